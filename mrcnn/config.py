@@ -1,0 +1,245 @@
+"""Settings of a model and its training: Matterport's attribute names and defaults, checked before anything is built.
+
+Make a subclass and override what differs, as with the original::
+
+    class ShapesConfig(Config):
+        NAME = "shapes"
+        NUM_CLASSES = 1 + 3  # background and three shapes
+
+This module imports neither Keras nor a backend, so that `--help` and label tools start at once.
+"""
+
+import ast
+import logging
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from mrcnn.errors import InputError
+
+log = logging.getLogger(__name__)
+
+RESIZE_MODES = ("square", "rect", "pad64", "crop", "none")
+BACKBONES = ("resnet18", "resnet50", "resnet101")
+COARSEST_STRIDE = 64  # P6 halves P5, whose stride is 32: the sides of an image must divide by it
+
+
+class Config:
+    """All settings, as class attributes. `Config()` computes BATCH_SIZE, IMAGE_SHAPE and IMAGE_META_SIZE."""
+
+    NAME: str | None = None  # names the log folder; every subclass gives its own
+
+    # Batch: IMAGES_PER_GPU images on each of GPU_COUNT devices.
+    GPU_COUNT = 1
+    IMAGES_PER_GPU = 2
+
+    # An "epoch" is this many steps, not one pass over the data: checkpoints and validation come after each.
+    STEPS_PER_EPOCH = 1000
+    VALIDATION_STEPS = 50
+
+    # Backbone: "resnet18", "resnet50", "resnet101", or a function that takes the image tensor and train_bn= and returns
+    # the stages C1..C5; then COMPUTE_BACKBONE_SHAPE(image_shape) must give the [n, 2] sizes of P2..P6.
+    BACKBONE = "resnet101"
+    COMPUTE_BACKBONE_SHAPE = None
+    BACKBONE_STRIDES = [4, 8, 16, 32, 64]
+    BACKBONE_WIDTH = 64  # channels of the stem, doubled at each later stage; 64 is the width of the ResNet paper
+    FPN_CLASSIF_FC_LAYERS_SIZE = 1024
+    TOP_DOWN_PYRAMID_SIZE = 256
+    RPN_CHANNELS = 512
+    MASK_HEAD_CHANNELS = 256
+
+    NUM_CLASSES = 1  # background counts as one
+
+    # Anchors: one scale (side of a square anchor, pixels) per pyramid level, times the ratios (width / height).
+    RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
+    RPN_ANCHOR_RATIOS = [0.5, 1, 2]
+    RPN_ANCHOR_STRIDE = 1  # 2 places anchors on every other cell
+
+    # Proposals: best PRE_NMS_LIMIT by score, then NMS, then the best POST_NMS_ROIS_*.
+    RPN_NMS_THRESHOLD = 0.7
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 256
+    PRE_NMS_LIMIT = 6000
+    POST_NMS_ROIS_TRAINING = 2000
+    POST_NMS_ROIS_INFERENCE = 1000
+
+    # Mini-masks: instance masks cropped to their box and resized, to save memory. Small losses of detail.
+    USE_MINI_MASK = True
+    MINI_MASK_SHAPE = (56, 56)  # height, width
+
+    # Input size. "square": the short side becomes at least MIN_DIM unless the long side would pass MAX_DIM, zero padding
+    # to MAX_DIM x MAX_DIM. "rect": fit into MIN_DIM high x MAX_DIM wide, zero padding to exactly that: wide road
+    # images waste no 44 % of the input. "pad64": scale up to MIN_DIM, pad both sides to multiples of 64. "crop": a random
+    # MIN_DIM square (training only). "none": as it is; sides must divide by 64.
+    IMAGE_RESIZE_MODE = "square"
+    IMAGE_MIN_DIM = 800
+    IMAGE_MAX_DIM = 1024
+    IMAGE_MIN_SCALE = 0  # scale up at least by this factor, 0: no minimum
+    IMAGE_CHANNEL_COUNT = 3
+    MEAN_PIXEL = np.array([123.7, 116.8, 103.9])  # RGB, subtracted; no division by a deviation
+
+    # Sampled ROIs per image for the heads; a third of them positive.
+    TRAIN_ROIS_PER_IMAGE = 200
+    ROI_POSITIVE_RATIO = 0.33
+    POOL_SIZE = 7
+    MASK_POOL_SIZE = 14
+    MASK_SHAPE = [28, 28]
+    MAX_GT_INSTANCES = 100
+
+    # Deltas are divided by these before they are learnt: they bring dy, dx, log dh, log dw to unit variance.
+    RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
+    BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
+
+    DETECTION_MAX_INSTANCES = 100
+    DETECTION_MIN_CONFIDENCE = 0.7
+    DETECTION_NMS_THRESHOLD = 0.3
+
+    # The paper uses 0.02 for batches of 16; smaller batches and frozen BatchNorm want less.
+    LEARNING_RATE = 0.001
+    LEARNING_MOMENTUM = 0.9
+    WEIGHT_DECAY = 0.0001
+    LOSS_WEIGHTS = {
+        "rpn_class_loss": 1.0,
+        "rpn_bbox_loss": 1.0,
+        "mrcnn_class_loss": 1.0,
+        "mrcnn_bbox_loss": 1.0,
+        "mrcnn_mask_loss": 1.0,
+    }
+    GRADIENT_CLIP_NORM = 5.0
+
+    USE_RPN_ROIS = True  # False: ROIs come with the data instead of from the RPN
+    TRAIN_EMPTY_IMAGES = False  # True: images without objects are trained on, as background
+
+    # None: train BatchNorm normally. False: keep it frozen (right for batches below about 8). True: batch statistics.
+    TRAIN_BN: bool | None = False
+
+    def __init__(self) -> None:
+        self._compute()
+
+    def _compute(self) -> None:
+        self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
+        channels = self.IMAGE_CHANNEL_COUNT
+        if self.IMAGE_RESIZE_MODE == "crop":
+            self.IMAGE_SHAPE = np.array([self.IMAGE_MIN_DIM, self.IMAGE_MIN_DIM, channels])
+        elif self.IMAGE_RESIZE_MODE == "rect":
+            self.IMAGE_SHAPE = np.array([self.IMAGE_MIN_DIM, self.IMAGE_MAX_DIM, channels])
+        else:
+            self.IMAGE_SHAPE = np.array([self.IMAGE_MAX_DIM, self.IMAGE_MAX_DIM, channels])
+        # image id, original shape, shape, window, scale, one flag per class
+        self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
+
+    def validate(self) -> None:
+        """Check that the settings fit together.
+
+        Raises:
+            InputError: names the attribute, its value and the values that would do.
+        """
+        if self.IMAGE_RESIZE_MODE not in RESIZE_MODES:
+            raise InputError(f"IMAGE_RESIZE_MODE is {self.IMAGE_RESIZE_MODE!r}; use one of {', '.join(RESIZE_MODES)}")
+        if not callable(self.BACKBONE) and self.BACKBONE not in BACKBONES:
+            raise InputError(f"BACKBONE is {self.BACKBONE!r}; use one of {', '.join(BACKBONES)}, or a function")
+        if callable(self.BACKBONE) and not callable(self.COMPUTE_BACKBONE_SHAPE):
+            raise InputError("BACKBONE is a function, so COMPUTE_BACKBONE_SHAPE must be one too (sizes of P2..P6)")
+        if self.IMAGE_RESIZE_MODE != "none":
+            self._validate_sides()
+        if self.NUM_CLASSES < 2:
+            raise InputError(f"NUM_CLASSES is {self.NUM_CLASSES}; count the background too: 1 + your classes")
+        if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
+            raise InputError(
+                f"RPN_ANCHOR_SCALES has {len(self.RPN_ANCHOR_SCALES)} entries, BACKBONE_STRIDES "
+                f"{len(self.BACKBONE_STRIDES)}: give one scale per level"
+            )
+        if list(self.MASK_SHAPE) != [2 * self.MASK_POOL_SIZE] * 2:
+            raise InputError(
+                f"MASK_SHAPE is {list(self.MASK_SHAPE)}; the mask head doubles MASK_POOL_SIZE ({self.MASK_POOL_SIZE}), "
+                f"so it must be {[2 * self.MASK_POOL_SIZE] * 2}"
+            )
+        unknown = set(self.LOSS_WEIGHTS) - set(Config.LOSS_WEIGHTS)
+        if unknown:
+            raise InputError(f"LOSS_WEIGHTS names {sorted(unknown)}; known: {sorted(Config.LOSS_WEIGHTS)}")
+
+    def _validate_sides(self) -> None:
+        # pad64 images take the sizes that they have: only the fixed sides of the other modes are checked
+        names = {"crop": ("IMAGE_MIN_DIM",), "rect": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")}
+        for name in names.get(self.IMAGE_RESIZE_MODE, ("IMAGE_MAX_DIM",)):
+            side = getattr(self, name)
+            if not isinstance(side, (int, np.integer)) or side < COARSEST_STRIDE or side % COARSEST_STRIDE:
+                near = max(1, round(float(side) / COARSEST_STRIDE)) * COARSEST_STRIDE
+                raise InputError(
+                    f"{name} is {side}; with IMAGE_RESIZE_MODE={self.IMAGE_RESIZE_MODE} it must divide by "
+                    f"{COARSEST_STRIDE} (the coarsest pyramid level), for example {near}"
+                )
+
+    def override(self, assignments: Iterable[str]) -> "Config":
+        """Set attributes from texts like "IMAGES_PER_GPU=4" or "RPN_ANCHOR_SCALES=(16, 32, 64, 128, 256)".
+
+        Values are Python literals; a bare word is taken as text. Returns self, with the computed attributes made anew.
+
+        Raises:
+            InputError: no "=", an unknown attribute (the nearest is named), or a value of the wrong kind.
+        """
+        for text in assignments:
+            key, sign, value = (part.strip() for part in text.partition("="))
+            if not sign:
+                raise InputError(f"cannot read the setting {text!r}: write KEY=VALUE")
+            if key not in self.settable():
+                raise InputError(f"unknown setting {key!r}{self._nearest(key)}")
+            setattr(self, key, self._parse(key, value))
+        self._compute()
+        return self
+
+    def settable(self) -> list[str]:
+        """Names of all attributes that `override` takes, in alphabetical order."""
+        return sorted(k for k in dir(type(self)) if k.isupper() and not k.startswith("_"))
+
+    def _nearest(self, key: str) -> str:
+        import difflib
+
+        close = difflib.get_close_matches(key.upper(), self.settable(), 1)
+        return f": did you mean {close[0]}?" if close else "; `display()` lists the attributes"
+
+    def _parse(self, key: str, text: str) -> object:
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        old = getattr(self, key)
+        if isinstance(old, bool) or key == "TRAIN_BN":
+            good = value in (True, False) or (key == "TRAIN_BN" and value is None)
+        elif isinstance(old, int):
+            good = isinstance(value, int) and not isinstance(value, bool)
+        elif isinstance(old, float):
+            good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        elif isinstance(old, np.ndarray):
+            good = isinstance(value, (list, tuple)) and len(value) == len(old)
+            value = np.array(value, dtype=old.dtype) if good else value
+        elif isinstance(old, (list, tuple)):
+            good = isinstance(value, (list, tuple))
+            value = type(old)(value) if good else value
+        elif isinstance(old, dict):
+            good = isinstance(value, dict)
+            value = {**old, **value} if good else value
+        else:
+            good = True
+        if not good:
+            raise InputError(f"{key} is {old!r}; {text!r} is not of that kind")
+        return value
+
+    def to_dict(self) -> dict:
+        """All settings as JSON-ready values (arrays become lists, functions their names)."""
+        plain = {}
+        for key in sorted(k for k in dir(self) if k.isupper() and not k.startswith("_")):
+            value = getattr(self, key)
+            if isinstance(value, np.ndarray):
+                value = value.tolist()
+            elif callable(value):
+                value = getattr(value, "__name__", str(value))
+            plain[key] = value
+        return plain
+
+    def display(self) -> None:
+        """Print all settings, one a line, as the original does."""
+        import sys
+
+        lines = [f"{key:30} {getattr(self, key)}" for key in sorted(k for k in dir(self) if k.isupper())]
+        sys.stdout.write("\nConfigurations:\n" + "\n".join(lines) + "\n\n")
