@@ -1,0 +1,493 @@
+"""Weights by layer name, in the .h5 layout that every Matterport fork reads and writes; and where published files are.
+
+The layout is that of Keras 2: the root carries `layer_names`, `backend` and `keras_version`; each layer of the model
+has a group with `weight_names`, and its arrays lie there under those full names (/conv1/conv1/kernel:0). A model inside
+the model (rpn_model) is one group with the inner layers' arrays; a TimeDistributed layer carries its own name. Reading
+matches leaf layers by name and the arrays of one layer by order, so the nested and the flat form and the spellings of
+Keras 1, 2 and 3 all load.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import http.client
+import logging
+import math
+import os
+import pathlib
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping
+
+import h5py
+import keras
+import numpy as np
+
+from mrcnn.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# The layers whose shape depends on NUM_CLASSES, and what their last axis holds for one class.
+CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
+
+# Folder of the weights that come with the source tree.
+SHIPPED = pathlib.Path(__file__).resolve().parent.parent / "weights"
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+Shapes = list[tuple[int, ...]]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing and reading
+
+
+def save_weights(model: keras.Model, path: str | os.PathLike, dtype: str | None = None,
+                 attrs: Mapping[str, str | int | float] | None = None) -> None:
+    """Writes all weights of a model by layer name; the file appears under its name only when it is complete.
+
+    Args:
+        model: any Keras model; the inner one of MaskRCNN.
+        path: the .h5 file to write; its folder must exist.
+        dtype: None keeps each variable's type. "float16" halves the file: arrays of two and more axes (kernels) are
+            stored as float16, vectors (biases, BatchNorm) and arrays that leave float16's range stay as they are.
+        attrs: further root attributes, such as the class names; `read_attrs` gives them back.
+
+    Raises:
+        InputError: the folder does not exist, or dtype is something else.
+    """
+    path = pathlib.Path(path)
+    if dtype not in (None, "float16"):
+        raise InputError(f"save_weights: dtype {dtype!r} is not supported; give None or 'float16'")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write weights to {path}: the folder {path.parent} does not exist; create it first")
+    with _written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["layer_names"] = _bytes_array([layer.name for layer in model.layers])
+        # Keras has TensorFlow's array layout on every backend; Keras 2 turns kernels round if it reads another name.
+        file.attrs["backend"] = np.bytes_("tensorflow")
+        file.attrs["keras_version"] = np.bytes_(keras.__version__)
+        for key, value in (attrs or {}).items():
+            file.attrs[key] = value
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            named = _named_weights(layer)
+            group.attrs["weight_names"] = _bytes_array([name for name, _ in named])
+            for name, variable in named:
+                group.create_dataset(name, data=_storable(_to_numpy(variable), dtype))
+
+
+@dataclasses.dataclass
+class LoadReport:
+    """What `load_weights` did, by the names of leaf layers (layers inside rpn_model by their own names).
+
+    Attributes:
+        path: the file.
+        loaded: layers that now hold the file's values.
+        skipped: layers of the file that were not used: the model has no such layer, or it was excluded.
+        missing: layers of the model that the file lacks; they keep their values.
+        excluded: layers of the model that the caller excluded; they keep their values.
+        mismatched: those of `excluded` whose shapes differ: name -> (shapes in the file, shapes in the model).
+    """
+
+    path: pathlib.Path
+    loaded: list[str]
+    skipped: list[str]
+    missing: list[str]
+    excluded: list[str]
+    mismatched: dict[str, tuple[Shapes, Shapes]]
+
+    @property
+    def untouched(self) -> list[str]:
+        """Layers of the model that got nothing from the file: random ones, if nothing else was loaded before."""
+        return self.missing + self.excluded
+
+    def summary(self) -> str:
+        """One line per kind of layer, names included."""
+        lines = [f"{self.path.name}: {len(self.loaded)} of {len(self.loaded) + len(self.untouched)} layers loaded"]
+        for title, names in (("in the file, not used", self.skipped), ("not in the file, unchanged", self.missing),
+                             ("excluded, unchanged", self.excluded)):
+            if names:
+                lines.append(f"  {title} ({len(names)}): {_listed(names)}")
+        for name, (in_file, in_model) in self.mismatched.items():
+            lines.append(f"  excluded, of another shape: {name} {_shapes_text(in_file)} in the file, "
+                         f"{_shapes_text(in_model)} in the model")
+        return "\n".join(lines)
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[str] | None = None) -> LoadReport:
+    """Loads weights by layer name. Either every layer that model and file share is loaded, or none is.
+
+    Args:
+        model: any Keras model; the inner one of MaskRCNN.
+        path: a by-name .h5 file: Matterport's, ours, `tf.keras`' save_weights, or a whole model's (`model_weights`).
+        exclude: names of layers to leave alone; the name of a nested model (rpn_model) stands for all its layers.
+
+    Returns:
+        What was loaded and what was not.
+
+    Raises:
+        InputError: the file is missing, broken or of another format; a shape differs in a layer that is not excluded;
+            or no layer of the file belongs to the model.
+    """
+    path = pathlib.Path(path)
+    targets = _leaf_layers(model)
+    excluded_names = _expand_exclude(model, exclude)
+    with _open_root(path) as root:
+        sources = _read_layers(root, path, set(targets))
+        fitting, mismatched = [], {}
+        for name in (n for n in targets if n in sources):
+            in_file = [tuple(d.shape) for d in sources[name]]
+            in_model = [tuple(v.shape) for v in targets[name]]
+            if in_file != in_model:
+                mismatched[name] = (in_file, in_model)
+            elif name not in excluded_names:
+                fitting.append(name)
+        unfit = {name: shapes for name, shapes in mismatched.items() if name not in excluded_names}
+        if unfit:
+            raise InputError(_explain_mismatch(path, unfit))
+        if not fitting:
+            raise InputError(
+                f"no layer of {path} was loaded: the file has {_listed(list(sources))}; the model has "
+                f"{_listed(list(targets))}; excluded: {_listed(sorted(excluded_names)) or 'nothing'}. "
+                "Is it a file of another architecture?")
+        for name in fitting:
+            for variable, dataset in zip(targets[name], sources[name], strict=True):
+                variable.assign(dataset[()].astype("float32"))
+        report = LoadReport(
+            path=path,
+            loaded=fitting,
+            skipped=[name for name in sources if name not in fitting],
+            missing=[name for name in targets if name not in sources and name not in excluded_names],
+            excluded=[name for name in targets if name in excluded_names],
+            mismatched=mismatched)
+    logger.info(report.summary())
+    return report
+
+
+def read_attrs(path: str | os.PathLike) -> dict[str, object]:
+    """Returns the root attributes of a weight file without layer_names: backend, keras_version and what was added.
+
+    Raises:
+        InputError: the file is missing, broken or of another format.
+    """
+    with _open_root(pathlib.Path(path)) as root:
+        return {key: _plain(value) for key, value in root.attrs.items() if not key.startswith("layer_names")}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The model's side
+
+
+def _named_weights(layer: keras.layers.Layer) -> list[tuple[str, keras.Variable]]:
+    """("conv1/kernel:0", variable) in Keras' order: kernel, bias / gamma, beta, moving_mean, moving_variance."""
+    if isinstance(layer, keras.Model):
+        return [pair for inner in layer.layers for pair in _named_weights(inner)]
+    named = [(f"{layer.name}/{variable.name}:0", variable) for variable in layer.weights]
+    assert len(dict(named)) == len(named), f"layer {layer.name} has two weights of one name: {[n for n, _ in named]}"
+    return named
+
+
+def _leaf_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
+    """Leaf layer name -> its variables, for the layers that have any."""
+    leaves: dict[str, list[keras.Variable]] = {}
+    for name, variable in _named_weights(model):
+        leaves.setdefault(name.split("/")[0], []).append(variable)
+    return leaves
+
+
+def _expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[str]:
+    """The excluded leaf names; the name of a nested model becomes the names of its layers."""
+    if isinstance(exclude, str):
+        raise InputError(f"exclude must be a list of layer names, not the string {exclude!r}")
+    names = set(exclude or ())
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and layer.name in names:
+            names |= set(_leaf_layers(layer))
+    return names
+
+
+def _to_numpy(variable: keras.Variable) -> np.ndarray:
+    value = keras.ops.convert_to_numpy(variable)
+    return value.astype(np.float32) if value.dtype.kind not in "fiub" else value  # bfloat16 is no HDF5 type
+
+
+def _storable(value: np.ndarray, dtype: str | None) -> np.ndarray:
+    if dtype is None or value.ndim < 2 or np.abs(value).max(initial=0) > FLOAT16_MAX:
+        return value
+    return value.astype(dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The file's side
+
+
+def _bytes_array(names: list[str]) -> np.ndarray:
+    """Fixed-length bytes, as Keras 2 wrote them; h5py 2 would hand out str for anything else and Keras would fail."""
+    return np.array([name.encode() for name in names], dtype="S" if names else "S1")
+
+
+def _plain(value: object) -> object:
+    """An HDF5 attribute as str, int or float."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
+    """A list of names; Keras splits one of more than 64 KiB into attribute0, attribute1, ..."""
+    if attribute in group.attrs:
+        parts = [group.attrs[attribute]]
+    else:
+        keys = [key for key in group.attrs if re.fullmatch(attribute + r"\d+", key)]
+        parts = [group.attrs[key] for key in sorted(keys, key=lambda key: int(key[len(attribute):]))]
+    names = [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in part]
+    return names if parts else None
+
+
+@contextlib.contextmanager
+def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
+    """The group that carries layer_names: the file itself, or `model_weights` in the file of a whole model."""
+    if not path.is_file():
+        raise InputError(f"weight file {path} does not exist" + (": it is a folder" if path.is_dir() else ""))
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        with path.open("rb") as start:
+            archive = start.read(2) == b"PK"
+        kind = "a Keras 3 .keras archive" if archive else "not an HDF5 file, or it is cut short"
+        raise InputError(f"cannot read weights from {path}: it is {kind} ({error}); "
+                         "give a .h5 file in Matterport's by-name layout, or download it again") from error
+    with file:
+        for root in (file, file.get("model_weights")):
+            if isinstance(root, h5py.Group) and _read_names(root, "layer_names") is not None:
+                yield root
+                return
+        raise InputError(
+            f"{path} has no layer_names: it is not in Matterport's by-name layout (its groups: {_listed(list(file))}). "
+            "A .weights.h5 of Keras 3 stores no layer names: load it with keras_model.load_weights in the program that "
+            "wrote it, then write it with mrcnn.weights.save_weights")
+
+
+def _read_layers(root: h5py.Group, path: pathlib.Path, known: set[str]) -> dict[str, list[h5py.Dataset]]:
+    """Leaf layer name -> its datasets in the file's order. `known` are the model's leaf layers."""
+    layers: dict[str, list[h5py.Dataset]] = {}
+    for group_name in _read_names(root, "layer_names") or []:
+        group = root.get(group_name)
+        names = _read_names(group, "weight_names") if isinstance(group, h5py.Group) else None
+        if names is None:
+            raise InputError(f"{path} is damaged: layer {group_name} is listed but has no weight_names")
+        for name, owner in zip(names, _owners(group_name, names, known), strict=True):
+            if not isinstance(group.get(name), h5py.Dataset):
+                raise InputError(f"{path} is damaged: layer {group_name} lacks its array {name}")
+            layers.setdefault(owner, []).append(group[name])
+    return layers
+
+
+def _owners(group_name: str, weight_names: list[str], known: set[str]) -> list[str]:
+    """The leaf layer of each weight of a group: the group itself, or the inner layers of a nested model."""
+    if group_name in known:
+        return [group_name] * len(weight_names)
+    owners = []
+    for name in weight_names:
+        scopes = name.split("/")
+        owner = scopes[-2] if len(scopes) > 1 else group_name
+        # A second model in one TensorFlow 1 process got its scopes numbered: rpn_conv_shared_1/kernel:0.
+        plain = re.sub(r"_\d+$", "", owner)
+        owners.append(plain if owner not in known and plain in known else owner)
+    nested = len(set(owners)) > 1 or not known.isdisjoint(owners)
+    return owners if nested else [group_name] * len(weight_names)
+
+
+def _explain_mismatch(path: pathlib.Path, unfit: dict[str, tuple[Shapes, Shapes]]) -> str:
+    lines = [f"{path} does not fit the model, nothing was loaded:"]
+    for name, (in_file, in_model) in unfit.items():
+        lines.append(f"  {name}: {_shapes_text(in_file)} in the file, {_shapes_text(in_model)} in the model")
+    heads = [name for name in CLASS_LAYERS if name in unfit]
+    if heads:
+        in_file, in_model = (shapes[-1][-1] // CLASS_LAYERS[heads[0]] for shapes in unfit[heads[0]])
+        lines.append(f"The file has {in_file} classes, the model {in_model}: exclude {', '.join(heads)}")
+    if "rpn_class_raw" in unfit:
+        in_file, in_model = (shapes[-1][-1] // 2 for shapes in unfit["rpn_class_raw"])
+        lines.append(f"The file has {in_file} anchors per location, the model {in_model}: "
+                     "set RPN_ANCHOR_RATIOS as in the file's training")
+    if set(unfit) - set(heads):
+        lines.append("Build the model with the configuration that the file was trained with, "
+                     f"or exclude these layers: exclude=[{', '.join(repr(name) for name in unfit)}]")
+    return "\n".join(lines)
+
+
+def _shapes_text(shapes: Shapes) -> str:
+    return " + ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no arrays"
+
+
+def _listed(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@contextlib.contextmanager
+def _written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A temporary file beside `path` that takes its name, synced, if the block succeeds, and vanishes if it fails."""
+    handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = pathlib.Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: pathlib.Path) -> None:
+    """Waits until a file's bytes, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Published files
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A weight file that can be had by name. A size or hash of None was never published, and is not checked."""
+
+    name: str
+    file_name: str
+    url: str | None
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    note: str = ""
+
+
+REGISTRY = {entry.name: entry for entry in (
+    Published(
+        name="coco",
+        file_name="mask_rcnn_coco.h5",
+        url="https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
+        size=257_557_808,  # Matterport published no hash; only the length and the HDF5 signature are checked
+        note="Mask R-CNN, ResNet-101 FPN, 81 COCO classes, by Matterport"),
+    Published(
+        name="imagenet",
+        file_name="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        url="https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
+            "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        size=94_653_016,
+        md5="a268eb855778b3df3c7506639542a6af",  # as keras.applications gave it to get_file
+        note="ResNet-50 without its classifier, ImageNet, by Keras"),
+    Published(
+        name="streets",
+        file_name="streets_resnet18.h5",
+        url=None,  # comes with the source tree
+        note="Mask R-CNN, ResNet-18 FPN, trained on the drawn street scenes of bdd100k.streets"),
+)}
+
+
+def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
+    """Returns the path of a published weight file, downloading it if the folder does not have it.
+
+    The download goes to NAME.part and takes the final name only after its size and hash were checked. A transfer that
+    broke is resumed by the next call.
+
+    Args:
+        name: "coco", "imagenet" or "streets".
+        folder: where the file is or shall be; created if missing.
+
+    Raises:
+        InputError: unknown name, no connection (the message says where to put the file by hand), a broken transfer, or
+            a file that is not the published one.
+    """
+    if name not in REGISTRY:
+        raise InputError(f"no published weights are called {name!r}; there are {', '.join(REGISTRY)}")
+    return fetch_entry(REGISTRY[name], folder)
+
+
+def fetch_entry(entry: Published, folder: str | os.PathLike) -> pathlib.Path:
+    """`fetch` for any entry, listed in REGISTRY or not. Raises as `fetch` does."""
+    target = pathlib.Path(folder) / entry.file_name
+    if target.exists():
+        fault = _fault(entry, target)
+        if fault:
+            raise InputError(f"{target} is not the published file: {fault}; move or delete it and run again")
+        return target
+    if entry.url is None:
+        raise InputError(f"{target} is missing; it comes with the source tree, so restore it with git checkout")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    logger.info("downloading %s to %s", entry.url, target)
+    try:
+        _download(entry, part)
+    except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and a full disk are OSError
+        done = part.stat().st_size if part.exists() else 0
+        raise InputError(
+            f"cannot download {entry.url}: {error}. {done} bytes are kept in {part}; run again to go on from there, "
+            f"or fetch the file by hand and put it at {target}") from error
+    fault = _fault(entry, part)
+    if fault:
+        part.unlink()
+        raise InputError(f"{entry.url} gave something else than the published file: {fault}; it was deleted. "
+                         f"Run again, or fetch the file by hand and put it at {target}")
+    _sync(part)
+    part.replace(target)
+    return target
+
+
+def _download(entry: Published, part: pathlib.Path) -> None:
+    """Appends to `part` what it lacks. Raises OSError if the connection ends before the announced length."""
+    have = part.stat().st_size if part.exists() else 0
+    if have and have == entry.size:
+        return
+    headers = {"User-Agent": "mask-rcnn-bdd100k"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(entry.url, headers=headers), timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        part.unlink()  # longer than the file itself: some other file's rest
+        return _download(entry, part)
+    with response:
+        if have and response.status != http.client.PARTIAL_CONTENT:
+            have = 0  # the server cannot resume: start again
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else entry.size
+        with part.open("ab" if have else "wb") as file:
+            done = _copy(response, file, have, total)
+    if total is not None and done != total:
+        raise ConnectionError(f"the connection ended after {done} of {total} bytes")
+
+
+def _copy(response: http.client.HTTPResponse, file, done: int, total: int | None) -> int:
+    """Copies to the end and logs every tenth. Returns the number of bytes that the file then has."""
+    tenth = math.inf if total is None else done * 10 // total
+    while chunk := response.read(1 << 18):
+        file.write(chunk)
+        done += len(chunk)
+        if total is not None and done * 10 // total > tenth:
+            tenth = done * 10 // total
+            logger.info("%d %% of %.1f MB", tenth * 10, total / 1e6)
+    return done
+
+
+def _fault(entry: Published, path: pathlib.Path) -> str | None:
+    """Why a file is not the published one, or None."""
+    size = path.stat().st_size
+    if entry.size is not None and size != entry.size:
+        return f"it has {size} bytes instead of {entry.size}"
+    for algorithm, expected in (("sha256", entry.sha256), ("md5", entry.md5)):
+        if expected is not None:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            if found != expected:
+                return f"its {algorithm} is {found} instead of {expected}"
+    if entry.file_name.endswith(".h5") and not h5py.is_hdf5(path):
+        return "it is no HDF5 file"
+    return None
