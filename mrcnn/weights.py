@@ -1,4 +1,4 @@
-"""Weights by layer name, in the .h5 layout that every Matterport fork reads and writes; and where published files are.
+"""Weights by layer name, in the .h5 layout that every Matterport fork reads and writes.
 
 The layout is that of Keras 2: the root carries `layer_names`, `backend` and `keras_version`; each layer of the model
 has a group with `weight_names`, and its arrays lie there under those full names (/conv1/conv1/kernel:0). A model inside
@@ -9,16 +9,10 @@ Keras 1, 2 and 3 all load.
 
 import contextlib
 import dataclasses
-import hashlib
-import http.client
-import logging
-import math
 import os
 import pathlib
 import re
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 
 import h5py
@@ -26,14 +20,13 @@ import keras
 import numpy as np
 
 from mrcnn.errors import InputError
+from mrcnn.published import REGISTRY, Published, fetch, imagenet_path
 
-logger = logging.getLogger(__name__)
+__all__ = ["REGISTRY", "LoadReport", "Published", "fetch", "find_last", "imagenet_path", "load_weights", "read_attrs",
+           "save_weights"]
 
 # The layers whose shape depends on NUM_CLASSES, and what their last axis holds for one class.
 CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
-
-# Folder of the weights that come with the source tree.
-SHIPPED = pathlib.Path(__file__).resolve().parent.parent / "weights"
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 Shapes = list[tuple[int, ...]]
@@ -154,15 +147,13 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
         for name in fitting:
             for variable, dataset in zip(targets[name], sources[name], strict=True):
                 variable.assign(dataset[()].astype("float32"))
-        report = LoadReport(
+        return LoadReport(
             path=path,
             loaded=fitting,
             skipped=[name for name in sources if name not in fitting],
             missing=[name for name in targets if name not in sources and name not in excluded_names],
             excluded=[name for name in targets if name in excluded_names],
             mismatched=mismatched)
-    logger.info(report.summary())
-    return report
 
 
 def read_attrs(path: str | os.PathLike) -> dict[str, object]:
@@ -173,6 +164,31 @@ def read_attrs(path: str | os.PathLike) -> dict[str, object]:
     """
     with _open_root(pathlib.Path(path)) as root:
         return {key: _plain(value) for key, value in root.attrs.items() if not key.startswith("layer_names")}
+
+
+def find_last(model_dir: str | os.PathLike, name: str) -> str:
+    """Path of the last epoch's checkpoint in the newest run folder (NAME + date, as MaskRCNN.set_log_dir makes it).
+
+    Args:
+        model_dir: the folder that holds the run folders.
+        name: Config.NAME.
+
+    Raises:
+        InputError: there is no run of that name, or the newest one has no checkpoint.
+    """
+    folder = pathlib.Path(model_dir)
+    name = (name or "model").lower()
+    pattern = re.compile(re.escape(name) + r"\d{8}T\d{4}.*")
+    runs = sorted(d for d in folder.iterdir() if d.is_dir() and pattern.fullmatch(d.name)) if folder.is_dir() else []
+    if not runs:
+        raise InputError(f"no run of {name!r} in {folder}: expected a folder such as {name}20260131T1200; train first, "
+                         "or give the path of a weight file")
+    epochs = {int(match[1]): file for file in runs[-1].glob("mask_rcnn_*.h5")
+              if (match := re.search(r"_(\d+)\.h5$", file.name))}
+    if not epochs:
+        raise InputError(f"the newest run {runs[-1]} has no checkpoint (mask_rcnn_{name}_0001.h5): it ended before its "
+                         "first epoch did; delete the folder, or give the path of a weight file")
+    return str(epochs[max(epochs)])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -305,12 +321,13 @@ def _explain_mismatch(path: pathlib.Path, unfit: dict[str, tuple[Shapes, Shapes]
         lines.append(f"  {name}: {_shapes_text(in_file)} in the file, {_shapes_text(in_model)} in the model")
     heads = [name for name in CLASS_LAYERS if name in unfit]
     if heads:
-        in_file, in_model = (shapes[-1][-1] // CLASS_LAYERS[heads[0]] for shapes in unfit[heads[0]])
-        lines.append(f"The file has {in_file} classes, the model {in_model}: exclude {', '.join(heads)}")
+        theirs, ours = (shapes[-1][-1] // CLASS_LAYERS[heads[0]] for shapes in unfit[heads[0]])
+        if theirs != ours:
+            lines.append(f"The file has {theirs} classes, the model {ours}: exclude {', '.join(heads)}")
     if "rpn_class_raw" in unfit:
-        in_file, in_model = (shapes[-1][-1] // 2 for shapes in unfit["rpn_class_raw"])
-        lines.append(f"The file has {in_file} anchors per location, the model {in_model}: "
-                     "set RPN_ANCHOR_RATIOS as in the file's training")
+        theirs, ours = (shapes[-1][-1] // 2 for shapes in unfit["rpn_class_raw"])
+        if theirs != ours:
+            lines.append(f"The file has {theirs} anchors per location, the model {ours}: change RPN_ANCHOR_RATIOS")
     if set(unfit) - set(heads):
         lines.append("Build the model with the configuration that the file was trained with, "
                      f"or exclude these layers: exclude=[{', '.join(repr(name) for name in unfit)}]")
@@ -350,144 +367,3 @@ def _sync(path: pathlib.Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Published files
-
-
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """A weight file that can be had by name. A size or hash of None was never published, and is not checked."""
-
-    name: str
-    file_name: str
-    url: str | None
-    size: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
-    note: str = ""
-
-
-REGISTRY = {entry.name: entry for entry in (
-    Published(
-        name="coco",
-        file_name="mask_rcnn_coco.h5",
-        url="https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
-        size=257_557_808,  # Matterport published no hash; only the length and the HDF5 signature are checked
-        note="Mask R-CNN, ResNet-101 FPN, 81 COCO classes, by Matterport"),
-    Published(
-        name="imagenet",
-        file_name="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        url="https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
-            "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        size=94_653_016,
-        md5="a268eb855778b3df3c7506639542a6af",  # as keras.applications gave it to get_file
-        note="ResNet-50 without its classifier, ImageNet, by Keras"),
-    Published(
-        name="streets",
-        file_name="streets_resnet18.h5",
-        url=None,  # comes with the source tree
-        note="Mask R-CNN, ResNet-18 FPN, trained on the drawn street scenes of bdd100k.streets"),
-)}
-
-
-def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
-    """Returns the path of a published weight file, downloading it if the folder does not have it.
-
-    The download goes to NAME.part and takes the final name only after its size and hash were checked. A transfer that
-    broke is resumed by the next call.
-
-    Args:
-        name: "coco", "imagenet" or "streets".
-        folder: where the file is or shall be; created if missing.
-
-    Raises:
-        InputError: unknown name, no connection (the message says where to put the file by hand), a broken transfer, or
-            a file that is not the published one.
-    """
-    if name not in REGISTRY:
-        raise InputError(f"no published weights are called {name!r}; there are {', '.join(REGISTRY)}")
-    return fetch_entry(REGISTRY[name], folder)
-
-
-def fetch_entry(entry: Published, folder: str | os.PathLike) -> pathlib.Path:
-    """`fetch` for any entry, listed in REGISTRY or not. Raises as `fetch` does."""
-    target = pathlib.Path(folder) / entry.file_name
-    if target.exists():
-        fault = _fault(entry, target)
-        if fault:
-            raise InputError(f"{target} is not the published file: {fault}; move or delete it and run again")
-        return target
-    if entry.url is None:
-        raise InputError(f"{target} is missing; it comes with the source tree, so restore it with git checkout")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    logger.info("downloading %s to %s", entry.url, target)
-    try:
-        _download(entry, part)
-    except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and a full disk are OSError
-        done = part.stat().st_size if part.exists() else 0
-        raise InputError(
-            f"cannot download {entry.url}: {error}. {done} bytes are kept in {part}; run again to go on from there, "
-            f"or fetch the file by hand and put it at {target}") from error
-    fault = _fault(entry, part)
-    if fault:
-        part.unlink()
-        raise InputError(f"{entry.url} gave something else than the published file: {fault}; it was deleted. "
-                         f"Run again, or fetch the file by hand and put it at {target}")
-    _sync(part)
-    part.replace(target)
-    return target
-
-
-def _download(entry: Published, part: pathlib.Path) -> None:
-    """Appends to `part` what it lacks. Raises OSError if the connection ends before the announced length."""
-    have = part.stat().st_size if part.exists() else 0
-    if have and have == entry.size:
-        return
-    headers = {"User-Agent": "mask-rcnn-bdd100k"} | ({"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(entry.url, headers=headers), timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        part.unlink()  # longer than the file itself: some other file's rest
-        return _download(entry, part)
-    with response:
-        if have and response.status != http.client.PARTIAL_CONTENT:
-            have = 0  # the server cannot resume: start again
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else entry.size
-        with part.open("ab" if have else "wb") as file:
-            done = _copy(response, file, have, total)
-    if total is not None and done != total:
-        raise ConnectionError(f"the connection ended after {done} of {total} bytes")
-
-
-def _copy(response: http.client.HTTPResponse, file, done: int, total: int | None) -> int:
-    """Copies to the end and logs every tenth. Returns the number of bytes that the file then has."""
-    tenth = math.inf if total is None else done * 10 // total
-    while chunk := response.read(1 << 18):
-        file.write(chunk)
-        done += len(chunk)
-        if total is not None and done * 10 // total > tenth:
-            tenth = done * 10 // total
-            logger.info("%d %% of %.1f MB", tenth * 10, total / 1e6)
-    return done
-
-
-def _fault(entry: Published, path: pathlib.Path) -> str | None:
-    """Why a file is not the published one, or None."""
-    size = path.stat().st_size
-    if entry.size is not None and size != entry.size:
-        return f"it has {size} bytes instead of {entry.size}"
-    for algorithm, expected in (("sha256", entry.sha256), ("md5", entry.md5)):
-        if expected is not None:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, algorithm).hexdigest()
-            if found != expected:
-                return f"its {algorithm} is {found} instead of {expected}"
-    if entry.file_name.endswith(".h5") and not h5py.is_hdf5(path):
-        return "it is no HDF5 file"
-    return None
