@@ -2,8 +2,8 @@
 
 Legend: N batch, A anchors, S sampled anchors, R sampled ROIs, C classes incl. background, h w mask size.
 
-Every loss is one float32 scalar: the mean over the rows that count in the whole batch, 0 when none counts. The arithmetic is
-float32 whatever the compute dtype is, so that bfloat16 activations do not lose the sum of thousands of small terms.
+Every loss is one float32 scalar: the mean over the rows that count in the whole batch, 0 when none counts. The
+arithmetic is float32 whatever the compute dtype is, so that bfloat16 does not lose the sum of thousands of small terms.
 """
 
 from typing import Any
@@ -61,8 +61,8 @@ def mrcnn_class_loss(
 ) -> Tensor:
     """Cross-entropy over classes, without the ROIs whose predicted class the image's data set does not label.
 
-    Matterport read the active classes of image 0 for the whole batch and divided by a sum that could be 0; here each image
-    uses its own row and nothing active gives 0.
+    Matterport read the active classes of image 0 for the whole batch and divided by a sum that could be 0; here each
+    image uses its own row and nothing active gives 0.
 
     Args:
         target_class_ids: [N, R] int, 0 for background.
@@ -107,7 +107,7 @@ def mrcnn_mask_loss(target_masks: Tensor, target_class_ids: Tensor, pred_mask_lo
         float32 scalar, the mean over the pixels of positive ROIs.
     """
     logits = _of_class(pred_mask_logits, target_class_ids, axis=4)  # [N, R, h, w]
-    # -z log(p) - (1 - z) log(1 - p) with p = sigmoid(x) is softplus(x) - x z: no logarithm of a rounded-off probability.
+    # -z log(p) - (1 - z) log(1 - p) with p = sigmoid(x) is softplus(x) - x z: no logarithm of a rounded probability
     per_pixel = ops.softplus(logits) - logits * ops.cast(target_masks, "float32")
     return _mean_where(target_class_ids > 0, ops.mean(per_pixel, axis=(2, 3)))
 
@@ -140,7 +140,7 @@ def rpn_bbox_loss_graph(config: Any, target_bbox: Tensor, rpn_match: Tensor, rpn
 
 
 def mrcnn_mask_loss_graph(target_masks: Tensor, target_class_ids: Tensor, pred_masks: Tensor) -> Tensor:
-    """`mrcnn_mask_loss` on probabilities: pred_masks [N, R, h, w, C] in 0..1, clipped to Keras' epsilon as Matterport did."""
+    """`mrcnn_mask_loss` on probabilities: pred_masks [N, R, h, w, C] in 0..1, clipped to Keras' epsilon."""
     epsilon = keras.config.epsilon()
     probs = ops.clip(ops.cast(pred_masks, "float32"), epsilon, 1.0 - epsilon)
     return mrcnn_mask_loss(target_masks, target_class_ids, ops.log(probs) - ops.log1p(-probs))
