@@ -98,6 +98,8 @@ class Config:
     LEARNING_RATE = 0.001
     LEARNING_MOMENTUM = 0.9
     WEIGHT_DECAY = 0.0001
+    # False: Matterport's term, divided by the size of each tensor and so nearly 0. True: gradient WEIGHT_DECAY * w.
+    TRUE_WEIGHT_DECAY = False
     LOSS_WEIGHTS = {
         "rpn_class_loss": 1.0,
         "rpn_bbox_loss": 1.0,
@@ -109,6 +111,8 @@ class Config:
 
     USE_RPN_ROIS = True  # False: ROIs come with the data instead of from the RPN
     TRAIN_EMPTY_IMAGES = False  # True: images without objects are trained on, as background
+
+    SEED = 0  # of the sampling inside the graph, the shuffling and the flips
 
     # None: train BatchNorm normally. False: keep it frozen (right for batches below about 8). True: batch statistics.
     TRAIN_BN: bool | None = False

@@ -1,0 +1,112 @@
+"""What the scripts share: errors to exit codes, data and settings from the command line."""
+
+import argparse
+import logging
+import pathlib
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from bdd100k.config import BDD100KConfig, StreetsConfig
+from mrcnn.config import Config
+from mrcnn.errors import InputError
+
+CONFIGS = {"bdd100k": BDD100KConfig, "streets": StreetsConfig}
+STREETS_DIR = pathlib.Path("runs/streets")  # the embedded street scenes are drawn here once
+STREETS = {"train": 240, "val": 40, "seed": 7}
+
+log = logging.getLogger("bdd100k")
+
+
+def run(main: Callable[[], None]) -> int:
+    """Run a script: 0 if it ends well, 2 with one message for a user's mistake, 130 for Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        main()
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; checkpoints of finished epochs are kept\n")
+        return 130
+    return 0
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """--data, --weights, --logs, --config, --set: the same in train and evaluate."""
+    parser.add_argument("--data", metavar="DIR", help="BDD100K folder, or any folder with images and labels that "
+                        "bdd100k.labels reads; without it the embedded street scenes are used")
+    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--config", choices=sorted(CONFIGS), help="settings to start from; by default those of the "
+                        "checkpoint, else streets without --data and bdd100k with it")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                        help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be given often")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="use only the first N images")
+
+
+def positive_int(text: str) -> int:
+    """argparse type: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def open_dataset(data: str | None, split: str, limit: int | None = None):  # noqa: ANN201
+    """The prepared dataset of a split: the user's folder, or the embedded street scenes if `data` is None.
+
+    Raises:
+        InputError: see `bdd100k.dataset`.
+    """
+    from bdd100k.dataset import BDD100KDataset
+    from bdd100k.streets import write_streets
+
+    if data is None:
+        log.info("no --data: using the embedded street scenes in %s (%s)", STREETS_DIR, split)
+        write_streets(STREETS_DIR, **STREETS)
+        data = str(STREETS_DIR)
+    dataset = BDD100KDataset()
+    dataset.load_bdd100k(data, split, limit=limit)
+    dataset.prepare()
+    return dataset
+
+
+def find_weights(name: str, logs: str, config_name: str) -> str | None:
+    """Path of the weights that --weights names: last, coco, streets, a file, or None for none (and imagenet).
+
+    Raises:
+        InputError: the file or run does not exist, or a download failed.
+    """
+    from mrcnn import weights
+
+    if name in ("none", "imagenet"):
+        return None
+    if name == "last":
+        return weights.find_last(logs, config_name)
+    if name in weights.REGISTRY:
+        return str(weights.fetch(name))
+    if not pathlib.Path(name).is_file():
+        raise InputError(f"--weights {name}: no such file; use none, imagenet, coco, streets, last or the path of an .h5 file")
+    return name
+
+
+def build_config(name: str | None, data: str | None, checkpoint: str | None, overrides: list[str]) -> Config:
+    """The settings of a run: those of `--config`, or of the checkpoint, or the default for the data; then --set.
+
+    Raises:
+        InputError: an unknown setting or a value that does not fit.
+    """
+    from mrcnn.training import read_config
+
+    saved = read_config(checkpoint) if checkpoint and name is None else None
+    default = "streets" if data is None else "bdd100k"
+    config = CONFIGS[name or default]()
+    for key, value in (saved or {}).items():
+        if key in config.settable():
+            old = getattr(config, key)
+            setattr(config, key, np.array(value) if isinstance(old, np.ndarray) else value)
+    config.override(overrides)
+    config.validate()
+    return config

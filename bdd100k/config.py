@@ -1,0 +1,54 @@
+"""Settings for BDD100K, and the small ones for the embedded street scenes."""
+
+from mrcnn.config import Config
+
+# ids 1..8, as in the official label files; 0 is the background
+CLASS_NAMES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+
+
+class BDD100KConfig(Config):
+    """BDD100K instance segmentation: 720 x 1280 images on a 1024 x 1024 input, about 18 objects each.
+
+    One image a device at ResNet-50 takes about 8 GB for training in float32.
+    """
+
+    NAME = "bdd100k"
+    NUM_CLASSES = 1 + len(CLASS_NAMES)
+    BACKBONE = "resnet50"
+    IMAGES_PER_GPU = 1
+    STEPS_PER_EPOCH = 1000
+    VALIDATION_STEPS = 50
+    # 0.8 of the original size: zero padding below and above makes the square
+    IMAGE_MIN_DIM = 1024
+    IMAGE_MAX_DIM = 1024
+    # half of BDD100K's objects are lower than 40 px, so anchors start at 16 px instead of 32
+    RPN_ANCHOR_SCALES = (16, 32, 64, 128, 256)
+    DETECTION_MIN_CONFIDENCE = 0.05  # as the BDD100K zoo evaluates: a PR curve needs the low scores
+    DETECTION_NMS_THRESHOLD = 0.5
+
+
+class StreetsConfig(BDD100KConfig):
+    """The embedded street scenes with a small network: an epoch of 100 steps takes minutes on two CPU cores."""
+
+    NAME = "streets"
+    BACKBONE = "resnet18"
+    BACKBONE_WIDTH = 32
+    TOP_DOWN_PYRAMID_SIZE = 64
+    RPN_CHANNELS = 64
+    FPN_CLASSIF_FC_LAYERS_SIZE = 256
+    MASK_HEAD_CHANNELS = 64
+    IMAGES_PER_GPU = 2
+    STEPS_PER_EPOCH = 100
+    VALIDATION_STEPS = 10
+    # 0.45 of 720 x 1280 fits 320 x 576: no padding but 7 columns
+    IMAGE_RESIZE_MODE = "rect"
+    IMAGE_MIN_DIM = 320
+    IMAGE_MAX_DIM = 576
+    RPN_ANCHOR_SCALES = (12, 24, 48, 96, 192)
+    MINI_MASK_SHAPE = (28, 28)
+    PRE_NMS_LIMIT = 1000
+    POST_NMS_ROIS_TRAINING = 400
+    POST_NMS_ROIS_INFERENCE = 200
+    TRAIN_ROIS_PER_IMAGE = 96
+    MAX_GT_INSTANCES = 48
+    LEARNING_RATE = 0.01

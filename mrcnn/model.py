@@ -1,0 +1,338 @@
+"""MaskRCNN: builds the network, loads weights, trains and detects.
+
+Legend: N batch, A anchors, D detections, C classes with background, H W image. Boxes are [..., (y1, x1, y2, x2)];
+`*_px` pixels, `*_norm` Matterport's (h - 1, w - 1) convention.
+
+Reference: He et al., Mask R-CNN (arXiv:1703.06870).
+"""
+
+import datetime
+import logging
+import os
+import re
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from mrcnn import training, weights
+from mrcnn.backbone import BatchNorm
+from mrcnn.boxes import pyramid_anchors
+from mrcnn.config import Config
+from mrcnn.data import Dataset, compose_image_meta, mold_image, resize_image
+from mrcnn.errors import InputError
+from mrcnn.masks import paste_mask
+from mrcnn.network import build_inference_network, build_training_network
+
+log = logging.getLogger(__name__)
+
+# The presets of `layers=` in train(): regular expressions over Matterport's layer names.
+LAYER_REGEX = {
+    "heads": r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "3+": r"(res3.*)|(bn3.*)|(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "4+": r"(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "5+": r"(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "all": ".*",
+}
+
+# Log folders are NAME + date, checkpoints mask_rcnn_NAME_EPOCH.h5: .../shapes20171029T2315/mask_rcnn_shapes_0001.h5
+RUN_AND_EPOCH = re.compile(r".*[/\\][\w-]+(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})[/\\]mask\_rcnn\_[\w-]+(\d{4})\.h5")
+
+
+class MaskRCNN:
+    """Mask R-CNN with Matterport's interface.
+
+    The network is in `keras_model`. A model built for "training" cannot detect and the other way round, as in the
+    original: the graphs differ (targets here, detections there) while the weights are the same.
+    """
+
+    def __init__(self, mode: str, config: Config, model_dir: str | os.PathLike) -> None:
+        """Build the network.
+
+        Args:
+            mode: "training" or "inference".
+            config: an instance of a subclass of Config.
+            model_dir: folder of the log folders and checkpoints; made when training starts.
+
+        Raises:
+            InputError: an unknown mode, or settings that do not fit together.
+        """
+        if mode not in ("training", "inference"):
+            raise InputError(f"mode is {mode!r}; use 'training' or 'inference'")
+        config.validate()
+        self.mode = mode
+        self.config = config
+        self.model_dir = os.fspath(model_dir)
+        self._anchor_cache: dict[tuple[int, ...], np.ndarray] = {}
+        self.set_log_dir()
+        self.keras_model = self.build(mode, config)
+
+    def build(self, mode: str, config: Config) -> keras.Model:
+        """The Keras model of the mode; see `mrcnn.network` for its inputs and outputs."""
+        return build_training_network(config) if mode == "training" else build_inference_network(config)
+
+    # Checkpoints ---------------------------------------------------------------------------------------------------
+
+    def find_last(self) -> str:
+        """Path of the newest checkpoint of the newest run of config.NAME in model_dir.
+
+        Raises:
+            InputError: there is no run, or the newest run has no checkpoint.
+        """
+        return weights.find_last(self.model_dir, self.config.NAME)
+
+    def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
+        """Choose the log folder and the epoch to count from.
+
+        Args:
+            model_path: a checkpoint that this class wrote: its folder and epoch are taken up again. None, or any other
+                file: a new folder NAME + date, epoch 0.
+        """
+        self.epoch = 0
+        name = (self.config.NAME or "model").lower()
+        now = datetime.datetime.now()
+        match = RUN_AND_EPOCH.match(os.fspath(model_path)) if model_path else None
+        if match:
+            year, month, day, hour, minute, epoch = (int(group) for group in match.groups())
+            now = datetime.datetime(year, month, day, hour, minute)
+            self.epoch = epoch
+        folder = f"{name}{now:%Y%m%dT%H%M}"
+        self.log_dir = os.path.dirname(os.fspath(model_path)) if match else os.path.join(self.model_dir, folder)
+        # Matterport's placeholder: code that formats it must go on working
+        self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_*epoch*.h5").replace(
+            "*epoch*", "{epoch:04d}"
+        )
+
+    def load_weights(
+        self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
+    ) -> "weights.LoadReport":
+        """Load an .h5 file of this or of the original project; layers are always matched by name.
+
+        Args:
+            filepath: the file.
+            by_name: accepted for Matterport's sake.
+            exclude: names of layers that keep their values, for example the heads of another class list.
+
+        Returns:
+            What was loaded, skipped and missing; its summary is logged.
+
+        Raises:
+            InputError: no such file, nothing in it fits, or shapes differ in layers that are not excluded.
+        """
+        report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
+        log.info("%s: %s", filepath, report.summary())
+        self.set_log_dir(filepath)
+        return report
+
+    def get_imagenet_weights(self) -> str:
+        """Path of the ImageNet weights for the backbone, fetched if need be."""
+        return weights.imagenet_path(self.config.BACKBONE)
+
+    # Training ------------------------------------------------------------------------------------------------------
+
+    def set_trainable(
+        self, layer_regex: str, keras_model: keras.Model | None = None, indent: int = 0, verbose: int = 1
+    ) -> None:
+        """Let exactly those layers train whose whole name matches `layer_regex`; nested models are searched too.
+
+        With TRAIN_BN = False the gamma and beta of BatchNorm stay frozen whatever the expression says.
+        """
+        model = keras_model or self.keras_model
+        for layer in model.layers:
+            if isinstance(layer, keras.Model):
+                layer.trainable = True  # a frozen outer model would freeze what is inside
+                self.set_trainable(layer_regex, keras_model=layer, indent=indent + 4, verbose=verbose)
+                continue
+            if not layer.weights:
+                continue
+            chosen = bool(re.fullmatch(layer_regex, layer.name))
+            layer.trainable = chosen and not (isinstance(layer, BatchNorm) and self.config.TRAIN_BN is False)
+            if layer.trainable and verbose > 0:
+                log.info("%s%-20s (%s)", " " * indent, layer.name, type(layer).__name__)
+
+    def compile(self, learning_rate: float, momentum: float) -> None:
+        """Compile for training with SGD, the gradient clipped to GRADIENT_CLIP_NORM over all weights together."""
+        training.compile_model(self.keras_model, self.config, learning_rate, momentum)
+
+    def train(
+        self,
+        train_dataset: Dataset,
+        val_dataset: Dataset | None,
+        learning_rate: float,
+        epochs: int,
+        layers: str,
+        augmentation: object = None,
+        custom_callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        no_augmentation_sources: Sequence[str] | None = None,
+        augment: bool = False,
+        workers: int = 2,
+    ) -> keras.callbacks.History:
+        """Train until `epochs` epochs are done in all, counting those of earlier calls and of a resumed checkpoint.
+
+        Args:
+            train_dataset: prepared dataset.
+            val_dataset: prepared dataset, or None for no validation.
+            learning_rate: of SGD with LEARNING_MOMENTUM.
+            epochs: the epoch to reach, not the number to add.
+            layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
+            augmentation: an imgaug augmenter.
+            custom_callbacks: more Keras callbacks.
+            no_augmentation_sources: dataset sources that are left as they are.
+            augment: flip half of the images left to right.
+            workers: loader threads.
+
+        Returns:
+            Keras' history of this call.
+
+        Raises:
+            InputError: an inference model; data that cannot be read; or a loss that is not finite, with the terms
+                and the images.
+        """
+        if self.mode != "training":
+            raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
+        self.set_trainable(LAYER_REGEX.get(layers, layers), verbose=0)
+        options = training.LoaderOptions(augmentation, augment, tuple(no_augmentation_sources or ()), workers)
+        return training.fit(
+            self, train_dataset, val_dataset, learning_rate, epochs, options, list(custom_callbacks or [])
+        )
+
+    # Detection -----------------------------------------------------------------------------------------------------
+
+    def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Resize and mould images for the network.
+
+        Args:
+            images: uint8 [H, W, 3] arrays of any sizes.
+
+        Returns:
+            molded_images float32 [N, h, w, 3], image_metas [N, 12 + C], windows int [N, (y1, x1, y2, x2)] in pixels of
+            the moulded image: the part that is not padding.
+
+        Raises:
+            InputError: the resize mode gives the images different sizes.
+        """
+        molded, metas, windows = [], [], []
+        config = self.config
+        for image in images:
+            resized, window, scale, _, _ = resize_image(
+                image,
+                min_dim=config.IMAGE_MIN_DIM,
+                max_dim=config.IMAGE_MAX_DIM,
+                min_scale=config.IMAGE_MIN_SCALE,
+                mode=config.IMAGE_RESIZE_MODE,
+            )
+            molded.append(mold_image(resized, config))
+            no_class = np.zeros([config.NUM_CLASSES], dtype=np.int32)
+            metas.append(compose_image_meta(0, image.shape, resized.shape, window, scale, no_class))
+            windows.append(window)
+        shapes = {m.shape for m in molded}
+        if len(shapes) > 1:
+            raise InputError(
+                f"IMAGE_RESIZE_MODE={config.IMAGE_RESIZE_MODE} gives these images different sizes {sorted(shapes)}; "
+                "mould them one by one, or use the mode square"
+            )
+        return np.stack(molded).astype(np.float32), np.stack(metas), np.stack(windows)
+
+    def unmold_detections(
+        self,
+        detections: np.ndarray,
+        mrcnn_mask: np.ndarray,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: Sequence[int],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Bring one image's detections back to the original image.
+
+        Args:
+            detections: [D, (y1, x1, y2, x2, class_id, score)] norm, zero padded.
+            mrcnn_mask: [D, h, w, C] probabilities.
+            original_image_shape: (H, W, channels) before resizing.
+            image_shape: (h, w, channels) of the moulded image.
+            window: (y1, x1, y2, x2) px: the part of the moulded image that is not padding.
+
+        Returns:
+            boxes int32 [n, 4] px, class_ids int32 [n], scores float32 [n], masks bool [H, W, n].
+        """
+        boxes, class_ids, scores, probs = self._unmold_boxes(
+            detections, mrcnn_mask, original_image_shape, image_shape, window
+        )
+        return boxes, class_ids, scores, _full_masks(probs, boxes, original_image_shape)
+
+    def _unmold_boxes(self, detections, mrcnn_mask, original_image_shape, image_shape, window):
+        count = int(np.argmin(detections[:, 4] != 0)) if (detections[:, 4] == 0).any() else len(detections)
+        class_ids = detections[:count, 4].astype(np.int32)
+        probs = mrcnn_mask[np.arange(count), :, :, class_ids]  # [n, h, w]
+        size = np.array([*image_shape[:2], *image_shape[:2]], np.float32) - 1
+        shift_px = np.array([0.0, 0.0, 1.0, 1.0], np.float32)
+        # float32 as the network, or rounding differs from the original at half pixels
+        wy1, wx1, wy2, wx2 = ((np.asarray(window, np.float32) - shift_px) / size).astype(np.float32)
+        shift = np.array([wy1, wx1, wy1, wx1])
+        scale = np.array([wy2 - wy1, wx2 - wx1, wy2 - wy1, wx2 - wx1])
+        norm = (detections[:count, :4] - shift) / scale
+        height, width = original_image_shape[:2]
+        full = np.array([height, width, height, width]) - 1
+        boxes = np.around(norm * full + shift_px).astype(np.int32)
+        keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        return boxes[keep], class_ids[keep], detections[:count, 5][keep], probs[keep]
+
+    def detect_instances(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Detect in any number of images of any sizes, keeping the masks small.
+
+        Args:
+            images: uint8 [H, W, 3] arrays.
+
+        Returns:
+            One dict an image: rois int32 [n, (y1, x1, y2, x2)] px of that image, class_ids int32 [n], scores
+            float32 [n] in descending order, mask_probs float32 [n, 28, 28] over each box.
+        """
+        if self.mode != "inference":
+            raise InputError("this model was built for training; make MaskRCNN(mode='inference', ...) to detect")
+        results: list[dict[str, np.ndarray]] = []
+        batch = self.config.BATCH_SIZE if self.config.IMAGE_RESIZE_MODE not in ("pad64", "none") else 1
+        for start in range(0, len(images), batch):
+            chunk = images[start : start + batch]
+            molded, metas, windows = self.mold_inputs(chunk)
+            anchors = np.broadcast_to(self.get_anchors(molded.shape[1:]), (len(chunk), *self._anchor_shape(molded)))
+            detections, _, _, masks, *_ = self.keras_model.predict_on_batch([molded, metas.astype("float32"), anchors])
+            for image, found, mask, window in zip(chunk, detections, masks, windows, strict=True):
+                fields = self._unmold_boxes(found, mask, image.shape, molded.shape[1:], window)
+                results.append(dict(zip(("rois", "class_ids", "scores", "mask_probs"), fields, strict=True)))
+        return results
+
+    def _anchor_shape(self, molded: np.ndarray) -> tuple[int, ...]:
+        return self.get_anchors(molded.shape[1:]).shape
+
+    def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
+        """Detect in any number of images of any sizes.
+
+        Args:
+            images: uint8 [H, W, 3] arrays.
+            verbose: 1 logs the shapes.
+
+        Returns:
+            One dict an image: rois int32 [n, (y1, x1, y2, x2)] px, class_ids int32 [n], scores float32 [n], masks
+            bool [H, W, n].
+        """
+        results = []
+        for image, found in zip(images, self.detect_instances(images), strict=True):
+            if verbose:
+                log.info("image %s: %d instances", image.shape, len(found["rois"]))
+            probs = found.pop("mask_probs")
+            results.append({**found, "masks": _full_masks(probs, found["rois"], image.shape)})
+        return results
+
+    def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
+        """Anchors for a moulded image of this shape: float32 [A, (y1, x1, y2, x2)] norm. Computed once for each shape."""
+        key = tuple(int(side) for side in image_shape)
+        if key not in self._anchor_cache:
+            self._anchor_cache[key] = pyramid_anchors(self.config, key)
+        return self._anchor_cache[key]
+
+
+def _full_masks(probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
+    """[n, 28, 28] probabilities over their boxes -> bool [H, W, n]."""
+    masks = np.zeros((*image_shape[:2], len(boxes)), bool)
+    for index, (prob, box) in enumerate(zip(probs, boxes, strict=True)):
+        (y1, x1, y2, x2), crop = paste_mask(prob, box, image_shape)
+        masks[y1:y2, x1:x2, index] = crop
+    return masks

@@ -1,0 +1,352 @@
+"""The two graphs of Mask R-CNN, training and inference, and the loss over the first.
+
+Legend: N batch, A anchors, P proposals, R sampled ROIs, G padded ground-truth slots, D detections, C classes with
+background, H W image, S sampled anchors. Boxes are [..., (y1, x1, y2, x2)].
+"""
+
+import keras
+import numpy as np
+from keras import layers
+from keras import ops as K
+
+from mrcnn import losses, ops, targets
+from mrcnn.backbone import fpn_graph, resnet_graph
+from mrcnn.boxes import compute_backbone_shapes, generate_pyramid_anchors, norm_boxes, pyramid_anchors
+from mrcnn.config import Config
+from mrcnn.heads import DetectionLayer, build_fpn_mask_graph, fpn_classifier_graph
+from mrcnn.rpn import ProposalLayer, build_rpn_model
+
+Tensor = keras.KerasTensor
+
+LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
+
+
+def anchors_px(config: Config) -> np.ndarray:
+    """Pyramid anchors of the training size in pixels, float32 [A, 4]: by level, then position, then ratio."""
+    return generate_pyramid_anchors(
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        compute_backbone_shapes(config, config.IMAGE_SHAPE),
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_STRIDE,
+    ).astype(np.float32)
+
+
+class Anchors(layers.Layer):
+    """The anchors of the fixed training size, repeated for each image of the batch: -> float32 [N, A, 4] norm."""
+
+    def __init__(self, anchors_norm: np.ndarray, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self._anchors_norm = np.asarray(anchors_norm, "float32")
+
+    def call(self, image: Tensor) -> Tensor:
+        anchors = K.convert_to_tensor(self._anchors_norm)[None]  # [1, A, 4]
+        return K.broadcast_to(anchors, (K.shape(image)[0], *self._anchors_norm.shape))
+
+    def compute_output_spec(self, image: Tensor) -> Tensor:
+        return keras.KerasTensor((image.shape[0], *self._anchors_norm.shape), dtype="float32")
+
+
+class NormBoxes(layers.Layer):
+    """Pixel boxes to normalised ones. Rows of zeros, which are padding, stay zeros."""
+
+    def __init__(self, image_shape: tuple[int, int], **kwargs) -> None:
+        super().__init__(**kwargs)
+        self._image_shape = tuple(int(side) for side in image_shape)
+
+    def call(self, boxes_px: Tensor) -> Tensor:
+        boxes_px = K.cast(boxes_px, "float32")
+        real = K.any(boxes_px != 0, axis=-1, keepdims=True)
+        return K.where(real, norm_boxes(boxes_px, self._image_shape), 0.0)
+
+
+def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
+    """Backbone and FPN. image float [N, H, W, channels], mean subtracted -> [P2..P6]."""
+    if callable(config.BACKBONE):
+        stages = config.BACKBONE(image, stage5=True, train_bn=config.TRAIN_BN)
+    else:
+        stages = resnet_graph(
+            image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN, width=config.BACKBONE_WIDTH
+        )
+    return fpn_graph(stages, config.TOP_DOWN_PYRAMID_SIZE)
+
+
+def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, Tensor]:
+    """The shared RPN head on every level: logits [N, A, 2], probabilities [N, A, 2], deltas [N, A, 4]."""
+    rpn = build_rpn_model(
+        config.RPN_ANCHOR_STRIDE, len(config.RPN_ANCHOR_RATIOS), config.TOP_DOWN_PYRAMID_SIZE, config.RPN_CHANNELS
+    )
+    per_level = [rpn(level) for level in pyramid]
+    names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
+    joined = [layers.Concatenate(axis=1, name=n)(list(o)) for n, o in zip(names, zip(*per_level, strict=True), strict=True)]
+    return joined[0], joined[1], joined[2]
+
+
+def _class_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
+    return fpn_classifier_graph(
+        rois,
+        pyramid[:4],  # P6 serves the RPN alone
+        meta,
+        config.POOL_SIZE,
+        config.NUM_CLASSES,
+        train_bn=config.TRAIN_BN,
+        fc_layers_size=config.FPN_CLASSIF_FC_LAYERS_SIZE,
+    )
+
+
+def _mask_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config, logits: bool) -> Tensor:
+    return build_fpn_mask_graph(
+        rois,
+        pyramid[:4],
+        meta,
+        config.MASK_POOL_SIZE,
+        config.NUM_CLASSES,
+        train_bn=config.TRAIN_BN,
+        channels=config.MASK_HEAD_CHANNELS,
+        logits=logits,
+    )
+
+
+def _static_shape(config: Config) -> tuple[int | None, int | None, int]:
+    """Shape of one input image; only the modes whose size follows the image leave it open."""
+    if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
+        return None, None, config.IMAGE_CHANNEL_COUNT
+    return tuple(int(side) for side in config.IMAGE_SHAPE)
+
+
+class MoldingModel(keras.Model):
+    """A functional model that takes its image raw or moulded: uint8 pixels get the mean subtracted here, in the graph,
+    so that a quarter of the bytes travel to the device; floats are taken as moulded already."""
+
+    mean_pixel: tuple[float, ...]
+
+    def call(self, inputs, training=None, mask=None):  # noqa: ANN001, ANN201  (Keras' signature)
+        """Mould the image if it is raw, then run the functional graph."""
+        if isinstance(inputs, dict):
+            inputs = {**inputs, "input_image": self._mold(inputs["input_image"])}
+        else:
+            inputs = [self._mold(inputs[0]), *inputs[1:]]
+        return super().call(inputs, training=training, mask=mask)
+
+    def _mold(self, image: Tensor) -> Tensor:
+        if keras.backend.standardize_dtype(image.dtype) != "uint8":
+            return image
+        return K.cast(image, "float32") - K.convert_to_tensor(self.mean_pixel, "float32")
+
+
+class TrainingNetwork(MoldingModel):
+    """The training graph with its five losses.
+
+    `fit` takes dicts with the inputs by name (see `mrcnn.loader.Loader`). `compute_loss` assigns the RPN targets, adds
+    the weighted losses and the weight decay, and keeps one running mean per loss. The first step whose loss is not
+    finite is remembered (`first_nonfinite`): which terms, and the image ids of that batch.
+    """
+
+    def prepare(self, config: Config) -> "TrainingNetwork":
+        """Attach what the loss needs. Called once, right after the graph was built."""
+        self.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
+        self.config = config
+        self.anchors_px = anchors_px(config)
+        self.seed_generator = keras.random.SeedGenerator(config_seed(config))
+        self.loss_means = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
+        self.class_accuracy = ClassAccuracy(config.NUM_CLASSES, name="roi_accuracy")
+        # step at which the loss was first not finite (-1: never), the five terms and the image ids then
+        self.nonfinite = self.add_weight(
+            shape=(1 + len(LOSS_NAMES) + config.BATCH_SIZE,), initializer=_minus_one, trainable=False, name="nonfinite"
+        )
+        return self
+
+    def loss_terms(self, x: dict[str, Tensor], y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The five losses of a batch, float32 scalars by name."""
+        config = self.config
+        indices, match, deltas = targets.rpn_targets(
+            K.convert_to_tensor(self.anchors_px),
+            K.cast(x["input_gt_boxes"], "float32"),
+            x["input_gt_class_ids"],
+            config,
+            self.seed_generator,
+        )
+        rois = y_pred["output_rois"]
+        active_class_ids = K.cast(x["input_image_meta"], "int32")[:, 12:]
+        positives = K.shape(y_pred["mrcnn_mask_logits"])[1]
+        ids = y_pred["target_class_ids"]
+        return {
+            "rpn_class_loss": losses.rpn_class_loss(match, ops.batch_gather(y_pred["rpn_class_logits"], indices)),
+            "rpn_bbox_loss": losses.rpn_bbox_loss(match, deltas, ops.batch_gather(y_pred["rpn_bbox"], indices)),
+            "mrcnn_class_loss": losses.mrcnn_class_loss(
+                ids, y_pred["mrcnn_class_logits"], active_class_ids, roi_valid=K.any(rois != 0, axis=-1)
+            ),
+            "mrcnn_bbox_loss": losses.mrcnn_bbox_loss(y_pred["target_bbox"], ids, y_pred["mrcnn_bbox"]),
+            "mrcnn_mask_loss": losses.mrcnn_mask_loss(
+                y_pred["target_mask"][:, :positives], ids[:, :positives], y_pred["mrcnn_mask_logits"]
+            ),
+        }
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):  # noqa: ANN001, ANN201
+        """Weighted sum of the five losses plus weight decay; updates the metrics. y and sample_weight are not used."""
+        terms = self.loss_terms(x, y_pred)
+        for tracker in self.loss_means:
+            tracker.update_state(terms[tracker.name])
+        self.class_accuracy.update_state(y_pred["target_class_ids"], y_pred["mrcnn_class_logits"])
+        self._note_nonfinite(K.stack(list(terms.values())), x["input_image_meta"][:, 0])
+        total = sum(self.config.LOSS_WEIGHTS.get(name, 1.0) * value for name, value in terms.items())
+        return total + self.weight_decay()
+
+    def weight_decay(self) -> Tensor:
+        """L2 of the trained weights but BatchNorm's: Matterport's mean of squares, or the true sum (TRUE_WEIGHT_DECAY).
+
+        Matterport divides by the size of each tensor, which leaves next to nothing; the true form adds
+        WEIGHT_DECAY / 2 * sum(w^2), whose gradient is WEIGHT_DECAY * w.
+        """
+        decay = K.convert_to_tensor(0.0)
+        for weight in self.trainable_weights:
+            if weight.name in ("gamma", "beta"):
+                continue
+            square = K.square(K.cast(weight, "float32"))
+            decay = decay + (0.5 * K.sum(square) if self.config.TRUE_WEIGHT_DECAY else K.mean(square))
+        return self.config.WEIGHT_DECAY * decay
+
+    def _note_nonfinite(self, terms: Tensor, image_ids: Tensor) -> None:
+        finite = K.cast(K.isfinite(terms), "float32")  # [5]
+        now_bad = K.logical_and(K.any(finite < 1), self.nonfinite[0] < 0)
+        note = K.concatenate([K.zeros((1,)), finite, K.reshape(K.cast(image_ids, "float32"), (-1,))])
+        size = self.nonfinite.shape[0]
+        if note.shape[0] == size:  # a short last batch of a validation is not noted
+            self.nonfinite.assign(K.where(now_bad, note, self.nonfinite))
+
+    def first_nonfinite(self) -> tuple[list[str], list[int]] | None:
+        """(names of the terms, image ids of the batch) of the first loss that was not finite, or None."""
+        note = keras.ops.convert_to_numpy(self.nonfinite.value)
+        if note[0] < 0:
+            return None
+        finite, image_ids = note[1 : 1 + len(LOSS_NAMES)], note[1 + len(LOSS_NAMES) :]
+        return [n for n, good in zip(LOSS_NAMES, finite, strict=True) if not good], [int(i) for i in image_ids]
+
+
+def _minus_one(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+    return K.full(shape, -1.0, dtype=dtype)
+
+
+class ClassAccuracy(keras.metrics.Metric):
+    """How the class head does on the sampled ROIs, class by class: the share of ROIs of a class that it calls so.
+
+    `result()` is the share over all positive ROIs; `table()` gives count and share per class.
+    """
+
+    def __init__(self, num_classes: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.counts = self.add_variable((num_classes,), "zeros", name="counts")
+        self.hits = self.add_variable((num_classes,), "zeros", name="hits")
+
+    def update_state(self, target_class_ids: Tensor, class_logits: Tensor, sample_weight: Tensor | None = None) -> None:
+        """Add a batch: target_class_ids int32 [N, R] (0 background or padding), class_logits [N, R, C]."""
+        num_classes = self.counts.shape[0]
+        ids = K.reshape(K.cast(target_class_ids, "int32"), (-1,))  # [N * R]
+        called = K.reshape(K.argmax(class_logits, axis=-1), (-1,))
+        one_hot = K.one_hot(ids, num_classes, dtype="float32")  # [N * R, C]
+        right = K.cast(K.equal(K.cast(called, "int32"), ids), "float32")
+        self.counts.assign_add(K.sum(one_hot, axis=0))
+        self.hits.assign_add(K.sum(one_hot * right[:, None], axis=0))
+
+    def result(self) -> Tensor:
+        """Share of positive ROIs whose class is right; 0 without any."""
+        return K.sum(self.hits[1:]) / K.maximum(K.sum(self.counts[1:]), 1.0)
+
+    def table(self) -> np.ndarray:
+        """float64 [C, 2]: sampled ROIs of each class, and the share called right (NaN where none was seen)."""
+        counts, hits = (keras.ops.convert_to_numpy(v.value).astype(float) for v in (self.counts, self.hits))
+        with np.errstate(invalid="ignore"):
+            return np.stack([counts, hits / counts], axis=1)
+
+
+def config_seed(config: Config) -> int:
+    """Seed of the sampling inside the graph."""
+    return int(config.SEED)
+
+
+def build_training_network(config: Config) -> TrainingNetwork:
+    """The training graph.
+
+    Inputs by name: input_image uint8 (raw) or float (moulded) [N, H, W, 3], input_image_meta float [N, 12 + C],
+    input_gt_class_ids int32 [N, G], input_gt_boxes float px [N, G, 4], input_gt_masks bool [N, mh, mw, G] (mini-masks,
+    or [N, H, W, G] without USE_MINI_MASK), zero padded; with USE_RPN_ROIS=False also input_roi float px [N, P, 4].
+    """
+    height, width, channels = _training_shape(config)
+    mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
+    slots = config.MAX_GT_INSTANCES
+    image = keras.Input((height, width, channels), name="input_image")
+    meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
+    gt_class_ids = keras.Input((slots,), dtype="int32", name="input_gt_class_ids")
+    gt_boxes_px = keras.Input((slots, 4), name="input_gt_boxes")
+    gt_masks = keras.Input((*mask_shape, slots), dtype="bool", name="input_gt_masks")
+    inputs = [image, meta, gt_class_ids, gt_boxes_px, gt_masks]
+
+    pyramid = feature_pyramid(image, config)
+    rpn_class_logits, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
+    anchors = Anchors(pyramid_anchors(config, config.IMAGE_SHAPE), name="anchors")(image)
+    proposals = ProposalLayer(config.POST_NMS_ROIS_TRAINING, config.RPN_NMS_THRESHOLD, config, name="ROI")(
+        [rpn_class, rpn_bbox, anchors]
+    )
+    gt_boxes = NormBoxes((height, width), name="norm_gt_boxes")(gt_boxes_px)
+    candidates = proposals
+    if not config.USE_RPN_ROIS:
+        rois_px = keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi")
+        candidates = NormBoxes((height, width), name="norm_rois")(rois_px)
+        inputs.append(rois_px)
+    rois, target_class_ids, target_bbox, target_mask = targets.DetectionTargetLayer(config, name="proposal_targets")(
+        [candidates, gt_class_ids, gt_boxes, gt_masks]
+    )
+    class_logits, class_probs, bbox = _class_head(rois, pyramid, meta, config)
+    # positives come first, so the mask head sees only the rows that can hold one
+    positives = int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO)
+    mask_logits = _mask_head(rois[:, :positives], pyramid, meta, config, logits=True)
+    outputs = {
+        "rpn_class_logits": rpn_class_logits,
+        "rpn_class": rpn_class,
+        "rpn_bbox": rpn_bbox,
+        "proposals": proposals,
+        "output_rois": rois,
+        "target_class_ids": target_class_ids,
+        "target_bbox": target_bbox,
+        "target_mask": target_mask,
+        "mrcnn_class_logits": class_logits,
+        "mrcnn_class": class_probs,
+        "mrcnn_bbox": bbox,
+        "mrcnn_mask_logits": mask_logits,
+    }
+    by_name = {tensor.name: tensor for tensor in inputs}
+    return TrainingNetwork(inputs=by_name, outputs=outputs, name="mask_rcnn").prepare(config)
+
+
+def _training_shape(config: Config) -> tuple[int, int, int]:
+    """Training needs one fixed size: with pad64 and none it is IMAGE_SHAPE too, which every image must then have."""
+    height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
+    return height, width, channels
+
+
+def build_inference_network(config: Config) -> keras.Model:
+    """The inference graph.
+
+    Inputs: [input_image (as in training) [N, H, W, 3], input_image_meta [N, 12 + C], input_anchors norm [N, A, 4]].
+    Outputs: [detections [N, D, (y1, x1, y2, x2, class_id, score)] norm, mrcnn_class [N, P, C],
+    mrcnn_bbox [N, P, C, 4], mrcnn_mask [N, D, 28, 28, C], rois [N, P, 4], rpn_class [N, A, 2], rpn_bbox [N, A, 4]].
+    """
+    image = keras.Input(_static_shape(config), name="input_image")
+    meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
+    anchors = keras.Input((None, 4), name="input_anchors")
+    pyramid = feature_pyramid(image, config)
+    _, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
+    rois = ProposalLayer(config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD, config, name="ROI")(
+        [rpn_class, rpn_bbox, anchors]
+    )
+    _, class_probs, bbox = _class_head(rois, pyramid, meta, config)
+    detections = DetectionLayer(config, name="mrcnn_detection")([rois, class_probs, bbox, meta])
+    masks = _mask_head(detections[..., :4], pyramid, meta, config, logits=False)
+    network = MoldingModel(
+        inputs=[image, meta, anchors],
+        outputs=[detections, class_probs, bbox, masks, rois, rpn_class, rpn_bbox],
+        name="mask_rcnn",
+    )
+    network.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
+    network.jit_compile = ops.prefers_jit()
+    return network

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Train Mask R-CNN in two stages: the heads first, on a frozen backbone, then all layers at a tenth of the rate.
+
+  python scripts/train.py --data DIR --stage heads --weights coco      # or imagenet, none, a file
+  python scripts/train.py --data DIR --stage all --weights last        # goes on in the same run folder
+
+Each epoch ends with a checkpoint in LOGS/NAME+DATE/mask_rcnn_NAME_EPOCH.h5 and a line with all five losses.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from bdd100k import cli
+from mrcnn.errors import InputError
+
+# layers that depend on the class list: COCO's cannot serve BDD100K's
+CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_common_arguments(parser)
+    parser.add_argument("--stage", default="heads", help="which layers train: heads, 3+, 4+, 5+, all, or a regular "
+                        "expression over layer names (default: %(default)s)")
+    parser.add_argument("--weights", default="none", metavar="NAME", help="start from coco, imagenet, streets (shipped), "
+                        "last (newest checkpoint in --logs), a path, or none (default: %(default)s)")
+    parser.add_argument("--epochs", type=cli.positive_int, default=10, metavar="N", help="epochs to add (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, metavar="R", help="default: LEARNING_RATE of the settings for "
+                        "the stage heads, a tenth of it for the others")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="mirror half of the images")
+    parser.add_argument("--workers", type=cli.positive_int, default=2, metavar="N", help="loader threads (default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    name = cli.CONFIGS[args.config or ("bdd100k" if args.data else "streets")].NAME
+    checkpoint = cli.find_weights(args.weights, args.logs, name)
+    config = cli.build_config(args.config, args.data, checkpoint, args.overrides)
+    train_set = cli.open_dataset(args.data, "train", args.limit)
+    val_set = cli.open_dataset(args.data, "val", args.limit) if config.VALIDATION_STEPS else None
+
+    from mrcnn.model import MaskRCNN
+
+    model = MaskRCNN("training", config, args.logs)
+    if args.weights == "imagenet":
+        model.load_weights(model.get_imagenet_weights())
+    elif checkpoint:
+        model.load_weights(checkpoint, exclude=CLASS_LAYERS if args.weights == "coco" else None)
+    rate = args.learning_rate or config.LEARNING_RATE * (1.0 if args.stage == "heads" else 0.1)
+    if rate <= 0:
+        raise InputError(f"--learning-rate {rate} is not above 0")
+    model.train(
+        train_set, val_set, rate, model.epoch + args.epochs, args.stage, augment=args.flip, workers=args.workers
+    )
+    print(f"trained {args.stage}: {model.checkpoint_path.format(epoch=model.epoch)}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
