@@ -1,0 +1,252 @@
+"""BDD100K as a Dataset: finds images and labels in the official layouts and in flat folders, and gives instances.
+
+The import name `bdd100k` is also that of the official toolkit; the two cannot be installed together.
+"""
+
+import logging
+import pathlib
+from collections import Counter
+
+import numpy as np
+
+from bdd100k.config import CLASS_NAMES
+from bdd100k.frames import Frame, LabelReport, Labels
+from bdd100k.labels import frame_instances, label_rank, load_labels
+from mrcnn.data import Dataset
+from mrcnn.errors import InputError
+from mrcnn.masks import Instances
+
+logger = logging.getLogger(__name__)
+
+SOURCE = "bdd100k"
+SPLITS = ("train", "val", "test")
+_IMAGE_FOLDERS = ("images/10k", "images/100k", "images", ".")  # the 10K package carries the instance masks
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_LABEL_PLACES = (  # official ones, best masks first
+    "labels/ins_seg/rles/ins_seg_{split}.json",
+    "labels/ins_seg/polygons/ins_seg_{split}.json",
+    "labels/ins_seg/bitmasks/{split}",
+    "labels/det_20/det_{split}.json",
+    "labels/bdd100k_labels_images_{split}.json",
+    "labels/100k/{split}",
+)
+
+
+class BDD100KDataset(Dataset):
+    """Images of BDD100K with their instance labels; masks stay polygons or run-length codes until they are asked for.
+
+    `image_info[i]` has `id` and `name` (file name), `path`, `width`, `height`, `attributes` (weather, scene,
+    timeofday), `coco_id` and `frame` (the labels). `reports` holds what the label files had and what was left out.
+    """
+
+    def __init__(self, class_map: dict | None = None) -> None:
+        super().__init__(class_map)
+        self.reports: list[LabelReport] = []
+        self.rectangles_as_masks = False
+
+    def load_bdd100k(
+        self,
+        data_dir: str | pathlib.Path,
+        split: str = "train",
+        labels: str | pathlib.Path | None = None,
+        rectangles_as_masks: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        """Adds the images of one split. Call `prepare()` afterwards.
+
+        Accepts the official folders as downloaded (images/10k or images/100k with labels/ins_seg, labels/det_20 or the
+        2018 files), and a flat folder with images beside label files: run-length codes are taken before polygons,
+        COCO files and bitmasks. In a folder without sub-folders for splits every split means all images.
+
+        Args:
+            data_dir: the folder.
+            split: "train", "val", "test", or the name of another sub-folder of images.
+            labels: label file or folder to take instead of the one found.
+            rectangles_as_masks: use the filled box2d of objects that have no mask.
+            limit: at most this many images, in the label file's order.
+
+        Raises:
+            InputError: no such folder, no images, no labels, labels that cannot be used, or not one image with labels.
+        """
+        root = pathlib.Path(data_dir)
+        folders = find_images(root, split)
+        source = pathlib.Path(labels) if labels is not None else find_labels(root, split)
+        if source is None:
+            if split != "test":  # the official test split comes without labels
+                raise InputError(
+                    f"{root}: no labels for split {split!r} found under {root / 'labels'} or beside the images. Pass "
+                    "labels=FILE; read are Scalabel JSON, COCO JSON, the 2018 JSON and folders of RGBA bitmasks"
+                )
+            logger.info("%s: no labels for split %r; its images have no objects", root, split)
+            images, loaded = folders[0], _unlabelled(folders[0])
+        else:
+            logger.info("labels of split %r: %s", split, source)
+            images, loaded = _best_match(folders, source, limit)
+        self._add_frames(images, loaded, rectangles_as_masks, limit)
+
+    def _add_frames(self, images: dict[str, pathlib.Path], loaded: Labels, rectangles: bool, limit: int | None) -> None:
+        report = loaded.report
+        labelled = {pathlib.PurePath(frame.name).stem for frame in loaded}
+        if limit is None and len(images) > len(labelled):
+            unlabelled = sorted(set(images) - labelled)
+            logger.info("%d images have no labels and are left out: %s, ...", len(unlabelled), unlabelled[0])
+        kept = [frame for frame in loaded if self._locate(frame, images, report)][:limit]
+        if not kept:
+            absent = f"{len(report.missing)} labelled frames have no image file, such as {report.missing[:3]}"
+            why = "; ".join(report.dropped[-3:]) or absent
+            raise InputError(f"{report.source}: not one labelled image can be used: {why}")
+        _refuse_boxes_only(report, rectangles)
+        for name in CLASS_NAMES:
+            if (SOURCE, name) not in {(known["source"], known["name"]) for known in self.class_info}:
+                self.add_class(SOURCE, CLASS_NAMES.index(name) + 1, name)
+        for frame in kept:
+            self.add_image(
+                SOURCE, frame.name, str(frame.image_path), name=frame.name, width=frame.width, height=frame.height,
+                attributes=frame.attributes, frame=frame,
+                coco_id=frame.coco_id if frame.coco_id is not None else len(self.image_info) + 1,
+            )  # fmt: skip
+        self.rectangles_as_masks |= rectangles
+        self.reports.append(report)
+        objects = Counter(label.category for frame in kept for label in frame.objects if rectangles or label.has_mask)
+        logger.info("%d images, %d objects: %s", len(kept), objects.total(), dict(objects.most_common()))
+
+    def _locate(self, frame: Frame, images: dict[str, pathlib.Path], report: LabelReport) -> bool:
+        """Gives the frame its image and size. False where the image cannot be read or does not fit the labels."""
+        frame.image_path = images[pathlib.PurePath(frame.name).stem]
+        size = _image_size(frame.image_path)
+        where = f"{report.source}, {frame.name}"
+        if size is None:
+            why = f"image {frame.image_path} cannot be read"
+        elif frame.height and frame.width and size != (frame.height, frame.width):
+            why = f"image is {size[1]} x {size[0]}, its labels are made for {frame.width} x {frame.height}"
+        else:
+            frame.height, frame.width = size
+            return True
+        report.drop(where, why)
+        logger.warning("dropped %s: %s", where, why)
+        return False
+
+    def load_instances(self, image_id: int) -> Instances:
+        """The objects of an image as boxes and crops, straight from polygons or run-length codes.
+
+        Args:
+            image_id: index into `image_info`.
+
+        Returns:
+            Instances with class ids 1..8; crowd and ignored objects are marked, not left out.
+        """
+        info = self.image_info[image_id]
+        if info["source"] != SOURCE:
+            return super().load_instances(image_id)
+        return frame_instances(info["frame"], self.rectangles_as_masks)
+
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Matterport's form of `load_instances`.
+
+        Returns:
+            (bool [H, W, n], int32 [n] class ids; negative for crowd and ignored objects, as Matterport marks crowds).
+        """
+        info = self.image_info[image_id]
+        if info["source"] != SOURCE:
+            return super().load_mask(image_id)
+        instances = self.load_instances(image_id)
+        return instances.to_masks((info["height"], info["width"])), instances.training_class_ids
+
+    def image_reference(self, image_id: int) -> str:
+        """The path of the image."""
+        return self.image_info[image_id]["path"]
+
+
+def find_images(root: pathlib.Path, split: str) -> list[dict[str, pathlib.Path]]:
+    """Image files of a split: for each folder that has any, a dictionary from the file name's stem to the path.
+
+    Raises:
+        InputError: the folder does not exist, or has no image for this split.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: {'is a file, not a folder with images' if root.exists() else 'no such folder'}")
+    containers = [root / folder for folder in _IMAGE_FOLDERS]
+    found = [images for container in containers if (images := _images_in(container / split))]
+    if found:
+        return found
+    others = [str(c / name) for c in containers for name in SPLITS if name != split and _images_in(c / name)]
+    if others:
+        raise InputError(f"{root}: no images for split {split!r}; there are {', '.join(others)}")
+    found = [images for container in containers if (images := _images_in(container))]
+    if not found:
+        raise InputError(
+            f"{root}: no images. Expected {root / 'images/10k' / split}/*.jpg as BDD100K is downloaded, or .jpg files "
+            f"in {root} or {root / 'images'}"
+        )
+    return found
+
+
+def _images_in(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    if not folder.is_dir():
+        return {}
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES}
+
+
+def find_labels(root: pathlib.Path, split: str) -> pathlib.Path | None:
+    """The label file or folder for a split with the best masks: an official place first, else by content.
+
+    Where several files lie side by side, one named after the split comes before one without a split in its name, and
+    that before one named after another split.
+    """
+    for place in _LABEL_PLACES:
+        path = root / place.format(split=split)
+        if path.exists():
+            return path
+    places = [folder for folder in (root, root / "labels", root / "annotations") if folder.is_dir()]
+    files = [path for folder in places for path in sorted(folder.glob("*.json"))]
+    files += [path for folder in places for path in sorted(folder.iterdir()) if path.is_dir()]
+    files += [path / split for path in files if (path / split).is_dir()]
+    ranked = [(_split_rank(path, split), rank, str(path)) for path in files if (rank := label_rank(path)) is not None]
+    return pathlib.Path(min(ranked)[2]) if ranked else None
+
+
+def _split_rank(path: pathlib.Path, split: str) -> int:
+    if split in path.stem:
+        return 0
+    return 2 if any(name in path.stem for name in SPLITS) else 1
+
+
+def _best_match(
+    folders: list[dict[str, pathlib.Path]], source: pathlib.Path, limit: int | None
+) -> tuple[dict[str, pathlib.Path], Labels]:
+    """The labels with the first image folder that has images for them (10K before 100K)."""
+    images = folders[0]
+    loaded = load_labels(source, frozenset(images), limit)
+    for images in folders[1:]:
+        if len(loaded):
+            break
+        loaded = load_labels(source, frozenset(images), limit)
+    return images, loaded
+
+
+def _unlabelled(images: dict[str, pathlib.Path]) -> Labels:
+    return Labels([Frame(path.name) for path in images.values()], LabelReport("(no labels)", "none"))
+
+
+def _refuse_boxes_only(report: LabelReport, rectangles: bool) -> None:
+    """Raises where the file has objects and none of them has a mask; says so in the log where some have none."""
+    total = report.categories.total()
+    if rectangles or not report.boxes_only:
+        return
+    if report.boxes_only == total:
+        raise InputError(
+            f"{report.source}: all {total} objects have a box2d and no mask (detection labels). Use "
+            "instance-segmentation labels, or rectangles_as_masks=True to fill the boxes"
+        )
+    logger.warning("%s: skipped %d of %d objects that have no mask", report.source, report.boxes_only, total)
+
+
+def _image_size(path: pathlib.Path) -> tuple[int, int] | None:
+    """(height, width) from the file's header; None for what is not an image."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (UnidentifiedImageError, OSError):
+        return None

@@ -1,0 +1,186 @@
+"""The in-memory form of labels, whatever file they came from: frames with objects, and a report of what was left out.
+
+Coordinates are pixels as Scalabel counts them: (0, 0) is the top-left corner of the top-left pixel.
+"""
+
+import dataclasses
+import logging
+import pathlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from bdd100k.config import CLASS_NAMES
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SIZE = (720, 1280)  # height, width of every BDD100K photograph
+
+_ALIASES = {"bike": "bicycle", "motor": "motorcycle", "person": "pedestrian", "caravan": "car", "van": "car"}
+_IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
+# Categories of the detection, lane, drivable-area, semantic and panoptic files that no instance class covers.
+_STUFF = """
+area/alternative, area/drivable, area/unknown, alternative, banner, billboard, bridge, building, bus stop, crosswalk,
+curb, direct, double other, double white, double yellow, drivable, dynamic, ego vehicle, fence, fire hydrant, garage, ground,
+guard rail, lane/crosswalk, lane/double other, lane/double white, lane/double yellow, lane/road curb, lane/single other,
+lane/single white, lane/single yellow, lane divider, mailbox, parking, parking sign, phone booth, pole, pole group,
+rail track, road, road curb, sidewalk, single other, single white, single yellow, sky, static, street light, terrain,
+traffic cone, traffic device, traffic light, traffic sign, traffic sign frame, trash can, tunnel, unlabeled, vegetation,
+wall
+"""
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name.lower())
+
+
+_BY_KEY = {
+    **{_key(name): (name, False) for name in CLASS_NAMES},
+    **{_key(alias): (name, False) for alias, name in _ALIASES.items()},
+    **{_key(kind): (name, True) for kind, name in _IGNORED.items()},
+}
+_STUFF_KEYS = frozenset(_key(name) for name in _STUFF.split(","))
+
+
+def normalise_category(name: str) -> tuple[str, bool] | None:
+    """The instance class that a category name of any release stands for.
+
+    Case, blanks, hyphens and underscores do not matter: "Other  Vehicle" is ("car", True).
+
+    Returns:
+        (one of CLASS_NAMES, whether the kind is ignored in training and evaluation), or None for anything else.
+    """
+    return _BY_KEY.get(_key(name))
+
+
+def is_stuff(name: str) -> bool:
+    """Whether a category is a known one without instance masks (road, sky, traffic light, lane, ...)."""
+    return _key(name) in _STUFF_KEYS
+
+
+@dataclasses.dataclass
+class LabelObject:
+    """One labelled object. Exactly one of `polygons` and `rle` gives its mask; with neither, only `box2d` is known.
+
+    Attributes:
+        id: the label's id in its file, as a string.
+        category: one of CLASS_NAMES; category_id: 1..8.
+        crowd, ignored: the object is neither a positive nor a negative; occluded, truncated: as annotated.
+        polygons: float64 [k, 2] arrays of (x, y) px, k >= 3, straight edges; the object is their union.
+        rle: COCO run-length code {"size": [height, width], "counts": compressed str or bytes}.
+        box2d: (x1, y1, x2, y2) px as the file has it; Scalabel includes x2 and y2. Never used when a mask is known.
+        score: confidence, in files of predictions.
+    """
+
+    id: str
+    category: str
+    category_id: int
+    crowd: bool = False
+    ignored: bool = False
+    occluded: bool = False
+    truncated: bool = False
+    polygons: list[np.ndarray] | None = None
+    rle: dict[str, Any] | None = None
+    box2d: tuple[float, float, float, float] | None = None
+    score: float | None = None
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the label says which pixels belong to the object."""
+        return self.polygons is not None or self.rle is not None
+
+
+@dataclasses.dataclass
+class Frame:
+    """One labelled image.
+
+    Attributes:
+        name: file name as the labels have it ("0000f77c-6257be58.jpg").
+        image_path: the image file, where one was looked for and found.
+        width, height: pixels; None while neither the labels nor an image have said it.
+        attributes: weather, scene, timeofday, ... as annotated.
+        objects: the instance labels in the file's order.
+        coco_id: the image's id in a COCO file, else None.
+    """
+
+    name: str
+    image_path: pathlib.Path | None = None
+    width: int | None = None
+    height: int | None = None
+    attributes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    objects: list[LabelObject] = dataclasses.field(default_factory=list)
+    coco_id: int | None = None
+
+
+@dataclasses.dataclass
+class LabelReport:
+    """What a label file held and what was left out of it.
+
+    Attributes:
+        source: the file or folder; format: "scalabel", "coco", "bitmasks" or "frame files".
+        categories: objects kept, by class; boxes_only: how many of them have no mask.
+        unknown: categories that are neither an instance class nor known stuff, with counts; their objects are left out.
+        stuff: known categories without instances, with counts; left out.
+        dropped: one line per label or frame that could not be used, naming the file, the frame and the label id.
+        missing: names of labelled frames whose image is not at hand.
+    """
+
+    source: str
+    format: str
+    categories: Counter[str] = dataclasses.field(default_factory=Counter)
+    boxes_only: int = 0
+    unknown: Counter[str] = dataclasses.field(default_factory=Counter)
+    stuff: Counter[str] = dataclasses.field(default_factory=Counter)
+    dropped: list[str] = dataclasses.field(default_factory=list)
+    missing: list[str] = dataclasses.field(default_factory=list)
+
+    def drop(self, where: str, why: str) -> None:
+        """Notes a label or a frame that cannot be used."""
+        self.dropped.append(f"{where}: {why}")
+
+    def log(self, frames: int, most: int = 10) -> None:
+        """Writes a summary to the log, with at most `most` of the dropped labels in full."""
+        counts = ", ".join(f"{self.categories[name]} {name}" for name in CLASS_NAMES if self.categories[name])
+        logger.info("%s (%s): %d frames, objects: %s", self.source, self.format, frames, counts or "none")
+        if self.boxes_only:
+            logger.info("%s: %d objects have a box2d and no mask", self.source, self.boxes_only)
+        if self.stuff:
+            logger.info("%s: skipped categories without instances: %s", self.source, listing(self.stuff))
+        if self.unknown:
+            logger.warning("%s: skipped unknown categories: %s", self.source, listing(self.unknown))
+        if self.missing:
+            first = ", ".join(self.missing[:3])
+            logger.warning("%s: %d labelled frames have no image file: %s, ...", self.source, len(self.missing), first)
+        for line in self.dropped[:most]:
+            logger.warning("dropped %s", line)
+        if len(self.dropped) > most:
+            logger.warning("%s: dropped %d more labels or frames", self.source, len(self.dropped) - most)
+
+
+def listing(counts: Counter[str]) -> str:
+    """'3 chair, 1 horse', the commonest first."""
+    return ", ".join(f"{count} {name!r}" for name, count in counts.most_common())
+
+
+@dataclasses.dataclass
+class Labels(Sequence[Frame]):
+    """The frames of a label file and the report about reading it; a sequence of frames."""
+
+    frames: list[Frame]
+    report: LabelReport
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
+        return self.frames[index]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self.frames)

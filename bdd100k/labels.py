@@ -1,0 +1,208 @@
+"""Every BDD100K label format, recognised by its content, into one validated in-memory form; from there into masks.
+
+Formats: Scalabel JSON (2020) with rle or poly2d, the 2018 JSON, its older one-file-per-image layout, COCO instance
+JSON, folders of RGBA bitmask PNGs.
+"""
+
+import json
+import logging
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+
+from bdd100k.formats import oldest_to_scalabel, read_bitmasks, read_coco, read_scalabel
+from bdd100k.frames import Frame, LabelObject, LabelReport, Labels, normalise_category
+from bdd100k.outlines import kind
+from mrcnn.errors import InputError
+from mrcnn.masks import Instances, polygons_to_crop, rle_to_crop
+
+__all__ = [
+    "Frame", "LabelObject", "LabelReport", "Labels",
+    "frame_instances", "label_rank", "load_labels", "normalise_category", "object_mask",
+]  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+
+def load_labels(
+    path: str | pathlib.Path, available: frozenset[str] | None = None, limit: int | None = None
+) -> Labels:
+    """Reads a label file, a folder of RGBA bitmasks or a folder of one JSON per image; the content decides which.
+
+    A label that cannot be used is dropped; the returned report and the log name it. Category names are normalised,
+    unknown ones are counted by name, known stuff is skipped.
+
+    Args:
+        path: a JSON file, or a folder with .png or .json files.
+        available: stems of the image files at hand ("7d06fefd-f7be05a6"); other frames are counted as missing and not
+            read. None takes every frame.
+        limit: read at most this many frames.
+
+    Returns:
+        The frames in the file's order (a sequence) with `.report`.
+
+    Raises:
+        InputError: the path does not exist, the JSON is broken, it is no label file, or not one frame could be used.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such label file or folder")
+    report = LabelReport(str(path), "scalabel")
+    read = _read_folder if path.is_dir() else _read_file
+    frames = read(path, report, available, limit)
+    if not frames and not report.missing:
+        why = "; ".join(report.dropped[:3]) or "it holds no frames"
+        raise InputError(f"{path}: nothing in it can be used as labels ({why})")
+    report.log(len(frames))
+    return Labels(frames, report)
+
+
+def _read_folder(
+    path: pathlib.Path, report: LabelReport, available: frozenset[str] | None, limit: int | None
+) -> list[Frame]:
+    bitmasks, documents = sorted(path.glob("*.png")), sorted(path.glob("*.json"))
+    if bitmasks:
+        report.format = "bitmasks"
+        return read_bitmasks(bitmasks, report, available, limit)
+    if not documents:
+        raise InputError(f"{path}: a label folder needs .png bitmasks or .json files, it has neither")
+    report.format = "frame files"
+    raw = []
+    for document in documents:
+        parsed = read_json(document)
+        if isinstance(parsed, dict) and "images" in parsed:
+            raise InputError(f"{path}: holds several label files; name one of them, such as {document}")
+        raw += _scalabel_frames(parsed, document, report)
+    return read_scalabel(raw, report, available, limit)
+
+
+def _read_file(
+    path: pathlib.Path, report: LabelReport, available: frozenset[str] | None, limit: int | None
+) -> list[Frame]:
+    document = read_json(path)
+    if isinstance(document, dict) and "images" in document:
+        for part in ("images", "annotations"):
+            if not isinstance(document.get(part), list):
+                raise InputError(f"{path}: a COCO file needs a list {part!r}, it has {kind(document.get(part))}")
+        report.format = "coco"
+        return read_coco(document, report, available, limit)
+    return read_scalabel(_scalabel_frames(document, path, report), report, available, limit)
+
+
+def _scalabel_frames(document: Any, path: pathlib.Path, report: LabelReport) -> list[Any]:
+    """The list of frames in any of the Scalabel-like layouts."""
+    frames = document.get("frames") if isinstance(document, dict) else document
+    if not isinstance(frames, list):
+        keys = f" with the keys {sorted(document)[:8]}" if isinstance(document, dict) else ""
+        raise InputError(
+            f"{path}: holds a {kind(document)}{keys}. Labels are a list of frames, {{'frames': [...]}} or a COCO file "
+            "with 'images' and 'annotations'"
+        )
+    if frames and isinstance(frames[0], dict) and "image_id" in frames[0] and "name" not in frames[0]:
+        raise InputError(f"{path}: looks like COCO results (predictions), not like labels")
+    if isinstance(document, dict) and frames and isinstance(frames[0], dict) and "objects" in frames[0]:
+        report.format = "frame files"
+        return oldest_to_scalabel(document)
+    return frames
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Parses a JSON file.
+
+    Raises:
+        InputError: it cannot be read or is not JSON; names the file, the line and the column.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. Is the file complete?"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def label_rank(path: pathlib.Path) -> int | None:
+    """How good a source of masks a file or folder is, from its content: 0 is best, None is no label file.
+
+    0 Scalabel with rle, 1 Scalabel with poly2d, 2 COCO, 3 RGBA bitmasks, 4 boxes only. The run-length codes come first:
+    they are the official masks, without overlaps; polygons of neighbours overlap.
+    """
+    if path.is_dir():
+        first = next(iter(sorted(path.glob("*.png"))), None)
+        return 3 if first is not None and _is_rgba(first) else None
+    data = path.read_bytes()
+    if re.search(rb'"annotations"\s*:', data) and re.search(rb'"images"\s*:', data):
+        return 2
+    if not re.search(rb'"(labels|objects)"\s*:', data):
+        return None
+    if re.search(rb'"rle"\s*:\s*\{', data):
+        return 0
+    if re.search(rb'"poly2d"\s*:\s*\[', data):
+        return 1
+    return 4
+
+
+def _is_rgba(path: pathlib.Path) -> bool:
+    header = path.open("rb").read(26)  # signature 8, IHDR length and name 8, width, height 8, bit depth, colour type
+    return header[:8] == b"\x89PNG\r\n\x1a\n" and header[24:26] == b"\x08\x06"
+
+
+def object_mask(
+    label: LabelObject, height: int, width: int, rectangles_as_masks: bool = False
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The box and the mask of one object, by its run-length code or its polygons.
+
+    Args:
+        label: the object.
+        height, width: of its image, pixels.
+        rectangles_as_masks: take the filled box2d of an object that has nothing else.
+
+    Returns:
+        (box_px int32 [4] as (y1, x1, y2, x2), y2 and x2 exclusive; crop bool [y2 - y1, x2 - x1]), tight around the
+        mask; None where no pixel belongs to the object, or it has no mask.
+    """
+    if label.rle is not None:
+        return rle_to_crop(label.rle)
+    if label.polygons is not None:
+        return polygons_to_crop(label.polygons, (height, width))
+    if label.box2d is None or not rectangles_as_masks:
+        return None
+    x1, y1, x2, y2 = np.rint(label.box2d).astype(int)  # Scalabel: x2 and y2 belong to the box
+    y1, x1, y2, x2 = max(y1, 0), max(x1, 0), min(y2 + 1, height), min(x2 + 1, width)
+    if y2 <= y1 or x2 <= x1:
+        return None
+    return np.array([y1, x1, y2, x2], np.int32), np.ones((y2 - y1, x2 - x1), bool)
+
+
+def frame_instances(frame: Frame, rectangles_as_masks: bool = False) -> Instances:
+    """The instances of a frame, each a box and a crop; boxes always come from the masks.
+
+    Objects without a mask are left out unless `rectangles_as_masks`, and so are objects that cover no pixel.
+
+    Raises:
+        InputError: the frame's size is not known.
+    """
+    if not frame.height or not frame.width:
+        raise InputError(f"{frame.name}: the image size is not known, so polygons have no extent; give the image")
+    kept, boxes, crops = [], [], []
+    for label in frame.objects:
+        found = object_mask(label, frame.height, frame.width, rectangles_as_masks)
+        if found is None:
+            if label.has_mask:
+                logger.debug("%s, label %r: covers no pixel of the image; left out", frame.name, label.id)
+            continue
+        kept.append(label)
+        boxes.append(found[0])
+        crops.append(found[1])
+    return Instances(
+        class_ids=np.array([label.category_id for label in kept], np.int32),
+        boxes_px=np.array(boxes, np.int32).reshape(-1, 4),
+        crops=crops,
+        crowd=np.array([label.crowd for label in kept], bool),
+        ignore=np.array([label.ignored for label in kept], bool),
+    )
