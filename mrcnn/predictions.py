@@ -260,7 +260,7 @@ def _runs_of_text(text: str) -> list[int]:
     Each number is written in groups of 5 bits, low first, as characters from '0' on; bit 32 says that another group
     follows and bit 16 of the last group is the sign. From the fourth on, a number is the difference to the one two before.
     """
-    codes = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - 48
+    codes = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
     if len(codes) == 0:
         return []
     if codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
