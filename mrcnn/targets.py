@@ -32,11 +32,6 @@ TIE = 1e-5
 GT_CHUNK = 8
 
 
-def not_padding(boxes: Tensor) -> Tensor:
-    """Which rows of boxes [..., 4] are boxes: bool [...], False where all four numbers are 0."""
-    return ops.any(ops.not_equal(boxes, 0), axis=-1)
-
-
 # ---------------------------------------------------------------------------------------------------- heads
 
 
@@ -121,7 +116,7 @@ def _match_rois(proposals, gt_boxes, gt_class_ids):
     iou = ops.where((gt_class_ids > 0)[:, None], overlaps, 0.0)
     crowd_iou = ops.max(ops.where((gt_class_ids < 0)[:, None], overlaps, 0.0), axis=-1)  # [N, P]
     best_iou = ops.max(iou, axis=-1)
-    is_roi = not_padding(proposals)
+    is_roi = ops.any(ops.not_equal(proposals, 0), axis=-1)  # zero rows are padding, not background
     positive = ops.logical_and(is_roi, best_iou >= ROI_POSITIVE_IOU)
     negative = ops.logical_and(best_iou < ROI_POSITIVE_IOU, crowd_iou < CROWD_IOU)
     return positive, ops.logical_and(is_roi, negative), ops.cast(ops.argmax(iou, axis=-1), "int32")
