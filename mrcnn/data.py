@@ -1,0 +1,226 @@
+"""Datasets, and Matterport's way from a dataset to an image with its targets as full masks.
+
+The way that training takes, without full masks, is in loader.py. Legend: H W image, n instances, C classes incl.
+background. Boxes are (y1, x1, y2, x2).
+"""
+
+import logging
+import os
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mrcnn.errors import InputError
+from mrcnn.images import (
+    compose_image_meta,
+    mold_image,
+    parse_image_meta,
+    parse_image_meta_graph,
+    read_image,
+    resize,
+    resize_image,
+    unmold_image,
+)
+from mrcnn.masks import Instances, extract_bboxes, minimize_mask, resize_mask
+
+__all__ = [
+    "Dataset",
+    "active_classes",
+    "compose_image_meta",
+    "load_image_gt",
+    "mold_image",
+    "parse_image_meta",
+    "parse_image_meta_graph",
+    "resize",
+    "resize_image",
+    "unmold_image",
+]
+
+log = logging.getLogger(__name__)
+
+
+class Dataset:
+    """A list of images with their classes. Make a subclass with `load_image`, `load_mask` or `load_instances` of its own.
+
+    Call `add_class` and `add_image` as often as needed, then `prepare`. Image and class ids are then positions in
+    `image_info` and `class_info`; class 0 is the background.
+    """
+
+    def __init__(self, class_map: dict | None = None) -> None:
+        self._image_ids: np.ndarray | list = []
+        self.image_info: list[dict[str, Any]] = []
+        self.class_info: list[dict[str, Any]] = [{"source": "", "id": 0, "name": "BG"}]
+        self.source_class_ids: dict[str, list[int]] = {}
+
+    def add_class(self, source: str, class_id: int, class_name: str) -> None:
+        """Add a class, unless this source already has one of this id.
+
+        Args:
+            source: short name of the data set, without a dot.
+            class_id: the id inside that source, 1 or more.
+            class_name: shown in figures.
+
+        Raises:
+            InputError: the source has a dot in it.
+        """
+        if "." in source:
+            raise InputError(f"the source name {source!r} has a dot in it; leave it out: keys are 'source.id'")
+        if not any(info["source"] == source and info["id"] == class_id for info in self.class_info):
+            self.class_info.append({"source": source, "id": class_id, "name": class_name})
+
+    def add_image(self, source: str, image_id: Any, path: str | os.PathLike | None, **kwargs: Any) -> None:
+        """Add an image.
+
+        Args:
+            source: as in `add_class`. Classes of other sources count neither for nor against this image in the loss.
+            image_id: any id, unique in its source.
+            path: the image file, or None if `load_image` makes the picture.
+            **kwargs: kept in `image_info`, for `load_mask`.
+        """
+        self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
+
+    def image_reference(self, image_id: int) -> str:
+        """A link or name for the image; the base class has none."""
+        return ""
+
+    def prepare(self, class_map: dict | None = None) -> None:
+        """Compute the ids. Call it after the last `add_image`."""
+        self.num_classes = len(self.class_info)
+        self.class_ids = np.arange(self.num_classes)
+        self.class_names = [info["name"].split(",")[0] for info in self.class_info]
+        self.num_images = len(self.image_info)
+        self._image_ids = np.arange(self.num_images)
+        self.class_from_source_map = {f"{c['source']}.{c['id']}": i for i, c in enumerate(self.class_info)}
+        self.image_from_source_map = {f"{m['source']}.{m['id']}": i for i, m in enumerate(self.image_info)}
+        self.sources = list(dict.fromkeys(info["source"] for info in self.class_info))
+        self.source_class_ids = {
+            source: [i for i, info in enumerate(self.class_info) if i == 0 or info["source"] == source]
+            for source in self.sources
+        }
+
+    def map_source_class_id(self, source_class_id: str) -> int:
+        """The class id of "source.id", such as "coco.12"."""
+        return self.class_from_source_map[source_class_id]
+
+    def get_source_class_id(self, class_id: int, source: str) -> int:
+        """The id that `source` uses for a class id; the class must come from that source."""
+        info = self.class_info[class_id]
+        assert info["source"] == source, f"class {class_id} comes from {info['source']!r}, not from {source!r}"
+        return info["id"]
+
+    @property
+    def image_ids(self) -> np.ndarray | list:
+        """int [number of images]: 0, 1, 2, ..."""
+        return self._image_ids
+
+    def source_image_link(self, image_id: int) -> Any:
+        """The path (or URL) of the image."""
+        return self.image_info[image_id]["path"]
+
+    def load_image(self, image_id: int) -> np.ndarray:
+        """Read the image file.
+
+        Returns:
+            uint8 [H, W, 3] RGB, whatever the file holds (see `read_image`).
+
+        Raises:
+            InputError: the file is missing or broken.
+        """
+        return read_image(self.image_info[image_id]["path"])
+
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Full masks of an image; subclasses override it.
+
+        Returns:
+            masks bool [H, W, n] and class ids int32 [n] (negative: a crowd).
+        """
+        log.warning("%s has no load_mask() of its own: image %s has no objects", type(self).__name__, image_id)
+        return np.empty((0, 0, 0), bool), np.empty(0, np.int32)
+
+    def load_instances(self, image_id: int) -> Instances:
+        """The objects as boxes and crops: what training reads.
+
+        By default cut from `load_mask`. A subclass that can draw crops from polygons or RLE should override it: no array
+        of the size of the image per object.
+        """
+        return Instances.from_masks(*self.load_mask(image_id))
+
+
+def active_classes(dataset: Dataset, image_id: int) -> np.ndarray:
+    """int32 [C], 1 for the background and the classes of the image's source: only these count in its class loss."""
+    active = np.zeros(dataset.num_classes, np.int32)
+    active[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
+    return active
+
+
+def load_image_gt(
+    dataset: Dataset,
+    config: Any,
+    image_id: int,
+    augment: bool = False,
+    augmentation: Any = None,
+    use_mini_mask: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Load one image with its full masks, resized and padded: for notebooks and evaluation. Training uses `Loader`.
+
+    Args:
+        dataset: prepared.
+        config: IMAGE_* and MINI_MASK_SHAPE are read.
+        image_id: position in the dataset.
+        augment: flip left to right, every second time.
+        augmentation: an imgaug augmenter that keeps the size of the image.
+        use_mini_mask: give the masks as mini-masks.
+
+    Returns:
+        image: [H, W, 3], as loaded in type.
+        image_meta: float64 [12 + C].
+        class_ids: int [n], without objects that lie outside.
+        bbox: int32 [n, (y1, x1, y2, x2)] pixels.
+        mask: bool [H, W, n], or [*MINI_MASK_SHAPE, n].
+
+    Raises:
+        InputError: image and masks differ in size, or the augmentation changes the size.
+    """
+    image = dataset.load_image(image_id)
+    mask, class_ids = dataset.load_mask(image_id)
+    original_shape = image.shape
+    if mask.shape[-1] == 0:
+        mask = np.zeros((*image.shape[:2], 0), bool)
+    if mask.shape[:2] != image.shape[:2] or mask.shape[-1] != len(class_ids):
+        raise InputError(
+            f"image {image_id} is {image.shape[:2]} (height, width), its masks have shape {mask.shape} for "
+            f"{len(class_ids)} class ids; load_mask must return [height, width, n] and n ids"
+        )
+    image, window, scale, padding, crop = resize_image(
+        image, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE
+    )
+    mask = _resize_all(mask, scale, padding, crop)
+    if augment and random.randint(0, 1):
+        image, mask = np.fliplr(image), np.fliplr(mask)
+        window = (window[0], image.shape[1] - window[3], window[2], image.shape[1] - window[1])
+    if augmentation is not None:
+        from mrcnn.augment import apply_to_masks  # late: imgaug is needed only here
+
+        image, mask, window = apply_to_masks(augmentation, image, mask, window)
+    kept = mask.any(axis=(0, 1))
+    mask, class_ids = mask[:, :, kept], np.asarray(class_ids)[kept]
+    bbox = extract_bboxes(mask)
+    if use_mini_mask:
+        mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE)
+    active = active_classes(dataset, image_id)
+    meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active)
+    return image, meta, class_ids, bbox, mask
+
+
+def _resize_all(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequence[int] | None) -> np.ndarray:
+    """`resize_mask`, but an object that is only too thin for its sampling keeps the pixels that it lies in."""
+    resized = resize_mask(mask, scale, padding, crop)
+    for i in np.flatnonzero(mask.any(axis=(0, 1)) & ~resized.any(axis=(0, 1))):
+        y, x = ((places + 0.5) * scale for places in np.nonzero(mask[:, :, i]))
+        top, left = (padding[0][0], padding[1][0]) if crop is None else (-crop[0], -crop[1])
+        rows, columns = (y + top).astype(int), (x + left).astype(int)
+        inside = (rows >= 0) & (rows < resized.shape[0]) & (columns >= 0) & (columns < resized.shape[1])
+        resized[rows[inside], columns[inside], i] = True
+    return resized
