@@ -8,8 +8,8 @@ Legend: A anchors.
 import keras
 import numpy as np
 
-# exp(10) = 22,026: a box of one pixel that grows this much covers any image, so clipping to the image gives the same box
-# without the limit. Beyond 88 exp() would be inf and the corners inf - inf = nan.
+# exp(10) = 22,026: a box of one pixel that grows this much covers any image, so clipping to the image gives the same
+# box without the limit. Beyond 88 exp() would be inf and the corners inf - inf = nan.
 MAX_LOG_SCALE = 10.0
 # Heights and widths below this count as this: a padded or empty box then has finite deltas instead of log(0) and 0 / 0.
 # Far below a pixel in normalised coordinates too (1 / 1e5).
@@ -17,12 +17,12 @@ MIN_SIZE = 1e-7
 
 
 def _module(*arrays):
-    """numpy if everything is a numpy array, a list or a number, else keras.ops: the two spell what is used here alike."""
+    """numpy if all are numpy arrays, lists or numbers, else keras.ops: the two spell what is used here alike."""
     return np if all(isinstance(a, (np.ndarray, np.generic, list, tuple, int, float)) for a in arrays) else keras.ops
 
 
 def _array(xp, values, dtype=None):
-    """`values` as an array of `xp`; integers become floats (float64 in numpy, float32 as a tensor) unless dtype is given."""
+    """`values` as a float array of `xp`: of `dtype`, or as it is, integers as float64 (numpy) or float32 (tensors)."""
     if xp is np:
         values = np.asarray(values)
         return values.astype(dtype or (values.dtype if values.dtype.kind == "f" else np.float64), copy=False)
@@ -195,9 +195,7 @@ def denorm_boxes(boxes: np.ndarray, shape: tuple) -> np.ndarray:
     return pixels.astype(np.int32) if xp is np else keras.ops.cast(pixels, "int32")
 
 
-def generate_anchors(
-    scales: list, ratios: list, shape: tuple, feature_stride: int, anchor_stride: int
-) -> np.ndarray:
+def generate_anchors(scales: list, ratios: list, shape: tuple, feature_stride: int, anchor_stride: int) -> np.ndarray:
     """Anchors of one pyramid level, centred on the corners of the feature map's cells.
 
     Args:
