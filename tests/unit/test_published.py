@@ -1,0 +1,162 @@
+"""Downloads from a server on this machine: whole, broken, resumed, wrong, and with no server at all."""
+
+import dataclasses
+import hashlib
+import http.server
+import io
+import re
+import threading
+
+import h5py
+import numpy as np
+import pytest
+
+from mrcnn import published
+from mrcnn.errors import InputError
+
+
+def hdf5_bytes() -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file["noise"] = np.random.default_rng(0).integers(0, 255, 400_000, dtype=np.uint8)
+    return buffer.getvalue()
+
+
+CONTENT = hdf5_bytes()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves the server's `content`. `break_after` ends a transfer early, `ranges` says whether it can be resumed."""
+
+    def do_GET(self):
+        server = self.server
+        server.asked.append(self.headers.get("Range"))
+        body = server.content.get(self.path)
+        if body is None:
+            self.send_error(404)
+            return
+        start = int(re.match(r"bytes=(\d+)-$", self.headers.get("Range") or "bytes=0-")[1]) if server.ranges else 0
+        if start >= len(body):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        self.wfile.write(body[start:][:server.break_after])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
+        http_server.content = {"/w.h5": CONTENT, "/page.h5": b"<html>moved</html>"}
+        http_server.ranges, http_server.break_after, http_server.asked = True, None, []
+        thread = threading.Thread(target=http_server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield http_server
+        http_server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def entry(server):
+    return published.Published(
+        name="test", file_name="w.h5", url=f"http://127.0.0.1:{server.server_port}/w.h5", size=len(CONTENT),
+        sha256=hashlib.sha256(CONTENT).hexdigest(), md5=hashlib.md5(CONTENT).hexdigest())
+
+
+def names(folder) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_whole_download_into_a_new_folder(server, entry, tmp_path):
+    path = published.fetch_entry(entry, tmp_path / "a" / "b")
+    assert path.read_bytes() == CONTENT and names(path.parent) == ["w.h5"]
+    assert published.fetch_entry(entry, path.parent) == path
+    assert server.asked == [None]  # the second call found the file
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_broken_transfer_is_kept_and_resumed(server, entry, tmp_path, ranges):
+    server.break_after, server.ranges = 100_000, ranges
+    with pytest.raises(InputError, match=rf"after 100000 of {len(CONTENT)} bytes.*run again to go on from there"):
+        published.fetch_entry(entry, tmp_path)
+    assert names(tmp_path) == ["w.h5.part"] and (tmp_path / "w.h5.part").stat().st_size == 100_000
+    server.break_after = None
+    assert published.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=100000-"] and names(tmp_path) == ["w.h5"]
+
+
+def test_complete_part_needs_no_server(server, entry, tmp_path):
+    (tmp_path / "w.h5.part").write_bytes(CONTENT)
+    assert published.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
+    assert server.asked == []
+
+
+def test_rest_of_a_longer_file_is_dropped(server, entry, tmp_path):
+    (tmp_path / "w.h5.part").write_bytes(CONTENT + b"more")
+    assert published.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
+    assert server.asked == [f"bytes={len(CONTENT) + 4}-", None]
+
+
+def test_rest_of_another_file_is_deleted_after_the_hash_differs(server, entry, tmp_path):
+    (tmp_path / "w.h5.part").write_bytes(b"x" * 5000)
+    with pytest.raises(InputError, match="its sha256 is .* instead of"):
+        published.fetch_entry(entry, tmp_path)
+    assert names(tmp_path) == []
+    assert published.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"size": 5}, "bytes instead of 5"),
+    ({"sha256": None, "md5": "0" * 32}, "its md5 is"),
+])
+def test_wrong_content_never_gets_the_name(entry, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        published.fetch_entry(dataclasses.replace(entry, **change), tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_web_page_is_no_weight_file(server, tmp_path):
+    entry = published.Published("test", "page.h5", f"http://127.0.0.1:{server.server_port}/page.h5")
+    with pytest.raises(InputError, match="it is no HDF5 file"):
+        published.fetch_entry(entry, tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_an_existing_wrong_file_is_left_alone(server, entry, tmp_path):
+    (tmp_path / "w.h5").write_bytes(b"mine")
+    with pytest.raises(InputError, match="it has 4 bytes instead of .*move or delete it"):
+        published.fetch_entry(entry, tmp_path)
+    assert (tmp_path / "w.h5").read_bytes() == b"mine" and server.asked == []
+
+
+def test_not_there_or_offline_says_where_to_put_the_file(server, entry, tmp_path):
+    by_hand = re.escape(f"put it at {tmp_path / 'w.h5'}")
+    with pytest.raises(InputError, match=f"404.*{by_hand}"):
+        published.fetch_entry(dataclasses.replace(entry, url=entry.url + "x"), tmp_path)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(InputError, match=f"refused.*{by_hand}"):
+        published.fetch_entry(entry, tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_names(tmp_path):
+    with pytest.raises(InputError, match="there are coco, imagenet, streets"):
+        published.fetch("mnist", tmp_path)
+    with pytest.raises(InputError, match="comes with the source tree"):
+        published.fetch("streets", tmp_path)
+    with pytest.raises(InputError, match="backbone 'resnet18'"):
+        published.imagenet_path("resnet18")
+
+
+def test_shipped_files_are_the_registered_ones():
+    for entry in published.REGISTRY.values():
+        file = published.SHIPPED / entry.file_name
+        if entry.url is None and file.exists():
+            assert published.fetch(entry.name) == file
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == entry.sha256
