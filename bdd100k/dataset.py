@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
-from bdd100k.frames import Frame, LabelReport, Labels
+from bdd100k.frames import Frame, LabelReport, Labels, listing
 from bdd100k.labels import frame_instances, label_rank, load_labels
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 SOURCE = "bdd100k"
 SPLITS = ("train", "val", "test")
 _IMAGE_FOLDERS = ("images/10k", "images/100k", "images", ".")  # the 10K package carries the instance masks
+_EXIF_ORIENTATION = 0x0112
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 _LABEL_PLACES = (  # official ones, best masks first
     "labels/ins_seg/rles/ins_seg_{split}.json",
@@ -42,7 +43,6 @@ class BDD100KDataset(Dataset):
     def __init__(self, class_map: dict | None = None) -> None:
         super().__init__(class_map)
         self.reports: list[LabelReport] = []
-        self.rectangles_as_masks = False
 
     def load_bdd100k(
         self,
@@ -68,6 +68,8 @@ class BDD100KDataset(Dataset):
         Raises:
             InputError: no such folder, no images, no labels, labels that cannot be used, or not one image with labels.
         """
+        if limit is not None and limit < 1:
+            raise InputError(f"limit is {limit}: give the number of images to load, 1 or more")
         root = pathlib.Path(data_dir)
         folders = find_images(root, split)
         source = pathlib.Path(labels) if labels is not None else find_labels(root, split)
@@ -78,10 +80,14 @@ class BDD100KDataset(Dataset):
                     "labels=FILE; read are Scalabel JSON, COCO JSON, the 2018 JSON and folders of RGBA bitmasks"
                 )
             logger.info("%s: no labels for split %r; its images have no objects", root, split)
-            images, loaded = folders[0], _unlabelled(folders[0])
+            images = folders[0]
+            loaded = Labels([Frame(path.name) for path in images.values()], LabelReport(str(root), "no labels"))
         else:
             logger.info("labels of split %r: %s", split, source)
-            images, loaded = _best_match(folders, source, limit)
+            # A photograph of both packages has the same name in both, so the labels may find it in either.
+            images = {stem: path for folder in reversed(folders) for stem, path in folder.items()}
+            loaded = load_labels(source, frozenset(images), limit)
+        _refuse_without_masks(loaded.report, rectangles_as_masks, limit)
         self._add_frames(images, loaded, rectangles_as_masks, limit)
 
     def _add_frames(self, images: dict[str, pathlib.Path], loaded: Labels, rectangles: bool, limit: int | None) -> None:
@@ -95,19 +101,18 @@ class BDD100KDataset(Dataset):
             absent = f"{len(report.missing)} labelled frames have no image file, such as {report.missing[:3]}"
             why = "; ".join(report.dropped[-3:]) or absent
             raise InputError(f"{report.source}: not one labelled image can be used: {why}")
-        _refuse_boxes_only(report, rectangles)
-        for name in CLASS_NAMES:
-            if (SOURCE, name) not in {(known["source"], known["name"]) for known in self.class_info}:
-                self.add_class(SOURCE, CLASS_NAMES.index(name) + 1, name)
+        for number, name in enumerate(CLASS_NAMES, 1):
+            self.add_class(SOURCE, number, name)
         for frame in kept:
+            if not rectangles:
+                frame.objects = [label for label in frame.objects if label.has_mask]
             self.add_image(
                 SOURCE, frame.name, str(frame.image_path), name=frame.name, width=frame.width, height=frame.height,
                 attributes=frame.attributes, frame=frame,
                 coco_id=frame.coco_id if frame.coco_id is not None else len(self.image_info) + 1,
             )  # fmt: skip
-        self.rectangles_as_masks |= rectangles
         self.reports.append(report)
-        objects = Counter(label.category for frame in kept for label in frame.objects if rectangles or label.has_mask)
+        objects = Counter(label.category for frame in kept for label in frame.objects)
         logger.info("%d images, %d objects: %s", len(kept), objects.total(), dict(objects.most_common()))
 
     def _locate(self, frame: Frame, images: dict[str, pathlib.Path], report: LabelReport) -> bool:
@@ -133,12 +138,17 @@ class BDD100KDataset(Dataset):
             image_id: index into `image_info`.
 
         Returns:
-            Instances with class ids 1..8; crowd and ignored objects are marked, not left out.
+            Instances with positions in `class_info` as class ids (1..8 in a plain BDD100K dataset); crowd and ignored
+            objects are marked, not left out.
         """
         info = self.image_info[image_id]
         if info["source"] != SOURCE:
             return super().load_instances(image_id)
-        return frame_instances(info["frame"], self.rectangles_as_masks)
+        instances = frame_instances(info["frame"], rectangles_as_masks=True)  # boxes that may not serve are gone
+        # 1..8 unless classes of another source stand before ours
+        first = next(i for i, known in enumerate(self.class_info) if known["source"] == SOURCE)
+        instances.class_ids += np.int32(first - 1)
+        return instances
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Matterport's form of `load_instances`.
@@ -173,6 +183,8 @@ def find_images(root: pathlib.Path, split: str) -> list[dict[str, pathlib.Path]]
     if others:
         raise InputError(f"{root}: no images for split {split!r}; there are {', '.join(others)}")
     found = [images for container in containers if (images := _images_in(container))]
+    if not found and (root / "images").is_dir():  # COCO names its sub-folders train2017
+        found = [images for folder in sorted((root / "images").iterdir()) if (images := _images_in(folder))]
     if not found:
         raise InputError(
             f"{root}: no images. Expected {root / 'images/10k' / split}/*.jpg as BDD100K is downloaded, or .jpg files "
@@ -211,42 +223,33 @@ def _split_rank(path: pathlib.Path, split: str) -> int:
     return 2 if any(name in path.stem for name in SPLITS) else 1
 
 
-def _best_match(
-    folders: list[dict[str, pathlib.Path]], source: pathlib.Path, limit: int | None
-) -> tuple[dict[str, pathlib.Path], Labels]:
-    """The labels with the first image folder that has images for them (10K before 100K)."""
-    images = folders[0]
-    loaded = load_labels(source, frozenset(images), limit)
-    for images in folders[1:]:
-        if len(loaded):
-            break
-        loaded = load_labels(source, frozenset(images), limit)
-    return images, loaded
-
-
-def _unlabelled(images: dict[str, pathlib.Path]) -> Labels:
-    return Labels([Frame(path.name) for path in images.values()], LabelReport("(no labels)", "none"))
-
-
-def _refuse_boxes_only(report: LabelReport, rectangles: bool) -> None:
-    """Raises where the file has objects and none of them has a mask; says so in the log where some have none."""
+def _refuse_without_masks(report: LabelReport, rectangles: bool, limit: int | None) -> None:
+    """Raises where the labels have nothing to learn from; says so in the log where only some objects have no mask."""
     total = report.categories.total()
-    if rectangles or not report.boxes_only:
+    if report.format == "no labels":
         return
-    if report.boxes_only == total:
+    if total and report.boxes_only == total and not rectangles:
         raise InputError(
             f"{report.source}: all {total} objects have a box2d and no mask (detection labels). Use "
             "instance-segmentation labels, or rectangles_as_masks=True to fill the boxes"
         )
-    logger.warning("%s: skipped %d of %d objects that have no mask", report.source, report.boxes_only, total)
+    if not total and limit is None and not report.missing:
+        others = listing(report.unknown + report.stuff) or "none"
+        raise InputError(
+            f"{report.source}: no object of the classes {', '.join(CLASS_NAMES)}; other categories: {others}; "
+            f"labels that could not be used: {len(report.dropped)}"
+        )
+    if report.boxes_only and not rectangles:
+        logger.warning("%s: skipped %d of %d objects that have no mask", report.source, report.boxes_only, total)
 
 
 def _image_size(path: pathlib.Path) -> tuple[int, int] | None:
-    """(height, width) from the file's header; None for what is not an image."""
+    """(height, width) from the file's header, as `load_image` will turn it; None for what is not an image."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # by a quarter: the sides change places
+            return (image.width, image.height) if turned else (image.height, image.width)
     except (UnidentifiedImageError, OSError):
         return None

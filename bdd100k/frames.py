@@ -24,12 +24,12 @@ _IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "tr
 # Categories of the detection, lane, drivable-area, semantic and panoptic files that no instance class covers.
 _STUFF = """
 area/alternative, area/drivable, area/unknown, alternative, banner, billboard, bridge, building, bus stop, crosswalk,
-curb, direct, double other, double white, double yellow, drivable, dynamic, ego vehicle, fence, fire hydrant, garage, ground,
-guard rail, lane/crosswalk, lane/double other, lane/double white, lane/double yellow, lane/road curb, lane/single other,
-lane/single white, lane/single yellow, lane divider, mailbox, parking, parking sign, phone booth, pole, pole group,
-rail track, road, road curb, sidewalk, single other, single white, single yellow, sky, static, street light, terrain,
-traffic cone, traffic device, traffic light, traffic sign, traffic sign frame, trash can, tunnel, unlabeled, vegetation,
-wall
+curb, direct, double other, double white, double yellow, drivable, dynamic, ego vehicle, fence, fire hydrant, garage,
+ground, guard rail, lane/crosswalk, lane/double other, lane/double white, lane/double yellow, lane/road curb,
+lane/single other, lane/single white, lane/single yellow, lane divider, mailbox, parking, parking sign, phone booth,
+pole, pole group, rail track, road, road curb, sidewalk, single other, single white, single yellow, sky, static,
+street light, terrain, traffic cone, traffic device, traffic light, traffic sign, traffic sign frame, trash can,
+tunnel, unlabeled, vegetation, wall
 """
 
 

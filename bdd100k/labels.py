@@ -26,9 +26,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-def load_labels(
-    path: str | pathlib.Path, available: frozenset[str] | None = None, limit: int | None = None
-) -> Labels:
+def load_labels(path: str | pathlib.Path, available: frozenset[str] | None = None, limit: int | None = None) -> Labels:
     """Reads a label file, a folder of RGBA bitmasks or a folder of one JSON per image; the content decides which.
 
     A label that cannot be used is dropped; the returned report and the log name it. Category names are normalised,
