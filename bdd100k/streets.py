@@ -1,0 +1,300 @@
+"""The sample data: drawn street scenes with pixel-exact labels, written in BDD100K's own layout and formats.
+
+A scene is drawn far to near into an image and a map of instance ids, so a label is what remains visible of an object,
+as in BDD100K. Scene `index` of a seed is the same whatever else is drawn, on any machine.
+"""
+
+import json
+import logging
+import os
+import random
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bdd100k.street_canvas import HEIGHT, WIDTH, Canvas
+from bdd100k.street_layout import Layout, painting_order
+from bdd100k.street_scenery import choose_look, shadow, sky, weather_and_camera
+from mrcnn.errors import InputError
+
+LOG = logging.getLogger(__name__)
+
+VERSION = 1  # raise when the same seed draws other pictures
+SPLITS = ("train", "val", "test")
+_SPLIT_STRIDE = 10_000_000  # scene indices of the splits never meet
+MIN_HEIGHT_PX = 12  # a smaller visible box is not labelled,
+MIN_AREA_PX = 80  # nor a smaller visible mask,
+MIN_VISIBLE = 0.15  # nor an object of which less than this share of what lies inside the image is visible
+_OCCLUDED_BELOW = 0.95  # visible share below which an object counts as occluded
+
+
+@dataclass
+class SceneObject:
+    """One labelled object: `box_px` (y1, x1, y2, x2) around the visible `mask`, bool [y2 - y1, x2 - x1]."""
+
+    category: str
+    mask: np.ndarray
+    box_px: tuple[int, int, int, int]
+    occluded: bool
+    truncated: bool
+
+
+@dataclass
+class Scene:
+    """A drawn scene: `image` uint8 RGB [720, 1280, 3], its objects, and BDD100K's frame attributes."""
+
+    image: np.ndarray
+    objects: list[SceneObject]
+    attributes: dict[str, str]
+    jpeg_quality: int
+
+
+def draw_scene(seed: int, index: int) -> Scene:
+    """Draw scene `index` of a seed. The result depends on these two numbers only.
+
+    Args:
+        seed: Any integer >= 0.
+        index: Any integer >= 0.
+
+    Returns:
+        The image, the visible instance masks, and weather, scene and time of day.
+
+    Raises:
+        InputError: A negative seed or index.
+    """
+    if seed < 0 or index < 0:
+        raise InputError(f"draw_scene got seed {seed} and index {index}; both must be 0 or more.")
+    rng = random.Random(f"street {VERSION}/{seed}/{index}")
+    canvas = Canvas(rng, choose_look(rng))
+    sky(canvas, rng)
+    layout = Layout(canvas, rng)
+    sunny = canvas.look.weather in ("clear", "partly cloudy") and canvas.look.timeofday != "night"
+    drift = rng.uniform(-1.8, 1.8) if sunny else 0.0
+    for thing in layout.things:
+        if thing.footprint is not None:
+            shadow(canvas, thing.footprint, drift, 0.75 if sunny else 0.6)
+    drawn = _paint_things(canvas, painting_order(layout.things))
+    canvas.add_halos()
+    weather_and_camera(canvas, rng)
+    look = canvas.look
+    attributes = {"weather": look.weather, "scene": look.scene, "timeofday": look.timeofday}
+    return Scene(canvas.image, _visible(canvas.ids, drawn), attributes, rng.randint(72, 95))
+
+
+def _paint_things(canvas: Canvas, things: list) -> list[tuple[str, int, bool]]:
+    """Paint far to near; returns for instance 1, 2, ...: category, pixels right after painting, cut by the border."""
+    drawn: list[tuple[str, int, bool]] = []
+    for thing in things:
+        depth = max(1.5, (thing.z1 + thing.z2) / 2)
+        for category, parts in thing.layers:
+            if category is None or len(drawn) == 254:
+                canvas.paint(parts, depth, 0)
+                continue
+            instance = len(drawn) + 1
+            canvas.paint(parts, depth, instance)
+            points = np.concatenate([e[1][:2] if e[0] == "limb" else e[1] for e in parts.entries])
+            px = canvas.project(points)
+            low, high = px.min(axis=0), px.max(axis=0)
+            cut = bool(low[0] < -1 or low[1] < -1 or high[0] > WIDTH or high[1] > HEIGHT)
+            x1, y1 = max(0, int(low[0]) - 40), max(0, int(low[1]) - 40)
+            x2, y2 = min(WIDTH, int(high[0]) + 40), min(HEIGHT, int(high[1]) + 40)
+            whole = int(np.count_nonzero(canvas.ids[y1:y2, x1:x2] == instance)) if x2 > x1 and y2 > y1 else 0
+            drawn.append((category, whole, cut))
+    return drawn
+
+
+def _visible(ids: np.ndarray, drawn: list[tuple[str, int, bool]]) -> list[SceneObject]:
+    """Objects that pass the thresholds, with their visible masks cut from the id map."""
+    objects = []
+    areas = np.bincount(ids.ravel(), minlength=len(drawn) + 1)
+    for instance, (category, whole, cut) in enumerate(drawn, start=1):
+        area = int(areas[instance])
+        if area < MIN_AREA_PX or area < MIN_VISIBLE * whole:
+            continue
+        mask = ids == instance
+        x1, y1, wide, tall = cv2.boundingRect(mask.view(np.uint8))
+        if tall < MIN_HEIGHT_PX:
+            continue
+        box = (y1, x1, y1 + tall, x1 + wide)
+        objects.append(SceneObject(category, mask[y1 : y1 + tall, x1 : x1 + wide].copy(), box, area < _OCCLUDED_BELOW * whole, cut))
+    return objects
+
+
+# Labels --------------------------------------------------------------------------------------------------------------
+
+
+def mask_to_paths(mask: np.ndarray, offset: tuple[int, int] = (0, 0)) -> list[np.ndarray]:
+    """Trace a mask as closed paths whose filled union is the mask.
+
+    The paths run through the middles of pixel edges, so that a rasteriser that tests pixel centres gives the mask back.
+    A part with a hole is cut in two at the hole, because overlapping Scalabel paths add up.
+
+    Args:
+        mask: bool [h, w].
+        offset: (x, y) in pixels of the mask's top-left corner, added to all vertices.
+
+    Returns:
+        float arrays [k, 2] (x, y), k >= 3; the top-left corner of the top-left pixel is (0, 0).
+    """
+    doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return []
+    tree = tree.reshape(-1, 4)
+    holes = np.where(tree[:, 3] >= 0)[0]
+    if len(holes):
+        middle = contours[max(holes, key=lambda i: len(contours[i]))].reshape(-1, 2).mean(axis=0)
+        column = min(mask.shape[1] - 1, max(1, round(float(middle[0]) / 2)))
+        x, y = offset
+        return mask_to_paths(mask[:, :column], (x, y)) + mask_to_paths(mask[:, column:], (x + column, y))
+    paths = []
+    for contour in contours:
+        steps = (contour.reshape(-1, 2) + 1) // 2  # pixel edges: both samples of a pixel's side fall on it
+        steps = steps[np.any(steps != np.roll(steps, 1, axis=0), axis=1)]
+        middles = (steps + np.roll(steps, -1, axis=0)) / 2
+        smooth = cv2.approxPolyDP(middles.astype(np.float32), 0.3, True).reshape(-1, 2)
+        path = smooth if len(smooth) >= 3 else middles
+        paths.append(path.astype(float) + offset)
+    return paths
+
+
+def mask_to_rle(mask: np.ndarray, box_px: tuple[int, int, int, int]) -> dict:
+    """COCO's compressed run lengths of a full-size mask, from its crop.
+
+    Args:
+        mask: bool [y2 - y1, x2 - x1].
+        box_px: (y1, x1, y2, x2) of the crop in the 720 x 1280 image.
+
+    Returns:
+        {"counts": str, "size": [720, 1280]}.
+    """
+    y1, x1, _, x2 = box_px
+    columns = np.zeros((x2 - x1, HEIGHT + 1), np.int8)
+    columns[:, y1 : y1 + mask.shape[0]] = mask.T
+    flat = columns[:, :HEIGHT].reshape(-1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [0]]))) + x1 * HEIGHT
+    counts = np.diff(np.concatenate([[0], edges, [HEIGHT * WIDTH]])).tolist()
+    if counts[-1] == 0:
+        counts.pop()
+    text = []
+    for i, count in enumerate(counts):
+        value = count - counts[i - 2] if i > 2 else count  # COCO stores differences from the third run on
+        more = True
+        while more:
+            bits = value & 0x1F
+            value >>= 5
+            more = value != (-1 if bits & 0x10 else 0)
+            text.append(chr((bits | 0x20 if more else bits) + 48))
+    return {"counts": "".join(text), "size": [HEIGHT, WIDTH]}
+
+
+def _frame(name: str, scene: Scene) -> tuple[dict, dict]:
+    """The Scalabel frames of one scene, with poly2d and with rle."""
+    polygons, rles = [], []
+    for i, item in enumerate(scene.objects, start=1):
+        y1, x1, y2, x2 = item.box_px
+        label = {
+            "id": f"{i}",
+            "category": item.category,
+            "attributes": {"occluded": item.occluded, "truncated": item.truncated, "crowd": False},
+            "box2d": {"x1": x1, "y1": y1, "x2": x2 - 1, "y2": y2 - 1},  # Scalabel: the last column and row belong to it
+        }
+        paths = mask_to_paths(item.mask, (x1, y1))
+        poly2d = [{"vertices": path.tolist(), "types": "L" * len(path), "closed": True} for path in paths]
+        polygons.append({**label, "poly2d": poly2d})
+        rles.append({**label, "rle": mask_to_rle(item.mask, item.box_px)})
+    head = {"name": name, "attributes": scene.attributes, "timestamp": 10000}
+    return {**head, "labels": polygons}, {**head, "labels": rles}
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def write_streets(out_dir: str | os.PathLike, train: int, val: int, test: int = 0, seed: int = 0, workers: int = 1) -> Path:
+    """Write drawn scenes in BDD100K's official folder layout, or keep them if they are there already.
+
+    Args:
+        out_dir: The folder; `images/10k/{split}/*.jpg`, `labels/ins_seg/{polygons,rles}/ins_seg_{split}.json`.
+        train: Number of training images, 0 or more.
+        val: Number of validation images.
+        test: Number of test images (their labels are written too).
+        seed: Another seed gives other scenes; the splits of one seed share none.
+        workers: Processes that draw.
+
+    Returns:
+        `out_dir` as a Path, to pass on as a data folder.
+
+    Raises:
+        InputError: Negative numbers, or a folder that holds something else.
+    """
+    counts = {"train": train, "val": val, "test": test}
+    if min(*counts.values(), seed) < 0 or not sum(counts.values()) or max(counts.values()) > _SPLIT_STRIDE or workers < 1:
+        raise InputError(f"Cannot draw {counts} images with seed {seed} and {workers} workers: give counts >= 0 (at least one image), a seed >= 0, workers >= 1.")
+    out, request = Path(out_dir), {"version": VERSION, "seed": seed, **counts}
+    if _already_there(out, request):
+        LOG.info("%s already holds these scenes", out)
+        return out
+    for split in SPLITS:
+        if counts[split]:
+            _write_split(out, split, counts[split], seed, workers)
+    (out / "streets.partial.json").rename(out / "streets.json")  # from now on the folder counts as complete
+    return out
+
+
+def _already_there(out: Path, request: dict) -> bool:
+    """True if a finished run of the same request lies there; an unfinished one is drawn again, anything else refused."""
+    for note, finished in ((out / "streets.json", True), (out / "streets.partial.json", False)):
+        if note.exists():
+            try:
+                found = json.loads(note.read_text())
+            except json.JSONDecodeError as error:
+                raise InputError(f"{note} is not JSON ({error}); delete {out} or choose another folder.") from error
+            if found != request:
+                raise InputError(f"{out} holds other drawn scenes ({found}) than asked for ({request}); choose another folder or delete this one.")
+            return finished
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not a folder of drawn scenes; choose a new or empty folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    _write_json(out / "streets.partial.json", request)
+    return False
+
+
+def _write_split(out: Path, split: str, count: int, seed: int, workers: int) -> None:
+    folder = out / "images" / "10k" / split
+    folder.mkdir(parents=True, exist_ok=True)
+    first = SPLITS.index(split) * _SPLIT_STRIDE
+    jobs = [(str(folder), seed, first + i) for i in range(count)]
+    if workers == 1:
+        frames = [_write_scene(job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            frames = list(pool.map(_write_scene, jobs, chunksize=8))
+    for kind, which in (("polygons", 0), ("rles", 1)):
+        path = out / "labels" / "ins_seg" / kind / f"ins_seg_{split}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_json(path, [frame[which] for frame in frames])
+
+
+def _write_scene(job: tuple[str, int, int]) -> tuple[dict, dict]:
+    """Draw one scene, write its JPEG, return its two label frames. Runs in a worker process."""
+    folder, seed, index = job
+    scene = draw_scene(seed, index)
+    name = f"{seed:08x}-{index:08x}.jpg"
+    bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality])
+    assert done
+    _write_atomically(Path(folder) / name, data.tobytes())
+    return _frame(name, scene)
+
+
+def _write_json(path: Path, content: object) -> None:
+    _write_atomically(path, json.dumps(content, separators=(",", ":")).encode())
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
