@@ -374,7 +374,7 @@ def _tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] 
 
 def instances_to_mini(
     instances: Instances,
-    mini_shape: Sequence[int],
+    mini_shape: Sequence[int] | None,
     scale: tuple[float, float],
     offset: tuple[float, float],
     image_shape: Sequence[int],
@@ -387,7 +387,7 @@ def instances_to_mini(
 
     Args:
         instances: n labelled objects.
-        mini_shape: (h, w).
+        mini_shape: (h, w); None gives full masks in place of mini-masks.
         scale: (y, x) factors, moulded pixels per pixel.
         offset: (y, x) moulded pixels; padding is positive, a crop negative.
         image_shape: (H, W, ...) of the moulded image. What lies outside is cut off.
@@ -395,7 +395,7 @@ def instances_to_mini(
     Returns:
         kept: int [m], which instances have a pixel inside the moulded image;
         boxes_px: int32 [m, 4] in moulded pixels, at least 1 x 1;
-        mini_masks: bool [h, w, m].
+        mini_masks: bool [h, w, m], or [H, W, m].
     """
     kept, boxes, minis = [], [], []
     for i, (box, crop) in enumerate(zip(instances.boxes_px.tolist(), instances.crops)):
@@ -406,9 +406,16 @@ def instances_to_mini(
         moulded = _mould_box(box, scale, offset, image_shape)
         kept.append(i)
         boxes.append(moulded)
-        minis.append(_sample_mini(box, crop, moulded, mini_shape, scale, offset))
-    mini_masks = np.stack(minis, axis=-1) if minis else np.zeros((*mini_shape, 0), bool)
-    return np.array(kept, int), np.array(boxes, np.int32).reshape(-1, 4), mini_masks
+        side = mini_shape or (moulded[2] - moulded[0], moulded[3] - moulded[1])
+        minis.append(_sample_mini(box, crop, moulded, side, scale, offset))
+    boxes_px = np.array(boxes, np.int32).reshape(-1, 4)
+    masks = np.zeros((*(mini_shape or image_shape[:2]), len(kept)), bool)
+    for i, ((y1, x1, y2, x2), mini) in enumerate(zip(boxes_px, minis)):
+        if mini_shape is None:
+            masks[y1:y2, x1:x2, i] = mini
+        else:
+            masks[:, :, i] = mini
+    return np.array(kept, int), boxes_px, masks
 
 
 def _visible(
