@@ -258,7 +258,8 @@ def _runs_of_text(text: str) -> list[int]:
     """Run lengths of compressed RLE counts (pycocotools would read past the end of broken ones).
 
     Each number is written in groups of 5 bits, low first, as characters from '0' on; bit 32 says that another group
-    follows and bit 16 of the last group is the sign. From the fourth on, a number is the difference to the one two before.
+    follows and bit 16 of the last group is the sign. From the fourth number on it is the difference to the one two
+    before.
     """
     codes = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
     if len(codes) == 0:
@@ -290,4 +291,5 @@ def _polygons_to_rle(polygons: list, shape: tuple[int, int]) -> dict[str, Any]:
 
 def _text_counts(rle: dict[str, Any]) -> dict[str, Any]:
     counts = rle["counts"]
-    return {"size": [int(v) for v in rle["size"]], "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(v) for v in rle["size"]], "counts": text}

@@ -77,7 +77,8 @@ def ellipse(rng, shape):
     """bool [H, W]"""
     y, x = np.mgrid[:shape[0], :shape[1]] + 0.5
     centre_y, centre_x = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
-    return ((y - centre_y) / rng.uniform(3, shape[0] / 3)) ** 2 + ((x - centre_x) / rng.uniform(3, shape[1] / 3)) ** 2 < 1
+    radius_y, radius_x = rng.uniform(3, shape[0] / 3), rng.uniform(3, shape[1] / 3)
+    return ((y - centre_y) / radius_y) ** 2 + ((x - centre_x) / radius_x) ** 2 < 1
 
 
 def round_probs(rng, n):

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Evaluate weights, or predictions made earlier, on a labelled data set.
+
+  python scripts/evaluate.py --data DIR --weights last                 # the newest checkpoint in --logs
+  python scripts/evaluate.py --data DIR --predictions FILE             # COCO results of any program
+  python scripts/evaluate.py                                           # the embedded street scenes
+
+Writes to --out: results.json (all figures), predictions.json (COCO results; --predictions reads them again and gives the
+same figures), pr_curve.png, samples.png (the worst, the median and the best images).
+"""
+
+import argparse
+import logging
+import os
+import pathlib
+import sys
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bdd100k import cli
+from mrcnn.errors import InputError
+
+log = logging.getLogger("bdd100k")
+
+MASK_AND_BOX = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR100")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_common_arguments(parser)
+    parser.add_argument("--split", default="val", help="train, val or test (default: %(default)s)")
+    parser.add_argument("--weights", default="last", metavar="NAME", help="last (newest checkpoint in --logs), streets "
+                        "(shipped), or a path (default: %(default)s)")
+    parser.add_argument("--predictions", metavar="FILE", help="evaluate this COCO results file; no model is run")
+    parser.add_argument("--out", metavar="DIR", default="runs/evaluation", help="default: %(default)s")
+    parser.add_argument("--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png "
+                        "(default: %(default)s)")
+    return parser.parse_args()
+
+
+def build_model(args: argparse.Namespace) -> tuple[Any, str]:
+    """The model with its weights, and their path."""
+    name = cli.CONFIGS[args.config or ("bdd100k" if args.data else "streets")].NAME
+    checkpoint = cli.find_weights(args.weights, args.logs, name)
+    if checkpoint is None:
+        raise InputError(f"--weights {args.weights} is an untrained model; give last, streets or the path of an .h5 file")
+    config = cli.build_config(args.config, args.data, checkpoint, args.overrides)
+    if config.DETECTION_MIN_CONFIDENCE > 0.05:
+        log.warning("only detections with a score >= %g are evaluated, which lowers AP; usual is --set "
+                    "DETECTION_MIN_CONFIDENCE=0.05", config.DETECTION_MIN_CONFIDENCE)
+
+    from mrcnn.model import MaskRCNN
+
+    model = MaskRCNN("inference", config, args.logs)
+    model.load_weights(checkpoint, by_name=True)
+    return model, checkpoint
+
+
+def figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def show(result: Any, console: Console) -> None:
+    """Prints the summary and the classes."""
+    summary = Table(title=f"{result.images} images, {result.objects} objects (and {result.ignored} crowd or ignored), "
+                          f"{result.detections} detections", title_justify="left")
+    classes = Table(title="Per class", title_justify="left")
+    for column in ("", *MASK_AND_BOX):
+        summary.add_column(column, justify="right" if column else "left")
+    for name in ("mask", "box"):
+        summary.add_row(name, *(figure(getattr(result, name)[key]) for key in MASK_AND_BOX))
+    for column in ("class", "objects", "detections", "mask AP", "mask AP50", "mask AP75", "box AP", "box AP50", "box AP75"):
+        classes.add_column(column, justify="left" if column == "class" else "right")
+    for name, c in result.per_class.items():
+        figures = [figure(c[kind][key]) for kind in ("mask", "box") for key in ("AP", "AP50", "AP75")]
+        classes.add_row(name, str(c["objects"]), str(c["detections"]), *figures)
+    console.print(summary)
+    console.print(classes)
+    console.print(f"Matterport mAP50 (per image, classes pooled): {figure(result.matterport['mAP50'])}")
+
+
+def main() -> None:
+    args = parse_arguments()
+    out = pathlib.Path(args.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
+    if args.predictions:
+        # All images are known to the check of the file, and --limit chooses among them.
+        dataset = cli.open_dataset(args.data, args.split)
+        source, origin, batch_size = args.predictions, {"predictions": args.predictions}, 1
+    else:
+        dataset = cli.open_dataset(args.data, args.split, args.limit)
+        source, path = build_model(args)
+        origin, batch_size = {"weights": path, "settings": source.config.to_dict()}, source.config.BATCH_SIZE
+
+    from mrcnn.drawing import samples_sheet, write_png
+    from mrcnn.evaluation import evaluate
+    from mrcnn.plots import plot_pr_curves
+    from mrcnn.predictions import write_json
+
+    errors = Console(stderr=True)
+    result = evaluate(source, dataset, dataset.image_ids[:args.limit], batch_size,
+                      lambda batches: track(batches, "detecting", console=errors))
+    write_json(out / "predictions.json", result.predictions)
+    evaluated = {"data": args.data or "embedded street scenes", "split": args.split, **origin}
+    write_json(out / "results.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
+    plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
+    if result.image_ap50:
+        write_png(out / "samples.png", samples_sheet(result, dataset, args.samples))
+    show(result, Console())
+    print(f"written to {out}: {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
