@@ -37,7 +37,7 @@ Shapes = list[tuple[int, ...]]
 
 
 def save_weights(model: keras.Model, path: str | os.PathLike, dtype: str | None = None,
-                 attrs: Mapping[str, str | int | float] | None = None) -> None:
+                 attrs: Mapping[str, object] | None = None) -> None:
     """Writes all weights of a model by layer name; the file appears under its name only when it is complete.
 
     Args:
@@ -166,7 +166,7 @@ def read_attrs(path: str | os.PathLike) -> dict[str, object]:
         return {key: _plain(value) for key, value in root.attrs.items() if not key.startswith("layer_names")}
 
 
-def find_last(model_dir: str | os.PathLike, name: str) -> str:
+def find_last(model_dir: str | os.PathLike, name: str | None) -> str:
     """Path of the last epoch's checkpoint in the newest run folder (NAME + date, as MaskRCNN.set_log_dir makes it).
 
     Args:

@@ -1,4 +1,4 @@
-"""The .h5 layout of a file that the original code wrote with Keras 2.1.6: names of layers and weights, shapes, bytes."""
+"""The .h5 layout of a file that the original code wrote with Keras 2.1.6: layer names, weight names, shapes, bytes."""
 
 import hashlib
 import importlib.util

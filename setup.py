@@ -1,0 +1,37 @@
+"""Installs the packages mrcnn and bdd100k: pip install -e ."""
+
+from setuptools import setup
+
+# Lower bounds are the oldest releases with what the code uses; requirements.txt repeats this list for pip install -r.
+RUNTIME = [
+    "tensorflow>=2.20",
+    "keras>=3.13",
+    "numpy>=2",
+    "scipy>=1.14",
+    "scikit-image>=0.25",
+    "opencv-python>=4.11",  # not the headless build: imgaug requires this one, and both together break cv2
+    "pillow>=11",
+    "matplotlib>=3.10",
+    "pycocotools>=2.0.8",
+    "imgaug>=0.4",
+    "h5py>=3.12",
+    "jinja2>=3.1",
+    "rich>=14",
+]
+
+setup(
+    name="mask-rcnn-bdd100k",
+    version="0.1.0",
+    description="Mask R-CNN for Keras 3 with matterport/Mask_RCNN's API and weight files, and BDD100K on top",
+    license="MIT",
+    packages=["mrcnn", "bdd100k"],
+    python_requires=">=3.11,<3.14",
+    install_requires=RUNTIME,
+    extras_require={
+        "jax": ["jax>=0.5"],
+        "torch": ["torch>=2.5"],
+        "export": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
+        # jax: the tests run on a second backend
+        "dev": ["pytest>=8", "hypothesis>=6", "nbmake>=1.5", "ruff>=0.15", "mypy>=1.15", "jax>=0.5"],
+    },
+)

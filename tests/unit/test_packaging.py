@@ -1,0 +1,107 @@
+"""setup.py, requirements.txt, the Makefile and the README agree, and none names a machine."""
+
+import ast
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+def setup_arguments() -> dict:
+    """The keyword arguments of setup(), read without running it."""
+    tree = ast.parse((ROOT / "setup.py").read_text())
+    constants = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)}
+    call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.func.id == "setup")
+    return {word.arg: constants[word.value.id] if isinstance(word.value, ast.Name) else ast.literal_eval(word.value)
+            for word in call.keywords}
+
+
+def tracked_text_files() -> list[pathlib.Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    kinds = {".py", ".md", ".txt", ".ini", ".toml", ".ipynb", ""}
+    return [ROOT / name for name in listed.stdout.splitlines() if pathlib.Path(name).suffix in kinds]
+
+
+def imported_packages(folder: str) -> set[str]:
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+def test_requirements_repeat_setup():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == setup_arguments()["install_requires"]
+
+
+def test_every_import_of_the_packages_is_required():
+    """What mrcnn, bdd100k and scripts import comes from the standard library, from here, or from setup.py."""
+    distribution_of = {"cv2": "opencv-python", "skimage": "scikit-image", "PIL": "pillow"}
+    arguments = setup_arguments()
+    required = arguments["install_requires"] + [r for extra in arguments["extras_require"].values() for r in extra]
+    names = {re.split(r"[<>=!~]", requirement)[0] for requirement in required}
+    own = {"mrcnn", "bdd100k", "scripts"}
+    for folder in sorted(own):
+        for package in sorted(imported_packages(folder) - set(sys.stdlib_module_names) - own):
+            assert distribution_of.get(package, package) in names, f"{folder} imports {package}"
+
+
+def test_packages_and_python_versions():
+    arguments = setup_arguments()
+    on_disk = {str(path.parent.relative_to(ROOT)).replace("/", ".")
+               for folder in ("mrcnn", "bdd100k") for path in (ROOT / folder).rglob("__init__.py")}
+    assert set(arguments["packages"]) == on_disk
+    assert arguments["python_requires"] == ">=3.11,<3.14"
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text()
+
+
+def test_ci_runs_the_readmes_test_command():
+    script = ROOT / ".ci" / "run"
+    commands = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
+    assert commands[-1] == "exec make test" and script.stat().st_mode & 0o111
+    assert re.search(r"^make test", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Runs the Makefile in an empty folder, without what an outer make left in the environment."""
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON"):
+        monkeypatch.delenv(name, raising=False)
+    command = ["make", "-f", str(ROOT / "Makefile"), ".venv/.created"]
+    return lambda *words: subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("python", ["no-such-python", "false"])
+def test_make_names_the_python_it_needs(tmp_path, make, python):
+    result = make(f"PYTHON={python}")
+    assert result.returncode == 2 and not (tmp_path / ".venv").exists()
+    assert "Python 3.11, 3.12 or 3.13 is needed" in result.stderr and python in result.stderr
+
+
+def test_make_takes_the_first_suitable_python(tmp_path, monkeypatch, make):
+    """A python3 of the wrong version is passed over; the next one makes the environment."""
+    (tmp_path / "bin").mkdir()
+    for name, body in (("python3", "exit 1"), ("python3.13", 'test "$1" = -c || { mkdir -p .venv; echo made "$@"; }')):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    result = make()
+    assert result.returncode == 0 and "made -m venv .venv" in result.stdout and (tmp_path / ".venv/.created").exists()
+
+
+def test_no_file_names_a_registry_or_a_machine():
+    suspicious = re.compile(r"index-url|find-links|pypi\.org|file://|(?<![\w.\])}])/(home|root|Users|tmp|work|mnt)/\w")
+    for path in tracked_text_files():
+        if path != pathlib.Path(__file__).resolve() and path.exists():
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                assert not suspicious.search(line), f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
