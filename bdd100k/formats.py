@@ -106,7 +106,8 @@ def read_scalabel(
         seen.add(name)
         if not _wanted(name, available, report):
             continue
-        frame = Frame(name, attributes=raw.get("attributes") if isinstance(raw.get("attributes"), dict) else {})
+        attributes = raw.get("attributes")
+        frame = Frame(name, attributes=attributes if isinstance(attributes, dict) else {}, layered=True)
         frame.height, frame.width = _size_of(raw.get("size"))
         for label in labels:
             label_id = label.get("id") if isinstance(label, dict) else None

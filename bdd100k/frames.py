@@ -104,6 +104,7 @@ class Frame:
         attributes: weather, scene, timeofday, ... as annotated.
         objects: the instance labels in the file's order.
         coco_id: the image's id in a COCO file, else None.
+        layered: polygons are layers, each hides those of the labels before it (Scalabel); COCO's may overlap.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Frame:
     attributes: dict[str, Any] = dataclasses.field(default_factory=dict)
     objects: list[LabelObject] = dataclasses.field(default_factory=list)
     coco_id: int | None = None
+    layered: bool = False
 
 
 @dataclasses.dataclass

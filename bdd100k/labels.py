@@ -16,7 +16,7 @@ from bdd100k.formats import oldest_to_scalabel, read_bitmasks, read_coco, read_s
 from bdd100k.frames import Frame, LabelObject, LabelReport, Labels, normalise_category
 from bdd100k.outlines import kind
 from mrcnn.errors import InputError
-from mrcnn.masks import Instances, polygons_to_crop, rle_to_crop
+from mrcnn.masks import Instances, extract_bboxes, polygons_to_crop, rle_to_crop
 
 __all__ = [
     "Frame", "LabelObject", "LabelReport", "Labels",
@@ -24,6 +24,8 @@ __all__ = [
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
+
+BoxAndCrop = tuple[np.ndarray, np.ndarray]  # int32 [4] (y1, x1, y2, x2) px, exclusive; bool [y2 - y1, x2 - x1]
 
 
 def load_labels(path: str | pathlib.Path, available: frozenset[str] | None = None, limit: int | None = None) -> Labels:
@@ -152,7 +154,7 @@ def _is_rgba(path: pathlib.Path) -> bool:
 
 def object_mask(
     label: LabelObject, height: int, width: int, rectangles_as_masks: bool = False
-) -> tuple[np.ndarray, np.ndarray] | None:
+) -> BoxAndCrop | None:
     """The box and the mask of one object, by its run-length code or its polygons.
 
     Args:
@@ -180,6 +182,9 @@ def object_mask(
 def frame_instances(frame: Frame, rectangles_as_masks: bool = False) -> Instances:
     """The instances of a frame, each a box and a crop; boxes always come from the masks.
 
+    Raw Scalabel polygons run on behind nearer objects. As in the official masks, which are made from them, a later
+    label's polygons hide those of earlier labels, so the masks do not overlap.
+
     Objects without a mask are left out unless `rectangles_as_masks`, and so are objects that cover no pixel.
 
     Raises:
@@ -187,20 +192,38 @@ def frame_instances(frame: Frame, rectangles_as_masks: bool = False) -> Instance
     """
     if not frame.height or not frame.width:
         raise InputError(f"{frame.name}: the image size is not known, so polygons have no extent; give the image")
-    kept, boxes, crops = [], [], []
-    for label in frame.objects:
-        found = object_mask(label, frame.height, frame.width, rectangles_as_masks)
-        if found is None:
-            if label.has_mask:
-                logger.debug("%s, label %r: covers no pixel of the image; left out", frame.name, label.id)
-            continue
-        kept.append(label)
-        boxes.append(found[0])
-        crops.append(found[1])
+    found = [object_mask(label, frame.height, frame.width, rectangles_as_masks) for label in frame.objects]
+    if frame.layered:
+        layers = [i for i, label in enumerate(frame.objects) if label.polygons is not None]
+        for place, i in enumerate(layers):
+            found[i] = _uncovered(found[i], [found[j] for j in layers[place + 1 :]])
+    kept = [(label, *mask) for label, mask in zip(frame.objects, found, strict=True) if mask is not None]
+    for label, mask in zip(frame.objects, found, strict=True):
+        if mask is None and label.has_mask:
+            logger.debug("%s, label %r: no pixel of it is seen; left out", frame.name, label.id)
     return Instances(
-        class_ids=np.array([label.category_id for label in kept], np.int32),
-        boxes_px=np.array(boxes, np.int32).reshape(-1, 4),
-        crops=crops,
-        crowd=np.array([label.crowd for label in kept], bool),
-        ignore=np.array([label.ignored for label in kept], bool),
+        class_ids=np.array([label.category_id for label, _, _ in kept], np.int32),
+        boxes_px=np.array([box for _, box, _ in kept], np.int32).reshape(-1, 4),
+        crops=[crop for _, _, crop in kept],
+        crowd=np.array([label.crowd for label, _, _ in kept], bool),
+        ignore=np.array([label.ignored for label, _, _ in kept], bool),
     )
+
+
+def _uncovered(mask: BoxAndCrop | None, covers: list[BoxAndCrop | None]) -> BoxAndCrop | None:
+    """What the masks in `covers` leave of a mask, in a box that is tight again; None if nothing is left."""
+    if mask is None:
+        return None
+    box, crop = mask[0], mask[1].copy()
+    for cover in covers:
+        if cover is None:
+            continue
+        (y1, x1), (y2, x2) = np.maximum(box[:2], cover[0][:2]), np.minimum(box[2:], cover[0][2:])
+        if y1 < y2 and x1 < x2:
+            (top, left), (cover_top, cover_left) = box[:2], cover[0][:2]
+            hidden = cover[1][y1 - cover_top : y2 - cover_top, x1 - cover_left : x2 - cover_left]
+            crop[y1 - top : y2 - top, x1 - left : x2 - left] &= ~hidden
+    y1, x1, y2, x2 = extract_bboxes(crop[:, :, None])[0]
+    if y1 == y2:
+        return None
+    return np.array([y1, x1, y2, x2], np.int32) + np.tile(box[:2], 2), crop[y1:y2, x1:x2]
