@@ -11,6 +11,8 @@ from keras import layers as L
 
 from mrcnn import weights
 from mrcnn.backbone import BatchNorm
+from mrcnn.config import Config
+from mrcnn.network import build_inference_network
 
 pytestmark = pytest.mark.graph
 
@@ -124,3 +126,23 @@ def test_variables_hold_the_right_arrays(structure, original, draw):
                           (batch_norm, "moving_variance"), (deconv, "kernel"), (shared, "kernel"), (shared, "bias")):
         value = keras.ops.convert_to_numpy(getattr(layer, weight))
         np.testing.assert_array_equal(value, draw(layer.name, weight, value.shape), err_msg=f"{layer.name}/{weight}")
+
+
+def test_the_whole_network_has_the_originals_weights(structure, tmp_path):
+    """Every layer with weights of a ResNet-50 model of nine classes: names, order and shapes in the file we write."""
+
+    class NineClasses(Config):
+        NAME = "nine"
+        NUM_CLASSES = 9
+        BACKBONE = "resnet50"
+        IMAGE_MIN_DIM = IMAGE_MAX_DIM = 128
+
+    weights.save_weights(build_inference_network(NineClasses()), tmp_path / "w.h5", dtype="float16")
+    with h5py.File(tmp_path / "w.h5") as file:
+        found = {}
+        for name in (n.decode() for n in file.attrs["layer_names"]):
+            names = [n.decode() for n in file[name].attrs["weight_names"]]
+            if names:
+                found[name] = (names, [list(file[name][n].shape) for n in names])
+    expected = {name: (layer["weight_names"], layer["shapes"]) for name, layer in structure.items() if layer["shapes"]}
+    assert found == expected and list(found) == list(expected)
