@@ -41,7 +41,7 @@ def _box2d(box: Any) -> tuple[float, float, float, float] | None:
     if not isinstance(box, dict):
         return None
     try:
-        values = tuple(float(box[side]) for side in ("x1", "y1", "x2", "y2"))
+        values = float(box["x1"]), float(box["y1"]), float(box["x2"]), float(box["y2"])
     except (KeyError, TypeError, ValueError):
         raise LabelError(f"box2d is {box!r}, needs numbers x1, y1, x2, y2") from None
     if not np.isfinite(values).all() or values[2] < values[0] or values[3] < values[1]:

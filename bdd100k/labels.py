@@ -152,9 +152,7 @@ def _is_rgba(path: pathlib.Path) -> bool:
     return header[:8] == b"\x89PNG\r\n\x1a\n" and header[24:26] == b"\x08\x06"
 
 
-def object_mask(
-    label: LabelObject, height: int, width: int, rectangles_as_masks: bool = False
-) -> BoxAndCrop | None:
+def object_mask(label: LabelObject, height: int, width: int, rectangles_as_masks: bool = False) -> BoxAndCrop | None:
     """The box and the mask of one object, by its run-length code or its polygons.
 
     Args:

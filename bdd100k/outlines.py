@@ -8,6 +8,8 @@ Path2D = np.ndarray  # float64 [k, 2], (x, y) px
 
 # A flattened curve stays this close to the true one: a twentieth of a pixel moves no pixel centre by a visible amount.
 CURVE_TOLERANCE_PX = 0.05
+# COCO's rasteriser walks along every edge in steps of a fifth of a pixel, so one absurd number would take all memory.
+FARTHEST_PX = 100_000
 
 
 class LabelError(ValueError):
@@ -35,7 +37,7 @@ def flatten_path(vertices: np.ndarray, types: str, tolerance_px: float = CURVE_T
     pieces, i = [points[:1]], 1
     while i < len(points):
         if i < len(types) and types[i] == "C" and i + 2 < len(points):
-            pieces.append(_cubic(pieces[-1][-1], *points[i : i + 3], tolerance_px))
+            pieces.append(_cubic(pieces[-1][-1], points[i : i + 3], tolerance_px))
             i += 3
         else:
             pieces.append(points[i : i + 1])
@@ -43,7 +45,9 @@ def flatten_path(vertices: np.ndarray, types: str, tolerance_px: float = CURVE_T
     return np.concatenate(pieces)[:-1]  # the last point repeats the first
 
 
-def _cubic(p0: np.ndarray, p1: np.ndarray, p2: np.ndarray, p3: np.ndarray, tolerance_px: float) -> Path2D:
+def _cubic(p0: np.ndarray, rest: np.ndarray, tolerance_px: float) -> Path2D:
+    """Points on the cubic from p0 with `rest` = two controls and the end; p0 itself is left out."""
+    p1, p2, p3 = rest
     bend = 6.0 * max(np.linalg.norm(p0 - 2 * p1 + p2), np.linalg.norm(p1 - 2 * p2 + p3))
     parts = int(np.clip(np.ceil(np.sqrt(bend / (8.0 * tolerance_px))), 1, 256))
     t = np.linspace(0.0, 1.0, parts + 1)[1:, None]
@@ -62,6 +66,8 @@ def as_points(values: Any) -> Path2D:
         raise LabelError("polygon coordinates are not numbers in pairs")
     if not np.isfinite(points).all():
         raise LabelError("polygon has a coordinate that is not finite")
+    if points.size and np.abs(points).max() > FARTHEST_PX:
+        raise LabelError(f"polygon has a coordinate of {points.flat[np.abs(points).argmax()]:g} px")
     if len(points) < 3:
         raise LabelError(f"polygon has {len(points)} points and needs 3")
     return points

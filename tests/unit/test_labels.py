@@ -39,7 +39,8 @@ def iou(a, b):
     ("written", "expected"),
     [
         ("car", ("car", False)), ("pedestrian ", ("pedestrian", False)), (" Person", ("pedestrian", False)),
-        ("bike", ("bicycle", False)), ("MOTOR", ("motorcycle", False)), ("van", ("car", False)), ("caravan", ("car", False)),
+        ("bike", ("bicycle", False)), ("MOTOR", ("motorcycle", False)), ("van", ("car", False)),
+        ("caravan", ("car", False)),
         ("other person", ("pedestrian", True)), ("Other  Vehicle", ("car", True)), ("other_vehicle", ("car", True)),
         ("trailer", ("truck", True)), ("traffic light", None), ("chair", None), ("", None),
     ],
@@ -117,8 +118,8 @@ def test_poly2d_of_every_release_is_the_same_path():
 
 
 def scalabel(**label):
-    label = {"id": "7", "category": "car", **label}
-    return [{"name": "a.jpg", "attributes": {"weather": "rainy"}, "size": {"width": 10, "height": 8}, "labels": [label]}]
+    frame = {"name": "a.jpg", "attributes": {"weather": "rainy"}, "size": {"width": 10, "height": 8}}
+    return [{**frame, "labels": [{"id": "7", "category": "car", **label}]}]
 
 
 def test_polygon_mask_by_hand(tmp_path):
@@ -144,6 +145,7 @@ def test_several_paths_are_united_also_where_one_lies_in_another(tmp_path):
 
 def test_later_polygons_hide_earlier_ones(tmp_path):
     """Two cars: the second covers the right half of the first; a third object lies wholly under a fourth."""
+
     def square(x1, y1, x2, y2):
         return [{"vertices": [[x1, y1], [x2, y1], [x2, y2], [x1, y2]], "types": "LLLL", "closed": True}]
 
@@ -232,9 +234,9 @@ def test_2018_file(tmp_path):
 
 def test_oldest_layout_is_a_folder_of_files(tmp_path):
     for name, category in (("b1", "bus"), ("a1", "car")):
-        label = {"category": category, "id": 0, "attributes": {"occluded": True}, "poly2d": [[x, y, "L"] for x, y in SQUARE]}
-        document = {"name": name, "frames": [{"timestamp": 10000, "objects": [label]}], "attributes": {"scene": "highway"}}
-        write(tmp_path / f"{name}.json", document)
+        label = {"category": category, "id": 0, "attributes": {}, "poly2d": [[x, y, "L"] for x, y in SQUARE]}
+        frame = {"timestamp": 10000, "objects": [label]}
+        write(tmp_path / f"{name}.json", {"name": name, "frames": [frame], "attributes": {"scene": "highway"}})
     labels = load_labels(tmp_path)
     assert [(f.name, f.objects[0].category, f.attributes) for f in labels] == [
         ("a1.jpg", "car", {"scene": "highway"}), ("b1.jpg", "bus", {"scene": "highway"}),
@@ -259,8 +261,12 @@ def test_coco_polygons_and_both_run_length_forms_are_the_same_mask(tmp_path):
     compressed = coco.encode(mask)
     compressed = {"size": [8, 10], "counts": compressed["counts"].decode()}
     uncompressed = {"size": [8, 10], "counts": [17, 3, 5, 3, 5, 3, 5, 3, 36]}  # by hand, down the columns
-    document = coco_file({"segmentation": [np.ravel(SQUARE).tolist()]}, {"segmentation": compressed},
-                         {"segmentation": uncompressed, "iscrowd": 1}, {"segmentation": compressed, "ignore": 1})  # fmt: skip
+    document = coco_file(
+        {"segmentation": [np.ravel(SQUARE).tolist()]},
+        {"segmentation": compressed},
+        {"segmentation": uncompressed, "iscrowd": 1},
+        {"segmentation": compressed, "ignore": 1},
+    )
     (frame,) = load_labels(write(tmp_path / "c.json", document))
     assert len(frame.objects) == 4
     for label in frame.objects:
@@ -303,7 +309,8 @@ def test_bitmask_channels(tmp_path):
     (frame,) = labels
     assert (frame.name, frame.height, frame.width) == ("a.jpg", 6, 5)
     person, car = frame.objects
-    assert (car.id, car.category, car.truncated, car.occluded, car.crowd, car.ignored) == ("300", "car", True, False, True, False)
+    assert (car.id, car.category, car.truncated, car.occluded) == ("300", "car", True, False)
+    assert (car.crowd, car.ignored) == (True, False)
     assert (person.id, person.category_id, person.truncated, person.occluded) == ("255", 1, False, True)
     assert (person.crowd, person.ignored) == (False, True)
     np.testing.assert_array_equal(full_mask(car, 6, 5), pixels[..., 0] == 3)
@@ -357,7 +364,7 @@ def test_real_boxes_are_those_in_the_file(shared_data):
     frames = json.loads((shared_data / "bdd_sample" / "ins_seg_scalabel.json").read_text())
     for raw, frame in zip(frames, load_labels(shared_data / "bdd_sample" / "ins_seg_scalabel.json"), strict=True):
         boxes = [[label["box2d"][side] for side in ("y1", "x1", "y2", "x2")] for label in raw["labels"]]
-        np.testing.assert_array_equal(frame_instances(frame).boxes_px, np.array(boxes) + [0, 0, 1, 1])
+        np.testing.assert_array_equal(frame_instances(frame).boxes_px, np.add(boxes, (0, 0, 1, 1)))
 
 
 @pytest.mark.parametrize("name", ["ins_seg_rle_sample.json", "scalabel_ins_seg.json"])
