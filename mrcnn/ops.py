@@ -233,7 +233,38 @@ def pyramid_crop(
     """
     # What was sampled where is data, not something to learn (Matterport stops the gradient here too).
     boxes_norm = keras.ops.cast(keras.ops.stop_gradient(boxes_norm), "float32")
-    return _gather_crop(feature_maps, boxes_norm, levels, crop_size)
+    crop = _native_crop if _has_native_kernels() else _gather_crop
+    return crop(feature_maps, boxes_norm, levels, crop_size)
+
+
+def _native_crop(feature_maps, boxes_norm, levels, crop_size):
+    """pyramid_crop by TensorFlow's kernel, level by level: 5 to 8 times as fast on a CPU as the gathers."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def crop(*maps):
+        count = tf.shape(levels)[1]
+        image = tf.repeat(tf.range(tf.shape(levels)[0]), count)  # [N * K]
+        rows = tf.dynamic_partition(tf.range(tf.size(levels)), tf.reshape(levels, [-1]), len(maps))
+        boxes = tf.reshape(boxes_norm, [-1, 4])
+        crops = [
+            tf.image.crop_and_resize(f, tf.gather(boxes, row), tf.gather(image, row), crop_size)
+            for f, row in zip(maps, rows, strict=True)
+        ]
+        crops = tf.reshape(tf.dynamic_stitch(rows, crops), (-1, count, *crop_size, maps[0].shape[-1]))
+        crops.set_shape((*levels.shape, *crop_size, maps[0].shape[-1]))
+
+        def gradient(upstream):
+            # The kernel's own gradient varies with the threads that add into one pixel (the original's by 0.3 %). In a
+            # compiled graph only the indices and the weights of this second forward pass are computed.
+            with tf.GradientTape() as tape:
+                tape.watch(maps)
+                again = _gather_crop(maps, boxes_norm, levels, crop_size)
+            return tape.gradient(again, maps, upstream)
+
+        return tf.cast(crops, maps[0].dtype), gradient
+
+    return crop(*feature_maps)
 
 
 def _gather_crop(feature_maps, boxes_norm, levels, crop_size):
