@@ -14,6 +14,7 @@ import numpy as np
 
 from mrcnn.errors import InputError
 from mrcnn.images import (
+    NO_PADDING,
     compose_image_meta,
     mold_image,
     parse_image_meta,
@@ -216,11 +217,8 @@ def load_image_gt(
 
 def _resize_all(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequence[int] | None) -> np.ndarray:
     """`resize_mask`, but an object that is only too thin for its sampling keeps the pixels that it lies in."""
-    resized = resize_mask(mask, scale, padding, crop)
+    resized = resize_mask(mask, scale, NO_PADDING)
     for i in np.flatnonzero(mask.any(axis=(0, 1)) & ~resized.any(axis=(0, 1))):
-        y, x = ((places + 0.5) * scale for places in np.nonzero(mask[:, :, i]))
-        top, left = (padding[0][0], padding[1][0]) if crop is None else (-crop[0], -crop[1])
-        rows, columns = (y + top).astype(int), (x + left).astype(int)
-        inside = (rows >= 0) & (rows < resized.shape[0]) & (columns >= 0) & (columns < resized.shape[1])
-        resized[rows[inside], columns[inside], i] = True
-    return resized
+        rows, columns = (((places + 0.5) * scale).astype(int) for places in np.nonzero(mask[:, :, i]))
+        resized[np.minimum(rows, resized.shape[0] - 1), np.minimum(columns, resized.shape[1] - 1), i] = True
+    return resize_mask(resized, 1, padding, crop)

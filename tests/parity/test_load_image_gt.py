@@ -1,0 +1,136 @@
+"""load_image_gt and Dataset against the original's numbers: 6 images, 6 ways to resize, full masks and mini-masks."""
+
+import random
+
+import numpy as np
+import pytest
+
+from mrcnn.config import Config
+from mrcnn.data import Dataset, load_image_gt
+from mrcnn.masks import bilinear_resize
+from tests.legacy_imgaug import import_augmenters
+
+# name in the figures: mode, min_dim, max_dim, min_scale
+RESIZES = {
+    "square128": ("square", 128, 128, 0),
+    "square256": ("square", 256, 256, 0),
+    "square_128_192": ("square", 128, 192, 0),
+    "pad64": ("pad64", 128, 128, 0),
+    "crop64": ("crop", 64, 64, 1.2),
+    "none": ("none", 128, 128, 0),
+}
+TIES = {"square256": 0.03, "crop64": 0.01}  # factors 2 and 1.2: see test_resize_image.py
+
+
+class RecordedDataset(Dataset):
+    """The images and masks that the figures were made from."""
+
+    def __init__(self, figures, facts) -> None:
+        super().__init__()
+        self.figures = figures
+        for info in facts["class_info"][1:]:
+            self.add_class(info["source"], info["id"], info["name"])
+        for i, source in enumerate(facts["source_of_image"]):
+            self.add_image(source, i, None)
+        self.prepare()
+
+    def load_image(self, image_id):
+        return self.figures[f"in{image_id}/image"]
+
+    def load_mask(self, image_id):
+        return self.figures[f"in{image_id}/masks"], self.figures[f"in{image_id}/class_ids"]
+
+
+@pytest.fixture(scope="module")
+def figures(golden):
+    npz = golden.npz("data_load_image_gt")
+    return {name: npz[name] for name in npz.files}
+
+
+@pytest.fixture(scope="module")
+def dataset(figures, golden):
+    return RecordedDataset(figures, golden.json("data_load_image_gt"))
+
+
+def config_for(name: str) -> Config:
+    config = Config()
+    mode, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE = RESIZES[name]
+    config.IMAGE_RESIZE_MODE = mode
+    return config
+
+
+def check(result, figures, key: str, ties: float = 0.005, window=None) -> None:
+    image, meta, class_ids, boxes, masks = result
+    difference = np.abs(image.astype(int) - figures[f"{key}/image"])
+    assert difference.max() <= 1 and np.mean(difference > 0) < ties
+    expected = figures[f"{key}/meta"].astype(float)
+    if window is not None:
+        expected[7:11] = window
+    np.testing.assert_array_equal(meta, expected)
+    np.testing.assert_array_equal(class_ids, figures[f"{key}/class_ids"])
+    assert class_ids.dtype == np.int32
+    np.testing.assert_array_equal(boxes, figures[f"{key}/bbox"])
+    shape = figures[f"{key}/mask_shape"]
+    assert masks.dtype == bool
+    differing = masks != np.unpackbits(figures[f"{key}/mask"])[: shape.prod()].reshape(shape).astype(bool)
+    if key.endswith("full"):
+        assert not differing.any()
+    for i in np.flatnonzero(differing.any(axis=(0, 1))):  # samples of exactly one half: rounding noise decided there
+        height, width = boxes[i, 2:] - boxes[i, :2]
+        mask = unpack_full(figures, key)[boxes[i, 0] :, boxes[i, 1] :, i][:height, :width]
+        sampled = bilinear_resize(mask, shape[:2])
+        np.testing.assert_allclose(sampled[differing[:, :, i]], 0.5, atol=1e-6)
+
+
+def unpack_full(figures, key: str) -> np.ndarray:
+    key = key.replace("/mini", "/full")
+    shape = figures[f"{key}/mask_shape"]
+    return np.unpackbits(figures[f"{key}/mask"])[: shape.prod()].reshape(shape).astype(bool)
+
+
+def test_dataset_maps(dataset, golden):
+    facts = golden.json("data_load_image_gt")
+    names = ["class_info", "class_from_source_map", "class_names", "image_from_source_map", "num_classes"]
+    for name in [*names, "source_class_ids"]:
+        assert getattr(dataset, name) == facts[name], name
+    assert dataset.map_source_class_id("other.7") == 7
+    assert dataset.get_source_class_id(8, "other") == 8
+
+
+@pytest.mark.parametrize("image_id", range(6))
+@pytest.mark.parametrize("name", RESIZES)
+def test_load_image_gt(dataset, figures, name, image_id):
+    for kind in ("full", "mini"):
+        random.seed(21 + image_id)  # the original's seed for the crops
+        result = load_image_gt(dataset, config_for(name), image_id, use_mini_mask=kind == "mini")
+        check(result, figures, f"{name}/{image_id}/{kind}", TIES.get(name, 0.005))
+
+
+def test_augment_flips_with_the_same_draws(dataset, golden):
+    """The original left the window as it was (fix 13); here it flips with the picture."""
+    flipped = golden.json("data_load_image_gt")["augment_true_random_seed5_flipped"]
+    config = config_for("pad64")
+    config.IMAGE_MIN_DIM = None
+    plain = [load_image_gt(dataset, config, i) for i in range(6)]
+    random.seed(5)
+    for before, expected in zip(plain, flipped):
+        after = load_image_gt(dataset, config, int(before[1][0]), augment=True)
+        if not expected:
+            np.testing.assert_array_equal(after[0], before[0])
+            np.testing.assert_array_equal(after[1], before[1])
+            continue
+        np.testing.assert_array_equal(after[0], before[0][:, ::-1])
+        np.testing.assert_array_equal(after[4], before[4][:, ::-1])
+        width = before[0].shape[1]
+        window = before[1][7:11]
+        np.testing.assert_array_equal(after[1][7:11], [window[0], width - window[3], window[2], width - window[1]])
+
+
+def test_imgaug(dataset, figures):
+    augmenters = import_augmenters()
+    config = config_for("square128")
+    result = load_image_gt(dataset, config, 0, augmentation=augmenters.Fliplr(1.0))
+    check(result, figures, "imgaug_fliplr/0/full")
+    result = load_image_gt(dataset, config, 0, augmentation=augmenters.Flipud(1.0), use_mini_mask=True)
+    # 85 rows with 21 above and 22 below: upside down the picture starts at 22 (the original's meta says 21)
+    check(result, figures, "imgaug_flipud/0/mini", window=(22, 0, 107, 128))
