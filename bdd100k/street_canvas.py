@@ -16,7 +16,8 @@ SHIFT = 4  # polygon vertices are given to OpenCV in 1/16 pixel
 NEAR_M = 1.2  # points closer than this are moved onto this plane
 Colour = tuple[float, float, float]  # RGB, 0 to 255
 
-_ARC = np.linspace(-math.pi / 2, math.pi / 2, 7)  # half a circle, the cap of a limb
+_TURN = np.linspace(-math.pi / 2, math.pi / 2, 7)
+_ARC = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)  # half a circle, the cap of a limb
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,13 @@ class Look:
 
     @property
     def night(self) -> bool:
-        """True where lamps are lit."""
+        """True where windows and street lamps are lit."""
         return self.timeofday == "night"
+
+    @property
+    def dark(self) -> bool:
+        """True where lamps outshine what they light: at night and at dawn or dusk."""
+        return self.timeofday != "daytime"
 
     @property
     def snow(self) -> bool:
@@ -80,10 +86,11 @@ class Canvas:
         self.focal = rng.uniform(880, 1120)
         self.centre = WIDTH / 2 + rng.gauss(0, 45)
         self.horizon = rng.uniform(315, 395)
-        self.height = rng.uniform(1.35, 1.75)
+        self.height = rng.uniform(1.4, 2.0)
         self.curve = rng.gauss(0, 0.0006) if rng.random() < 0.45 else 0.0
         self.image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
         self.ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+        self._air: dict[tuple[float, bool], tuple[float, ...]] = {}  # distance -> what light and haze do to a colour
         self.halos: list[tuple[float, float, float, Colour, int]] = []
 
     def road_x(self, x: float, z: float) -> float:
@@ -96,17 +103,24 @@ class Canvas:
         px = np.empty((len(points), 2))
         px[:, 0] = self.centre + points[:, 0] * scale
         px[:, 1] = self.horizon + (self.height - points[:, 1]) * scale
-        return np.clip(px, -6000, 7000)  # OpenCV's fixed-point edges overflow beyond 2 ** 15
+        np.maximum(px, -6000, out=px)  # OpenCV's fixed-point edges overflow beyond 2 ** 15
+        return np.minimum(px, 7000, out=px)
 
     def tone(self, colour: Colour, z: float, shines: bool = False) -> tuple[int, int, int]:
         """The colour of a surface at distance `z` under this scene's light and haze."""
-        look = self.look
-        light = 1.0 if shines else look.light + look.headlights * math.exp(-z / 20.0)
-        keep = math.exp(-look.haze_per_m * z * (0.5 if shines else 1.0))
-        out = []
-        for value, tint, haze in zip(colour, look.tint, look.haze, strict=True):
-            out.append(int(min(255.0, max(0.0, (value * light * (1.0 if shines else tint)) * keep + haze * (1 - keep)))))
-        return out[0], out[1], out[2]
+        key = (z, shines)
+        air = self._air.get(key)
+        if air is None:
+            look = self.look
+            keep = math.exp(-look.haze_per_m * z * (0.5 if shines else 1.0))
+            light = 1.0 if shines else look.light + look.headlights * math.exp(-z / 20.0)
+            factors = [light * keep * (1.0 if shines else tint) for tint in look.tint]
+            air = self._air[key] = (*factors, *(haze * (1 - keep) for haze in look.haze))
+        return (
+            min(255, int(colour[0] * air[0] + air[3])),
+            min(255, int(colour[1] * air[1] + air[4])),
+            min(255, int(colour[2] * air[2] + air[5])),
+        )
 
     def fill_px(self, points_px: np.ndarray, colour: tuple[int, int, int], instance: int, smooth: bool = True) -> None:
         """Fill one polygon [k, 2] in pixels; `instance` < 0 leaves the id map alone."""
@@ -122,10 +136,8 @@ class Canvas:
         fixed = np.rint(px * (1 << SHIFT)).astype(np.int32)
         cv2.fillPoly(self.image, list(fixed), self.tone(colour, z, shines), cv2.LINE_AA, SHIFT)
 
-    def paint(self, parts: Parts, z: float, instance: int) -> None:
-        """Paint all parts of one thing with the light of distance `z`."""
-        if not parts.entries:
-            return
+    def paint(self, parts: Parts, z: float, instance: int) -> tuple[np.ndarray, np.ndarray]:
+        """Paint all parts of one thing with the light of distance `z`; returns the least and largest (x, y) of its points in pixels."""
         stacked = np.concatenate([entry[1][:2] if entry[0] == "limb" else entry[1] for entry in parts.entries])
         px_all = self.project(stacked)
         at = 0
@@ -143,10 +155,11 @@ class Canvas:
             elif kind == "mask":
                 cv2.fillPoly(self.ids, [np.rint(px * (1 << SHIFT)).astype(np.int32)], instance, cv2.LINE_8, SHIFT)
             else:
-                self.fill_px(px, self.tone(colour, z, shines=self.look.light < 0.9), instance)
-                if metres and self.look.light < 0.9:
+                self.fill_px(px, self.tone(colour, z, shines=self.look.dark), instance)
+                if metres and self.look.dark:
                     x, y = px.mean(axis=0)
                     self.halos.append((float(x), float(y), metres * self.focal / depth + 3.0, colour, instance))
+        return px_all.min(axis=0), px_all.max(axis=0)
 
     def _line(self, px: np.ndarray, colour: tuple[int, int, int], width_px: float, instance: int) -> None:
         fixed = [np.rint(px * (1 << SHIFT)).astype(np.int32)]
@@ -162,7 +175,12 @@ class Canvas:
             if not (0 <= column < WIDTH and 0 <= row < HEIGHT) or self.ids[row, column] != max(instance, 0):
                 continue
             reach = min(260, max(4, round(radius)))
-            x1, y1, x2, y2 = max(0, column - reach), max(0, row - reach), min(WIDTH, column + reach), min(HEIGHT, row + reach)
+            x1, y1, x2, y2 = (
+                max(0, column - reach),
+                max(0, row - reach),
+                min(WIDTH, column + reach),
+                min(HEIGHT, row + reach),
+            )
             falloff = cv2.resize(_HALO, (2 * reach, 2 * reach), interpolation=cv2.INTER_LINEAR)
             falloff = falloff[y1 - row + reach : y2 - row + reach, x1 - column + reach : x2 - column + reach]
             glow = cv2.merge([cv2.convertScaleAbs(falloff, alpha=channel / 255.0) for channel in colour])
@@ -173,15 +191,13 @@ class Canvas:
 def _capsule(ends: np.ndarray, radius0: float, radius1: float) -> np.ndarray:
     """The outline [14, 2] of two discs and what lies between them."""
     (x0, y0), (x1, y1) = ends
-    direction = math.atan2(y1 - y0, x1 - x0)
-    far, near = direction + _ARC, direction + math.pi + _ARC
-    radius0, radius1 = max(radius0, 0.5), max(radius1, 0.5)
-    return np.concatenate(
-        [
-            np.stack([x1 + radius1 * np.cos(far), y1 + radius1 * np.sin(far)], axis=1),
-            np.stack([x0 + radius0 * np.cos(near), y0 + radius0 * np.sin(near)], axis=1),
-        ]
-    )
+    long = math.hypot(x1 - x0, y1 - y0)
+    cos, sin = ((x1 - x0) / long, (y1 - y0) / long) if long > 1e-6 else (1.0, 0.0)
+    arc = _ARC @ np.array([[cos, sin], [-sin, cos]])  # the half circle turned into the limb's direction
+    outline = np.empty((2 * len(arc), 2))
+    outline[: len(arc)] = arc * max(radius1, 0.5) + (x1, y1)
+    outline[len(arc) :] = arc * -max(radius0, 0.5) + (x0, y0)
+    return outline
 
 
 def _halo_sprite(size: int = 64) -> np.ndarray:

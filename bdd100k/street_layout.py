@@ -21,7 +21,7 @@ class Layout:
         """Lay out the scene that `canvas.look.scene` names; `things` holds the result, unordered."""
         self.canvas, self.rng, self.things = canvas, rng, []
         self.snow = canvas.look.snow
-        self.busy = min(3.0, max(0.6, rng.lognormvariate(0.42, 0.32)))
+        self.busy = min(3.0, max(0.6, rng.lognormvariate(0.8, 0.3)))
         self.asphalt = mix((104, 104, 106), (70, 70, 74), rng.random())
         if self.snow:
             self.asphalt = mix(self.asphalt, (206, 209, 214), rng.uniform(0.2, 0.85))
@@ -34,19 +34,25 @@ class Layout:
     def _street(self) -> None:
         """A city or residential street: lanes, parked cars, pavements, a crossing street or rails now and then."""
         rng, house = self.rng, self.canvas.look.scene == "residential"
-        same_left, same_right = (0, 0) if house else (rng.choice((0, 0, 1)), rng.choice((0, 0, 1)))
-        oncoming = rng.choice((1, 1, 2)) if not house else 1
-        parking = rng.random() < (0.85 if house else 0.7)
+        same_left, same_right = (0, 0) if house else (rng.choice((0, 1)), rng.choice((0, 0, 1)))
+        oncoming = rng.choice((1, 2)) if not house else 1
+        parking = rng.random() < (0.95 if house else 0.8)
         bay = 2.3 if parking else 0.4
         right = LANE_M * (0.5 + same_right) + bay
         left = -LANE_M * (0.5 + same_left + oncoming) - bay
         walk = rng.uniform(2.2, 4.5)
-        crossing = rng.uniform(11, 30) if rng.random() < (0.2 if house else 0.5) else None
+        crossing = rng.uniform(11, 30) if rng.random() < (0.25 if house else 0.6) else None
         self._street_ground(left, right, walk, (same_left, same_right), crossing, house)
-        tram = not house and rng.random() < 0.055
+        tram = not house and rng.random() < 0.075
         for i in range(-same_left - oncoming, same_right + 1):
             oncoming_lane = i < -same_left
-            self._lane(i * LANE_M, math.pi if oncoming_lane else 0.0, 8.0 if i else rng.uniform(8, 22), crossing, tram and i == -same_left - 1)
+            self._lane(
+                i * LANE_M,
+                math.pi if oncoming_lane else 0.0,
+                8.0 if i else rng.uniform(8, 22),
+                crossing,
+                tram and i == -same_left - 1,
+            )
         if parking:
             for side, edge in ((1, right), (-1, left)):
                 self._parked(edge - side * 1.15, side, crossing)
@@ -55,9 +61,13 @@ class Layout:
             self._cross_traffic(crossing, left, right)
         self._frontage(left - walk, right + walk, crossing, house)
 
-    def _street_ground(self, left: float, right: float, walk: float, lanes: tuple[int, int], crossing: float | None, house: bool) -> None:
+    def _street_ground(
+        self, left: float, right: float, walk: float, lanes: tuple[int, int], crossing: float | None, house: bool
+    ) -> None:
         canvas, rng = self.canvas, self.rng
-        earth = (216, 219, 224) if self.snow else rng.choice(((96, 118, 70), (118, 110, 84))) if house else (128, 124, 120)
+        earth = (
+            (216, 219, 224) if self.snow else rng.choice(((96, 118, 70), (118, 110, 84))) if house else (128, 124, 120)
+        )
         stone: Colour = (222, 225, 229) if self.snow else mix((168, 164, 158), (132, 130, 128), rng.random())
         ground_strip(canvas, -220, 220, earth)
         ground_strip(canvas, left - walk, left, stone, up=0.12)
@@ -69,7 +79,13 @@ class Layout:
         if not house or rng.random() < 0.4:
             middle = -LANE_M * (0.5 + lanes[0])
             for shift in (-0.15, 0.15):
-                ground_strip(canvas, middle + shift - 0.06, middle + shift + 0.06, mix(self.asphalt, (214, 172, 58), 0.75), z=(2.5, 120))
+                ground_strip(
+                    canvas,
+                    middle + shift - 0.06,
+                    middle + shift + 0.06,
+                    mix(self.asphalt, (214, 172, 58), 0.75),
+                    z=(2.5, 120),
+                )
             for i in range(-lanes[0] + 1, lanes[1] + 1):
                 dashes(canvas, (i - 0.5) * LANE_M, paint, (3.0, 6.0))
         if crossing:
@@ -78,9 +94,17 @@ class Layout:
             while stripe < right - 0.4:
                 ground_strip(canvas, stripe, stripe + 0.5, paint, z=(crossing - 3.6, crossing - 0.8))
                 stripe += 1.05
-            ground_strip(canvas, -LANE_M / 2 - lanes[0] * LANE_M, right - 0.4, paint, z=(crossing - 5.0, crossing - 4.6))
+            ground_strip(
+                canvas, -LANE_M / 2 - lanes[0] * LANE_M, right - 0.4, paint, z=(crossing - 5.0, crossing - 4.6)
+            )
         wet = canvas.look.weather in ("rainy", "snowy")
-        patches(canvas, rng, (left, right), mix(self.asphalt, canvas.look.haze, 0.5) if wet else mix(self.asphalt, (40, 40, 42), 0.4), rng.randint(1, 7 if wet else 4))
+        patches(
+            canvas,
+            rng,
+            (left, right),
+            mix(self.asphalt, canvas.look.haze, 0.5) if wet else mix(self.asphalt, (40, 40, 42), 0.4),
+            rng.randint(1, 7 if wet else 4),
+        )
 
     def _vehicle(self, x: float, z: float, yaw: float, kinds: tuple[float, float, float, float, float]) -> Thing:
         """One vehicle of a moving lane; `kinds` weighs car, truck, bus, motorcycle, bicycle (the latter two ridden)."""
@@ -115,17 +139,22 @@ class Layout:
     def _parked(self, x: float, side: int, crossing: float | None) -> None:
         """Cars, and now and then a motorcycle or a truck, along the kerb."""
         rng, canvas = self.rng, self.canvas
-        z, full = rng.uniform(4.5, 9), rng.uniform(0.25, 0.75) * min(1.3, self.busy)
+        z, full = rng.uniform(4.5, 9), rng.uniform(0.3, 0.8) * min(1.3, self.busy)
         while z < 52:
             if crossing and crossing - 8 < z < crossing + 12:
                 z = crossing + 13
                 continue
             if rng.random() < full:
                 yaw = 0.0 if side > 0 or rng.random() < 0.3 else math.pi
-                frame = Frame(canvas.road_x(x + rng.gauss(0, 0.1), z), z, yaw + math.atan(2 * canvas.curve * z) + rng.gauss(0, 0.02), canvas.height)
+                frame = Frame(
+                    canvas.road_x(x + rng.gauss(0, 0.1), z),
+                    z,
+                    yaw + math.atan(2 * canvas.curve * z) + rng.gauss(0, 0.02),
+                    canvas.height,
+                )
                 draw = rng.random()
                 if draw < 0.9:
-                    thing = car(rng, frame, self.snow)
+                    thing = car(rng, frame, self.snow, False)
                 elif draw < 0.96:
                     frame.yaw += rng.uniform(0.5, 1.3)
                     thing = two_wheeler(rng, frame, True, False)
@@ -134,7 +163,7 @@ class Layout:
                     thing = truck(rng, frame, self.snow)
                 self.things.append(thing)
                 z = max(z, thing.z2 - 2.3)
-            z += rng.uniform(5.2, 6.8)
+            z += rng.uniform(5.2, 6.4)
 
     def _people(self, x: tuple[float, float], z: tuple[float, float], count: int, along: bool) -> None:
         """Pedestrians, alone or in small groups, walking along the street or across it."""
@@ -143,21 +172,28 @@ class Layout:
             at, far = rng.uniform(*x), z[0] + (z[1] - z[0]) * rng.random() ** 1.4
             yaw = (rng.choice((0.0, math.pi)) if along else rng.choice((1, -1)) * math.pi / 2) + rng.gauss(0, 0.3)
             for _ in range(min(count, rng.choice((1, 1, 1, 2, 2, 3)))):
-                self.things.append(pedestrian(rng, Frame(canvas.road_x(at, far), far, yaw + rng.gauss(0, 0.15), canvas.height)))
+                self.things.append(
+                    pedestrian(rng, Frame(canvas.road_x(at, far), far, yaw + rng.gauss(0, 0.15), canvas.height))
+                )
                 at, far = at + rng.choice((-1, 1)) * rng.uniform(0.5, 0.8), far + rng.gauss(0, 0.4)
                 count -= 1
 
     def _pavements(self, left: float, right: float, walk: float, crossing: float | None, house: bool) -> None:
         """People, parked bicycles, poles, trees, bins and boxes on both pavements."""
         rng, canvas = self.rng, self.canvas
-        crowd = rng.expovariate(1 / (1.5 if house else 3.6)) * self.busy
+        crowd = (0.6 + rng.expovariate(1 / (1.8 if house else 4.6))) * self.busy
         for side, edge in ((1, right), (-1, left)):
             span = tuple(sorted((edge + side * 0.5, edge + side * (walk - 0.4))))
-            self._people(span, (8, 45), min(10, int(crowd * rng.uniform(0.3, 1.0) + 0.5)), True)
-            if rng.random() < (0.2 if house else 0.34):
+            self._people(span, (8, 55), min(10, int(crowd * rng.uniform(0.3, 1.0) + 0.5)), True)
+            if rng.random() < (0.25 if house else 0.42):
                 z = rng.uniform(7, 24)
                 for _ in range(rng.choice((1, 1, 2, 3))):
-                    frame = Frame(canvas.road_x(edge + side * rng.uniform(0.5, 1.1), z), z, rng.gauss(math.pi / 2, 0.5), canvas.height)
+                    frame = Frame(
+                        canvas.road_x(edge + side * rng.uniform(0.5, 1.1), z),
+                        z,
+                        rng.gauss(math.pi / 2, 0.5),
+                        canvas.height,
+                    )
                     self.things.append(two_wheeler(rng, frame, rng.random() < 0.22, False))
                     z += rng.uniform(0.8, 2.2)
             gap, z = rng.uniform(6, 22), rng.uniform(4, 14)
@@ -169,26 +205,48 @@ class Layout:
                     self.things.append(tree(canvas, rng, edge + side * rng.uniform(0.7, walk), z))
                 else:
                     size = (rng.uniform(0.5, 1.0), rng.uniform(0.5, 1.1), rng.uniform(0.7, 1.4))
-                    self.things.append(crate(rng, Frame(canvas.road_x(edge + side * 0.8, z), z, rng.gauss(0, 0.1), canvas.height), size, self.snow))
+                    self.things.append(
+                        crate(
+                            rng,
+                            Frame(canvas.road_x(edge + side * 0.8, z), z, rng.gauss(0, 0.1), canvas.height),
+                            size,
+                            self.snow,
+                        )
+                    )
                 z += gap * rng.uniform(0.5, 1.5)
             if rng.random() < 0.2:
                 z = rng.uniform(9, 30)
-                self.things.append(kiosk(canvas, rng, Frame(canvas.road_x(edge + side * (walk - 0.9), z), z, rng.choice((0, math.pi / 2)), canvas.height)))
+                self.things.append(
+                    kiosk(
+                        canvas,
+                        rng,
+                        Frame(
+                            canvas.road_x(edge + side * (walk - 0.9), z), z, rng.choice((0, math.pi / 2)), canvas.height
+                        ),
+                    )
+                )
             if rng.random() < 0.25:
                 self.things.append(billboard(canvas, rng, edge + side * (walk - 0.3), rng.uniform(12, 45)))
         if crossing:
-            self._people((left + 0.5, right - 0.5), (crossing - 3.4, crossing - 0.9), min(8, int(rng.expovariate(1 / 2.0) * self.busy)), False)
+            self._people(
+                (left + 0.5, right - 0.5),
+                (crossing - 3.4, crossing - 0.9),
+                min(9, int(rng.expovariate(1 / 2.2) * self.busy)),
+                False,
+            )
         if rng.random() < 0.14:  # somebody cycles along the kerb
             z = rng.uniform(8, 28)
             frame = Frame(canvas.road_x(right - 2.7, z), z, rng.gauss(0, 0.08), canvas.height)
-            if not any(t.x1 < frame.x + 0.5 and t.x2 > frame.x - 0.5 and t.z1 < z + 1.5 and t.z2 > z - 1.5 for t in self.things):
+            if not any(
+                t.x1 < frame.x + 0.5 and t.x2 > frame.x - 0.5 and t.z1 < z + 1.5 and t.z2 > z - 1.5 for t in self.things
+            ):
                 self.things.append(two_wheeler(rng, frame, False, True))
 
     def _cross_traffic(self, crossing: float, left: float, right: float) -> None:
         """Side views: vehicles that drive across, in two lanes of the crossing street; a tram now and then."""
         rng = self.rng
         for lane, yaw in ((crossing + 2.3, math.pi / 2), (crossing + 6.3, -math.pi / 2)):
-            if rng.random() < 0.045:
+            if rng.random() < 0.06:
                 x = rng.uniform(-12, 12)
                 for shift in (-0.72, 0.72):
                     ground_strip(self.canvas, -60, 60, (140, 138, 136), z=(lane + shift - 0.05, lane + shift + 0.05))
@@ -196,7 +254,7 @@ class Layout:
                 continue
             x = rng.uniform(left - 14, right + 2)
             reach = 0.72 * lane + 6
-            while x < reach and rng.random() < 0.62 * min(1.4, self.busy):
+            while x < reach and rng.random() < 0.8:
                 keep = self.canvas.curve
                 self.canvas.curve = 0.0
                 thing = self._vehicle(x, lane, yaw, (72, 8, 6, 6, 7))
@@ -230,15 +288,41 @@ class Layout:
                         z = crossing + 13
                         continue
                 if rng.random() < 0.85:
-                    self.things.append(building(canvas, rng, side, edge + side * back, (max(z, 1.5), max(z, 1.5) + long), tall * rng.uniform(0.7, 1.3), house))
+                    self.things.append(
+                        building(
+                            canvas,
+                            rng,
+                            side,
+                            edge + side * back,
+                            (max(z, 1.5), max(z, 1.5) + long),
+                            tall * rng.uniform(0.7, 1.3),
+                            house,
+                        )
+                    )
                 elif not house:
-                    self.things.append(fence(canvas, rng, edge, (max(z, 1.5), max(z, 1.5) + long), rng.uniform(1.2, 2.2), False))
+                    self.things.append(
+                        fence(canvas, rng, edge, (max(z, 1.5), max(z, 1.5) + long), rng.uniform(1.2, 2.2), False)
+                    )
                 if house and rng.random() < 0.5:
-                    self.things.append(fence(canvas, rng, edge + side * 0.3, (max(z, 1.5), max(z, 1.5) + long), rng.uniform(0.8, 1.6), False))
-                if house and rng.random() < 0.3 and 6 < z < 45:  # a car in the driveway
+                    self.things.append(
+                        fence(
+                            canvas,
+                            rng,
+                            edge + side * 0.3,
+                            (max(z, 1.5), max(z, 1.5) + long),
+                            rng.uniform(0.8, 1.6),
+                            False,
+                        )
+                    )
+                if house and rng.random() < 0.6 and 4 < z < 45:  # a car in the driveway
                     at = z + long + 1.0
-                    frame = Frame(canvas.road_x(edge + side * 2.2, at), at, rng.choice((1, -1)) * math.pi / 2 + rng.gauss(0, 0.1), canvas.height)
-                    self.things.append(car(rng, frame, self.snow))
+                    frame = Frame(
+                        canvas.road_x(edge + side * 2.2, at),
+                        at,
+                        rng.choice((1, -1)) * math.pi / 2 + rng.gauss(0, 0.1),
+                        canvas.height,
+                    )
+                    self.things.append(car(rng, frame, self.snow, False))
                 z += long + (rng.uniform(3, 6) if house else rng.choice((0.0, 0.0, rng.uniform(2, 8))))
 
     # Highway and parking lot -----------------------------------------------------------------------------------------
@@ -290,11 +374,22 @@ class Layout:
             for row in (6.2, 16.5):
                 z = rng.uniform(6, 9)
                 while z < 48:
-                    corners = [(side * (row - 2.6), 0, z - 1.4), (side * (row + 2.6), 0, z - 1.4), (side * (row + 2.6), 0, z - 1.28), (side * (row - 2.6), 0, z - 1.28)]
+                    corners = [
+                        (side * (row - 2.6), 0, z - 1.4),
+                        (side * (row + 2.6), 0, z - 1.4),
+                        (side * (row + 2.6), 0, z - 1.28),
+                        (side * (row - 2.6), 0, z - 1.28),
+                    ]
                     canvas.fill_px(canvas.project(np.array(corners)), canvas.tone((206, 208, 206), z), -1)
                     if rng.random() < 0.5 * min(1.3, self.busy):
-                        frame = Frame(side * row, z, rng.choice((1, -1)) * math.pi / 2 + rng.gauss(0, 0.04), canvas.height)
-                        self.things.append(car(rng, frame, self.snow) if rng.random() < 0.93 else two_wheeler(rng, frame, True, False))
+                        frame = Frame(
+                            side * row, z, rng.choice((1, -1)) * math.pi / 2 + rng.gauss(0, 0.04), canvas.height
+                        )
+                        self.things.append(
+                            car(rng, frame, self.snow, False)
+                            if rng.random() < 0.93
+                            else two_wheeler(rng, frame, True, False)
+                        )
                     z += 2.85
         self._people((-3, 3), (9, 40), rng.randint(0, 6), rng.random() < 0.5)
         if rng.random() < 0.5:
@@ -303,7 +398,14 @@ class Layout:
             self.things.append(pole(canvas, rng, rng.choice((-3.3, 3.3, 11.4, -11.4)), float(z), rng.choice((1, -1))))
         for side in (1, -1):
             self.things.append(building(canvas, rng, side, side * 24, (6.0, 40.0), rng.uniform(4, 10), False))
-        self.things.append(crate(rng, Frame(rng.uniform(-9, 9), 52.0, 0.0, canvas.height), (2.0, rng.uniform(2, 6), rng.uniform(1.2, 2.4)), self.snow))
+        self.things.append(
+            crate(
+                rng,
+                Frame(rng.uniform(-9, 9), 52.0, 0.0, canvas.height),
+                (2.0, rng.uniform(2, 6), rng.uniform(1.2, 2.4)),
+                self.snow,
+            )
+        )
         if rng.random() < 0.5:
             self.things.append(billboard(canvas, rng, rng.uniform(-9, 9), 55.0))
 
@@ -314,8 +416,8 @@ def painting_order(things: list[Thing]) -> list[Thing]:
         return []
     x1, x2, z1, z2 = (np.array([getattr(thing, name) for thing in things]) for name in ("x1", "x2", "z1", "z2"))
     farther = z1[:, None] >= z2[None, :] - 1e-6  # [n, n]: row behind column
-    right = (x1[None, :] > 0) & (x1[:, None] >= x2[None, :] - 1e-6)
-    left = (x2[None, :] < 0) & (x2[:, None] <= x1[None, :] + 1e-6)
+    right = (x2[None, :] >= 0) & (x1[:, None] >= x2[None, :] - 1e-6)  # a plane between the two, the camera on one side
+    left = (x1[None, :] <= 0) & (x2[:, None] <= x1[None, :] + 1e-6)
     overlap = ~farther & ~farther.T
     behind = farther | (overlap & (right | left))
     np.fill_diagonal(behind, False)

@@ -22,11 +22,19 @@ class Frame:
     yaw: float
     eye: float
 
-    def world(self, along: np.ndarray, across: np.ndarray, up: np.ndarray) -> np.ndarray:
+    def world(self, along: np.ndarray | float, across: np.ndarray | float, up: np.ndarray | float) -> np.ndarray:
         """Own coordinates (ahead, right, up) -> world points [k, 3]."""
         sin, cos = math.sin(self.yaw), math.cos(self.yaw)
-        along, across, up = np.broadcast_arrays(along, across, up)
-        return np.stack([self.x + along * sin + across * cos, up, self.z + along * cos - across * sin], axis=-1).astype(float)
+        points = np.empty((max(np.size(along), np.size(across), np.size(up)), 3))
+        points[:, 0] = along * sin + across * cos + self.x
+        points[:, 1] = up
+        points[:, 2] = along * cos - across * sin + self.z
+        return points
+
+    def joint(self, ahead: float, right: float, up: float) -> np.ndarray:
+        """One point in own coordinates -> world point [3]."""
+        sin, cos = math.sin(self.yaw), math.cos(self.yaw)
+        return np.array((ahead * sin + right * cos + self.x, up, ahead * cos - right * sin + self.z))
 
     def seen(self, normal: tuple[float, float, float], point: tuple[float, float, float]) -> bool:
         """Whether a face with this outward normal at this point (own coordinates) looks towards the camera."""
@@ -94,8 +102,8 @@ CARS = {
 }  # fmt: skip
 
 CAB = Body(
-    ((0, 0.55), (0, 1.3), (0, 2.6), (0.25, 2.75), (1.35, 2.72), (1.85, 1.6), (2.05, 1.2), (2.1, 0.5)),
-    (4,), 2.3, 1.6, 0.08, (((0.75, 1.55), (0.75, 2.35), (1.4, 2.35), (1.72, 1.55)),), (1.25,), 0.48,
+    ((0, 0.55), (0, 1.3), (0, 2.6), (0.2, 2.82), (1.7, 2.8), (2.0, 1.6), (2.08, 1.2), (2.1, 0.5)),
+    (4,), 2.4, 1.6, 0.04, (((0.8, 1.6), (0.8, 2.4), (1.6, 2.4), (1.82, 1.6)),), (1.2,), 0.48,
 )  # fmt: skip
 
 
@@ -104,7 +112,9 @@ def _bus_body(length: float, height: float) -> Body:
     step = (length - 1.2) / count
     for index in range(count):
         left = 0.5 + index * step
-        panes.append(((left, 1.25), (left, height - 0.75), (left + step - 0.12, height - 0.75), (left + step - 0.12, 1.25)))
+        panes.append(
+            ((left, 1.25), (left, height - 0.75), (left + step - 0.12, height - 0.75), (left + step - 0.12, 1.25))
+        )
     outline = ((0, 0.35), (0, 1.3), (0.02, 2.3), (0.12, height - 0.12), (0.4, height), (length - 0.35, height), (length - 0.1, height - 0.5),
                (length, 1.15), (length, 0.35))  # fmt: skip
     return Body(outline, (1, 6), 2.5, height - 0.4, 0.04, tuple(panes), (length * 0.22, length * 0.8), 0.48)
@@ -116,7 +126,16 @@ def _train_body(length: float, height: float, nose: float) -> Body:
     for index in range(count):
         left = 1.2 + index * step
         panes.append(((left, 1.5), (left, 2.5), (left + step - 0.3, 2.5), (left + step - 0.3, 1.5)))
-    outline = ((0, 0.3), (0, 1.4), (nose, 2.7), (nose + 0.4, height), (length - nose - 0.4, height), (length - nose, 2.7), (length, 1.4), (length, 0.3))
+    outline = (
+        (0, 0.3),
+        (0, 1.4),
+        (nose, 2.7),
+        (nose + 0.4, height),
+        (length - nose - 0.4, height),
+        (length - nose, 2.7),
+        (length, 1.4),
+        (length, 0.3),
+    )
     return Body(outline, (1, 5), 2.65, 2.6, 0.12, tuple(panes), (), 0.4)
 
 
@@ -183,29 +202,50 @@ def _side(parts: Parts, frame: Frame, body: Body, side: np.ndarray, colour: Colo
 
 
 def _rect(frame: Frame, along: float, across: tuple[float, float], up: tuple[float, float]) -> np.ndarray:
-    return frame.world(along, np.array([across[0], across[1], across[1], across[0]]), np.array([up[0], up[0], up[1], up[1]]))
+    return frame.world(
+        along, np.array([across[0], across[1], across[1], across[0]]), np.array([up[0], up[0], up[1], up[1]])
+    )
 
 
-def _ends(parts: Parts, frame: Frame, rng: random.Random, box: tuple[float, float, float], lamps: tuple[float, float], braking: bool) -> None:
+def _ends(
+    parts: Parts,
+    frame: Frame,
+    rng: random.Random,
+    box: tuple[float, float, float],
+    lamps: tuple[float, float],
+    braking: bool,
+    lit: bool = True,
+) -> None:
     """Lamps, plates, bumper and grille on a rear at box[0] and a front at box[1]; box[2] is the half width."""
     rear, front, half = box
     low, high = lamps
+    lamp = parts.lamp if lit else lambda points, colour, _: parts.fill(points, mix(colour, (96, 96, 98), 0.5))
     wide = rng.uniform(0.2, 0.42)
     if frame.seen((-1.0, 0.0, 0.0), (rear, 0.0, 0.8)):
         red = (250, 36, 30) if braking else (170, 24, 26)
         parts.fill(_rect(frame, rear - 0.02, (-half * 0.98, half * 0.98), (low - 0.36, low - 0.16)), (44, 44, 46))
         for sign in (1, -1):
-            parts.lamp(_rect(frame, rear - 0.02, (sign * half * (1 - wide), sign * half * 0.97), (low, high)), red, 0.42 if braking else 0.3)
+            lamp(
+                _rect(frame, rear - 0.02, (sign * half * (1 - wide), sign * half * 0.97), (low, high)),
+                red,
+                0.42 if braking else 0.3,
+            )
         parts.fill(_rect(frame, rear - 0.03, (-0.26, 0.26), (low - 0.1, low + 0.03)), (226, 226, 218))
     elif frame.seen((1.0, 0.0, 0.0), (front, 0.0, 0.8)):
         parts.fill(_rect(frame, front + 0.02, (-half * 0.55, half * 0.55), (low - 0.12, high - 0.04)), (32, 33, 36))
         parts.fill(_rect(frame, front + 0.02, (-half * 0.96, half * 0.96), (low - 0.36, low - 0.2)), (44, 44, 46))
         for sign in (1, -1):
-            parts.lamp(_rect(frame, front + 0.02, (sign * half * 0.62, sign * half * 0.95), (low + 0.02, high)), (255, 246, 220), 0.9)
+            lamp(
+                _rect(frame, front + 0.02, (sign * half * 0.62, sign * half * 0.95), (low + 0.02, high)),
+                (255, 246, 220),
+                0.9,
+            )
         parts.fill(_rect(frame, front + 0.03, (-0.26, 0.26), (low - 0.3, low - 0.18)), (226, 226, 218))
 
 
-def _prism(parts: Parts, frame: Frame, span: tuple[float, float], section: np.ndarray, colour: Colour, cap: Colour) -> None:
+def _prism(
+    parts: Parts, frame: Frame, span: tuple[float, float], section: np.ndarray, colour: Colour, cap: Colour
+) -> None:
     """A convex cross-section [k, 2] (across, up; counter-clockwise seen from behind) extruded along the frame."""
     k = len(section)
     for i in range(k):
@@ -233,15 +273,23 @@ def _footprint(frame: Frame, length: float, width: float) -> Thing:
     return Thing(ground[:, 0].min(), ground[:, 0].max(), ground[:, 2].min(), ground[:, 2].max(), [], ground)
 
 
-def car(rng: random.Random, frame: Frame, snow: bool = False) -> Thing:
-    """A sedan, SUV, hatchback or van in a random colour."""
+def car(rng: random.Random, frame: Frame, snow: bool = False, lit: bool = True) -> Thing:
+    """A sedan, SUV, hatchback or van in a random colour; a parked one is not `lit`."""
     body = CARS[rng.choices(("sedan", "suv", "hatch", "van"), (40, 30, 20, 10))[0]]
     colour = any_paint(rng)
     roof = mix(colour, (235, 238, 242), 0.75) if snow and rng.random() < 0.6 else colour
     parts, start = Parts(), -body.length / 2
     _extrude(parts, frame, body, colour, roof, start)
     low = body.outline[2][1] - 0.26
-    _ends(parts, frame, rng, (start, start + body.length, body.width / 2), (low, low + 0.2), rng.random() < 0.35)
+    _ends(
+        parts,
+        frame,
+        rng,
+        (start, start + body.length, body.width / 2),
+        (low, low + 0.2),
+        lit and rng.random() < 0.35,
+        lit,
+    )
     if body.height > 1.7 and rng.random() < 0.3:  # roof rails
         parts.line(frame.world(np.array([-0.9, 0.9]), body.width * 0.36, body.height + 0.06), (60, 60, 64), 0.05)
     thing = _footprint(frame, body.length, body.width)
@@ -277,8 +325,10 @@ def train(rng: random.Random, frame: Frame, snow: bool = False) -> Thing:
     body = _train_body(length, height, rng.uniform(0.25, 0.9))
     parts, total = Parts(), cars * (length + 0.5)
     starts = [-total / 2 + i * (length + 0.5) for i in range(cars)]
-    for start in sorted(starts, key=lambda s: -frame.world(np.array(s + length / 2), np.array(0.0), np.array(0.0))[2]):
-        _prism(parts, frame, (start - 0.5, start + length + 0.2), box_section(0.9, 0.6, 2.9), (40, 40, 42), (40, 40, 42))
+    for start in sorted(starts, key=lambda s: -frame.joint(s + length / 2, 0.0, 0.0)[2]):
+        _prism(
+            parts, frame, (start - 0.5, start + length + 0.2), box_section(0.9, 0.6, 2.9), (40, 40, 42), (40, 40, 42)
+        )
         _extrude(parts, frame, body, colour, (228, 230, 234) if snow else (120, 122, 126), start)
         for sign in (1.0, -1.0):
             if frame.seen((0.0, sign, 0.0), (start, sign * 1.32, 1.0)):
@@ -288,9 +338,17 @@ def train(rng: random.Random, frame: Frame, snow: bool = False) -> Thing:
                 for door in (0.3, 0.7):
                     left = start + length * door
                     span = np.array([left, left + 1.2, left + 1.2, left])
-                    parts.fill(frame.world(span, sign * 1.35, np.array([0.45, 0.45, 2.55, 2.55])), mix(stripe, GLASS, 0.5), 0.9)
+                    parts.fill(
+                        frame.world(span, sign * 1.35, np.array([0.45, 0.45, 2.55, 2.55])), mix(stripe, GLASS, 0.5), 0.9
+                    )
         _ends(parts, frame, rng, (start, start + length, 1.2), (0.8, 1.05), False)
-        parts.line(frame.world(start + length * np.array([0.4, 0.5, 0.4]), 0.0, np.array([height, height + 0.7, height + 1.3])), (50, 50, 52), 0.08)
+        parts.line(
+            frame.world(
+                start + length * np.array([0.4, 0.5, 0.4]), 0.0, np.array([height, height + 0.7, height + 1.3])
+            ),
+            (50, 50, 52),
+            0.08,
+        )
     thing = _footprint(frame, total, 2.65)
     thing.layers.append(("train", parts))
     return thing
@@ -307,11 +365,13 @@ def truck(rng: random.Random, frame: Frame, snow: bool = False) -> Thing:
     span = (start, start + bed)
     _truck_chassis(parts, frame, span, rng)
     if load == "box":
-        top = rng.uniform(2.9, 3.9)
+        top = rng.uniform(3.0, 3.9)
         _prism(parts, frame, span, box_section(1.25, 0.95, top), cargo, mix(cargo, (90, 90, 90), 0.15))
         _cargo_lines(parts, frame, span, top, cargo, rng)
     elif load == "tank":
-        ring = np.stack([np.cos(np.arange(12) * math.pi / 6) * 1.12, np.sin(np.arange(12) * math.pi / 6) * 0.95 + 2.0], axis=1)
+        ring = np.stack(
+            [np.cos(np.arange(12) * math.pi / 6) * 1.12, np.sin(np.arange(12) * math.pi / 6) * 0.95 + 2.0], axis=1
+        )
         _prism(parts, frame, span, ring, mix(cargo, (200, 204, 208), 0.5), mix(cargo, (150, 154, 158), 0.5))
     else:
         _prism(parts, frame, span, box_section(1.2, 0.95, 1.2), (90, 84, 76), (80, 76, 70))
@@ -319,7 +379,14 @@ def truck(rng: random.Random, frame: Frame, snow: bool = False) -> Thing:
         while at < span[1] - 0.8:
             long, tall = rng.uniform(0.8, 2.2), rng.uniform(0.5, 1.5)
             crate = any_paint(rng)
-            _prism(parts, frame, (at, min(at + long, span[1])), box_section(rng.uniform(0.7, 1.15), 1.2, 1.2 + tall), crate, mix(crate, (60, 60, 60), 0.2))
+            _prism(
+                parts,
+                frame,
+                (at, min(at + long, span[1])),
+                box_section(rng.uniform(0.7, 1.15), 1.2, 1.2 + tall),
+                crate,
+                mix(crate, (60, 60, 60), 0.2),
+            )
             at += long + rng.uniform(0.1, 0.9)
     _ends(parts, frame, rng, (start, 99.0, 1.2), (0.85, 1.02), rng.random() < 0.3)
     thing = _footprint(frame, total, 2.5)
@@ -332,17 +399,24 @@ def truck(rng: random.Random, frame: Frame, snow: bool = False) -> Thing:
 def _truck_chassis(parts: Parts, frame: Frame, span: tuple[float, float], rng: random.Random) -> None:
     """Frame and rear wheels below the load."""
     axles = (0.9, 2.0) if span[1] - span[0] > 5.5 else (1.2,)
-    wheels = Body(((0, 0.5), (0, 0.95), (span[1] - span[0], 0.95), (span[1] - span[0], 0.5)), (), 2.3, 9.0, 0.0, (), axles, 0.48)
+    wheels = Body(
+        ((0, 0.5), (0, 0.95), (span[1] - span[0], 0.95), (span[1] - span[0], 0.5)), (), 2.3, 9.0, 0.0, (), axles, 0.48
+    )
     _tyres_from_behind(parts, frame, wheels, span[0])
     _prism(parts, frame, (span[0] + 0.1, span[1] + 1.0), box_section(0.8, 0.55, 0.95), (46, 46, 48), (40, 40, 42))
     for sign in (1.0, -1.0):
         if frame.seen((0.0, sign, 0.0), (0.0, sign * 1.15, 1.0)):
             for axle in axles:
                 for radius, colour in ((0.48, TYRE), (0.26, (130, 130, 134))):
-                    parts.fill(frame.world(_RING[:, 0] * radius + span[0] + axle, sign * 1.16, _RING[:, 1] * radius + 0.48), colour)
+                    parts.fill(
+                        frame.world(_RING[:, 0] * radius + span[0] + axle, sign * 1.16, _RING[:, 1] * radius + 0.48),
+                        colour,
+                    )
 
 
-def _cargo_lines(parts: Parts, frame: Frame, span: tuple[float, float], top: float, colour: Colour, rng: random.Random) -> None:
+def _cargo_lines(
+    parts: Parts, frame: Frame, span: tuple[float, float], top: float, colour: Colour, rng: random.Random
+) -> None:
     """Door gap and frame at the rear, ribs or a sign on the side of a cargo box."""
     dark = mix(colour, (0, 0, 0), 0.35)
     if frame.seen((-1.0, 0.0, 0.0), (span[0], 0.0, 1.0)):
@@ -355,7 +429,9 @@ def _cargo_lines(parts: Parts, frame: Frame, span: tuple[float, float], top: flo
             if rng.random() < 0.5:
                 long = span[1] - span[0]
                 along = span[0] + long * np.array([0.2, 0.8, 0.8, 0.2])
-                parts.fill(frame.world(along, sign * 1.26, np.array([1.6, 1.6, top - 0.5, top - 0.5])), sign_colour, 0.85)
+                parts.fill(
+                    frame.world(along, sign * 1.26, np.array([1.6, 1.6, top - 0.5, top - 0.5])), sign_colour, 0.85
+                )
             else:
                 for at in np.arange(span[0] + 0.5, span[1], 0.7):
                     parts.line(frame.world(np.array([at, at]), sign * 1.26, np.array([1.0, top - 0.05])), dark, 0.04)
@@ -365,9 +441,23 @@ def crate(rng: random.Random, frame: Frame, size: tuple[float, float, float], sn
     """A box, bin or container in a car's colours: background that only its shape tells from a vehicle."""
     length, width, height = size
     colour, parts = any_paint(rng), Parts()
-    _prism(parts, frame, (-length / 2, length / 2), box_section(width / 2, 0.0, height), colour, mix(colour, (70, 70, 70), 0.15))
+    _prism(
+        parts,
+        frame,
+        (-length / 2, length / 2),
+        box_section(width / 2, 0.0, height),
+        colour,
+        mix(colour, (70, 70, 70), 0.15),
+    )
     lid = (232, 235, 240) if snow else mix(colour, (20, 20, 20), 0.4)
-    _prism(parts, frame, (-length / 2 - 0.04, length / 2 + 0.04), box_section(width / 2 + 0.04, height, height + 0.08), lid, lid)
+    _prism(
+        parts,
+        frame,
+        (-length / 2 - 0.04, length / 2 + 0.04),
+        box_section(width / 2 + 0.04, height, height + 0.08),
+        lid,
+        lid,
+    )
     thing = _footprint(frame, length, width)
     thing.layers.append((None, parts))
     return thing

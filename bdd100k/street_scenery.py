@@ -1,5 +1,6 @@
 """What surrounds the objects of a drawn street scene: sky, ground, buildings, trees, poles, weather and the camera's faults."""
 
+import functools
 import math
 import random
 
@@ -27,7 +28,7 @@ def choose_look(rng: random.Random) -> Look:
     time = rng.choices(("daytime", "night", "dawn/dusk"), (62, 25, 13))[0]
     horizon = _SKIES[weather][1]
     if time == "night":
-        light, tint, haze, lamps = rng.uniform(0.2, 0.34), (0.92, 0.96, 1.1), (26, 28, 36), rng.uniform(0.3, 0.55)
+        light, tint, haze, lamps = rng.uniform(0.24, 0.4), (0.92, 0.96, 1.1), (26, 28, 36), rng.uniform(0.3, 0.55)
     elif time == "dawn/dusk":
         light, tint, lamps = rng.uniform(0.5, 0.75), (1.1, 0.97, 0.88), 0.1
         haze = mix(mix(horizon, (232, 168, 122), 0.5), (60, 56, 70), 0.25)
@@ -49,15 +50,19 @@ def sky(canvas: Canvas, rng: random.Random) -> None:
         top, low = mix(top, (52, 58, 92), 0.55), look.haze
     share = np.linspace(0, 1, HEIGHT)[:, None] / max(canvas.horizon / HEIGHT, 0.1)
     column = np.array(top) + (np.array(low, float) - top) * np.clip(share, 0, 1)
-    canvas.image[:] = column.astype(np.uint8)[:, None, :]
+    cv2.resize(column.astype(np.uint8)[:, None, :], (WIDTH, HEIGHT), dst=canvas.image, interpolation=cv2.INTER_NEAREST)
     if look.weather in ("partly cloudy", "overcast", "rainy") and not look.night:
         noise = np.random.default_rng(rng.getrandbits(32)).random((7, 16), np.float32)
-        alpha = cv2.resize(noise, (WIDTH // 8, 52), interpolation=cv2.INTER_CUBIC)
+        rows = int(canvas.horizon)
+        small = np.ascontiguousarray(canvas.image[:rows:4, ::8])
+        alpha = cv2.resize(noise, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_CUBIC)
         cut = {"partly cloudy": 0.5, "overcast": 0.25, "rainy": 0.3}[look.weather]
-        alpha = cv2.resize(np.clip((alpha - cut) * 2.4, 0, 0.75), (WIDTH, int(canvas.horizon)))[..., None]
-        part = canvas.image[: int(canvas.horizon)]
-        cloud = np.array(mix(low, (250, 250, 250), 0.55 if look.weather != "rainy" else 0.0), np.float32)
-        part[:] = (part + (cloud - part) * alpha).astype(np.uint8)
+        alpha = np.clip((alpha - cut) * (2.4 if look.weather == "partly cloudy" else 0.9), 0, 0.75)[..., None]
+        cloud = np.array(
+            mix(low, (250, 250, 250), {"partly cloudy": 0.55, "overcast": 0.25, "rainy": 0.0}[look.weather]), np.float32
+        )
+        clouded = (small + (cloud - small) * alpha).astype(np.uint8)
+        canvas.image[:rows] = cv2.resize(clouded, (WIDTH, rows), interpolation=cv2.INTER_LINEAR)
     x = -120.0
     hills = look.scene == "highway" or rng.random() < 0.3
     while x < WIDTH:
@@ -70,7 +75,9 @@ def sky(canvas: Canvas, rng: random.Random) -> None:
         x += wide * rng.uniform(0.4, 1.1)
 
 
-def ground_strip(canvas: Canvas, x1: float, x2: float, colour: Colour, z: tuple[float, float] = (1.3, 240.0), up: float = 0.0) -> None:
+def ground_strip(
+    canvas: Canvas, x1: float, x2: float, colour: Colour, z: tuple[float, float] = (1.3, 240.0), up: float = 0.0
+) -> None:
     """A strip of ground between two lateral positions, in bands so that light and haze change with distance."""
     edges = [z[0], *_BANDS_M[(_BANDS_M > z[0]) & (_BANDS_M < z[1])], z[1]]
     points = [[(canvas.road_x(x1, at), up, at), (canvas.road_x(x2, at), up, at)] for at in edges]
@@ -109,14 +116,23 @@ def shadow(canvas: Canvas, footprint: np.ndarray, drift: float, strength: float)
         return
     middle = footprint.mean(axis=0)
     points = middle + (footprint - middle) * 1.06
-    points = np.concatenate([points, points + (drift, 0, 0)])
+    size = min(1.0, float(np.ptp(footprint, axis=0).max()) / 3.5)
+    points = np.concatenate([points, points + (drift * size, 0, 0)])
     px = np.rint(canvas.project(points) * 16).astype(np.int32)
     hull = cv2.convexHull(px.reshape(-1, 1, 2))
     snow = canvas.look.snow
-    cv2.fillPoly(canvas.image, [hull], canvas.tone(mix((110, 112, 116) if snow else (78, 78, 80), (12, 12, 14), strength), z), cv2.LINE_AA, 4)
+    cv2.fillPoly(
+        canvas.image,
+        [hull],
+        canvas.tone(mix((110, 112, 116) if snow else (78, 78, 80), (12, 12, 14), strength), z),
+        cv2.LINE_AA,
+        4,
+    )
 
 
-def building(canvas: Canvas, rng: random.Random, side: float, x: float, z: tuple[float, float], tall: float, house: bool) -> Thing:
+def building(
+    canvas: Canvas, rng: random.Random, side: float, x: float, z: tuple[float, float], tall: float, house: bool
+) -> Thing:
     """A facade along the street at lateral position `x` (side -1 left, 1 right) from z[0] to z[1], `tall` metres high."""
     wall = mix(any_paint(rng), (168, 150, 132), 0.45)
     deep = x + side * rng.uniform(8, 16)
@@ -128,7 +144,14 @@ def building(canvas: Canvas, rng: random.Random, side: float, x: float, z: tuple
     if house:
         middle, ridge = (x + deep) / 2, tall + rng.uniform(1.5, 3.2)
         roof = (226, 228, 232) if canvas.look.snow else mix(any_paint(rng), (92, 70, 60), 0.5)
-        top = np.array([(x + shift1 - side * 0.3, tall - 0.1, z1 - 0.3), (x + shift2 - side * 0.3, tall - 0.1, z2), (middle + shift2, ridge, z2), (middle + shift1, ridge, z1 - 0.3)])
+        top = np.array(
+            [
+                (x + shift1 - side * 0.3, tall - 0.1, z1 - 0.3),
+                (x + shift2 - side * 0.3, tall - 0.1, z2),
+                (middle + shift2, ridge, z2),
+                (middle + shift1, ridge, z1 - 0.3),
+            ]
+        )
         gable = np.array([(x + shift1, tall, z1), (middle + shift1, ridge, z1), (deep + shift1, tall, z1)])
         parts.fill(top, roof)
         parts.fill(gable, wall, 0.78)
@@ -140,7 +163,9 @@ def building(canvas: Canvas, rng: random.Random, side: float, x: float, z: tuple
     return Thing(low + min(shift1, shift2), high + max(shift1, shift2), z1, z2, [(None, parts)])
 
 
-def _windows(canvas: Canvas, rng: random.Random, parts: Parts, face: tuple[float, float, float, float], tall: float, house: bool) -> None:
+def _windows(
+    canvas: Canvas, rng: random.Random, parts: Parts, face: tuple[float, float, float, float], tall: float, house: bool
+) -> None:
     """Rows of windows on a street facade, a shop front or door below."""
     x1, x2, z1, z2 = face
     floor, pane = rng.uniform(3.0, 3.8), rng.uniform(1.2, 2.4)
@@ -159,7 +184,7 @@ def _windows(canvas: Canvas, rng: random.Random, parts: Parts, face: tuple[float
         while at + pane < z2:
             glow = rng.random() < (0.35 if canvas.look.night else 0.03)
             pane_quad = quad(at, at + pane, level * floor + 0.95, level * floor + 2.4)
-            if glow and canvas.look.light < 0.8:
+            if glow and canvas.look.dark:
                 parts.lamp(pane_quad, mix(lit, dark, rng.uniform(0.1, 0.6)), 0.0)
             else:
                 parts.fill(pane_quad, dark)
@@ -180,7 +205,9 @@ def _windows(canvas: Canvas, rng: random.Random, parts: Parts, face: tuple[float
         parts.fill(quad(at, min(at + 1.0, z2), 0.0, 2.1), frame_colour)
 
 
-def _end_windows(canvas: Canvas, rng: random.Random, parts: Parts, end: tuple[float, float, float], tall: float) -> None:
+def _end_windows(
+    canvas: Canvas, rng: random.Random, parts: Parts, end: tuple[float, float, float], tall: float
+) -> None:
     """A few windows on the wall that faces the camera."""
     x1, x2, z = end
     if z > 80 or z < 2 or rng.random() < 0.3:
@@ -198,12 +225,22 @@ def tree(canvas: Canvas, rng: random.Random, x: float, z: float) -> Thing:
     tall, x = rng.uniform(4, 9), canvas.road_x(x, z)
     parts = Parts()
     trunk = (74, 58, 44)
-    parts.limb(np.array([x, 0, z]), np.array([x + rng.uniform(-0.2, 0.2), tall * 0.6, z]), (rng.uniform(0.12, 0.25), 0.1), trunk)
+    parts.limb(
+        np.array([x, 0, z]),
+        np.array([x + rng.uniform(-0.2, 0.2), tall * 0.6, z]),
+        (rng.uniform(0.12, 0.25), 0.1),
+        trunk,
+    )
     bare = canvas.look.snow and rng.random() < 0.6
     if bare:
         for _ in range(9):
             base = tall * rng.uniform(0.35, 0.65)
-            parts.limb(np.array([x, base, z]), np.array([x + rng.uniform(-1.6, 1.6), base + rng.uniform(0.8, 2.4), z]), (0.06, 0.02), trunk)
+            parts.limb(
+                np.array([x, base, z]),
+                np.array([x + rng.uniform(-1.6, 1.6), base + rng.uniform(0.8, 2.4), z]),
+                (0.06, 0.02),
+                trunk,
+            )
     else:
         leaf = rng.choice(((58, 92, 48), (76, 108, 50), (46, 76, 52), (120, 104, 46), (150, 92, 40)))
         turn = np.linspace(0, 2 * math.pi, 18, endpoint=False)
@@ -222,7 +259,12 @@ def pole(canvas: Canvas, rng: random.Random, x: float, z: float, side: float) ->
     parts, x = Parts(), canvas.road_x(x, z)
     kind = rng.choices(("lamp", "light", "sign", "wood"), (35, 25, 28, 12))[0]
     grey = rng.choice(((90, 92, 96), (60, 62, 64), (128, 130, 132), (52, 74, 60)))
-    tall = {"lamp": rng.uniform(6, 9), "light": rng.uniform(4.8, 6.0), "sign": rng.uniform(2.1, 2.8), "wood": rng.uniform(8, 10)}[kind]
+    tall = {
+        "lamp": rng.uniform(6, 9),
+        "light": rng.uniform(4.8, 6.0),
+        "sign": rng.uniform(2.1, 2.8),
+        "wood": rng.uniform(8, 10),
+    }[kind]
     grey = (96, 74, 56) if kind == "wood" else grey
     thick = 0.05 if kind == "sign" else rng.uniform(0.07, 0.13)
     parts.limb(np.array([x, 0, z]), np.array([x, tall, z]), (thick, thick * 0.8), grey)
@@ -233,7 +275,11 @@ def pole(canvas: Canvas, rng: random.Random, x: float, z: float, side: float) ->
     if kind == "lamp":
         tip = x - side * rng.uniform(1.0, 2.4)
         parts.limb(np.array([x, tall, z]), np.array([tip, tall + 0.3, z]), (0.05, 0.05), grey)
-        parts.lamp(flat(tip - 0.35, tip + 0.2, tall + 0.16, tall + 0.32), (255, 226, 170) if canvas.look.night else (190, 190, 186), 1.8)
+        parts.lamp(
+            flat(tip - 0.35, tip + 0.2, tall + 0.16, tall + 0.32),
+            (255, 226, 170) if canvas.look.night else (190, 190, 186),
+            1.8 if canvas.look.night else 0.0,
+        )
     elif kind == "light":
         tip = x - side * rng.uniform(0.3, 4.5)
         parts.limb(np.array([x, tall, z]), np.array([tip, tall, z]), (0.06, 0.05), grey)
@@ -251,7 +297,9 @@ def pole(canvas: Canvas, rng: random.Random, x: float, z: float, side: float) ->
         turn = np.arange(sides) * 2 * math.pi / sides + math.pi / (4 if sides == 4 else 2 if sides == 3 else 8)
         size = rng.uniform(0.3, 0.5)
         for scale, colour in ((1.0, any_paint(rng)), (0.78, any_paint(rng))):
-            disc = np.stack([x + np.cos(turn) * size * scale, tall + np.sin(turn) * size * scale, np.full(sides, z - 0.06)], axis=1)
+            disc = np.stack(
+                [x + np.cos(turn) * size * scale, tall + np.sin(turn) * size * scale, np.full(sides, z - 0.06)], axis=1
+            )
             parts.fill(disc, colour)
     else:
         for up in (0.9, 0.8):
@@ -267,10 +315,24 @@ def billboard(canvas: Canvas, rng: random.Random, x: float, z: float) -> Thing:
         parts.limb(np.array([at, 0, z]), np.array([at, low, z]), (0.08, 0.08), (92, 92, 94))
     colour = any_paint(rng)
     for inset, shade in ((0.0, mix(colour, (240, 240, 240), 0.8)), (0.1, colour)):
-        parts.fill(np.array([(x - wide / 2 + inset, low + inset, z), (x + wide / 2 - inset, low + inset, z), (x + wide / 2 - inset, low + tall - inset, z), (x - wide / 2 + inset, low + tall - inset, z)]), shade)
+        parts.fill(
+            np.array(
+                [
+                    (x - wide / 2 + inset, low + inset, z),
+                    (x + wide / 2 - inset, low + inset, z),
+                    (x + wide / 2 - inset, low + tall - inset, z),
+                    (x - wide / 2 + inset, low + tall - inset, z),
+                ]
+            ),
+            shade,
+        )
     for row in range(rng.randint(1, 3)):
         up = low + tall * (0.25 + 0.22 * row)
-        parts.line(np.array([(x - wide * 0.38, up, z), (x + wide * rng.uniform(0, 0.38), up, z)]), mix(colour, (250, 250, 250), 0.7), 0.16)
+        parts.line(
+            np.array([(x - wide * 0.38, up, z), (x + wide * rng.uniform(0, 0.38), up, z)]),
+            mix(colour, (250, 250, 250), 0.7),
+            0.16,
+        )
     return Thing(x - wide / 2, x + wide / 2, z - 0.2, z + 0.2, [(None, parts)])
 
 
@@ -291,8 +353,17 @@ def kiosk(canvas: Canvas, rng: random.Random, frame: Frame) -> Thing:
     """A container, shelter or kiosk of a van's or a bus' size, without wheels or lamps."""
     parts, colour = Parts(), any_paint(rng)
     length, half, tall = rng.uniform(2, 5), rng.uniform(0.7, 1.2), rng.uniform(2.2, 2.9)
-    _prism(parts, frame, (-length / 2, length / 2), box_section(half, 0.0, tall), colour, mix(colour, (60, 60, 60), 0.15))
-    _prism(parts, frame, (-length / 2 - 0.2, length / 2 + 0.2), box_section(half + 0.2, tall, tall + 0.15), any_paint(rng), (90, 90, 90))
+    _prism(
+        parts, frame, (-length / 2, length / 2), box_section(half, 0.0, tall), colour, mix(colour, (60, 60, 60), 0.15)
+    )
+    _prism(
+        parts,
+        frame,
+        (-length / 2 - 0.2, length / 2 + 0.2),
+        box_section(half + 0.2, tall, tall + 0.15),
+        any_paint(rng),
+        (90, 90, 90),
+    )
     reach = max(length / 2, half)
     return Thing(frame.x - reach, frame.x + reach, frame.z - reach, frame.z + reach, [(None, parts)])
 
@@ -307,7 +378,14 @@ def weather_and_camera(canvas: Canvas, rng: random.Random) -> None:
         for x, y, near in spots:
             at = (int(x * WIDTH), int(y * HEIGHT))
             if look.snow:
-                cv2.circle(canvas.image, at, 1 + int(near > 0.75) + int(near > 0.96), canvas.tone((244, 246, 250), 6.0), -1, cv2.LINE_AA)
+                cv2.circle(
+                    canvas.image,
+                    at,
+                    1 + int(near > 0.75) + int(near > 0.96),
+                    canvas.tone((244, 246, 250), 6.0),
+                    -1,
+                    cv2.LINE_AA,
+                )
             elif near < 0.5:
                 end = (int(at[0] + drift), int(at[1] + 10 + 14 * near))
                 cv2.line(canvas.image, at, end, canvas.tone((176, 182, 188), 6.0), 1, cv2.LINE_AA)
@@ -320,19 +398,31 @@ def weather_and_camera(canvas: Canvas, rng: random.Random) -> None:
         canvas.image = cv2.GaussianBlur(canvas.image, (0, 0), rng.uniform(0.5, 1.15))
     gain = rng.uniform(0.88, 1.12)
     if abs(gain - 1) > 0.02:
-        canvas.image = cv2.convertScaleAbs(canvas.image, alpha=gain, beta=rng.uniform(-4, 8) if gain > 1 else rng.uniform(0, 8))
+        canvas.image = cv2.convertScaleAbs(
+            canvas.image, alpha=gain, beta=rng.uniform(-4, 8) if gain > 1 else rng.uniform(0, 8)
+        )
     _noise(canvas.image, numbers, rng.uniform(1.0, 3.5) + (3.5 if look.night else 0.0))
 
 
 def _noise(image: np.ndarray, numbers: np.random.Generator, sigma: float) -> None:
-    """Sensor noise and surface texture: one drawn tile, cropped at a different place for every band of rows."""
-    tile = numbers.standard_normal((120 + 64, WIDTH + 64), np.float32)
-    coarse = cv2.GaussianBlur(tile, (0, 0), 2.5) * 5.0
-    tile = np.clip(tile * sigma + coarse * 1.6, -60, 60)
-    tile3 = cv2.merge([tile, np.roll(tile, 17, 1), np.roll(tile, 31, 0)])
-    up, down = np.clip(tile3, 0, 255).astype(np.uint8), np.clip(-tile3, 0, 255).astype(np.uint8)
+    """Sensor noise and surface texture: one tile, cropped at a different place for every band of rows."""
+    grain, coarse = _grain()
+    tile = np.rint(
+        grain * sigma + coarse * numbers.uniform(0.2, 1.1)
+    )  # [184, 4032], a third of it per channel and pixel
+    up, down = np.maximum(tile, 0).astype(np.uint8), np.maximum(-tile, 0).astype(np.uint8)
+    flat = image.reshape(HEIGHT, WIDTH * 3)
     for row in range(0, HEIGHT, 120):
         y, x = (int(v) for v in numbers.integers(0, 64, 2))
-        band = image[row : row + 120]
-        cv2.add(band, up[y : y + 120, x : x + WIDTH], dst=band)
-        cv2.subtract(band, down[y : y + 120, x : x + WIDTH], dst=band)
+        band = flat[row : row + 120]
+        cv2.add(band, up[y : y + 120, 3 * x : 3 * x + WIDTH * 3], dst=band)
+        cv2.subtract(band, down[y : y + 120, 3 * x : 3 * x + WIDTH * 3], dst=band)
+
+
+@functools.cache
+def _grain() -> tuple[np.ndarray, np.ndarray]:
+    """Fine noise (independent per channel) and coarse noise (common to the channels), float32 [184, 4032], unit variance."""
+    numbers = np.random.default_rng(1)
+    fine = numbers.standard_normal((184, (WIDTH + 64) * 3), np.float32)
+    coarse = cv2.GaussianBlur(numbers.standard_normal((184, WIDTH + 64), np.float32), (0, 0), 2.5)
+    return fine, np.repeat(coarse / coarse.std(), 3, axis=1)

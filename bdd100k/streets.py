@@ -1,7 +1,7 @@
 """The sample data: drawn street scenes with pixel-exact labels, written in BDD100K's own layout and formats.
 
 A scene is drawn far to near into an image and a map of instance ids, so a label is what remains visible of an object,
-as in BDD100K. Scene `index` of a seed is the same whatever else is drawn, on any machine.
+as in BDD100K. Scene `index` of a seed is the same whatever else is drawn.
 """
 
 import json
@@ -17,12 +17,14 @@ import numpy as np
 
 from bdd100k.street_canvas import HEIGHT, WIDTH, Canvas
 from bdd100k.street_layout import Layout, painting_order
+from bdd100k.street_objects import Thing
 from bdd100k.street_scenery import choose_look, shadow, sky, weather_and_camera
 from mrcnn.errors import InputError
+from mrcnn.masks import crop_to_rle
 
 LOG = logging.getLogger(__name__)
 
-VERSION = 1  # raise when the same seed draws other pictures
+VERSION = 2  # raise when the same seed draws other pictures
 SPLITS = ("train", "val", "test")
 _SPLIT_STRIDE = 10_000_000  # scene indices of the splits never meet
 MIN_HEIGHT_PX = 12  # a smaller visible box is not labelled,
@@ -53,7 +55,7 @@ class Scene:
 
 
 def draw_scene(seed: int, index: int) -> Scene:
-    """Draw scene `index` of a seed. The result depends on these two numbers only.
+    """Draw scene `index` of a seed. The result depends on these two numbers (and on the version of OpenCV) only.
 
     Args:
         seed: Any integer >= 0.
@@ -84,42 +86,51 @@ def draw_scene(seed: int, index: int) -> Scene:
     return Scene(canvas.image, _visible(canvas.ids, drawn), attributes, rng.randint(72, 95))
 
 
-def _paint_things(canvas: Canvas, things: list) -> list[tuple[str, int, bool]]:
-    """Paint far to near; returns for instance 1, 2, ...: category, pixels right after painting, cut by the border."""
-    drawn: list[tuple[str, int, bool]] = []
+@dataclass
+class _Drawn:
+    """What is known of an object right after it was painted: the window [y1:y2, x1:x2] it lies in and its area there."""
+
+    category: str
+    window: tuple[slice, slice]
+    area: int
+    truncated: bool
+
+
+def _paint_things(canvas: Canvas, things: list[Thing]) -> list[_Drawn]:
+    """Paint far to near; entry i of the result is instance i + 1 of the id map."""
+    drawn: list[_Drawn] = []
     for thing in things:
         depth = max(1.5, (thing.z1 + thing.z2) / 2)
         for category, parts in thing.layers:
-            if category is None or len(drawn) == 254:
+            if category is None or len(drawn) == 254:  # ids are uint8; scenes stay far below
                 canvas.paint(parts, depth, 0)
                 continue
             instance = len(drawn) + 1
-            canvas.paint(parts, depth, instance)
-            points = np.concatenate([e[1][:2] if e[0] == "limb" else e[1] for e in parts.entries])
-            px = canvas.project(points)
-            low, high = px.min(axis=0), px.max(axis=0)
+            low, high = canvas.paint(parts, depth, instance)
             cut = bool(low[0] < -1 or low[1] < -1 or high[0] > WIDTH or high[1] > HEIGHT)
-            x1, y1 = max(0, int(low[0]) - 40), max(0, int(low[1]) - 40)
-            x2, y2 = min(WIDTH, int(high[0]) + 40), min(HEIGHT, int(high[1]) + 40)
-            whole = int(np.count_nonzero(canvas.ids[y1:y2, x1:x2] == instance)) if x2 > x1 and y2 > y1 else 0
-            drawn.append((category, whole, cut))
+            reach = 6 + int(0.3 * canvas.focal / max(1.2, thing.z1))  # limbs and lines are thicker than their points
+            rows = slice(max(0, int(low[1]) - reach), max(0, int(high[1]) + reach))
+            columns = slice(max(0, int(low[0]) - reach), max(0, int(high[0]) + reach))
+            area = int(np.count_nonzero(canvas.ids[rows, columns] == instance))
+            drawn.append(_Drawn(category, (rows, columns), area, cut))
     return drawn
 
 
-def _visible(ids: np.ndarray, drawn: list[tuple[str, int, bool]]) -> list[SceneObject]:
+def _visible(ids: np.ndarray, drawn: list[_Drawn]) -> list[SceneObject]:
     """Objects that pass the thresholds, with their visible masks cut from the id map."""
     objects = []
-    areas = np.bincount(ids.ravel(), minlength=len(drawn) + 1)
-    for instance, (category, whole, cut) in enumerate(drawn, start=1):
-        area = int(areas[instance])
-        if area < MIN_AREA_PX or area < MIN_VISIBLE * whole:
+    for instance, item in enumerate(drawn, start=1):
+        mask = ids[item.window] == instance
+        area = int(np.count_nonzero(mask))
+        if area < MIN_AREA_PX or area < MIN_VISIBLE * item.area:
             continue
-        mask = ids == instance
         x1, y1, wide, tall = cv2.boundingRect(mask.view(np.uint8))
         if tall < MIN_HEIGHT_PX:
             continue
-        box = (y1, x1, y1 + tall, x1 + wide)
-        objects.append(SceneObject(category, mask[y1 : y1 + tall, x1 : x1 + wide].copy(), box, area < _OCCLUDED_BELOW * whole, cut))
+        top, left = item.window[0].start + y1, item.window[1].start + x1
+        crop = mask[y1 : y1 + tall, x1 : x1 + wide].copy()
+        occluded = area < _OCCLUDED_BELOW * item.area
+        objects.append(SceneObject(item.category, crop, (top, left, top + tall, left + wide), occluded, item.truncated))
     return objects
 
 
@@ -161,36 +172,6 @@ def mask_to_paths(mask: np.ndarray, offset: tuple[int, int] = (0, 0)) -> list[np
     return paths
 
 
-def mask_to_rle(mask: np.ndarray, box_px: tuple[int, int, int, int]) -> dict:
-    """COCO's compressed run lengths of a full-size mask, from its crop.
-
-    Args:
-        mask: bool [y2 - y1, x2 - x1].
-        box_px: (y1, x1, y2, x2) of the crop in the 720 x 1280 image.
-
-    Returns:
-        {"counts": str, "size": [720, 1280]}.
-    """
-    y1, x1, _, x2 = box_px
-    columns = np.zeros((x2 - x1, HEIGHT + 1), np.int8)
-    columns[:, y1 : y1 + mask.shape[0]] = mask.T
-    flat = columns[:, :HEIGHT].reshape(-1)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [0]]))) + x1 * HEIGHT
-    counts = np.diff(np.concatenate([[0], edges, [HEIGHT * WIDTH]])).tolist()
-    if counts[-1] == 0:
-        counts.pop()
-    text = []
-    for i, count in enumerate(counts):
-        value = count - counts[i - 2] if i > 2 else count  # COCO stores differences from the third run on
-        more = True
-        while more:
-            bits = value & 0x1F
-            value >>= 5
-            more = value != (-1 if bits & 0x10 else 0)
-            text.append(chr((bits | 0x20 if more else bits) + 48))
-    return {"counts": "".join(text), "size": [HEIGHT, WIDTH]}
-
-
 def _frame(name: str, scene: Scene) -> tuple[dict, dict]:
     """The Scalabel frames of one scene, with poly2d and with rle."""
     polygons, rles = [], []
@@ -205,7 +186,8 @@ def _frame(name: str, scene: Scene) -> tuple[dict, dict]:
         paths = mask_to_paths(item.mask, (x1, y1))
         poly2d = [{"vertices": path.tolist(), "types": "L" * len(path), "closed": True} for path in paths]
         polygons.append({**label, "poly2d": poly2d})
-        rles.append({**label, "rle": mask_to_rle(item.mask, item.box_px)})
+        rle = crop_to_rle(item.box_px, item.mask, (HEIGHT, WIDTH))
+        rles.append({**label, "rle": {"counts": rle["counts"].decode(), "size": rle["size"]}})
     head = {"name": name, "attributes": scene.attributes, "timestamp": 10000}
     return {**head, "labels": polygons}, {**head, "labels": rles}
 
@@ -213,7 +195,9 @@ def _frame(name: str, scene: Scene) -> tuple[dict, dict]:
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-def write_streets(out_dir: str | os.PathLike, train: int, val: int, test: int = 0, seed: int = 0, workers: int = 1) -> Path:
+def write_streets(
+    out_dir: str | os.PathLike, train: int, val: int, test: int = 0, seed: int = 0, workers: int = 1
+) -> Path:
     """Write drawn scenes in BDD100K's official folder layout, or keep them if they are there already.
 
     Args:
@@ -231,8 +215,15 @@ def write_streets(out_dir: str | os.PathLike, train: int, val: int, test: int = 
         InputError: Negative numbers, or a folder that holds something else.
     """
     counts = {"train": train, "val": val, "test": test}
-    if min(*counts.values(), seed) < 0 or not sum(counts.values()) or max(counts.values()) > _SPLIT_STRIDE or workers < 1:
-        raise InputError(f"Cannot draw {counts} images with seed {seed} and {workers} workers: give counts >= 0 (at least one image), a seed >= 0, workers >= 1.")
+    if (
+        min(*counts.values(), seed) < 0
+        or not sum(counts.values())
+        or max(counts.values()) > _SPLIT_STRIDE
+        or workers < 1
+    ):
+        raise InputError(
+            f"Cannot draw {counts} images with seed {seed} and {workers} workers: give counts >= 0 (at least one image), a seed >= 0, workers >= 1."
+        )
     out, request = Path(out_dir), {"version": VERSION, "seed": seed, **counts}
     if _already_there(out, request):
         LOG.info("%s already holds these scenes", out)
@@ -253,7 +244,9 @@ def _already_there(out: Path, request: dict) -> bool:
             except json.JSONDecodeError as error:
                 raise InputError(f"{note} is not JSON ({error}); delete {out} or choose another folder.") from error
             if found != request:
-                raise InputError(f"{out} holds other drawn scenes ({found}) than asked for ({request}); choose another folder or delete this one.")
+                raise InputError(
+                    f"{out} holds other drawn scenes ({found}) than asked for ({request}); choose another folder or delete this one."
+                )
             return finished
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not a folder of drawn scenes; choose a new or empty folder.")

@@ -19,7 +19,7 @@ The folder that comes out is a data folder like the downloaded one:
   labels/ins_seg/polygons/ins_seg_{split}.json      Scalabel JSON with poly2d
   labels/ins_seg/rles/ins_seg_{split}.json          the same objects with COCO's run lengths
 
-The same seed gives the same scenes on every machine; a folder that already holds them is left as it is.
+The same seed gives the same scenes; a folder that already holds them is left as it is.
 
 example: 400 training and 100 validation images, about a minute on one core
   python scripts/streets.py --out streets --train 400 --val 100 --seed 0
@@ -28,12 +28,20 @@ example: 400 training and 100 validation images, about a minute on one core
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the arguments, draw, return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog=_TEACH, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; new, empty, or of the same request")
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=_TEACH, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder to write; new, empty, or of the same request"
+    )
     parser.add_argument("--train", type=int, default=400, metavar="N", help="training images (default %(default)s)")
     parser.add_argument("--val", type=int, default=100, metavar="N", help="validation images (default %(default)s)")
-    parser.add_argument("--test", type=int, default=0, metavar="N", help="test images, with labels (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other scenes (default %(default)s)")
+    parser.add_argument(
+        "--test", type=int, default=0, metavar="N", help="test images, with labels (default %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="another seed, other scenes (default %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that draw (default %(default)s)")
     given = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
