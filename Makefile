@@ -1,4 +1,4 @@
-# make demo     install into .venv (first time only), then show the whole chain on the embedded street scenes
+# make demo     install into .venv (first time only), then draw street scenes, train on them and evaluate, in runs/demo
 # make test     install the development tools too, then lint, types and all tests; ends with pytest's summary
 # make lint     ruff and mypy alone
 # make weights  train weights/streets_resnet18.h5 again, the small weights that come with the source tree
@@ -15,7 +15,7 @@ DEVELOPMENT := .venv/.installed-dev
 .DELETE_ON_ERROR:
 
 demo: $(RUNTIME)
-	$(BIN)/python scripts/evaluate.py --weights streets --out runs/demo
+	$(BIN)/python scripts/demo.py
 
 test: lint
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
