@@ -24,6 +24,8 @@ Colour = tuple[float, float, float]
 
 # Hues of the first classes, in the order they are given out: far apart for neighbours, and readable on dark streets.
 _HUES = (0.00, 0.58, 0.33, 0.14, 0.80, 0.47, 0.07, 0.66, 0.24, 0.90)
+# A plate is about 15 px high: on smaller objects it would hide more than it says. The colour tells their class.
+_LEAST_CAPTIONED = 24
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -51,7 +53,7 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
     Args:
         image: uint8 [H, W, 3].
         instances: What to draw; crowds and ignored objects are gray. Drawn in order, so the last is on top.
-        class_names: [C] for captions; None draws none.
+        class_names: [C] for captions; None draws none. Objects below 24 px get none.
         scores: [n] from 0 to 1, shown in the captions.
         scale: Enlargement of the result; lines and letters keep their size, so small images stay readable.
         alpha: Opacity of the masks.
@@ -67,10 +69,12 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
         _blend(canvas, instances.boxes_px[n], instances.crops[n], color, alpha, scale)
     for n, color in enumerate(colors if boxes else []):
         y1, x1, y2, x2 = np.round(instances.boxes_px[n] * scale).astype(int).tolist()
-        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), color, 1, cv2.LINE_AA)
+        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), color, 1)
     for n, color in enumerate(colors if class_names is not None else []):
+        y1, x1, y2, x2 = np.round(instances.boxes_px[n] * scale).astype(int).tolist()
+        if max(y2 - y1, x2 - x1) < _LEAST_CAPTIONED:
+            continue
         caption = class_names[instances.class_ids[n]] + (f" {scores[n]:.2f}" if scores is not None else "")
-        y1, x1 = np.round(instances.boxes_px[n, :2] * scale).astype(int).tolist()
         draw_label(canvas, caption, (y1, x1), color)
     return canvas
 
@@ -120,8 +124,8 @@ def samples_sheet(result: "Result", dataset: "Dataset", count: int = 6, min_scor
                      draw_instances(image, found, dataset.class_names, scores, scale=scale)])
         flagged = int(np.count_nonzero(truth.crowd | truth.ignore))
         gray = f", {flagged} ignored (gray)" if flagged else ""
-        plural = "" if len(truth) - flagged == 1 else "s"
-        titles.append([f"{place}  {dataset.image_info[image_id]['id']}  truth: {len(truth) - flagged} object{plural}{gray}",
+        objects = f"{len(truth) - flagged} object{'' if len(truth) - flagged == 1 else 's'}"
+        titles.append([f"{place}  {dataset.image_info[image_id]['id']}  truth: {objects}{gray}",
                        f"AP50 {result.image_ap50[image_id]:.2f}  {len(found)} predictions with score >= {min_score}"])
     if not rows:
         raise InputError("no evaluated image has an object, so there is no best or worst one to show")

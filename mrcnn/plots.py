@@ -38,7 +38,7 @@ def plot_precision_recall(AP: float, precisions: np.ndarray, recalls: np.ndarray
         The axes.
     """
     figure, axis = axes_for(ax, (6, 5))
-    axis.plot(recalls, precisions)
+    axis.plot(recalls, precisions, drawstyle="steps-pre")  # the area below is the AP
     _recall_axes(axis, f"Precision-Recall Curve. AP@50 = {AP:.3f}")
     return show_or_save(figure, axis, ax, save)
 
@@ -101,7 +101,7 @@ def plot_overlaps(gt_class_ids: np.ndarray, pred_class_ids: np.ndarray, pred_sco
     axis.set_yticks(range(rows), names)
     axis.set_xticks(range(columns), [class_names[c] for c in gt_class_ids], rotation=90)
     for i, j in np.ndindex(rows, columns):
-        if grid[i, j] > 0:
+        if grid[i, j] >= 0.005:  # what rounds to 0.00 says nothing
             wrong = grid[i, j] > threshold and gt_class_ids[j] != pred_class_ids[i]
             axis.text(j, i, f"{grid[i, j]:.2f}{' wrong' if wrong else ''}", ha="center", va="center", fontsize=8,
                       color="white" if grid[i, j] > 0.5 else "black")

@@ -7,6 +7,7 @@ One entry is `{"image_id", "category_id", "score", "bbox": [x, y, width, height]
 
 import json
 import math
+import numbers
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
@@ -44,7 +45,7 @@ def image_key(dataset: "Dataset", image_id: int) -> int | str:
     """The `image_id` that predictions of this image carry: its `coco_id` if it has one, else the id of its source."""
     info = dataset.image_info[image_id]
     key = info.get("coco_id", info["id"])
-    return int(key) if isinstance(key, (int, np.integer)) else str(key)
+    return int(key) if isinstance(key, numbers.Integral) else str(key)
 
 
 def image_shape(dataset: "Dataset", image_id: int) -> tuple[int, int]:
@@ -62,7 +63,7 @@ def category_ids(dataset: "Dataset") -> list[int]:
     The ids of the source where they are distinct whole numbers (COCO's 1..90, BDD100K's 1..8), else the class ids.
     """
     ids = [info["id"] for info in dataset.class_info]
-    whole = all(isinstance(i, (int, np.integer)) for i in ids)
+    whole = all(isinstance(i, numbers.Integral) for i in ids)
     return [int(i) for i in ids] if whole and len(set(ids)) == len(ids) else list(range(len(ids)))
 
 
@@ -202,7 +203,7 @@ def _find_image(entry: Any, images: dict[int | str, set[int]]) -> int:
     if missing:
         raise _Fault(f"{', '.join(missing)} missing; it has {', '.join(map(str, entry)) or 'nothing'}")
     key = entry["image_id"]
-    if isinstance(key, bool) or not isinstance(key, (int, str)) or key not in images:
+    if isinstance(key, bool) or not isinstance(key, (numbers.Integral, str)) or key not in images:
         some = ", ".join(repr(k) for k in list(images)[:3])
         raise _Fault(f"image_id {key!r:.80} is no image of this dataset; its images are called {some} ...")
     if len(images[key]) > 1:
@@ -220,14 +221,14 @@ def _check_entry(entry: Entry, known: dict[int, str], shape: tuple[int, int]) ->
         raise _Fault(f"score {score!r:.40} is not a number from 0 to 1")
     rle = _as_rle(entry["segmentation"], shape)
     box = entry["bbox"] if entry.get("bbox") is not None else coco_mask.toBbox(rle).tolist()
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
+    if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
         raise _Fault(f"bbox {box!r:.80} is not [x, y, width, height] in pixels with finite numbers")
-    return {"image_id": entry["image_id"], "category_id": int(category), "score": float(score), "bbox": box,
-            "segmentation": rle}
+    return {"image_id": entry["image_id"], "category_id": int(category), "score": float(score),
+            "bbox": [float(v) for v in box], "segmentation": rle}
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _as_rle(segmentation: Any, shape: tuple[int, int]) -> dict[str, Any]:
@@ -244,14 +245,14 @@ def _as_rle(segmentation: Any, shape: tuple[int, int]) -> dict[str, Any]:
     if not isinstance(counts, (str, list)):
         raise _Fault(f"RLE counts are {type(counts).__name__}; expected text or a list of run lengths")
     runs = _runs_of_text(counts) if isinstance(counts, str) else counts
-    if not all(isinstance(run, int) and not isinstance(run, bool) and run >= 0 for run in runs):
+    if not all(isinstance(run, numbers.Integral) and not isinstance(run, bool) and run >= 0 for run in runs):
         raise _Fault("the RLE is broken: it has run lengths that are negative or no whole numbers")
     if sum(runs) != shape[0] * shape[1]:
         raise _Fault(f"the RLE is broken: its runs cover {sum(runs)} pixels, the image has {shape[0] * shape[1]}")
     size = list(shape)
     if isinstance(counts, str):
         return {"size": size, "counts": counts}
-    return _text_counts(coco_mask.frPyObjects({"size": size, "counts": counts}, *shape))
+    return _text_counts(coco_mask.frPyObjects({"size": size, "counts": [int(run) for run in counts]}, *shape))
 
 
 def _runs_of_text(text: str) -> list[int]:

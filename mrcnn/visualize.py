@@ -44,7 +44,8 @@ def display_images(images: Sequence[np.ndarray], titles: Sequence[str] | None = 
     """
     titles = titles if titles is not None else [""] * len(images)
     rows = max(1, -(-len(images) // cols))
-    figure, axes = plt.subplots(rows, cols, figsize=(14, 14 * rows / cols), squeeze=False)
+    tallest = max((image.shape[0] / image.shape[1] for image in images), default=1)
+    figure, axes = plt.subplots(rows, cols, figsize=(14, rows * (14 / cols * tallest + 0.4)), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
@@ -264,11 +265,11 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray | None = None, refined_boxes
 
     Args:
         image: [H, W, 3].
-        boxes: [n, 4] px, drawn dashed if there are refined ones.
+        boxes: [n, 4] px.
         refined_boxes: [n, 4] px, drawn solid and joined to their box.
         masks: [H, W, n].
         captions: Text for each box.
-        visibilities: 0 dotted gray, 1 gray, 2 in colour, for each box; None is 1.
+        visibilities: 0 gray and dotted, 1 in colour and dotted, 2 in colour and solid, for each box; None is 1.
         title: Above the image.
         ax: Axes to draw on.
         save: File to write instead of showing.
@@ -288,9 +289,8 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray | None = None, refined_boxes
     axis.axis("off")
     for i, color in enumerate(random_colors(count)):
         visibility = 1 if visibilities is None else visibilities[i]
-        color = color if visibility == 2 else (0.6, 0.6, 0.6)
-        alpha = 0.5 if visibility == 0 else 1.0
-        style = {0: ":", 1: "-", 2: "--"}[int(visibility)]
+        color = (0.6, 0.6, 0.6) if visibility == 0 else color
+        alpha, style = (0.5 if visibility == 0 else 1.0), ("-" if visibility == 2 else ":")
         frames = [b[i] for b in (boxes, refined_boxes) if b is not None and np.any(b[i])]
         if boxes is not None and np.any(boxes[i]):
             _rectangle(axis, boxes[i], color, style=style, alpha=alpha)
@@ -343,7 +343,7 @@ def display_weight_stats(model: Any) -> str:
     table: list[list[str]] = [["WEIGHT NAME", "SHAPE", "MIN", "MAX", "STD"]]
     for layer in layers:
         for variable, value in zip(layer.weights, layer.get_weights(), strict=True):
-            name = getattr(variable, "path", variable.name)
+            name = variable.path
             low, high, spread = float(value.min()), float(value.max()), float(value.std())
             # Biases and batch-norm shifts start at zero: only kernels are dead when all their values agree.
             odd = (low == high and value.ndim > 1) or low < -1000 or high > 1000

@@ -5,8 +5,8 @@
   python scripts/evaluate.py --data DIR --predictions FILE             # COCO results of any program
   python scripts/evaluate.py                                           # the embedded street scenes
 
-Writes to --out: results.json (all figures), predictions.json (COCO results; --predictions reads them again and gives the
-same figures), pr_curve.png, samples.png (the worst, the median and the best images).
+Writes to --out: results.json (all figures), predictions.json (COCO results; --predictions reads them again and gives
+the same figures), pr_curve.png, samples.png (the worst, the median and the best images).
 """
 
 import argparse
@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -29,7 +30,8 @@ from mrcnn.errors import InputError
 
 log = logging.getLogger("bdd100k")
 
-MASK_AND_BOX = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR100")
+FIGURES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR100")
+PER_CLASS = ("AP", "AP50", "AP75")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -50,7 +52,7 @@ def build_model(args: argparse.Namespace) -> tuple[Any, str]:
     name = cli.CONFIGS[args.config or ("bdd100k" if args.data else "streets")].NAME
     checkpoint = cli.find_weights(args.weights, args.logs, name)
     if checkpoint is None:
-        raise InputError(f"--weights {args.weights} is an untrained model; give last, streets or the path of an .h5 file")
+        raise InputError(f"--weights {args.weights} is an untrained model; give last, streets or a path of an .h5 file")
     config = cli.build_config(args.config, args.data, checkpoint, args.overrides)
     if config.DETECTION_MIN_CONFIDENCE > 0.05:
         log.warning("only detections with a score >= %g are evaluated, which lowers AP; usual is --set "
@@ -69,21 +71,24 @@ def figure(value: float | None) -> str:
 
 def show(result: Any, console: Console) -> None:
     """Prints the summary and the classes."""
-    summary = Table(title=f"{result.images} images, {result.objects} objects (and {result.ignored} crowd or ignored), "
-                          f"{result.detections} detections", title_justify="left")
-    classes = Table(title="Per class", title_justify="left")
-    for column in ("", *MASK_AND_BOX):
-        summary.add_column(column, justify="right" if column else "left")
-    for name in ("mask", "box"):
-        summary.add_row(name, *(figure(getattr(result, name)[key]) for key in MASK_AND_BOX))
-    for column in ("class", "objects", "detections", "mask AP", "mask AP50", "mask AP75", "box AP", "box AP50", "box AP75"):
-        classes.add_column(column, justify="left" if column == "class" else "right")
+    console.print(f"{result.images} images, {result.objects} objects (and {result.ignored} crowd or ignored), "
+                  f"{result.detections} detections")
+    summary, classes = _table("", *FIGURES), _table("class", "truth", "found", *(
+        f"{kind} {key}" for kind in ("mask", "box") for key in PER_CLASS))
+    for kind in ("mask", "box"):
+        summary.add_row(kind, *(figure(getattr(result, kind)[key]) for key in FIGURES))
     for name, c in result.per_class.items():
-        figures = [figure(c[kind][key]) for kind in ("mask", "box") for key in ("AP", "AP50", "AP75")]
+        figures = [figure(c[kind][key]) for kind in ("mask", "box") for key in PER_CLASS]
         classes.add_row(name, str(c["objects"]), str(c["detections"]), *figures)
-    console.print(summary)
-    console.print(classes)
+    console.print(summary, classes)
     console.print(f"Matterport mAP50 (per image, classes pooled): {figure(result.matterport['mAP50'])}")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for n, column in enumerate(columns):
+        table.add_column(column, justify="right" if n else "left", no_wrap=n == 0)
+    return table
 
 
 def main() -> None:
