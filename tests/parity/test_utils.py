@@ -1,0 +1,53 @@
+"""What mrcnn.utils has itself, against the original's numbers; and that it has every name of the original."""
+
+import numpy as np
+import pytest
+
+from mrcnn import utils
+from mrcnn.errors import InputError
+
+NAMES = """COCO_MODEL_URL extract_bboxes compute_iou compute_overlaps compute_overlaps_masks non_max_suppression
+apply_box_deltas box_refinement box_refinement_graph Dataset resize_image resize_mask minimize_mask expand_mask mold_mask
+unmold_mask generate_anchors generate_pyramid_anchors trim_zeros compute_matches compute_ap compute_ap_range
+compute_recall batch_slice download_trained_weights norm_boxes denorm_boxes resize""".split()
+
+
+def test_every_name_is_there():
+    assert [name for name in NAMES if not hasattr(utils, name)] == []
+    assert sorted(utils.__all__) == sorted(NAMES)
+
+
+def test_non_max_suppression(golden):
+    figures = golden.npz("utils_boxes")
+    for threshold in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0):
+        kept = utils.non_max_suppression(figures["boxes1"], figures["nms_scores"], threshold)
+        np.testing.assert_array_equal(kept, figures[f"nms_int_{threshold}"])
+    for threshold in (0.3, 0.7):
+        kept = utils.non_max_suppression(figures["nms_float_boxes"], figures["nms_scores"], threshold)
+        np.testing.assert_array_equal(kept, figures[f"nms_float_{threshold}"])
+    assert kept.dtype == np.int32
+    tied = utils.non_max_suppression(figures["nms_tie_boxes"], figures["nms_tie_scores"], 0.3)
+    np.testing.assert_array_equal(np.sort(tied), np.sort(figures["nms_tie_0.3"]))
+    assert utils.non_max_suppression(np.zeros((0, 4)), np.zeros(0), 0.3).shape == (0,)  # the original asserts
+
+
+def test_trim_zeros(golden):
+    figures = golden.npz("utils_boxes")
+    np.testing.assert_array_equal(utils.trim_zeros(figures["trim_zeros_in"]), figures["trim_zeros_out"])
+
+
+def test_batch_slice():
+    first, second = np.arange(12.0).reshape(3, 4), np.ones((3, 4))
+    total = utils.batch_slice([first, second], lambda a, b: a * 2 + b, 3)
+    np.testing.assert_allclose(np.asarray(total), first * 2 + 1)
+    doubled, summed = utils.batch_slice(first, lambda a: (a * 2, a.sum()), 3, names=["a", "b"])
+    np.testing.assert_allclose(np.asarray(doubled), first * 2)
+    np.testing.assert_allclose(np.asarray(summed), first.sum(axis=1))
+
+
+def test_download_keeps_a_file_that_is_there_and_says_if_it_is_another(tmp_path):
+    path = tmp_path / "mask_rcnn_coco.h5"
+    path.write_bytes(b"something else")
+    with pytest.raises(InputError, match="mask_rcnn_coco.h5 is not the published file"):
+        utils.download_trained_weights(str(path))
+    assert path.read_bytes() == b"something else"
