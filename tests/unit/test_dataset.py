@@ -85,12 +85,14 @@ def test_official_100k_layouts_have_boxes_only(tmp_path, place):
 
 def test_images_of_both_packages(tmp_path):
     """Detection labels of the 100K set find their images though a 10K folder lies beside."""
-    image(tmp_path / "images/10k/train/a.jpg")
-    image(tmp_path / "images/100k/train/b.jpg")
+    for place in ("10k/train/a", "100k/train/a", "100k/train/b", "10k/test/c", "10k/test/d", "100k/test/e"):
+        image(tmp_path / f"images/{place}.jpg")
     labels(tmp_path / "labels/det_20/det_train.json", names=("a", "b"), box2d=BOX)
     dataset = loaded(tmp_path, rectangles_as_masks=True)
     folders = [info["path"].split("/")[-3] for info in dataset.image_info]
     assert folders == ["10k", "100k"]
+    assert [info["name"] for info in loaded(tmp_path, "test").image_info] == ["c.jpg", "d.jpg"]  # without labels
+    assert [info["name"] for info in loaded(tmp_path, "test", limit=1).image_info] == ["c.jpg"]
 
 
 def test_flat_folder_takes_the_best_masks_for_every_split(tmp_path, caplog):

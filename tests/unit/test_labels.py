@@ -175,6 +175,7 @@ def test_rle_comes_before_poly2d_and_gives_the_size(tmp_path):
     (frame,) = load_labels(write(tmp_path / "l.json", {"frames": document, "config": None}))
     np.testing.assert_array_equal(full_mask(frame.objects[0], 8, 10), mask.astype(bool))
     assert (frame.height, frame.width) == (8, 10)
+    assert frame.objects[0].polygons is None
 
 
 def test_attributes_are_kept(tmp_path):
@@ -274,6 +275,20 @@ def test_coco_polygons_and_both_run_length_forms_are_the_same_mask(tmp_path):
     assert [label.crowd for label in frame.objects] == [False, False, True, False]
     assert [label.ignored for label in frame.objects] == [False, False, False, True]
     assert (frame.coco_id, frame.name, frame.width, frame.height) == (5, "val/a.jpg", 10, 8)
+
+
+def test_coco_boxes_and_limit(tmp_path):
+    """COCO's (x, y, width, height) of columns 2..5 and rows 1..3 is the Scalabel box (2, 1, 5, 3)."""
+    document = coco_file({"bbox": [2, 1, 4, 3], "segmentation": []})
+    document["images"].append({"id": 6, "file_name": "b.jpg", "height": 8, "width": 10})
+    document["annotations"].append({"id": 9, "image_id": 6, "category_id": 3, "bbox": [2, 1, 4, 3]})
+    path = write(tmp_path / "c.json", document)
+    (frame,) = labels = load_labels(path, limit=1)
+    assert frame.objects[0].box2d == (2, 1, 5, 3)
+    assert frame_instances(frame, rectangles_as_masks=True).boxes_px.tolist() == [[1, 2, 4, 6]]
+    assert labels.report.categories == {"car": 1}
+    assert not labels.report.dropped
+    assert len(load_labels(path)) == 2
 
 
 def test_coco_categories_go_by_name(tmp_path):
