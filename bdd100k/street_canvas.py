@@ -1,7 +1,7 @@
-"""The canvas of the drawn street scenes: a pinhole camera, light and haze, and painting of image and instance ids at once.
+"""The canvas of the drawn street scenes: a pinhole camera, light and haze, painting of image and instance ids at once.
 
-World coordinates are metres (x right, y up, z ahead of the camera, the ground at y = 0). Parts are painted far to near into
-the image (antialiased) and into a map of instance ids (hard edges), so what remains in that map is the visible mask.
+World coordinates are metres (x right, y up, z ahead of the camera, the ground at y = 0). Parts are painted far to near
+into the image (antialiased) and a map of instance ids (hard edges), so what remains in that map is the visible mask.
 """
 
 import math
@@ -88,7 +88,7 @@ class Canvas:
         self.horizon = rng.uniform(315, 395)
         self.height = rng.uniform(1.4, 2.0)
         self.curve = rng.gauss(0, 0.0006) if rng.random() < 0.45 else 0.0
-        self.image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+        self.image: np.ndarray = np.empty((HEIGHT, WIDTH, 3), np.uint8)
         self.ids = np.zeros((HEIGHT, WIDTH), np.uint8)
         self._air: dict[tuple[float, bool], tuple[float, ...]] = {}  # distance -> what light and haze do to a colour
         self.halos: list[tuple[float, float, float, Colour, int]] = []
@@ -137,7 +137,11 @@ class Canvas:
         cv2.fillPoly(self.image, list(fixed), self.tone(colour, z, shines), cv2.LINE_AA, SHIFT)
 
     def paint(self, parts: Parts, z: float, instance: int) -> tuple[np.ndarray, np.ndarray]:
-        """Paint all parts of one thing with the light of distance `z`; returns the least and largest (x, y) of its points in pixels."""
+        """Paint all parts of one thing with the light of distance `z` as `instance`, 0 for background.
+
+        Returns:
+            The least and the largest (x, y) of its points in pixels, float [2] each, not clipped to the image.
+        """
         stacked = np.concatenate([entry[1][:2] if entry[0] == "limb" else entry[1] for entry in parts.entries])
         px_all = self.project(stacked)
         at = 0
@@ -210,19 +214,22 @@ _HALO = _halo_sprite()
 
 _PAINTS = (
     (236, 236, 234), (30, 31, 34), (120, 124, 128), (178, 182, 186), (158, 28, 30), (26, 56, 128), (44, 96, 60),
-    (196, 182, 150), (96, 66, 46), (222, 178, 36), (206, 104, 34), (64, 128, 168), (86, 24, 40), (72, 84, 98), (210, 206, 196),
+    (196, 182, 150), (96, 66, 46), (222, 178, 36), (206, 104, 34), (64, 128, 168), (86, 24, 40), (72, 84, 98),
+    (210, 206, 196),
 )  # fmt: skip
 
 
 def any_paint(rng: random.Random) -> Colour:
-    """A colour that cars, trucks, clothes, bins, doors, awnings and billboards all share, so that colour tells no class."""
-    base = rng.choice(_PAINTS)
+    """A colour that cars, clothes, bins, doors, awnings and billboards all share, so that colour tells no class."""
+    base: Colour = rng.choice(_PAINTS)
     if rng.random() < 0.25:
         base = (rng.uniform(20, 235), rng.uniform(20, 235), rng.uniform(20, 235))
     drift = rng.uniform(-14, 14)
-    return tuple(min(250.0, max(8.0, value + drift + rng.uniform(-9, 9))) for value in base)  # type: ignore[return-value]
+    red, green, blue = (min(250.0, max(8.0, value + drift + rng.uniform(-9, 9))) for value in base)
+    return red, green, blue
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
     """`share` of the second colour in the first."""
-    return tuple(a + (b - a) * share for a, b in zip(first, second, strict=True))  # type: ignore[return-value]
+    red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
+    return red, green, blue

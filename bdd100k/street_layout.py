@@ -1,4 +1,4 @@
-"""Which things stand where: lanes, kerbs, crossings and their traffic for the four kinds of scene, and the painting order."""
+"""Which things stand where: lanes, kerbs, crossings and traffic for four kinds of scene, and the painting order."""
 
 import math
 import random
@@ -19,7 +19,8 @@ class Layout:
 
     def __init__(self, canvas: Canvas, rng: random.Random) -> None:
         """Lay out the scene that `canvas.look.scene` names; `things` holds the result, unordered."""
-        self.canvas, self.rng, self.things = canvas, rng, []
+        self.canvas, self.rng = canvas, rng
+        self.things: list[Thing] = []
         self.snow = canvas.look.snow
         self.busy = min(3.0, max(0.6, rng.lognormvariate(0.8, 0.3)))
         self.asphalt = mix((104, 104, 106), (70, 70, 74), rng.random())
@@ -115,7 +116,7 @@ class Layout:
         if kind == "car":
             return car(rng, frame, self.snow)
         if kind in ("truck", "bus"):
-            frame.z += 3.5
+            frame.z += 3.5  # so that the rear stands where a car would
             return (truck if kind == "truck" else bus)(rng, frame, self.snow)
         return two_wheeler(rng, frame, kind == "motorcycle", True)
 
@@ -183,8 +184,8 @@ class Layout:
         rng, canvas = self.rng, self.canvas
         crowd = (0.6 + rng.expovariate(1 / (1.8 if house else 4.6))) * self.busy
         for side, edge in ((1, right), (-1, left)):
-            span = tuple(sorted((edge + side * 0.5, edge + side * (walk - 0.4))))
-            self._people(span, (8, 55), min(10, int(crowd * rng.uniform(0.3, 1.0) + 0.5)), True)
+            near, far = sorted((edge + side * 0.5, edge + side * (walk - 0.4)))
+            self._people((near, far), (8, 55), min(10, int(crowd * rng.uniform(0.3, 1.0) + 0.5)), True)
             if rng.random() < (0.25 if house else 0.42):
                 z = rng.uniform(7, 24)
                 for _ in range(rng.choice((1, 1, 2, 3))):
@@ -265,9 +266,9 @@ class Layout:
 
     @staticmethod
     def _move(thing: Thing, lane: float) -> None:
-        """Trucks and buses stand a little further along their lane; sideways ones go back into theirs."""
+        """Undo the shift of a long vehicle by half its length, which takes one that crosses out of its lane."""
         drift = (thing.z1 + thing.z2) / 2 - lane
-        if abs(drift) > 0.5:
+        if abs(drift) > 0.5 and thing.footprint is not None:
             thing.z1, thing.z2 = thing.z1 - drift, thing.z2 - drift
             thing.footprint[:, 2] -= drift
             for _, parts in thing.layers:
@@ -411,7 +412,7 @@ class Layout:
 
 
 def painting_order(things: list[Thing]) -> list[Thing]:
-    """Sort far to near: a thing is behind another if it starts where the other ends, or stands further out beside it."""
+    """Sort far to near: a thing is behind another that ends where it starts, or beside which it stands further out."""
     if not things:
         return []
     x1, x2, z1, z2 = (np.array([getattr(thing, name) for thing in things]) for name in ("x1", "x2", "z1", "z2"))

@@ -1,4 +1,4 @@
-"""The vehicles of the drawn street scenes: side profiles and cross-sections extruded in 3D, so every view comes out right."""
+"""The vehicles of the drawn street scenes: side profiles and cross-sections extruded in 3D, so every view is right."""
 
 import math
 import random
@@ -15,7 +15,7 @@ _RING = np.stack([np.cos(np.arange(16) * math.pi / 8), np.sin(np.arange(16) * ma
 
 @dataclass
 class Frame:
-    """Where a thing stands: centre (x, z) in metres, heading in radians (0 drives away from the camera), camera height."""
+    """Where a thing stands: centre (x, z) and camera height `eye` in metres, heading in radians (0 drives away)."""
 
     x: float
     z: float
@@ -82,20 +82,26 @@ class Body:
 
 CARS = {
     "sedan": Body(
-        ((0, 0.28), (0, 0.62), (0.08, 0.95), (0.78, 1.0), (1.45, 1.42), (2.7, 1.45), (3.45, 1.0), (4.4, 0.82), (4.6, 0.58), (4.6, 0.25)),
+        ((0, 0.28), (0, 0.62), (0.08, 0.95), (0.78, 1.0), (1.45, 1.42), (2.7, 1.45), (3.45, 1.0),
+         (4.4, 0.82), (4.6, 0.58), (4.6, 0.25)),
         (3, 5), 1.8, 0.95, 0.22,
-        (((0.98, 1.0), (1.5, 1.36), (2.1, 1.38), (2.1, 0.98)), ((2.18, 0.98), (2.18, 1.38), (2.68, 1.38), (3.28, 1.0))), (0.85, 3.75), 0.33),
+        (((0.98, 1.0), (1.5, 1.36), (2.1, 1.38), (2.1, 0.98)), ((2.18, 0.98), (2.18, 1.38), (2.68, 1.38), (3.28, 1.0))),
+        (0.85, 3.75), 0.33),
     "suv": Body(
-        ((0, 0.34), (0, 0.75), (0.05, 1.05), (0.4, 1.68), (0.8, 1.76), (2.75, 1.74), (3.45, 1.16), (4.5, 1.02), (4.7, 0.74), (4.7, 0.32)),
+        ((0, 0.34), (0, 0.75), (0.05, 1.05), (0.4, 1.68), (0.8, 1.76), (2.75, 1.74), (3.45, 1.16),
+         (4.5, 1.02), (4.7, 0.74), (4.7, 0.32)),
         (2, 5), 1.92, 1.08, 0.17,
         (((0.42, 1.12), (0.66, 1.64), (1.2, 1.66), (1.2, 1.12)), ((1.28, 1.12), (1.28, 1.66), (2.1, 1.66), (2.1, 1.12)),
          ((2.18, 1.12), (2.18, 1.66), (2.7, 1.64), (3.25, 1.14))), (0.9, 3.8), 0.37),
     "hatch": Body(
-        ((0, 0.28), (0, 0.6), (0.05, 0.92), (0.45, 1.42), (0.8, 1.5), (2.2, 1.48), (3.0, 1.0), (3.8, 0.84), (3.98, 0.58), (3.98, 0.26)),
+        ((0, 0.28), (0, 0.6), (0.05, 0.92), (0.45, 1.42), (0.8, 1.5), (2.2, 1.48), (3.0, 1.0),
+         (3.8, 0.84), (3.98, 0.58), (3.98, 0.26)),
         (2, 5), 1.72, 0.95, 0.2,
-        (((0.5, 0.98), (0.8, 1.4), (1.5, 1.42), (1.5, 0.97)), ((1.58, 0.97), (1.58, 1.42), (2.18, 1.4), (2.8, 1.0))), (0.7, 3.25), 0.31),
+        (((0.5, 0.98), (0.8, 1.4), (1.5, 1.42), (1.5, 0.97)), ((1.58, 0.97), (1.58, 1.42), (2.18, 1.4), (2.8, 1.0))),
+        (0.7, 3.25), 0.31),
     "van": Body(
-        ((0, 0.32), (0, 0.7), (0.02, 1.1), (0.18, 1.82), (0.5, 1.95), (3.3, 1.92), (4.15, 1.2), (4.75, 1.02), (4.95, 0.7), (4.95, 0.3)),
+        ((0, 0.32), (0, 0.7), (0.02, 1.1), (0.18, 1.82), (0.5, 1.95), (3.3, 1.92), (4.15, 1.2),
+         (4.75, 1.02), (4.95, 0.7), (4.95, 0.3)),
         (2, 5), 1.95, 1.15, 0.12,
         (((0.35, 1.2), (0.42, 1.78), (1.3, 1.8), (1.3, 1.2)), ((1.4, 1.2), (1.4, 1.8), (2.5, 1.8), (2.5, 1.2)),
          ((2.6, 1.2), (2.6, 1.8), (3.25, 1.78), (3.95, 1.22))), (0.95, 3.95), 0.34),
@@ -115,8 +121,8 @@ def _bus_body(length: float, height: float) -> Body:
         panes.append(
             ((left, 1.25), (left, height - 0.75), (left + step - 0.12, height - 0.75), (left + step - 0.12, 1.25))
         )
-    outline = ((0, 0.35), (0, 1.3), (0.02, 2.3), (0.12, height - 0.12), (0.4, height), (length - 0.35, height), (length - 0.1, height - 0.5),
-               (length, 1.15), (length, 0.35))  # fmt: skip
+    outline = ((0, 0.35), (0, 1.3), (0.02, 2.3), (0.12, height - 0.12), (0.4, height), (length - 0.35, height),
+               (length - 0.1, height - 0.5), (length, 1.15), (length, 0.35))  # fmt: skip
     return Body(outline, (1, 6), 2.5, height - 0.4, 0.04, tuple(panes), (length * 0.22, length * 0.8), 0.48)
 
 
@@ -243,7 +249,7 @@ def _ends(
         parts.fill(_rect(frame, front + 0.03, (-0.26, 0.26), (low - 0.3, low - 0.18)), (226, 226, 218))
 
 
-def _prism(
+def prism(
     parts: Parts, frame: Frame, span: tuple[float, float], section: np.ndarray, colour: Colour, cap: Colour
 ) -> None:
     """A convex cross-section [k, 2] (across, up; counter-clockwise seen from behind) extruded along the frame."""
@@ -326,7 +332,7 @@ def train(rng: random.Random, frame: Frame, snow: bool = False) -> Thing:
     parts, total = Parts(), cars * (length + 0.5)
     starts = [-total / 2 + i * (length + 0.5) for i in range(cars)]
     for start in sorted(starts, key=lambda s: -frame.joint(s + length / 2, 0.0, 0.0)[2]):
-        _prism(
+        prism(
             parts, frame, (start - 0.5, start + length + 0.2), box_section(0.9, 0.6, 2.9), (40, 40, 42), (40, 40, 42)
         )
         _extrude(parts, frame, body, colour, (228, 230, 234) if snow else (120, 122, 126), start)
@@ -366,20 +372,20 @@ def truck(rng: random.Random, frame: Frame, snow: bool = False) -> Thing:
     _truck_chassis(parts, frame, span, rng)
     if load == "box":
         top = rng.uniform(3.0, 3.9)
-        _prism(parts, frame, span, box_section(1.25, 0.95, top), cargo, mix(cargo, (90, 90, 90), 0.15))
+        prism(parts, frame, span, box_section(1.25, 0.95, top), cargo, mix(cargo, (90, 90, 90), 0.15))
         _cargo_lines(parts, frame, span, top, cargo, rng)
     elif load == "tank":
         ring = np.stack(
             [np.cos(np.arange(12) * math.pi / 6) * 1.12, np.sin(np.arange(12) * math.pi / 6) * 0.95 + 2.0], axis=1
         )
-        _prism(parts, frame, span, ring, mix(cargo, (200, 204, 208), 0.5), mix(cargo, (150, 154, 158), 0.5))
+        prism(parts, frame, span, ring, mix(cargo, (200, 204, 208), 0.5), mix(cargo, (150, 154, 158), 0.5))
     else:
-        _prism(parts, frame, span, box_section(1.2, 0.95, 1.2), (90, 84, 76), (80, 76, 70))
+        prism(parts, frame, span, box_section(1.2, 0.95, 1.2), (90, 84, 76), (80, 76, 70))
         at = span[0] + 0.3
         while at < span[1] - 0.8:
             long, tall = rng.uniform(0.8, 2.2), rng.uniform(0.5, 1.5)
             crate = any_paint(rng)
-            _prism(
+            prism(
                 parts,
                 frame,
                 (at, min(at + long, span[1])),
@@ -403,7 +409,7 @@ def _truck_chassis(parts: Parts, frame: Frame, span: tuple[float, float], rng: r
         ((0, 0.5), (0, 0.95), (span[1] - span[0], 0.95), (span[1] - span[0], 0.5)), (), 2.3, 9.0, 0.0, (), axles, 0.48
     )
     _tyres_from_behind(parts, frame, wheels, span[0])
-    _prism(parts, frame, (span[0] + 0.1, span[1] + 1.0), box_section(0.8, 0.55, 0.95), (46, 46, 48), (40, 40, 42))
+    prism(parts, frame, (span[0] + 0.1, span[1] + 1.0), box_section(0.8, 0.55, 0.95), (46, 46, 48), (40, 40, 42))
     for sign in (1.0, -1.0):
         if frame.seen((0.0, sign, 0.0), (0.0, sign * 1.15, 1.0)):
             for axle in axles:
@@ -441,7 +447,7 @@ def crate(rng: random.Random, frame: Frame, size: tuple[float, float, float], sn
     """A box, bin or container in a car's colours: background that only its shape tells from a vehicle."""
     length, width, height = size
     colour, parts = any_paint(rng), Parts()
-    _prism(
+    prism(
         parts,
         frame,
         (-length / 2, length / 2),
@@ -450,7 +456,7 @@ def crate(rng: random.Random, frame: Frame, size: tuple[float, float, float], sn
         mix(colour, (70, 70, 70), 0.15),
     )
     lid = (232, 235, 240) if snow else mix(colour, (20, 20, 20), 0.4)
-    _prism(
+    prism(
         parts,
         frame,
         (-length / 2 - 0.04, length / 2 + 0.04),

@@ -1,4 +1,4 @@
-"""People and two-wheelers of the drawn street scenes: limbs between 3D joints, so a walk or a ride is seen from any side."""
+"""People and two-wheelers of the drawn street scenes: limbs between 3D joints, so a walk is seen from any side."""
 
 import math
 import random
@@ -89,7 +89,7 @@ def pedestrian(rng: random.Random, frame: Frame) -> Thing:
             (0.12, 0.09),
             any_paint(rng),
         )
-    return _standing(frame, 0.3, [("pedestrian", parts)])
+    return _standing(frame, [("pedestrian", parts)])
 
 
 def _arm(
@@ -106,8 +106,8 @@ def _arm(
     )
 
 
-def _standing(frame: Frame, reach: float, layers: list[tuple[str | None, Parts]]) -> Thing:
-    ground = frame.world(np.array([-1, 1, 1, -1]) * reach, np.array([-1, -1, 1, 1]) * 0.25, np.zeros(4))
+def _standing(frame: Frame, layers: list[tuple[str | None, Parts]]) -> Thing:
+    ground = frame.world(np.array([-1, 1, 1, -1]) * 0.3, np.array([-1, -1, 1, 1]) * 0.25, np.zeros(4))
     return Thing(frame.x - 0.3, frame.x + 0.3, frame.z - 0.25, frame.z + 0.25, layers, ground)
 
 
@@ -243,12 +243,6 @@ def two_wheeler(rng: random.Random, frame: Frame, motor: bool, ridden: bool) -> 
     layers: list[tuple[str | None, Parts]] = [("motorcycle" if motor else "bicycle", parts)]
     if ridden:
         layers.append(("rider", _rider_parts(rng, frame, motor)))
-    thing = _standing(frame, 0.85, layers)
-    ground = thing.footprint
-    thing.x1, thing.x2, thing.z1, thing.z2 = (
-        ground[:, 0].min(),
-        ground[:, 0].max(),
-        ground[:, 2].min(),
-        ground[:, 2].max(),
-    )
-    return thing
+    ground = frame.world(np.array([-1, 1, 1, -1]) * 0.85, np.array([-1, -1, 1, 1]) * 0.25, np.zeros(4))
+    (x1, _, z1), (x2, _, z2) = ground.min(axis=0), ground.max(axis=0)
+    return Thing(x1, x2, z1, z2, layers, ground)

@@ -1,4 +1,4 @@
-"""What surrounds the objects of a drawn street scene: sky, ground, buildings, trees, poles, weather and the camera's faults."""
+"""What surrounds the objects of a drawn street scene: sky, ground, buildings, trees, poles, weather, camera faults."""
 
 import functools
 import math
@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from bdd100k.street_canvas import HEIGHT, WIDTH, Canvas, Colour, Look, Parts, any_paint, mix
-from bdd100k.street_objects import Frame, Thing, _prism, box_section
+from bdd100k.street_objects import Frame, Thing, box_section, prism
 
 _BANDS_M = np.geomspace(1.3, 240.0, 26)
-_SKIES = {  # top and horizon colour
+_SKIES: dict[str, tuple[Colour, Colour]] = {  # top and horizon colour
     "clear": ((86, 140, 206), (190, 214, 232)),
     "partly cloudy": ((104, 150, 204), (198, 212, 224)),
     "overcast": ((158, 164, 170), (202, 204, 206)),
@@ -27,6 +27,7 @@ def choose_look(rng: random.Random) -> Look:
     scene = rng.choices(("city street", "residential", "highway", "parking lot"), (66, 17, 14, 3))[0]
     time = rng.choices(("daytime", "night", "dawn/dusk"), (62, 25, 13))[0]
     horizon = _SKIES[weather][1]
+    haze: Colour
     if time == "night":
         light, tint, haze, lamps = rng.uniform(0.24, 0.4), (0.92, 0.96, 1.1), (26, 28, 36), rng.uniform(0.3, 0.55)
     elif time == "dawn/dusk":
@@ -69,9 +70,11 @@ def sky(canvas: Canvas, rng: random.Random) -> None:
         wide, tall = rng.uniform(40, 190), rng.uniform(4, 30) if hills else rng.uniform(8, 95)
         base = mix((74, 96, 70) if hills else any_paint(rng), look.haze, 0.55)
         tone = canvas.tone(base, 60.0)
-        peak = [(x, 0), (x + wide * 0.2, tall), (x + wide * 0.8, tall * rng.uniform(0.6, 1)), (x + wide * 1.3, 0)] if hills else [
-            (x, 0), (x, tall), (x + wide, tall), (x + wide, 0)]  # fmt: skip
-        canvas.fill_px(np.array([(px, canvas.horizon + 2 - py) for px, py in peak]), tone, -1)
+        if hills:
+            peak = [(0.0, 0.0), (wide * 0.2, tall), (wide * 0.8, tall * rng.uniform(0.6, 1)), (wide * 1.3, 0.0)]
+        else:
+            peak = [(0.0, 0.0), (0.0, tall), (wide, tall), (wide, 0.0)]
+        canvas.fill_px(np.array([(x + px, canvas.horizon + 2 - py) for px, py in peak]), tone, -1)
         x += wide * rng.uniform(0.4, 1.1)
 
 
@@ -79,7 +82,8 @@ def ground_strip(
     canvas: Canvas, x1: float, x2: float, colour: Colour, z: tuple[float, float] = (1.3, 240.0), up: float = 0.0
 ) -> None:
     """A strip of ground between two lateral positions, in bands so that light and haze change with distance."""
-    edges = [z[0], *_BANDS_M[(_BANDS_M > z[0]) & (_BANDS_M < z[1])], z[1]]
+    near, far = z
+    edges = [near, *_BANDS_M[(near < _BANDS_M) & (far > _BANDS_M)], far]
     points = [[(canvas.road_x(x1, at), up, at), (canvas.road_x(x2, at), up, at)] for at in edges]
     px = canvas.project(np.array(points).reshape(-1, 3)).reshape(-1, 2, 2)
     for i in range(len(edges) - 1, 0, -1):
@@ -92,9 +96,10 @@ def dashes(canvas: Canvas, x: float, colour: Colour, pattern: tuple[float, float
     at = 2.0
     while at < 90:
         end = at + pattern[0]
-        corners = [(canvas.road_x(x - width / 2, at), 0, at), (canvas.road_x(x + width / 2, at), 0, at),
-                   (canvas.road_x(x + width / 2, end), 0, end), (canvas.road_x(x - width / 2, end), 0, end)]  # fmt: skip
-        canvas.fill_px(canvas.project(np.array(corners, float)), canvas.tone(colour, at), -1)
+        near, far = canvas.road_x(x, at), canvas.road_x(x, end)
+        half = width / 2
+        corners = np.array([(near - half, 0, at), (near + half, 0, at), (far + half, 0, end), (far - half, 0, end)])
+        canvas.fill_px(canvas.project(corners), canvas.tone(colour, at), -1)
         at = end + pattern[1]
 
 
@@ -117,7 +122,7 @@ def shadow(canvas: Canvas, footprint: np.ndarray, drift: float, strength: float)
     middle = footprint.mean(axis=0)
     points = middle + (footprint - middle) * 1.06
     size = min(1.0, float(np.ptp(footprint, axis=0).max()) / 3.5)
-    points = np.concatenate([points, points + (drift * size, 0, 0)])
+    points = np.concatenate([points, points + np.array([drift * size, 0, 0])])
     px = np.rint(canvas.project(points) * 16).astype(np.int32)
     hull = cv2.convexHull(px.reshape(-1, 1, 2))
     snow = canvas.look.snow
@@ -133,7 +138,7 @@ def shadow(canvas: Canvas, footprint: np.ndarray, drift: float, strength: float)
 def building(
     canvas: Canvas, rng: random.Random, side: float, x: float, z: tuple[float, float], tall: float, house: bool
 ) -> Thing:
-    """A facade along the street at lateral position `x` (side -1 left, 1 right) from z[0] to z[1], `tall` metres high."""
+    """A facade along the street at `x` (side -1 left, 1 right) from z[0] to z[1], `tall` metres high."""
     wall = mix(any_paint(rng), (168, 150, 132), 0.45)
     deep = x + side * rng.uniform(8, 16)
     z1, z2 = z
@@ -296,11 +301,11 @@ def pole(canvas: Canvas, rng: random.Random, x: float, z: float, side: float) ->
         sides = rng.choice((3, 4, 4, 8, 16))
         turn = np.arange(sides) * 2 * math.pi / sides + math.pi / (4 if sides == 4 else 2 if sides == 3 else 8)
         size = rng.uniform(0.3, 0.5)
-        for scale, colour in ((1.0, any_paint(rng)), (0.78, any_paint(rng))):
+        for scale, board in ((1.0, any_paint(rng)), (0.78, any_paint(rng))):
             disc = np.stack(
                 [x + np.cos(turn) * size * scale, tall + np.sin(turn) * size * scale, np.full(sides, z - 0.06)], axis=1
             )
-            parts.fill(disc, colour)
+            parts.fill(disc, board)
     else:
         for up in (0.9, 0.8):
             parts.limb(np.array([x - 0.9, tall * up, z]), np.array([x + 0.9, tall * up, z]), (0.06, 0.06), grey)
@@ -353,10 +358,10 @@ def kiosk(canvas: Canvas, rng: random.Random, frame: Frame) -> Thing:
     """A container, shelter or kiosk of a van's or a bus' size, without wheels or lamps."""
     parts, colour = Parts(), any_paint(rng)
     length, half, tall = rng.uniform(2, 5), rng.uniform(0.7, 1.2), rng.uniform(2.2, 2.9)
-    _prism(
+    prism(
         parts, frame, (-length / 2, length / 2), box_section(half, 0.0, tall), colour, mix(colour, (60, 60, 60), 0.15)
     )
-    _prism(
+    prism(
         parts,
         frame,
         (-length / 2 - 0.2, length / 2 + 0.2),
@@ -421,7 +426,7 @@ def _noise(image: np.ndarray, numbers: np.random.Generator, sigma: float) -> Non
 
 @functools.cache
 def _grain() -> tuple[np.ndarray, np.ndarray]:
-    """Fine noise (independent per channel) and coarse noise (common to the channels), float32 [184, 4032], unit variance."""
+    """Fine noise (its own per channel) and coarse noise (one for all channels), float32 [184, 4032], unit variance."""
     numbers = np.random.default_rng(1)
     fine = numbers.standard_normal((184, (WIDTH + 64) * 3), np.float32)
     coarse = cv2.GaussianBlur(numbers.standard_normal((184, WIDTH + 64), np.float32), (0, 0), 2.5)

@@ -6,6 +6,7 @@ as in BDD100K. Scene `index` of a seed is the same whatever else is drawn.
 
 import json
 import logging
+import multiprocessing
 import os
 import random
 from concurrent.futures import ProcessPoolExecutor
@@ -22,9 +23,9 @@ from bdd100k.street_scenery import choose_look, shadow, sky, weather_and_camera
 from mrcnn.errors import InputError
 from mrcnn.masks import crop_to_rle
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-VERSION = 2  # raise when the same seed draws other pictures
+VERSION = 2  # raise when the same seed draws other pictures; shipped weights were trained on these
 SPLITS = ("train", "val", "test")
 _SPLIT_STRIDE = 10_000_000  # scene indices of the splits never meet
 MIN_HEIGHT_PX = 12  # a smaller visible box is not labelled,
@@ -88,7 +89,7 @@ def draw_scene(seed: int, index: int) -> Scene:
 
 @dataclass
 class _Drawn:
-    """What is known of an object right after it was painted: the window [y1:y2, x1:x2] it lies in and its area there."""
+    """What is known of an object right after it was painted: a window [y1:y2, x1:x2] around it, its area there."""
 
     category: str
     window: tuple[slice, slice]
@@ -206,7 +207,7 @@ def write_streets(
         val: Number of validation images.
         test: Number of test images (their labels are written too).
         seed: Another seed gives other scenes; the splits of one seed share none.
-        workers: Processes that draw.
+        workers: Processes that draw; more than one needs a main module that may be imported again.
 
     Returns:
         `out_dir` as a Path, to pass on as a data folder.
@@ -222,21 +223,23 @@ def write_streets(
         or workers < 1
     ):
         raise InputError(
-            f"Cannot draw {counts} images with seed {seed} and {workers} workers: give counts >= 0 (at least one image), a seed >= 0, workers >= 1."
+            f"Cannot draw {counts} images with seed {seed} and {workers} workers: give counts >= 0 "
+            f"(at least one image, at most {_SPLIT_STRIDE} a split), a seed >= 0, workers >= 1."
         )
     out, request = Path(out_dir), {"version": VERSION, "seed": seed, **counts}
     if _already_there(out, request):
-        LOG.info("%s already holds these scenes", out)
+        logger.info("%s already holds these scenes", out)
         return out
     for split in SPLITS:
         if counts[split]:
             _write_split(out, split, counts[split], seed, workers)
-    (out / "streets.partial.json").rename(out / "streets.json")  # from now on the folder counts as complete
+    _write_json(out / "streets.json", request)  # from now on the folder counts as complete
+    (out / "streets.partial.json").unlink(missing_ok=True)
     return out
 
 
 def _already_there(out: Path, request: dict) -> bool:
-    """True if a finished run of the same request lies there; an unfinished one is drawn again, anything else refused."""
+    """True if the same request lies there finished; an unfinished one is drawn again, anything else refused."""
     for note, finished in ((out / "streets.json", True), (out / "streets.partial.json", False)):
         if note.exists():
             try:
@@ -245,7 +248,8 @@ def _already_there(out: Path, request: dict) -> bool:
                 raise InputError(f"{note} is not JSON ({error}); delete {out} or choose another folder.") from error
             if found != request:
                 raise InputError(
-                    f"{out} holds other drawn scenes ({found}) than asked for ({request}); choose another folder or delete this one."
+                    f"{out} holds other drawn scenes ({found}) than asked for ({request}); "
+                    "choose another folder or delete this one."
                 )
             return finished
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -263,7 +267,8 @@ def _write_split(out: Path, split: str, count: int, seed: int, workers: int) -> 
     if workers == 1:
         frames = [_write_scene(job) for job in jobs]
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        fresh = multiprocessing.get_context("spawn")  # a fork of a process that runs TensorFlow may hang
+        with ProcessPoolExecutor(workers, fresh, cv2.setNumThreads, (1,)) as pool:
             frames = list(pool.map(_write_scene, jobs, chunksize=8))
     for kind, which in (("polygons", 0), ("rles", 1)):
         path = out / "labels" / "ins_seg" / kind / f"ins_seg_{split}.json"
@@ -288,6 +293,6 @@ def _write_json(path: Path, content: object) -> None:
 
 
 def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two runs at once do no harm
     temporary.write_bytes(data)
     temporary.replace(path)
