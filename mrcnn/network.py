@@ -19,6 +19,7 @@ from mrcnn.rpn import ProposalLayer, build_rpn_model
 Tensor = keras.KerasTensor
 
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
+TERM_NAMES = (*LOSS_NAMES, "weight_decay")  # what the total is made of
 
 
 def anchors_px(config: Config) -> np.ndarray:
@@ -150,9 +151,9 @@ class TrainingNetwork(MoldingModel):
         self.seed_generator = keras.random.SeedGenerator(config_seed(config))
         self.loss_means = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
         self.class_accuracy = ClassAccuracy(config.NUM_CLASSES, name="roi_accuracy")
-        # step at which the loss was first not finite (-1: never), the five terms and the image ids then
+        # first loss that was not finite: -1 (never) or 0, a flag for each term, the image ids of the batch
         self.nonfinite = self.add_weight(
-            shape=(1 + len(LOSS_NAMES) + config.BATCH_SIZE,), initializer=_minus_one, trainable=False, name="nonfinite"
+            shape=(1 + len(TERM_NAMES) + config.BATCH_SIZE,), initializer=_minus_one, trainable=False, name="nonfinite"
         )
         return self
 
@@ -188,9 +189,9 @@ class TrainingNetwork(MoldingModel):
         for tracker in self.loss_means:
             tracker.update_state(terms[tracker.name])
         self.class_accuracy.update_state(y_pred["target_class_ids"], y_pred["mrcnn_class_logits"])
-        self._note_nonfinite(K.stack(list(terms.values())), x["input_image_meta"][:, 0])
-        total = sum(self.config.LOSS_WEIGHTS.get(name, 1.0) * value for name, value in terms.items())
-        return total + self.weight_decay()
+        decay = self.weight_decay()
+        self._note_nonfinite(K.stack([*terms.values(), decay]), x["input_image_meta"][:, 0])
+        return decay + sum(self.config.LOSS_WEIGHTS.get(name, 1.0) * value for name, value in terms.items())
 
     def weight_decay(self) -> Tensor:
         """L2 of the trained weights but BatchNorm's: Matterport's mean of squares, or the true sum (TRUE_WEIGHT_DECAY).
@@ -207,20 +208,23 @@ class TrainingNetwork(MoldingModel):
         return self.config.WEIGHT_DECAY * decay
 
     def _note_nonfinite(self, terms: Tensor, image_ids: Tensor) -> None:
-        finite = K.cast(K.isfinite(terms), "float32")  # [5]
+        batch = self.config.BATCH_SIZE
+        finite = K.cast(K.isfinite(terms), "float32")  # [6]
+        ids = K.concatenate([K.cast(image_ids, "float32"), -K.ones((batch,))])  # a short batch is filled with -1
+        note = K.concatenate([K.zeros((1,)), finite, K.reshape(ids[:batch], (batch,))])
         now_bad = K.logical_and(K.any(finite < 1), self.nonfinite[0] < 0)
-        note = K.concatenate([K.zeros((1,)), finite, K.reshape(K.cast(image_ids, "float32"), (-1,))])
-        size = self.nonfinite.shape[0]
-        if note.shape[0] == size:  # a short last batch of a validation is not noted
-            self.nonfinite.assign(K.where(now_bad, note, self.nonfinite))
+        self.nonfinite.assign(K.where(now_bad, note, self.nonfinite))
 
     def first_nonfinite(self) -> tuple[list[str], list[int]] | None:
         """(names of the terms, image ids of the batch) of the first loss that was not finite, or None."""
-        note = keras.ops.convert_to_numpy(self.nonfinite.value)
+        if hasattr(self, "jax_state_sync"):  # on JAX the variables lag behind during fit
+            self.jax_state_sync()
+        note = K.convert_to_numpy(self.nonfinite.value)
         if note[0] < 0:
             return None
-        finite, image_ids = note[1 : 1 + len(LOSS_NAMES)], note[1 + len(LOSS_NAMES) :]
-        return [n for n, good in zip(LOSS_NAMES, finite, strict=True) if not good], [int(i) for i in image_ids]
+        finite, image_ids = note[1 : 1 + len(TERM_NAMES)], note[1 + len(TERM_NAMES) :]
+        terms = [name for name, good in zip(TERM_NAMES, finite, strict=True) if not good]
+        return terms, [int(i) for i in image_ids if i >= 0]
 
 
 def _minus_one(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
@@ -254,7 +258,7 @@ class ClassAccuracy(keras.metrics.Metric):
 
     def table(self) -> np.ndarray:
         """float64 [C, 2]: sampled ROIs of each class, and the share called right (NaN where none was seen)."""
-        counts, hits = (keras.ops.convert_to_numpy(v.value).astype(float) for v in (self.counts, self.hits))
+        counts, hits = (K.convert_to_numpy(v.value).astype(float) for v in (self.counts, self.hits))
         with np.errstate(invalid="ignore"):
             return np.stack([counts, hits / counts], axis=1)
 

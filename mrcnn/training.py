@@ -132,7 +132,6 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         loss = float((logs or {}).get("loss", 0.0))
         if math.isfinite(loss):
             return
-        ops.sync_state(self.model)
         terms, image_ids = self.model.first_nonfinite() or (["loss"], [])
         images = [str(self.dataset.image_info[i].get("path") or self.dataset.image_info[i]["id"]) for i in image_ids]
         raise NonFiniteLoss(
