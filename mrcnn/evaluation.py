@@ -186,7 +186,7 @@ def _coco_arrays(truth: dict[str, list], detections: list[dict], kind: str) -> t
     """COCOeval's precision [T, R, K, A, M] and recall [T, K, A, M]; -1 where there is no object."""
     # An unmatched detection outside an area range is not counted there. Its area is that of what is compared.
     if kind == "segm":
-        areas = coco_mask.area([d["segmentation"] for d in detections]) if detections else []
+        areas = [coco_mask.area(d["segmentation"]) for d in detections]  # one by one: lists fail from 256 masks on
     else:
         areas = [d["bbox"][2] * d["bbox"][3] for d in detections]
     sized = [{**d, "area": float(area)} for d, area in zip(detections, areas, strict=True)]

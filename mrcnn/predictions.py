@@ -245,7 +245,8 @@ def _as_rle(segmentation: Any, shape: tuple[int, int]) -> dict[str, Any]:
     if not isinstance(counts, (str, list)):
         raise _Fault(f"RLE counts are {type(counts).__name__}; expected text or a list of run lengths")
     runs = _runs_of_text(counts) if isinstance(counts, str) else counts
-    if not all(isinstance(run, numbers.Integral) and not isinstance(run, bool) and run >= 0 for run in runs):
+    whole = isinstance(counts, str) or all(isinstance(run, numbers.Integral) for run in runs)
+    if not whole or min(runs, default=0) < 0:
         raise _Fault("the RLE is broken: it has run lengths that are negative or no whole numbers")
     if sum(runs) != shape[0] * shape[1]:
         raise _Fault(f"the RLE is broken: its runs cover {sum(runs)} pixels, the image has {shape[0] * shape[1]}")

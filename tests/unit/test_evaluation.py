@@ -226,6 +226,13 @@ def test_nothing_is_printed(scenes, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_more_than_255_detections_in_an_image():
+    scenes = Scenes(images=1, seed=0)
+    result = evaluate(Noisy(scenes, detections=600), scenes)
+    assert result.detections > 512 and 0 < result.mask["AP50"] <= 1 and 0 < result.matterport["mAP50"] <= 1
+    assert evaluate(result.predictions, scenes).to_json() == result.to_json()
+
+
 def test_progress_sees_the_batches(scenes):
     seen = []
     predict(Nothing(), scenes, list(range(8)), batch_size=3, progress=lambda batches: seen.extend(batches) or batches)
