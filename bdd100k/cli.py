@@ -4,6 +4,7 @@ import argparse
 import logging
 import pathlib
 import sys
+import typing
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 from bdd100k.config import BDD100KConfig, StreetsConfig
 from mrcnn.config import Config
 from mrcnn.errors import InputError
+
+if typing.TYPE_CHECKING:
+    from bdd100k.dataset import BDD100KDataset
 
 CONFIGS = {"bdd100k": BDD100KConfig, "streets": StreetsConfig}
 STREETS_DIR = pathlib.Path("runs/streets")  # the embedded street scenes are drawn here once
@@ -54,7 +58,7 @@ def positive_int(text: str) -> int:
     return value
 
 
-def open_dataset(data: str | None, split: str, limit: int | None = None):  # noqa: ANN201
+def open_dataset(data: str | None, split: str, limit: int | None = None) -> "BDD100KDataset":
     """The prepared dataset of a split: the user's folder, or the embedded street scenes if `data` is None.
 
     Raises:
@@ -88,7 +92,9 @@ def find_weights(name: str, logs: str, config_name: str) -> str | None:
     if name in weights.REGISTRY:
         return str(weights.fetch(name))
     if not pathlib.Path(name).is_file():
-        raise InputError(f"--weights {name}: no such file; use none, imagenet, coco, streets, last or the path of an .h5 file")
+        raise InputError(
+            f"--weights {name}: no such file; use none, imagenet, coco, streets, last or the path of an .h5 file"
+        )
     return name
 
 

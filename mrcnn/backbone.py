@@ -5,12 +5,14 @@ Legend: N batch, H W image, C channels. A stage Ck has stride 2^k.
 References: He et al., Deep Residual Learning (arXiv:1512.03385); Lin et al., FPN (arXiv:1612.03144).
 """
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from mrcnn.errors import InputError
 
-Tensor = keras.KerasTensor
+Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
 
 # blocks in the stages 2..5
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}

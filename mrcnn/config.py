@@ -67,10 +67,10 @@ class Config:
     USE_MINI_MASK = True
     MINI_MASK_SHAPE = (56, 56)  # height, width
 
-    # Input size. "square": the short side becomes at least MIN_DIM unless the long side would pass MAX_DIM, zero padding
-    # to MAX_DIM x MAX_DIM. "rect": fit into MIN_DIM high x MAX_DIM wide, zero padding to exactly that: wide road
-    # images waste no 44 % of the input. "pad64": scale up to MIN_DIM, pad both sides to multiples of 64. "crop": a random
-    # MIN_DIM square (training only). "none": as it is; sides must divide by 64.
+    # Input size. "square": the short side becomes at least MIN_DIM unless the long side would pass MAX_DIM, zero
+    # padding to MAX_DIM x MAX_DIM. "rect": fit into MIN_DIM high x MAX_DIM wide, zero padding to exactly that: wide
+    # road images waste no 44 % of the input. "pad64": scale up to MIN_DIM, pad both sides to multiples of 64.
+    # "crop": a random MIN_DIM square (training only). "none": as it is; sides must divide by 64.
     IMAGE_RESIZE_MODE = "square"
     IMAGE_MIN_DIM = 800
     IMAGE_MAX_DIM = 1024

@@ -292,15 +292,12 @@ class MaskRCNN:
         for start in range(0, len(images), batch):
             chunk = images[start : start + batch]
             molded, metas, windows = self.mold_inputs(chunk)
-            anchors = np.broadcast_to(self.get_anchors(molded.shape[1:]), (len(chunk), *self._anchor_shape(molded)))
+            anchors = np.repeat(self.get_anchors(molded.shape[1:])[None], len(chunk), axis=0)
             detections, _, _, masks, *_ = self.keras_model.predict_on_batch([molded, metas.astype("float32"), anchors])
             for image, found, mask, window in zip(chunk, detections, masks, windows, strict=True):
                 fields = self._unmold_boxes(found, mask, image.shape, molded.shape[1:], window)
                 results.append(dict(zip(("rois", "class_ids", "scores", "mask_probs"), fields, strict=True)))
         return results
-
-    def _anchor_shape(self, molded: np.ndarray) -> tuple[int, ...]:
-        return self.get_anchors(molded.shape[1:]).shape
 
     def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
         """Detect in any number of images of any sizes.
@@ -322,7 +319,7 @@ class MaskRCNN:
         return results
 
     def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
-        """Anchors for a moulded image of this shape: float32 [A, (y1, x1, y2, x2)] norm. Computed once for each shape."""
+        """Anchors for a moulded image of this shape, float32 [A, (y1, x1, y2, x2)] norm; computed once for a shape."""
         key = tuple(int(side) for side in image_shape)
         if key not in self._anchor_cache:
             self._anchor_cache[key] = pyramid_anchors(self.config, key)

@@ -4,6 +4,8 @@ Legend: N batch, A anchors, P proposals, R sampled ROIs, G padded ground-truth s
 background, H W image, S sampled anchors. Boxes are [..., (y1, x1, y2, x2)].
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
@@ -16,7 +18,7 @@ from mrcnn.config import Config
 from mrcnn.heads import DetectionLayer, build_fpn_mask_graph, fpn_classifier_graph
 from mrcnn.rpn import ProposalLayer, build_rpn_model
 
-Tensor = keras.KerasTensor
+Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
 
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 TERM_NAMES = (*LOSS_NAMES, "weight_decay")  # what the total is made of
@@ -79,8 +81,11 @@ def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, 
     )
     per_level = [rpn(level) for level in pyramid]
     names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
-    joined = [layers.Concatenate(axis=1, name=n)(list(o)) for n, o in zip(names, zip(*per_level, strict=True), strict=True)]
-    return joined[0], joined[1], joined[2]
+    logits, probs, deltas = (
+        layers.Concatenate(axis=1, name=name)(list(levels))
+        for name, levels in zip(names, zip(*per_level, strict=True), strict=True)
+    )
+    return logits, probs, deltas
 
 
 def _class_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,7 +126,7 @@ class MoldingModel(keras.Model):
 
     mean_pixel: tuple[float, ...]
 
-    def call(self, inputs, training=None, mask=None):  # noqa: ANN001, ANN201  (Keras' signature)
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Mould the image if it is raw, then run the functional graph."""
         if isinstance(inputs, dict):
             inputs = {**inputs, "input_image": self._mold(inputs["input_image"])}
@@ -148,7 +153,7 @@ class TrainingNetwork(MoldingModel):
         self.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
         self.config = config
         self.anchors_px = anchors_px(config)
-        self.seed_generator = keras.random.SeedGenerator(config_seed(config))
+        self.seed_generator = keras.random.SeedGenerator(int(config.SEED))
         self.loss_means = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
         self.class_accuracy = ClassAccuracy(config.NUM_CLASSES, name="roi_accuracy")
         # first loss that was not finite: -1 (never) or 0, a flag for each term, the image ids of the batch
@@ -183,7 +188,14 @@ class TrainingNetwork(MoldingModel):
             ),
         }
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):  # noqa: ANN001, ANN201
+    def compute_loss(
+        self,
+        x: dict[str, Tensor],
+        y: Any = None,
+        y_pred: dict[str, Tensor] | None = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
         """Weighted sum of the five losses plus weight decay; updates the metrics. y and sample_weight are not used."""
         terms = self.loss_terms(x, y_pred)
         for tracker in self.loss_means:
@@ -261,11 +273,6 @@ class ClassAccuracy(keras.metrics.Metric):
         counts, hits = (K.convert_to_numpy(v.value).astype(float) for v in (self.counts, self.hits))
         with np.errstate(invalid="ignore"):
             return np.stack([counts, hits / counts], axis=1)
-
-
-def config_seed(config: Config) -> int:
-    """Seed of the sampling inside the graph."""
-    return int(config.SEED)
 
 
 def build_training_network(config: Config) -> TrainingNetwork:

@@ -3,6 +3,8 @@
 Legend: N batch, A anchors, K anchors kept before suppression, P proposals, H W a feature map, C channels.
 """
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -10,7 +12,7 @@ from mrcnn import boxes as box_ops
 from mrcnn import ops
 from mrcnn.config import Config
 
-Tensor = keras.KerasTensor
+Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
 
 
 def rpn_graph(feature_map: Tensor, anchors_per_location: int, anchor_stride: int, channels: int = 512) -> list[Tensor]:

@@ -74,7 +74,9 @@ def fit(
     """
     config = model.config
     if epochs <= model.epoch:
-        raise InputError(f"{model.epoch} epochs are done already; `epochs` is the one to reach, {epochs} is not after it")
+        raise InputError(
+            f"{model.epoch} epochs are done already; `epochs` is the one to reach, {epochs} is not after it"
+        )
     loader = Loader(
         train_dataset,
         config,
@@ -93,7 +95,9 @@ def fit(
         )
     os.makedirs(model.log_dir, exist_ok=True)
     compile_model(model.keras_model, config, learning_rate, config.LEARNING_MOMENTUM)
-    log.info("from epoch %d to %d, learning rate %g, checkpoints in %s", model.epoch, epochs, learning_rate, model.log_dir)
+    log.info(
+        "from epoch %d to %d, learning rate %g, checkpoints in %s", model.epoch, epochs, learning_rate, model.log_dir
+    )
     history = model.keras_model.fit(
         loader,
         initial_epoch=model.epoch,

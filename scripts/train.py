@@ -27,13 +27,15 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_common_arguments(parser)
     parser.add_argument("--stage", default="heads", help="which layers train: heads, 3+, 4+, 5+, all, or a regular "
                         "expression over layer names (default: %(default)s)")
-    parser.add_argument("--weights", default="none", metavar="NAME", help="start from coco, imagenet, streets (shipped), "
-                        "last (newest checkpoint in --logs), a path, or none (default: %(default)s)")
-    parser.add_argument("--epochs", type=cli.positive_int, default=10, metavar="N", help="epochs to add (default: %(default)s)")
+    parser.add_argument("--weights", default="none", metavar="NAME", help="start from coco, imagenet, streets "
+                        "(shipped), last (newest checkpoint in --logs), a path, or none (default: %(default)s)")
+    parser.add_argument("--epochs", type=cli.positive_int, default=10, metavar="N",
+                        help="epochs to add (default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, metavar="R", help="default: LEARNING_RATE of the settings for "
                         "the stage heads, a tenth of it for the others")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="mirror half of the images")
-    parser.add_argument("--workers", type=cli.positive_int, default=2, metavar="N", help="loader threads (default: %(default)s)")
+    parser.add_argument("--workers", type=cli.positive_int, default=2, metavar="N",
+                        help="loader threads (default: %(default)s)")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Shared fixtures. Figures of the original code come from tests/golden; the larger files from ../shared/golden if present."""
+"""Shared fixtures. Figures of the original code come from tests/golden, the larger files from ../shared/golden."""
 
 import json
 import os

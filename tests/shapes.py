@@ -1,4 +1,4 @@
-"""A tiny dataset drawn in memory: coloured squares, circles and triangles on noise; and settings that train in seconds."""
+"""A tiny dataset drawn in memory, coloured squares, circles and triangles on noise; settings that train in seconds."""
 
 import cv2
 import numpy as np

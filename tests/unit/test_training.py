@@ -25,7 +25,8 @@ def dataset() -> ShapesDataset:
 def trained(dataset, tmp_path_factory):
     """A model after two calls of train(): the heads, then everything. [model, both histories, log folder]"""
     keras.utils.set_random_seed(1)
-    model = MaskRCNN("training", ShapesConfig().override(["TRAIN_BN=None", "STEPS_PER_EPOCH=12"]), tmp_path_factory.mktemp("logs"))
+    config = ShapesConfig().override(["TRAIN_BN=None", "STEPS_PER_EPOCH=12"])
+    model = MaskRCNN("training", config, tmp_path_factory.mktemp("logs"))
     before = {v.path: to_numpy(v) for v in model.keras_model.weights}
     heads = model.train(dataset, None, 0.02, 1, "heads", workers=1)
     between = {v.path: to_numpy(v) for v in model.keras_model.weights}
