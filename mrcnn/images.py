@@ -68,7 +68,7 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
             floats that stay within 0..1 are scaled by 255, others are taken as 0..255.
 
     Returns:
-        uint8 [H, W, 3]; the same array if it is that already.
+        uint8 [H, W, 3]; not copied if it is that already.
 
     Raises:
         InputError: another shape, no pixel, or values that are not finite.
