@@ -1,0 +1,100 @@
+"""scripts/evaluate.py from arguments to files, with a stub for the model."""
+
+import importlib.util
+import json
+import pathlib
+
+import cv2
+import pytest
+
+from bdd100k import cli
+from bdd100k.config import StreetsConfig
+from mrcnn.evaluation import evaluate
+from tests.evaluation_scenes import Noisy, Scenes
+
+
+@pytest.fixture
+def run_script(monkeypatch):
+    path = pathlib.Path(__file__).parents[2] / "scripts" / "evaluate.py"
+    spec = importlib.util.spec_from_file_location("evaluate_script", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    scenes = Scenes(images=5)
+
+    def stub(args):
+        model = Noisy(scenes)
+        model.config = StreetsConfig()
+        return model, "stub.h5"
+
+    def run(*arguments, model=stub):
+        monkeypatch.setattr("sys.argv", ["evaluate.py", *map(str, arguments)])
+        monkeypatch.setattr(cli, "open_dataset", lambda *_: scenes)
+        if model:
+            monkeypatch.setattr(script, "build_model", model)
+        return cli.run(script.main)
+
+    return run
+
+
+def test_files_and_table(run_script, tmp_path, capsys):
+    assert run_script("--out", tmp_path / "a") == 0
+    files = ["pr_curve.png", "predictions.json", "results.json", "samples.png"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == files
+    results = json.loads((tmp_path / "a" / "results.json").read_text())
+    scenes = Scenes(images=5)
+    expected = evaluate(Noisy(scenes), scenes, batch_size=2).to_json()
+    assert {name: results[name] for name in expected} == expected
+    assert results["evaluated"]["weights"] == "stub.h5" and results["evaluated"]["settings"]["NAME"] == "streets"
+    printed = capsys.readouterr().out
+    assert f"{expected['mask']['AP']:.3f}" in printed and f"{expected['matterport']['mAP50']:.3f}" in printed
+    assert "train" in printed and "person" in printed
+    assert cv2.imread(str(tmp_path / "a" / "samples.png")).shape[1] == 2 * 640 + 3 * 8
+    assert cv2.imread(str(tmp_path / "a" / "pr_curve.png")).std() > 10
+
+
+def test_predictions_file_gives_the_same_results(run_script, tmp_path):
+    assert run_script("--out", tmp_path / "a") == 0
+    assert run_script("--out", tmp_path / "b", "--predictions", tmp_path / "a" / "predictions.json") == 0
+    first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in "ab")
+    assert second.pop("evaluated")["predictions"].endswith("predictions.json") and first.pop("evaluated")
+    assert first == second
+    assert (tmp_path / "a" / "predictions.json").exists()
+
+
+def test_limit_chooses_among_the_images_of_a_file(run_script, tmp_path):
+    assert run_script("--out", tmp_path / "a") == 0
+    assert run_script("--out", tmp_path / "b", "--limit", 2, "--predictions", tmp_path / "a" / "predictions.json") == 0
+    assert json.loads((tmp_path / "b" / "results.json").read_text())["images"] == 2
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (["--predictions", "absent.json"], "cannot read the predictions absent.json"),
+    (["--weights", "none"], "untrained model"),
+    (["--weights", "absent.h5"], "absent.h5"),
+])
+def test_mistakes_end_with_one_line_and_code_2(run_script, tmp_path, capsys, arguments, message):
+    assert run_script("--out", tmp_path / "a", *arguments, model=None) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and message in error
+
+
+def test_out_that_is_a_file(run_script, tmp_path, capsys):
+    (tmp_path / "a").write_text("")
+    assert run_script("--out", tmp_path / "a") == 2
+    assert "cannot make this folder" in capsys.readouterr().err
+
+
+def test_real_labels_of_two_formats_agree(shared_data):
+    from bdd100k.dataset import BDD100KDataset
+
+    folder = shared_data / "bdd_sample"
+    dataset = BDD100KDataset()
+    dataset.load_bdd100k(folder, "val", labels=folder / "ins_seg_scalabel.json")
+    dataset.prepare()
+    coco = json.loads((folder / "ins_seg_cocofmt.json").read_text())
+    names = {image["id"]: image["file_name"] for image in coco["images"]}
+    entries = [{"image_id": names[a["image_id"]], "category_id": a["category_id"], "score": 1.0, "bbox": a["bbox"],
+                "segmentation": a["segmentation"]} for a in coco["annotations"]]
+    result = evaluate(entries, dataset)
+    assert result.images == 3 and result.detections == result.objects + result.ignored == 38
+    assert result.mask["AP"] == result.box["AP"] == pytest.approx(1) and result.matterport["mAP50"] == 1
