@@ -70,7 +70,9 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
     for n, color in enumerate(colors if boxes else []):
         y1, x1, y2, x2 = np.round(instances.boxes_px[n] * scale).astype(int).tolist()
         cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), color, 1)
-    for n, color in enumerate(colors if class_names is not None else []):
+    if class_names is None:
+        return canvas
+    for n, color in enumerate(colors):
         y1, x1, y2, x2 = np.round(instances.boxes_px[n] * scale).astype(int).tolist()
         if max(y2 - y1, x2 - x1) < _LEAST_CAPTIONED:
             continue

@@ -103,7 +103,8 @@ class Result:
 
 
 def evaluate(source: Predictor | str | os.PathLike[str] | list[Entry], dataset: "Dataset",
-             image_ids: Sequence[int] | None = None, batch_size: int = 1, progress: Progress | None = None) -> Result:
+             image_ids: Sequence[int] | np.ndarray | None = None, batch_size: int = 1,
+             progress: Progress | None = None) -> Result:
     """Evaluates a model, or predictions made earlier, on a dataset.
 
     Args:
@@ -141,14 +142,15 @@ def evaluate(source: Predictor | str | os.PathLike[str] | list[Entry], dataset: 
 def _truth(dataset: "Dataset", image_ids: Sequence[int]) -> dict[str, list]:
     """The ground truth as a COCO data set; image ids are the dataset's."""
     categories = category_ids(dataset)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id in image_ids:
         height, width = shape = image_shape(dataset, image_id)
         images.append({"id": image_id, "height": height, "width": width})
         instances = dataset.load_instances(image_id)
         for n, (class_id, (y1, x1, y2, x2)) in enumerate(zip(instances.class_ids, instances.boxes_px.tolist(),
                                                              strict=True)):
-            rle = crop_to_rle(instances.boxes_px[n], instances.crops[n], shape)
+            rle = crop_to_rle((y1, x1, y2, x2), instances.crops[n], shape)
             annotations.append({
                 "id": len(annotations) + 1,  # from 1: COCOeval takes a match with id 0 for no match
                 "image_id": image_id, "category_id": categories[int(class_id)],

@@ -112,11 +112,11 @@ def detections_to_coco(detections: dict[str, np.ndarray], shape: tuple[int, int]
         if y2 <= y1 or x2 <= x1 or same in seen:
             continue
         seen.add(same)
-        box_px, crop = paste_mask(probs, np.array([y1, x1, y2, x2]), shape)
+        box_px, crop = paste_mask(probs, [y1, x1, y2, x2], shape)
         entries.append({"image_id": key, "category_id": categories[int(class_id)],
                         "score": min(float(score), 1.0),  # a float32 softmax may end at 1.0000001
                         "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "segmentation": _text_counts(crop_to_rle(box_px, crop, shape))})
+                        "segmentation": _text_counts(crop_to_rle(box_px.tolist(), crop, shape))})
     return entries
 
 
@@ -183,9 +183,9 @@ class _Fault(Exception):
     """What is wrong with an entry; the caller adds where."""
 
 
-def _images_by_key(dataset: "Dataset") -> dict[int | str, set[int]]:
+def _images_by_key(dataset: "Dataset") -> dict[Any, set[int]]:
     """Every name an image may be called by -> the images of that name."""
-    images: dict[int | str, set[int]] = {}
+    images: dict[Any, set[int]] = {}
     for image_id in dataset.image_ids:
         info = dataset.image_info[image_id]
         keys = {image_key(dataset, image_id), info["id"], str(info["id"])}
@@ -196,7 +196,7 @@ def _images_by_key(dataset: "Dataset") -> dict[int | str, set[int]]:
     return images
 
 
-def _find_image(entry: Any, images: dict[int | str, set[int]]) -> int:
+def _find_image(entry: Any, images: dict[Any, set[int]]) -> int:
     if not isinstance(entry, dict):
         raise _Fault(f"expected an object with image_id, category_id, score, segmentation, got {entry!r:.80}")
     missing = [name for name in ("image_id", "category_id", "score", "segmentation") if name not in entry]
