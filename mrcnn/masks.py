@@ -292,15 +292,20 @@ def polygons_to_crop(
     if not rings:
         return None
     # The frame is moved by whole pixels, which changes no pixel, so that only the object's surroundings are filled.
-    low = np.floor(np.min([ring.min(axis=0) for ring in rings], axis=0)).astype(int) - 1
-    high = np.ceil(np.max([ring.max(axis=0) for ring in rings], axis=0)).astype(int) + 1
+    points = np.concatenate(rings)
+    low = np.floor(points.min(axis=0)).astype(int) - 1
+    high = np.ceil(points.max(axis=0)).astype(int) + 1
     x1, y1 = np.maximum(low, 0)
     x2, y2 = np.minimum(high, (image_shape[1], image_shape[0]))
     if x2 <= x1 or y2 <= y1:
         return None
     flat = [(ring - (x1, y1)).reshape(-1).tolist() for ring in rings]
-    crop = coco.decode(coco.merge(coco.frPyObjects(flat, int(y2 - y1), int(x2 - x1))))
-    return _tighten(crop.view(bool), int(y1), int(x1))
+    rle = coco.merge(coco.frPyObjects(flat, int(y2 - y1), int(x2 - x1)))
+    left, top, width, height = (int(v) for v in coco.toBbox(rle))
+    if not width or not height:
+        return None
+    crop = coco.decode(rle)[top : top + height, left : left + width].view(bool)
+    return np.array([y1 + top, x1 + left, y1 + top + height, x1 + left + width], np.int32), np.ascontiguousarray(crop)
 
 
 def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
@@ -366,9 +371,10 @@ def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[i
 
 def _tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Box and crop without empty borders, for a crop whose top left pixel is (y, x) of the image."""
-    y1, x1, y2, x2 = extract_bboxes(crop[:, :, None])[0]
-    if y2 == y1:
+    rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+    if not rows.size:
         return None
+    y1, x1, y2, x2 = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
     return np.array([y + y1, x + x1, y + y2, x + x2], np.int32), np.ascontiguousarray(crop[y1:y2, x1:x2])
 
 
