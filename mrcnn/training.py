@@ -55,6 +55,7 @@ def compile_model(network: keras.Model, config: Config, learning_rate: float, mo
     )
     # the loss is in compute_loss; XLA only where it is faster than the backend's own kernels
     network.compile(optimizer=optimizer, jit_compile=ops.prefers_jit())
+    optimizer.build(network.trainable_variables)  # or the first step is traced twice: once to make these variables
 
 
 def fit(

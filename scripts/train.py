@@ -34,6 +34,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, metavar="R", help="default: LEARNING_RATE of the settings for "
                         "the stage heads, a tenth of it for the others")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="mirror half of the images")
+    parser.add_argument("--save", metavar="FILE", help="also write the final weights to this .h5 file in half precision, "
+                        "for sharing")
     parser.add_argument("--workers", type=cli.positive_int, default=2, metavar="N",
                         help="loader threads (default: %(default)s)")
     return parser.parse_args()
@@ -48,6 +50,7 @@ def main() -> None:
     val_set = cli.open_dataset(args.data, "val", args.limit) if config.VALIDATION_STEPS else None
 
     from mrcnn.model import MaskRCNN
+    from mrcnn.training import save_checkpoint
 
     model = MaskRCNN("training", config, args.logs)
     if args.weights == "imagenet":
@@ -60,6 +63,8 @@ def main() -> None:
     model.train(
         train_set, val_set, rate, model.epoch + args.epochs, args.stage, augment=args.flip, workers=args.workers
     )
+    if args.save:
+        save_checkpoint(model, args.save, model.epoch, dtype="float16")
     print(f"trained {args.stage}: {model.checkpoint_path.format(epoch=model.epoch)}")
 
 
