@@ -33,7 +33,8 @@ def apply_imgaug(
         InputError: not an imgaug augmenter.
     """
     if not hasattr(augmentation, "to_deterministic"):
-        raise InputError(f"augmentation is {type(augmentation).__name__}; give an imgaug augmenter such as iaa.Fliplr(0.5)")
+        kind = type(augmentation).__name__
+        raise InputError(f"augmentation is {kind}; give an imgaug augmenter such as iaa.Fliplr(0.5)")
     from imgaug.augmentables.segmaps import SegmentationMapsOnImage
 
     fixed = augmentation.to_deterministic()  # a copy, which does the same to the image and to the maps
@@ -86,18 +87,19 @@ def apply_to_masks(
     if image.shape != shape:
         raise InputError(f"the augmentation changed the image from {shape} to {image.shape}; use keep_size=True")
     result = np.zeros_like(masks, bool)
-    for class_id, box, crop in zip(moved.class_ids, moved.boxes_px, moved.crops):
+    for class_id, box, crop in zip(moved.class_ids, moved.boxes_px, moved.crops, strict=True):
         if class_id == 0:
-            window = tuple(int(v) for v in box)
+            window = box
         else:
             result[box[0] : box[2], box[1] : box[3], class_id - 1] = crop
-    return image, result, window
+    y1, x1, y2, x2 = (int(v) for v in window)
+    return image, result, (y1, x1, y2, x2)
 
 
 def _pack(instances: Instances, shape: Sequence[int]) -> np.ndarray:
     """int32 [H, W, layers] with instance i painted as i + 1: one layer, and more only where objects overlap."""
     layers: list[np.ndarray] = []
-    for i, ((y1, x1, y2, x2), crop) in enumerate(zip(instances.boxes_px, instances.crops)):
+    for i, ((y1, x1, y2, x2), crop) in enumerate(zip(instances.boxes_px, instances.crops, strict=True)):
         for layer in layers:
             if not layer[y1:y2, x1:x2][crop].any():
                 break
@@ -112,7 +114,8 @@ def _unpack(layers: np.ndarray, count: int) -> tuple[np.ndarray, list[np.ndarray
     """Boxes int32 [count, 4] and crops of the objects painted by `_pack`; None where nothing is left."""
     from scipy.ndimage import find_objects
 
-    boxes, crops = np.zeros((count, 4), np.int32), [None] * count
+    boxes = np.zeros((count, 4), np.int32)
+    crops: list[np.ndarray | None] = [None] * count
     for k in range(layers.shape[2]):
         layer = np.ascontiguousarray(layers[:, :, k])
         for i, place in enumerate(find_objects(layer, count)):

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Dataset:
-    """A list of images with their classes. Make a subclass with `load_image`, `load_mask` or `load_instances` of its own.
+    """A list of images with their classes; a subclass has its own `load_image`, `load_mask` or `load_instances`.
 
     Call `add_class` and `add_image` as often as needed, then `prepare`. Image and class ids are then positions in
     `image_info` and `class_info`; class 0 is the background.
@@ -143,8 +143,8 @@ class Dataset:
     def load_instances(self, image_id: int) -> Instances:
         """The objects as boxes and crops: what training reads.
 
-        By default cut from `load_mask`. A subclass that can draw crops from polygons or RLE should override it: no array
-        of the size of the image per object.
+        By default cut from `load_mask`. A subclass that has polygons or RLE should override it: then no object needs an
+        array of the size of the image.
         """
         return Instances.from_masks(*self.load_mask(image_id))
 

@@ -89,7 +89,9 @@ def build_detection_targets(
     negatives = _at_most(np.flatnonzero(best < ROI_IOU), size - len(positives))
     missing = size - len(positives) - len(negatives)
     if missing and not len(negatives):
-        raise InputError(f"{len(rpn_rois)} proposals give {len(positives)} positives and no negative; give more proposals")
+        raise InputError(
+            f"{len(rpn_rois)} proposals give {len(positives)} positives and no negative; give more of them"
+        )
     repeated = np.random.choice(negatives, missing, replace=True) if missing else negatives[:0]
     kept = np.concatenate([positives, negatives, repeated])
 
@@ -171,9 +173,12 @@ def data_generator(
             without = 0
             batch.append(_one_image(truth, config, random_rois, detection_targets))
             if len(batch) == batch_size:
-                inputs, outputs = zip(*batch)
+                inputs, outputs = zip(*batch, strict=True)
                 batch = []
-                yield [np.stack(parts) for parts in zip(*inputs)], [np.stack(parts) for parts in zip(*outputs)]
+                yield (
+                    [np.stack(parts) for parts in zip(*inputs, strict=True)],
+                    [np.stack(parts) for parts in zip(*outputs, strict=True)],
+                )
 
 
 def _one_image(

@@ -22,8 +22,8 @@ NO_PADDING = [(0, 0), (0, 0), (0, 0)]
 def read_image(path: str | os.PathLike | None) -> np.ndarray:
     """Read an image file as 8-bit RGB.
 
-    Gray becomes three equal channels, transparency is dropped, 16 bits are scaled to 8, and the picture is turned as its
-    EXIF orientation says (as labelling tools show it).
+    Gray becomes three equal channels, transparency is dropped, 16 bits are scaled to 8, and the picture is turned as
+    its EXIF orientation says (as labelling tools show it).
 
     Args:
         path: a JPEG, PNG or anything else that OpenCV reads.
@@ -141,29 +141,27 @@ def resize_geometry(
         raise InputError(f"resize mode {mode!r} needs {' and '.join(missing)}")
     if mode == "none":
         return Geometry((h, w), (0, 0, h, w), 1, NO_PADDING, None, (h, w))
-    scale = _scale(h, w, min_dim, max_dim, min_scale, mode)
+    low, high = int(min_dim or 0), int(max_dim or 0)  # 0: not given
+    scale = _scale(h, w, low, high, min_scale or 0, mode)
     height, width = (round(h * scale), round(w * scale)) if scale != 1 else (h, w)
     if mode == "crop":
-        y, x = randint(0, height - min_dim), randint(0, width - min_dim)
-        window = (0, 0, min_dim, min_dim)
-        return Geometry((height, width), window, scale, NO_PADDING, (y, x, min_dim, min_dim), (min_dim, min_dim))
+        y, x = randint(0, height - low), randint(0, width - low)
+        return Geometry((height, width), (0, 0, low, low), scale, NO_PADDING, (y, x, low, low), (low, low))
     if mode == "pad64":
         full = (-(-height // 64) * 64, -(-width // 64) * 64)
     else:
-        full = (max_dim, max_dim) if mode == "square" else (min_dim, max_dim)
+        full = (high, high) if mode == "square" else (low, high)
         height, width = max(1, min(height, full[0])), max(1, min(width, full[1]))
     top, left = (full[0] - height) // 2, (full[1] - width) // 2
     padding = [(top, full[0] - height - top), (left, full[1] - width - left), (0, 0)]
     return Geometry((height, width), (top, left, top + height, left + width), scale, padding, None, full)
 
 
-def _scale(h: int, w: int, min_dim: int | None, max_dim: int | None, min_scale: float | None, mode: str) -> float:
+def _scale(h: int, w: int, min_dim: int, max_dim: int, min_scale: float, mode: str) -> float:
     """Matterport's factor: never below 1 for the short side's sake, below 1 only to keep the long side in max_dim."""
     if mode == "rect":
         return min(min_dim / h, max_dim / w)
-    scale = max(1, min_dim / min(h, w)) if min_dim else 1
-    if min_scale and scale < min_scale:
-        scale = min_scale
+    scale = max(1, min_dim / min(h, w), min_scale)
     if mode == "square" and round(max(h, w) * scale) > max_dim:
         scale = max_dim / max(h, w)
     return scale
@@ -265,7 +263,7 @@ def compose_image_meta(
     image_shape: Sequence[int],
     window: Sequence[int],
     scale: float,
-    active_class_ids: Sequence[int],
+    active_class_ids: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
     """Everything the network must know about one image, in one row.
 

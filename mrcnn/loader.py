@@ -3,10 +3,11 @@
 Legend: N batch, H W moulded image, G padded ground-truth slots, C classes incl. background. Boxes are (y1, x1, y2, x2).
 """
 
+import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -85,7 +86,7 @@ class Loader(keras.utils.PyDataset):
             raise InputError("the dataset has no images; check the folder and the split, and call add_image for each")
         if not len(dataset.image_ids):
             raise InputError(f"the dataset has {len(dataset.image_info)} images but prepare() was not called")
-        if config.NUM_CLASSES != dataset.num_classes:
+        if dataset.num_classes != config.NUM_CLASSES:
             raise InputError(
                 f"config.NUM_CLASSES is {config.NUM_CLASSES}, the dataset has {dataset.num_classes} classes (the "
                 f"background counts as one): {', '.join(dataset.class_names)}"
@@ -96,7 +97,7 @@ class Loader(keras.utils.PyDataset):
         self.augmentation, self.no_augmentation_sources = augmentation, tuple(no_augmentation_sources)
         self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self.epoch = first_epoch
-        self.error: InputError | None = None  # the first one; TensorFlow's own pipeline would only pass on its text
+        self.error: InputError | None = None  # the first one, see `errors_of`
         self._order = functools.lru_cache(maxsize=4)(self._order_of_pass)
         self._lost, self._lock = 0, threading.Lock()
 
@@ -147,8 +148,8 @@ class Loader(keras.utils.PyDataset):
             if sample is not None:
                 return sample
         raise InputError(
-            f"none of the {len(self.dataset.image_ids)} images has an object to learn; check the labels and their class "
-            "names, or set TRAIN_EMPTY_IMAGES to train on background alone"
+            f"none of the {len(self.dataset.image_ids)} images has an object to learn; check the labels and their "
+            "class names, or set TRAIN_EMPTY_IMAGES to train on background alone"
         )
 
     def _image_at(self, position: int) -> int:
@@ -230,6 +231,22 @@ class Loader(keras.utils.PyDataset):
         }
 
 
+@contextlib.contextmanager
+def errors_of(*loaders: Loader | None) -> Iterator[None]:
+    """Around `fit`: raises the InputError of a loader in place of the error that TensorFlow's pipeline makes of it.
+
+    Raises:
+        InputError: as the loader raised it, naming the image.
+    """
+    try:
+        yield
+    except Exception as error:
+        for loader in loaders:
+            if loader is not None and loader.error is not None and loader.error is not error:
+                raise loader.error from error
+        raise
+
+
 def mould_pixels(image: np.ndarray, plan: Geometry, flip: bool = False) -> np.ndarray:
     """Resize, pad or crop, and flip an image, with OpenCV's bilinear filter (rounded, where `resize_image` truncates).
 
@@ -261,6 +278,6 @@ def _check_fits(instances: Instances, shape: Sequence[int]) -> None:
     boxes = instances.boxes_px
     if len(boxes) and (boxes.min() < 0 or boxes[:, 2].max() > shape[0] or boxes[:, 3].max() > shape[1]):
         raise InputError(
-            f"its masks reach to row {boxes[:, 2].max()} and column {boxes[:, 3].max()}, the image is {shape[0]} high and "
-            f"{shape[1]} wide; labels and image do not belong together"
+            f"its masks reach to row {boxes[:, 2].max()} and column {boxes[:, 3].max()}, the image is {shape[0]} high "
+            f"and {shape[1]} wide; labels and image do not belong together"
         )

@@ -1,19 +1,36 @@
-"""Instance masks: boxes and crops in memory, mini-masks for training, pasting for detection, polygons and RLE.
+"""Instance masks: boxes and crops in memory, mini-masks for training, pasting for detection.
 
 Training never holds an [H, W, n] array: an instance is a box and the part of its mask inside that box (`Instances`).
 The functions with Matterport's names work on full [H, W, n] masks, for notebooks and for code written against them.
 
 Legend: H W image, h w box or mini-mask, n instances. Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive. Pixel
-(row, column) covers [row, row + 1) x [column, column + 1), so its centre is at + 0.5 and polygon vertices may be fractions.
+(row, column) covers [row, row + 1) x [column, column + 1), so its centre is at + 0.5.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from mrcnn.errors import InputError
+from mrcnn.rle import crop_to_rle, polygons_to_crop, rle_to_crop, tighten
+
+__all__ = [
+    "Instances",
+    "bilinear_resize",
+    "crop_to_rle",
+    "expand_mask",
+    "extract_bboxes",
+    "instances_to_mini",
+    "minimize_mask",
+    "mold_mask",
+    "paste_mask",
+    "polygons_to_crop",
+    "resize_mask",
+    "rle_to_crop",
+    "unmold_mask",
+]
 
 
 @dataclass
@@ -31,8 +48,8 @@ class Instances:
     class_ids: np.ndarray
     boxes_px: np.ndarray
     crops: list[np.ndarray]
-    crowd: np.ndarray = field(default=None)  # type: ignore[assignment]
-    ignore: np.ndarray = field(default=None)  # type: ignore[assignment]
+    crowd: np.ndarray = None  # type: ignore[assignment]  # None: none of them
+    ignore: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         self.class_ids = np.asarray(self.class_ids, np.int32).reshape(-1)
@@ -48,7 +65,7 @@ class Instances:
 
     @property
     def training_class_ids(self) -> np.ndarray:
-        """int32 [n]; negative where crowd or ignore: the targets give such an object neither a positive nor a negative."""
+        """int32 [n]; negative where crowd or ignore: such an object makes neither positives nor negatives."""
         return np.where(self.crowd | self.ignore, -self.class_ids, self.class_ids).astype(np.int32)
 
     @classmethod
@@ -72,7 +89,7 @@ class Instances:
             )
         boxes = extract_bboxes(masks)
         kept = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
-        crops = [masks[y1:y2, x1:x2, i].astype(bool) for i, (y1, x1, y2, x2) in zip(kept, boxes[kept])]
+        crops = [masks[y1:y2, x1:x2, i].astype(bool) for i, (y1, x1, y2, x2) in zip(kept, boxes[kept], strict=True)]
         return cls(np.abs(class_ids[kept]), boxes[kept], crops, crowd=class_ids[kept] < 0)
 
     def to_masks(self, shape: Sequence[int]) -> np.ndarray:
@@ -85,7 +102,7 @@ class Instances:
             bool [H, W, n].
         """
         masks = np.zeros((shape[0], shape[1], len(self)), bool)
-        for i, ((y1, x1, y2, x2), crop) in enumerate(zip(self.boxes_px, self.crops)):
+        for i, ((y1, x1, y2, x2), crop) in enumerate(zip(self.boxes_px, self.crops, strict=True)):
             masks[y1:y2, x1:x2, i] = crop
         return masks
 
@@ -107,7 +124,7 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
         int32 [n, (y1, x1, y2, x2)]; zeros for an empty mask.
     """
     boxes = np.zeros((mask.shape[-1], 4), np.int32)
-    rows, columns = mask.any(axis=1), mask.any(axis=0)  # [H, n], [W, n]
+    rows, columns = np.any(mask, axis=1), np.any(mask, axis=0)  # [H, n], [W, n]
     for i in np.flatnonzero(rows.any(axis=0)):
         y, x = np.flatnonzero(rows[:, i]), np.flatnonzero(columns[:, i])
         boxes[i] = y[0], x[0], y[-1] + 1, x[-1] + 1
@@ -117,8 +134,8 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
 def bilinear_resize(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Bilinear resize without anti-aliasing; the image is surrounded by zeros, and the result clipped to its range.
 
-    Equals scikit-image's `resize(order=1, mode="constant", anti_aliasing=False, preserve_range=True)`, which the published
-    weights were trained with, in about a fifth of the time: enlarging darkens the border unless the image is constant.
+    Equals scikit-image's `resize(order=1, mode="constant", anti_aliasing=False, preserve_range=True)`, with which the
+    published weights were trained, in a fifth of the time. Enlarging darkens the border unless the image is constant.
 
     Args:
         image: [H, W] or [H, W, channels], any number type.
@@ -271,113 +288,6 @@ def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int
     return full
 
 
-def polygons_to_crop(
-    polygons: Sequence[np.ndarray], image_shape: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Fill the polygons of one object; where they overlap, the pixel belongs to it too (union).
-
-    Uses COCO's rasteriser, so a mask here equals the mask that pycocotools scores against. (OpenCV's `fillPoly` includes
-    the outline: 12 % too much area for objects of 30 pixels.)
-
-    Args:
-        polygons: each [k, (x, y)] in pixels, k >= 3; shorter ones are skipped.
-        image_shape: (H, W, ...).
-
-    Returns:
-        box int32 [4] and bool crop, or None if no pixel is inside.
-    """
-    from pycocotools import mask as coco  # late: the import takes 0.1 s, and only label readers need it
-
-    rings = [ring for ring in (np.asarray(p, np.float64).reshape(-1, 2) for p in polygons) if len(ring) >= 3]
-    if not rings:
-        return None
-    # The frame is moved by whole pixels, which changes no pixel, so that only the object's surroundings are filled.
-    points = np.concatenate(rings)
-    low = np.floor(points.min(axis=0)).astype(int) - 1
-    high = np.ceil(points.max(axis=0)).astype(int) + 1
-    x1, y1 = np.maximum(low, 0)
-    x2, y2 = np.minimum(high, (image_shape[1], image_shape[0]))
-    if x2 <= x1 or y2 <= y1:
-        return None
-    flat = [(ring - (x1, y1)).reshape(-1).tolist() for ring in rings]
-    rle = coco.merge(coco.frPyObjects(flat, int(y2 - y1), int(x2 - x1)))
-    left, top, width, height = (int(v) for v in coco.toBbox(rle))
-    if not width or not height:
-        return None
-    crop = coco.decode(rle)[top : top + height, left : left + width].view(bool)
-    return np.array([y1 + top, x1 + left, y1 + top + height, x1 + left + width], np.int32), np.ascontiguousarray(crop)
-
-
-def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
-    """Decode a COCO run-length encoding.
-
-    Args:
-        rle: {"size": [H, W], "counts": compressed string or bytes, or a list of run lengths}.
-
-    Returns:
-        box int32 [4] and bool crop, or None if the mask is empty.
-
-    Raises:
-        InputError: counts and size do not fit together.
-    """
-    from pycocotools import mask as coco
-
-    counts, (height, width) = rle["counts"], rle["size"]
-    if isinstance(counts, (list, tuple)):
-        if sum(counts) != height * width:
-            raise InputError(f"an RLE of size {height} x {width} has runs that add up to {sum(counts)} pixels")
-        rle = coco.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
-    elif isinstance(counts, str):
-        rle = {"size": [height, width], "counts": counts.encode()}
-    x, y, w, h = (int(v) for v in coco.toBbox(rle))
-    if w <= 0 or h <= 0:
-        return None
-    try:
-        full = coco.decode(rle)
-    except ValueError as error:
-        raise InputError(f"an RLE of size {height} x {width} cannot be decoded: {error}") from error
-    return _tighten(full[y : y + h, x : x + w].view(bool), y, x)
-
-
-def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[int]) -> dict:
-    """COCO's compressed run-length encoding of a mask, from its crop alone.
-
-    Args:
-        box_px: int (y1, x1, y2, x2) inside the image.
-        crop: bool [y2 - y1, x2 - x1].
-        image_shape: (H, W, ...).
-
-    Returns:
-        {"size": [H, W], "counts": bytes}, equal to `pycocotools.mask.encode` of the full mask.
-    """
-    from pycocotools import mask as coco
-
-    height, width = int(image_shape[0]), int(image_shape[1])
-    y1, x1 = int(box_px[0]), int(box_px[1])
-    # RLE runs down the columns. One zero below each column of the crop ends its runs inside the column.
-    columns = np.zeros((crop.shape[1], crop.shape[0] + 1), np.int8)
-    columns[:, :-1] = crop.T
-    changes = np.flatnonzero(np.diff(columns.reshape(-1), prepend=0))  # start, end, start, end, ...
-    column, row = np.divmod(changes, columns.shape[1])
-    places = (x1 + column) * height + y1 + row
-    # Where the box is as high as the image, a run may end where the next one starts: they are one run.
-    joined = np.flatnonzero(np.diff(places) == 0)
-    places = np.delete(places, np.concatenate([joined, joined + 1]))
-    counts = np.diff(np.concatenate([[0], places, [height * width]]))
-    if places.size and counts[-1] == 0:
-        counts = counts[:-1]
-    return coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
-
-
-def _tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Box and crop without empty borders, for a crop whose top left pixel is (y, x) of the image."""
-    rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
-    if not rows.size:
-        return None
-    y1, x1, y2, x2 = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
-    return np.array([y + y1, x + x1, y + y2, x + x2], np.int32), np.ascontiguousarray(crop[y1:y2, x1:x2])
-
-
 def instances_to_mini(
     instances: Instances,
     mini_shape: Sequence[int] | None,
@@ -388,8 +298,8 @@ def instances_to_mini(
     """Boxes and mini-masks of the instances in a resized, padded or cropped image.
 
     A place (y, x) of the image as loaded is at (y * scale + offset) in the moulded one. Each mini-mask is sampled over
-    exactly the integer box that comes with it, in one step from the crop of the label; where the moulded box is rounded,
-    the mask is continued by its edge pixels, so that a box is never larger than its mask by a rounding.
+    exactly the integer box that comes with it, in one step from the crop of the label; where the box is rounded, the
+    mask is continued by its edge pixels, so that a box is never larger than its mask by a rounding.
 
     Args:
         instances: n labelled objects.
@@ -404,7 +314,7 @@ def instances_to_mini(
         mini_masks: bool [h, w, m], or [H, W, m].
     """
     kept, boxes, minis = [], [], []
-    for i, (box, crop) in enumerate(zip(instances.boxes_px.tolist(), instances.crops)):
+    for i, (box, crop) in enumerate(zip(instances.boxes_px.tolist(), instances.crops, strict=True)):
         seen = _visible(box, crop, scale, offset, image_shape)
         if seen is None:
             continue
@@ -416,7 +326,7 @@ def instances_to_mini(
         minis.append(_sample_mini(box, crop, moulded, side, scale, offset))
     boxes_px = np.array(boxes, np.int32).reshape(-1, 4)
     masks = np.zeros((*(mini_shape or image_shape[:2]), len(kept)), bool)
-    for i, ((y1, x1, y2, x2), mini) in enumerate(zip(boxes_px, minis)):
+    for i, ((y1, x1, y2, x2), mini) in enumerate(zip(boxes_px, minis, strict=True)):
         if mini_shape is None:
             masks[y1:y2, x1:x2, i] = mini
         else:
@@ -430,13 +340,13 @@ def _visible(
     """The part of an instance inside the moulded image (all of it, unless the image was cropped)."""
     y1, x1, y2, x2 = box
     # First and last pixels whose centre is inside the frame.
-    top, left = (max(0, int(np.ceil(-o / s - 0.5))) for o, s in zip(offset, scale))
-    bottom, right = (int(np.ceil((size - o) / s - 0.5)) for size, o, s in zip(shape, offset, scale))
+    top, left = (max(0, int(np.ceil(-o / s - 0.5))) for o, s in zip(offset, scale, strict=True))
+    bottom, right = (int(np.ceil((size - o) / s - 0.5)) for size, o, s in zip(shape, offset, scale, strict=True))
     if y1 >= top and x1 >= left and y2 <= bottom and x2 <= right:
         return box, crop
     rows = slice(max(top - y1, 0), max(bottom - y1, 0))
     columns = slice(max(left - x1, 0), max(right - x1, 0))
-    tight = _tighten(crop[rows, columns], max(y1, top), max(x1, left))
+    tight = tighten(crop[rows, columns], max(y1, top), max(x1, left))
     return None if tight is None else (tight[0].tolist(), tight[1])
 
 

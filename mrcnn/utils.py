@@ -99,9 +99,7 @@ def trim_zeros(x: np.ndarray) -> np.ndarray:
     return x[(x != 0).any(axis=1)]
 
 
-def batch_slice(
-    inputs: Any, graph_fn: Callable[..., Any], batch_size: int, names: Sequence[str] | None = None
-) -> Any:
+def batch_slice(inputs: Any, graph_fn: Callable[..., Any], batch_size: int, names: Sequence[str] | None = None) -> Any:
     """Apply a function of one image to each image of a batch. Nothing in this package needs it: its layers are batched.
 
     Args:
@@ -116,7 +114,7 @@ def batch_slice(
     inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     results = [graph_fn(*(tensor[i] for tensor in inputs)) for i in range(batch_size)]
     results = [result if isinstance(result, (list, tuple)) else [result] for result in results]
-    stacked = [keras.ops.stack(parts, axis=0) for parts in zip(*results)]
+    stacked = [keras.ops.stack(parts, axis=0) for parts in zip(*results, strict=True)]
     return stacked[0] if len(stacked) == 1 else stacked
 
 

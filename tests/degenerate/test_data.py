@@ -107,7 +107,14 @@ def test_arrays_that_a_user_calls_an_image(picture):
     assert np.shares_memory(as_rgb(picture), picture)
     gray = picture[:, :, 0]
     three = np.repeat(gray[:, :, None], 3, axis=2)
-    for given in (gray, gray[:, :, None], gray.astype(np.uint16) * 256, gray / 255.0, gray.astype(np.float32), gray.astype(int)):
+    for given in (
+        gray,
+        gray[:, :, None],
+        gray.astype(np.uint16) * 256,
+        gray / 255.0,
+        gray.astype(np.float32),
+        gray.astype(int),
+    ):
         np.testing.assert_array_equal(as_rgb(given), three)
     np.testing.assert_array_equal(as_rgb(np.dstack([picture, gray])), picture)
     np.testing.assert_array_equal(as_rgb(gray > 0), np.where(three > 0, 255, 0))
@@ -134,7 +141,7 @@ def test_resize_modes():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (7, 5), (720, 1280)])
 @pytest.mark.parametrize("mode", ["square", "rect"])
 def test_any_shape_fits(shape, mode):
-    image, window, scale, padding, crop = resize_image(np.full((*shape, 3), 9, np.uint8), 64, 128, mode=mode)
+    image, window, *_ = resize_image(np.full((*shape, 3), 9, np.uint8), 64, 128, mode=mode)
     assert image.shape == ((128, 128, 3) if mode == "square" else (64, 128, 3))
     y1, x1, y2, x2 = window
     assert y2 > y1 and x2 > x1
@@ -146,7 +153,10 @@ def test_pad64_takes_any_side(min_dim):
     """Fix 3: the original refuses sides that are no multiple of 64."""
     plan = resize_geometry((720, 1280, 3), min_dim, None, 0, "pad64")
     assert plan.shape[0] % 64 == plan.shape[1] % 64 == 0
-    assert min(plan.size) == max(720, min_dim or 0) and plan.shape[0] - plan.size[0] < 64
+    high = max(720, min_dim or 0)
+    wide = round(1280 * high / 720)
+    top, left = (-high % 64) // 2, (-wide % 64) // 2
+    assert plan.window == (top, left, top + high, left + wide)
 
 
 class Named(Dataset):
@@ -174,7 +184,9 @@ def test_masks_that_do_not_fit_the_image():
     wrong = Named(np.ones((40, 30, 1), bool))
     with pytest.raises(InputError, match=r"image 0 is \(20, 30\).*\(40, 30, 1\)"):
         load_image_gt(wrong, TwoClasses(), 0)
-    with pytest.raises(InputError, match="image 'first'.*reach to row 40 and column 30, the image is 20 high and 30 wide"):
+    with pytest.raises(
+        InputError, match="image 'first'.*reach to row 40 and column 30, the image is 20 high and 30 wide"
+    ):
         Loader(wrong, TwoClasses())[0]
     with pytest.raises(InputError, match="image 'first'.*2 class ids"):
         Loader(Named(np.ones((20, 30, 1), bool), (1, 1)), TwoClasses())[0]
@@ -185,7 +197,7 @@ def test_masks_that_do_not_fit_the_image():
 def test_no_objects_is_no_error_for_load_image_gt():
     for dataset in (Named(), Named(np.zeros((20, 30, 0), bool), ()), Named(np.zeros((20, 30, 1), bool))):
         for mini in (False, True):
-            image, meta, class_ids, boxes, masks = load_image_gt(dataset, TwoClasses(), 0, use_mini_mask=mini)
+            _, meta, class_ids, boxes, masks = load_image_gt(dataset, TwoClasses(), 0, use_mini_mask=mini)
             assert len(class_ids) == 0 and boxes.shape == (0, 4)
             assert masks.shape == ((56, 56, 0) if mini else (64, 64, 0))
             np.testing.assert_array_equal(meta[7:11], [10, 0, 53, 64])
@@ -198,7 +210,7 @@ def test_thin_objects_survive_shrinking(line):
     mask[(*line, 0)] = True
     config = TwoClasses()
     config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = None, 12
-    _, _, class_ids, boxes, masks = load_image_gt(Named(mask), config, 0)
+    _, _, class_ids, boxes, _ = load_image_gt(Named(mask), config, 0)
     assert class_ids.tolist() == [1]
     y, x = (np.argwhere(mask[:, :, 0]) + 0.5).mean(axis=0) * 0.4 + (2, 0)
     centre = (boxes[0, :2] + boxes[0, 2:]) / 2

@@ -71,7 +71,7 @@ def test_data_generator(golden, name):
         assert inputs[1][:, 0].tolist() == facts[f"{name}/{step}"]["image_ids"]
         assert [list(part.shape) for part in inputs] == facts[f"{name}/{step}"]["input_shapes"]
         assert [list(part.shape) for part in outputs] == facts[f"{name}/{step}"]["output_shapes"]
-        for part, value in [*zip(INPUTS, inputs), *zip(OUTPUTS, outputs)]:
+        for part, value in [*zip(INPUTS, inputs, strict=False), *zip(OUTPUTS, outputs, strict=False)]:
             if f"{name}/{step}/{part}" in figures:
                 compare(part, value, figures[f"{name}/{step}/{part}"])
     assert next_random() == case["next_random"]
@@ -107,4 +107,5 @@ def test_images_without_objects_end_in_an_error_not_a_loop(golden):
     with pytest.raises(InputError, match="none of the 6 images has an object"):
         next(data_generator(dataset, small_config()))
     with pytest.raises(InputError, match="no object"):
-        build_detection_targets(np.zeros((5, 4)), np.zeros(3, int), np.zeros((3, 4)), np.zeros((9, 9, 3)), small_config())
+        nothing = (np.zeros(3, int), np.zeros((3, 4)), np.zeros((9, 9, 3)))
+        build_detection_targets(np.zeros((5, 4)), *nothing, small_config())

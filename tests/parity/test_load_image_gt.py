@@ -109,7 +109,7 @@ def test_augment_flips_with_the_same_draws(dataset, golden):
     config.IMAGE_MIN_DIM = None
     plain = [load_image_gt(dataset, config, i) for i in range(6)]
     random.seed(5)
-    for before, expected in zip(plain, flipped):
+    for before, expected in zip(plain, flipped, strict=True):
         after = load_image_gt(dataset, config, int(before[1][0]), augment=True)
         if not expected:
             np.testing.assert_array_equal(after[0], before[0])

@@ -48,7 +48,7 @@ def test_resize_mask(figures, golden, masks, name):
 
 def test_unmold_and_paste(figures, masks):
     expected = unpack(figures["unmold/full"], (*masks.shape[:2], 40))
-    for i, (mini, box) in enumerate(zip(figures["unmold/mini"], figures["unmold/boxes"])):
+    for i, (mini, box) in enumerate(zip(figures["unmold/mini"], figures["unmold/boxes"], strict=True)):
         full = unmold_mask(mini, box, masks.shape)
         assert full.dtype == bool
         np.testing.assert_array_equal(full, expected[:, :, i])

@@ -1,4 +1,4 @@
-"""resize_image against the original's numbers: geometry exact; pixels exact or off by one where truncation met a tie."""
+"""resize_image against the original's numbers: geometry exact, pixels off by one only at ties."""
 
 import random
 
@@ -22,8 +22,8 @@ CASES = [
     "square_up_128_256",
     "square_up_minscale2",
 ]
-# The original truncates what rounding left of a whole number, so ties fall either way with its LAPACK. At a factor of 1.5
-# one pixel in 18 is a tie, at 2 one in 16 (scikit-image of today differs there in 1.8 % of the pixels itself).
+# The original truncates what rounding left of a whole number, so ties fall either way with its LAPACK. At a factor of
+# 1.5 one pixel in 18 is a tie, at 2 one in 16 (scikit-image of today differs there in 1.8 % of the pixels itself).
 MOST_DIFFERING = {"pad64_minscale1.5": 0.03, "square_up_minscale2": 0.006}
 
 
@@ -79,4 +79,6 @@ def test_resize(figures, shape):
 
 def test_resize_bool_which_todays_scikit_image_refuses(figures):
     for shape, name in (((56, 56), "56"), ((7, 9), "7x9")):
-        np.testing.assert_allclose(resize(figures["resize/in_bool"], shape), figures[f"resize/bool_to_{name}"], atol=1e-6)
+        np.testing.assert_allclose(
+            resize(figures["resize/in_bool"], shape), figures[f"resize/bool_to_{name}"], atol=1e-6
+        )

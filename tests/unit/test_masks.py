@@ -167,7 +167,7 @@ def test_mini_masks_are_sampled_over_exactly_their_box(scale, offset):
     size = (round(180 * scale[0]) + 2 * offset[0], round(320 * scale[1]) + 2 * offset[1])
     kept, boxes, minis = instances_to_mini(Instances.from_masks(masks, class_ids), (14, 18), scale, offset, size)
     originals = [i for i in range(8) if masks[:, :, i].any()]
-    for i, box, mini in zip(kept, boxes, np.moveaxis(minis, 2, 0)):
+    for i, box, mini in zip(kept, boxes, np.moveaxis(minis, 2, 0), strict=True):
         expected = sample_by_hand(masks[:, :, originals[i]], box, (14, 18), scale, offset)
         clear = np.abs(expected - 0.5) > 0.05  # OpenCV rounds positions to 1/32 pixel
         np.testing.assert_array_equal(mini[clear], expected[clear] > 0.5)

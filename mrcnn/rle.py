@@ -1,0 +1,118 @@
+"""Polygons and COCO's run-length codes of one object, to and from its box and crop.
+
+Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive. Pixel (row, column) covers [row, row + 1) x
+[column, column + 1): its centre is at + 0.5, and polygon vertices may be fractions.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mrcnn.errors import InputError
+
+
+def polygons_to_crop(
+    polygons: Sequence[np.ndarray], image_shape: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Fill the polygons of one object; where they overlap, the pixel belongs to it too (union).
+
+    Uses COCO's rasteriser, so a mask here equals the mask that pycocotools scores against. (OpenCV's `fillPoly`
+    includes the outline: 12 % too much area for objects of 30 pixels.)
+
+    Args:
+        polygons: each [k, (x, y)] in pixels, k >= 3; shorter ones are skipped.
+        image_shape: (H, W, ...).
+
+    Returns:
+        box int32 [4] and bool crop, or None if no pixel is inside.
+    """
+    from pycocotools import mask as coco  # late: the import takes 0.1 s, and only label readers need it
+
+    rings = [ring for ring in (np.asarray(p, np.float64).reshape(-1, 2) for p in polygons) if len(ring) >= 3]
+    if not rings:
+        return None
+    # The frame is moved by whole pixels, which changes no pixel, so that only the object's surroundings are filled.
+    points = np.concatenate(rings)
+    low = np.floor(points.min(axis=0)).astype(int) - 1
+    high = np.ceil(points.max(axis=0)).astype(int) + 1
+    x1, y1 = np.maximum(low, 0)
+    x2, y2 = np.minimum(high, (image_shape[1], image_shape[0]))
+    if x2 <= x1 or y2 <= y1:
+        return None
+    flat = [(ring - (x1, y1)).reshape(-1).tolist() for ring in rings]
+    rle = coco.merge(coco.frPyObjects(flat, int(y2 - y1), int(x2 - x1)))
+    left, top, width, height = (int(v) for v in coco.toBbox(rle))
+    if not width or not height:
+        return None
+    crop = coco.decode(rle)[top : top + height, left : left + width].view(bool)
+    return np.array([y1 + top, x1 + left, y1 + top + height, x1 + left + width], np.int32), np.ascontiguousarray(crop)
+
+
+def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
+    """Decode a COCO run-length encoding.
+
+    Args:
+        rle: {"size": [H, W], "counts": compressed string or bytes, or a list of run lengths}.
+
+    Returns:
+        box int32 [4] and bool crop, or None if the mask is empty.
+
+    Raises:
+        InputError: counts and size do not fit together.
+    """
+    from pycocotools import mask as coco
+
+    counts, (height, width) = rle["counts"], rle["size"]
+    if isinstance(counts, (list, tuple)):
+        if sum(counts) != height * width:
+            raise InputError(f"an RLE of size {height} x {width} has runs that add up to {sum(counts)} pixels")
+        rle = coco.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
+    elif isinstance(counts, str):
+        rle = {"size": [height, width], "counts": counts.encode()}
+    x, y, w, h = (int(v) for v in coco.toBbox(rle))
+    if w <= 0 or h <= 0:
+        return None
+    try:
+        full = coco.decode(rle)
+    except ValueError as error:
+        raise InputError(f"an RLE of size {height} x {width} cannot be decoded: {error}") from error
+    return tighten(full[y : y + h, x : x + w].view(bool), y, x)
+
+
+def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[int]) -> dict:
+    """COCO's compressed run-length encoding of a mask, from its crop alone.
+
+    Args:
+        box_px: int (y1, x1, y2, x2) inside the image.
+        crop: bool [y2 - y1, x2 - x1].
+        image_shape: (H, W, ...).
+
+    Returns:
+        {"size": [H, W], "counts": bytes}, equal to `pycocotools.mask.encode` of the full mask.
+    """
+    from pycocotools import mask as coco
+
+    height, width = int(image_shape[0]), int(image_shape[1])
+    y1, x1 = int(box_px[0]), int(box_px[1])
+    # RLE runs down the columns. One zero below each column of the crop ends its runs inside the column.
+    columns = np.zeros((crop.shape[1], crop.shape[0] + 1), np.int8)
+    columns[:, :-1] = crop.T
+    changes = np.flatnonzero(np.diff(columns.reshape(-1), prepend=0))  # start, end, start, end, ...
+    column, row = np.divmod(changes, columns.shape[1])
+    places = (x1 + column) * height + y1 + row
+    # Where the box is as high as the image, a run may end where the next one starts: they are one run.
+    joined = np.flatnonzero(np.diff(places) == 0)
+    places = np.delete(places, np.concatenate([joined, joined + 1]))
+    counts = np.diff(np.concatenate([[0], places, [height * width]]))
+    if places.size and counts[-1] == 0:
+        counts = counts[:-1]
+    return coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
+
+
+def tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Box int32 [4] and crop without empty borders, for a crop whose top left pixel is (y, x) of the image."""
+    rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+    if not rows.size:
+        return None
+    y1, x1, y2, x2 = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    return np.array([y + y1, x + x1, y + y2, x + x2], np.int32), np.ascontiguousarray(crop[y1:y2, x1:x2])
