@@ -45,6 +45,7 @@ class Loader(keras.utils.PyDataset):
     - input_gt_boxes: float32 [N, G, 4] pixels of the moulded image, 0 in unused slots
     - input_gt_masks: bool [N, mh, mw, G] mini-masks ([N, H, W, G] without USE_MINI_MASK)
 
+    Give `fit` shuffle=False: by default Keras draws an order of the batches of its own, from Python's global generator.
     An image without an object to learn is replaced by the next one that has some, unless config.TRAIN_EMPTY_IMAGES.
     """
 
