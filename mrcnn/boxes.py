@@ -157,7 +157,8 @@ def _scale_and_shift(xp, shape):
         height, width = shape[0], shape[1]
         return np.array([height - 1, width - 1, height - 1, width - 1]), np.array([0, 0, 1, 1])
     size = keras.ops.cast(shape, "float32")[:2]
-    return keras.ops.concatenate([size, size]) - 1.0, np.array([0, 0, 1, 1], "float32")
+    shift = keras.ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype="float32")
+    return keras.ops.concatenate([size, size]) - 1.0, shift
 
 
 def norm_boxes(boxes: np.ndarray, shape: tuple) -> np.ndarray:

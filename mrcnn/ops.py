@@ -56,6 +56,11 @@ def _has_native_kernels():
     return not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
+def as_data(values: keras.KerasTensor) -> keras.KerasTensor:
+    """The same numbers in float32, whatever the precision, through which no gradient passes: for boxes and scores."""
+    return keras.ops.stop_gradient(keras.ops.cast(values, "float32"))
+
+
 def batch_gather(values: keras.KerasTensor, indices: keras.KerasTensor) -> keras.KerasTensor:
     """Rows of each image by index.
 
@@ -66,6 +71,7 @@ def batch_gather(values: keras.KerasTensor, indices: keras.KerasTensor) -> keras
     Returns:
         [N, M, ...].
     """
+    values = keras.ops.convert_to_tensor(values)
     images, count = keras.ops.shape(values)[0], values.shape[1]
     # One gather from [N * K, ...]: much cheaper than take_along_axis, which spells out an index per number.
     first = keras.ops.arange(images, dtype="int32")[:, None] * count
@@ -95,10 +101,9 @@ def non_max_suppression(
         indices [N, M] int32 into K by falling score, and keep [N, M] bool: true rows first; the other indices are 0.
     """
     # Selecting has no gradient, and JAX cannot differentiate a while loop backwards.
-    boxes = keras.ops.cast(keras.ops.stop_gradient(boxes), "float32")
+    boxes, scores = as_data(boxes), as_data(scores)
     a, b = boxes[..., :2], boxes[..., 2:]
     boxes = keras.ops.concatenate([keras.ops.minimum(a, b), keras.ops.maximum(a, b)], axis=-1)
-    scores = keras.ops.cast(keras.ops.stop_gradient(scores), "float32")
     candidate = scores > -np.inf
     if valid is not None:
         candidate = keras.ops.logical_and(candidate, valid)
@@ -210,7 +215,7 @@ def crop_and_resize(
     Returns:
         [N, K, h, w, C] of the dtype of `images`; 0 where a sample is outside the image. Differentiable in `images`.
     """
-    levels = keras.ops.zeros_like(boxes_norm[..., 0], dtype="int32")
+    levels = keras.ops.zeros(keras.ops.shape(boxes_norm)[:2], dtype="int32")
     return pyramid_crop([images], boxes_norm, levels, crop_size)
 
 
@@ -232,7 +237,8 @@ def pyramid_crop(
         [N, K, h, w, C] of the dtype of the maps. Differentiable in the maps only.
     """
     # What was sampled where is data, not something to learn (Matterport stops the gradient here too).
-    boxes_norm = keras.ops.cast(keras.ops.stop_gradient(boxes_norm), "float32")
+    boxes_norm = as_data(boxes_norm)
+    feature_maps, levels = [keras.ops.convert_to_tensor(f) for f in feature_maps], keras.ops.cast(levels, "int32")
     crop = _native_crop if _has_native_kernels() else _gather_crop
     return crop(feature_maps, boxes_norm, levels, crop_size)
 
@@ -247,8 +253,10 @@ def _native_crop(feature_maps, boxes_norm, levels, crop_size):
         image = tf.repeat(tf.range(tf.shape(levels)[0]), count)  # [N * K]
         rows = tf.dynamic_partition(tf.range(tf.size(levels)), tf.reshape(levels, [-1]), len(maps))
         boxes = tf.reshape(boxes_norm, [-1, 4])
+        finite = tf.reduce_all(tf.math.is_finite(boxes), axis=1, keepdims=True)
+        boxes = tf.where(finite, boxes, 2.0)  # outside; for nan the kernel would read wherever that takes it
         crops = [
-            tf.image.crop_and_resize(f, tf.gather(boxes, row), tf.gather(image, row), crop_size)
+            tf.image.crop_and_resize(tf.cast(f, tf.float32), tf.gather(boxes, row), tf.gather(image, row), crop_size)
             for f, row in zip(maps, rows, strict=True)
         ]
         crops = tf.reshape(tf.dynamic_stitch(rows, crops), (-1, count, *crop_size, maps[0].shape[-1]))
@@ -313,8 +321,8 @@ def _sample_points(low, high, size, count):
         # For a box that ends at 1.0 the rounding of this very sum decides whether its last row is sampled or is 0, so
         # it must round as the original did, compiled or not. XLA would replace the division by a constant with a
         # product, and a * b + c with one operation that rounds once instead of twice. The maximum and the minimum
-        # change no value; they hide the constant and stand between product and sum.
-        step = (high - low) * last / ops.maximum(-last, count - 1.0)
+        # change no value: they hide the constant behind a number that only the run knows, and part product and sum.
+        step = (high - low) * last / ops.maximum(low - FAR, count - 1.0)
         offsets = step[..., None] * ops.arange(count, dtype="float32")
         points = ops.minimum(low * last, FAR)[..., None] + ops.minimum(offsets, FAR)
     inside = ops.logical_and(points >= 0, points <= last[..., None])

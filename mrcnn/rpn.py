@@ -80,9 +80,7 @@ def propose(
         by falling score, zero rows after the last.
     """
     # What is proposed is data for the heads, not a way to train the RPN: its own two losses do that.
-    rpn_probs, rpn_bbox, anchors = (
-        keras.ops.cast(keras.ops.stop_gradient(x), "float32") for x in (rpn_probs, rpn_bbox, anchors)
-    )
+    rpn_probs, rpn_bbox, anchors = ops.as_data(rpn_probs), ops.as_data(rpn_bbox), ops.as_data(anchors)
     limit = min(config.PRE_NMS_LIMIT, anchors.shape[1])
     scores, best = keras.ops.top_k(rpn_probs[:, :, 1], limit)  # [N, K]
     pre_nms_anchors = ops.batch_gather(anchors, best)  # [N, K, 4]

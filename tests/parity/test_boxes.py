@@ -1,0 +1,83 @@
+"""Box functions and anchors against the original's numbers."""
+
+import hashlib
+import types
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn import boxes
+
+pytestmark = pytest.mark.graph
+
+
+def close(found, expected):
+    """1e-6 of the largest number: the last bits of a sum depend on the order of its terms."""
+    found = keras.ops.convert_to_numpy(found)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * max(1, np.abs(expected).max()))
+
+
+def sha256(array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def test_numpy_box_functions(golden):
+    case = golden.npz("utils_boxes")
+    one, two = case["boxes1"], case["boxes2"]
+    close(boxes.compute_overlaps(one, two), case["compute_overlaps"])
+    close(boxes.compute_overlaps(one.astype("float32"), two.astype("float32")), case["compute_overlaps_float32"])
+    close(boxes.box_refinement(one, case["refine_gt"]), case["box_refinement"])
+    close(boxes.apply_box_deltas(one, case["box_refinement"]), case["apply_box_deltas_back"])
+    close(boxes.apply_box_deltas(one, case["deltas"]), case["apply_box_deltas"])
+    double = boxes.apply_box_deltas(one, case["deltas"].astype("float64"))
+    close(double, case["apply_box_deltas_float64_deltas"])
+    assert double.dtype == np.float32
+
+
+def test_numpy_normalisation_is_exact(golden):
+    case = golden.npz("utils_boxes")
+    for shape in (480, 640), (1024, 1024):
+        name = f"{shape[0]}x{shape[1]}"
+        normed = boxes.norm_boxes(case["boxes1"], shape)
+        np.testing.assert_array_equal(normed, case[f"norm_boxes_{name}"])
+        np.testing.assert_array_equal(boxes.denorm_boxes(normed, shape), case[f"denorm_boxes_{name}"])
+    pixels = boxes.denorm_boxes(case["denorm_in"], (480, 640))
+    np.testing.assert_array_equal(pixels, case["denorm_out_480x640"])
+    assert pixels.dtype == np.int32
+
+
+def test_graph_box_functions(golden):
+    case = {name: keras.ops.convert_to_tensor(a) for name, a in golden.npz("graph_boxes").items()}
+    expected = golden.npz("graph_boxes")
+    moved = boxes.apply_box_deltas(case["boxes"], case["deltas"])
+    close(moved, expected["apply_box_deltas_graph"])
+    close(boxes.clip_boxes(moved, case["window"]), expected["clip_boxes_graph"])
+    close(boxes.clip_boxes(moved, (0.0, 0.0, 1.0, 1.0)), expected["clip_boxes_graph_unit"])
+    close(boxes.compute_overlaps(case["boxes"], case["boxes2"]), expected["overlaps_graph"])
+    close(boxes.box_refinement(case["boxes"][30:60], case["boxes2"]), expected["box_refinement_graph"])
+    shape = keras.ops.convert_to_tensor(np.array([256, 320], "int32"))
+    normed = boxes.norm_boxes(case["pixel_boxes"], shape)
+    close(normed, expected["norm_boxes_graph_256x320"])
+    pixels = keras.ops.convert_to_numpy(boxes.denorm_boxes(normed, shape))
+    np.testing.assert_array_equal(pixels, expected["denorm_boxes_graph_256x320"])
+
+
+@pytest.mark.parametrize("name", ["a128", "a128_stride2", "a256x320", "a250x317_odd", "a1024"])
+def test_anchors_are_the_same_bytes(golden, name):
+    case, arrays = golden.json("utils_anchors")[name], golden.npz("utils_anchors")
+    config = types.SimpleNamespace(
+        BACKBONE="resnet50",
+        BACKBONE_STRIDES=case["strides"],
+        RPN_ANCHOR_SCALES=case["scales"],
+        RPN_ANCHOR_RATIOS=case["ratios"],
+        RPN_ANCHOR_STRIDE=case["anchor_stride"],
+    )
+    shapes = boxes.compute_backbone_shapes(config, case["image_shape"])
+    np.testing.assert_array_equal(shapes, arrays[f"{name}/backbone_shapes"])
+    anchors = boxes.generate_pyramid_anchors(
+        case["scales"], case["ratios"], shapes, case["strides"], case["anchor_stride"]
+    )
+    np.testing.assert_array_equal(anchors[:50], arrays[f"{name}/first50"])
+    assert sha256(anchors) == case["sha256_float64"]
+    assert sha256(boxes.pyramid_anchors(config, case["image_shape"])) == case["norm_sha256_float32"]
