@@ -28,8 +28,6 @@ CROWD_IOU = 0.001
 # Anchors that overlap an object equally in exact arithmetic differ by rounding in float32 (and a compiler may round two
 # copies of one expression differently), so "as good as the best" allows this relative difference.
 TIE = 1e-5
-# Ground-truth boxes compared with all anchors at once: 262k anchors x 8 are 8 MB per image and intermediate.
-GT_CHUNK = 8
 
 
 # ---------------------------------------------------------------------------------------------------- heads
@@ -188,32 +186,36 @@ def rpn_targets(
 def _match_anchors(anchors, gt_boxes, gt_class_ids):
     """-> positive [N, A] bool, negative [N, A] bool, the object to regress to [N, A] int32.
 
-    Goes through the ground truth in chunks with running maxima: the [N, G, A] overlaps never exist at once.
+    One slot of ground truth after the other, up to the last that is used, with running maxima per anchor: the [N, A, G]
+    overlaps, 105 MB per image at 1024 px, never exist.
     """
-    nothing = ops.zeros((ops.shape(gt_boxes)[0], anchors.shape[0]), "float32")  # [N, A]
-    best_iou = forced_iou = crowd_iou = nothing
-    best_gt = forced_gt = ops.cast(nothing, "int32")
-    for start in range(0, gt_boxes.shape[1], GT_CHUNK):
-        ids = gt_class_ids[:, start : start + GT_CHUNK, None]  # [N, g, 1]
-        overlaps = compute_overlaps(gt_boxes[:, start : start + GT_CHUNK], anchors)  # [N, g, A]
-        crowd_iou = ops.maximum(crowd_iou, ops.max(ops.where(ids < 0, overlaps, 0.0), axis=1))
+
+    def next_slot(slot, best_iou, best_gt, forced_iou, forced_gt, crowd_iou):
+        ids = ops.take(gt_class_ids, slot, axis=1)[:, None]  # [N, 1]
+        overlaps = compute_overlaps(ops.take(gt_boxes, slot, axis=1)[:, None], anchors)[:, 0]  # [N, A]
+        crowd_iou = ops.maximum(crowd_iou, ops.where(ids < 0, overlaps, 0.0))
         iou = ops.where(ids > 0, overlaps, 0.0)
-        best_iou, best_gt = _running_max(best_iou, best_gt, iou, start)
-        nearest = ops.max(iou, axis=2, keepdims=True) * (1.0 - TIE)  # [N, g, 1]
-        # An object that no anchor overlaps has 0 here and keeps 0: it forces nothing.
-        forced_iou, forced_gt = _running_max(forced_iou, forced_gt, ops.where(iou >= nearest, iou, 0.0), start)
+        best_gt = ops.where(iou > best_iou, slot, best_gt)
+        best_iou = ops.maximum(best_iou, iou)
+        # An object that no anchor overlaps has 0 at its nearest anchors and keeps 0: it forces nothing.
+        nearest = ops.max(iou, axis=1, keepdims=True) * (1.0 - TIE)
+        iou = ops.where(iou >= nearest, iou, 0.0)
+        forced_gt = ops.where(iou > forced_iou, slot, forced_gt)
+        return slot + 1, best_iou, best_gt, ops.maximum(forced_iou, iou), forced_gt, crowd_iou
+
+    slots = ops.arange(1, gt_class_ids.shape[1] + 1, dtype="int32")
+    used = ops.max(ops.where(ops.not_equal(gt_class_ids, 0), slots, 0))
+    nothing = ops.zeros((ops.shape(gt_boxes)[0], anchors.shape[0]), "float32")  # [N, A]
+    nobody = ops.cast(nothing, "int32")
+    start = (ops.cast(0, "int32"), nothing, nobody, nothing, nobody, nothing)
+    _, best_iou, best_gt, forced_iou, forced_gt, crowd_iou = ops.while_loop(
+        lambda slot, *_: slot < used, next_slot, start
+    )
     forced = forced_iou > 0
     positive = ops.logical_or(forced, best_iou >= ANCHOR_POSITIVE_IOU)
     negative = ops.logical_and(best_iou < ANCHOR_NEGATIVE_IOU, crowd_iou < CROWD_IOU)
     negative = ops.logical_and(negative, ops.logical_not(positive))
     return positive, negative, ops.where(forced, forced_gt, best_gt)
-
-
-def _running_max(best, best_gt, iou, start):
-    """Takes chunk iou [N, g, A], objects start.., into the best so far [N, A]; the first object wins a tie."""
-    here = ops.max(iou, axis=1)
-    here_gt = ops.cast(ops.argmax(iou, axis=1), "int32") + start
-    return ops.maximum(best, here), ops.where(here > best, here_gt, best_gt)
 
 
 def build_rpn_targets(
