@@ -59,7 +59,7 @@ def config_for(name: str) -> Config:
     return config
 
 
-def check(result, figures, key: str, ties: float = 0.005, full=None, window=None, most: int = 1) -> None:
+def check_sample(result, figures, key: str, ties: float = 0.005, full=None, window=None, most: int = 1) -> None:
     image, meta, class_ids, boxes, masks = result
     difference = np.abs(image.astype(int) - figures[f"{key}/image"])
     assert difference.max() <= most and np.mean(difference > 0) < ties
@@ -96,10 +96,10 @@ def test_dataset_maps(dataset, golden):
 def test_load_image_gt(dataset, figures, name, image_id):
     random.seed(21 + image_id)  # the original's seed for the crops
     result = load_image_gt(dataset, config_for(name), image_id)
-    check(result, figures, f"{name}/{image_id}/full", TIES.get(name, 0.005))
+    check_sample(result, figures, f"{name}/{image_id}/full", TIES.get(name, 0.005))
     random.seed(21 + image_id)
     mini = load_image_gt(dataset, config_for(name), image_id, use_mini_mask=True)
-    check(mini, figures, f"{name}/{image_id}/mini", TIES.get(name, 0.005), full=result[4])
+    check_sample(mini, figures, f"{name}/{image_id}/mini", TIES.get(name, 0.005), full=result[4])
 
 
 def test_augment_flips_with_the_same_draws(dataset, golden):
@@ -126,9 +126,9 @@ def test_imgaug(dataset, figures):
     augmenters = import_augmenters()
     config = config_for("square128")
     result = load_image_gt(dataset, config, 0, augmentation=augmenters.Fliplr(1.0))
-    check(result, figures, "imgaug_fliplr/0/full")
+    check_sample(result, figures, "imgaug_fliplr/0/full")
     brighter = augmenters.Sequential([augmenters.Flipud(1.0), augmenters.Multiply(1.5)])
     full = load_image_gt(dataset, config, 0, augmentation=brighter)[4]
     result = load_image_gt(dataset, config, 0, augmentation=brighter, use_mini_mask=True)
     # 85 rows with 21 above and 22 below: upside down the picture starts at 22 (the original's meta says 21)
-    check(result, figures, "imgaug_flipud/0/mini", full=full, window=(22, 0, 107, 128), most=2)
+    check_sample(result, figures, "imgaug_flipud/0/mini", full=full, window=(22, 0, 107, 128), most=2)
