@@ -74,10 +74,10 @@ class MaskRCNN:
     # Checkpoints ---------------------------------------------------------------------------------------------------
 
     def find_last(self) -> str:
-        """Path of the newest checkpoint of the newest run of config.NAME in model_dir.
+        """Path of the newest checkpoint of the newest run of config.NAME in model_dir that has one.
 
         Raises:
-            InputError: there is no run, or the newest run has no checkpoint.
+            InputError: there is no such checkpoint.
         """
         return weights.find_last(self.model_dir, self.config.NAME)
 

@@ -104,6 +104,7 @@ def fit(
         initial_epoch=model.epoch,
         epochs=epochs,
         validation_data=validation,
+        shuffle=False,  # the loader shuffles, from config.SEED
         callbacks=[
             StopWhenNotFinite(train_dataset),
             EpochReport(train_dataset.class_names),

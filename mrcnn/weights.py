@@ -167,28 +167,27 @@ def read_attrs(path: str | os.PathLike) -> dict[str, object]:
 
 
 def find_last(model_dir: str | os.PathLike, name: str | None) -> str:
-    """Path of the last epoch's checkpoint in the newest run folder (NAME + date, as MaskRCNN.set_log_dir makes it).
+    """Path of the last epoch's checkpoint in the newest run folder that has one (NAME + date, see set_log_dir).
 
     Args:
         model_dir: the folder that holds the run folders.
         name: Config.NAME.
 
     Raises:
-        InputError: there is no run of that name, or the newest one has no checkpoint.
+        InputError: there is no run of that name, or none has a checkpoint.
     """
     folder = pathlib.Path(model_dir)
     name = (name or "model").lower()
     pattern = re.compile(re.escape(name) + r"\d{8}T\d{4}.*")
     runs = sorted(d for d in folder.iterdir() if d.is_dir() and pattern.fullmatch(d.name)) if folder.is_dir() else []
-    if not runs:
-        raise InputError(f"no run of {name!r} in {folder}: expected a folder such as {name}20260131T1200; train first, "
-                         "or give the path of a weight file")
-    epochs = {int(match[1]): file for file in runs[-1].glob("mask_rcnn_*.h5")
-              if (match := re.search(r"_(\d+)\.h5$", file.name))}
-    if not epochs:
-        raise InputError(f"the newest run {runs[-1]} has no checkpoint (mask_rcnn_{name}_0001.h5): it ended before its "
-                         "first epoch did; delete the folder, or give the path of a weight file")
-    return str(epochs[max(epochs)])
+    for run in reversed(runs):  # one that broke off in its first epoch has none: the one before it counts
+        epochs = {int(match[1]): file for file in run.glob("mask_rcnn_*.h5")
+                  if (match := re.search(r"_(\d+)\.h5$", file.name))}
+        if epochs:
+            return str(epochs[max(epochs)])
+    found = "no run" if not runs else f"no checkpoint in any of the {len(runs)} runs"
+    raise InputError(f"there is {found} of {name!r} in {folder}: expected something like "
+                     f"{name}20260131T1200/mask_rcnn_{name}_0001.h5; train first, or give the path of a weight file")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

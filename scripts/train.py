@@ -56,7 +56,11 @@ def main() -> None:
     if args.weights == "imagenet":
         model.load_weights(model.get_imagenet_weights())
     elif checkpoint:
-        model.load_weights(checkpoint, exclude=CLASS_LAYERS if args.weights == "coco" else None)
+        report = model.load_weights(checkpoint, exclude=CLASS_LAYERS if args.weights == "coco" else None)
+        unused = [name for name in report.skipped if name not in CLASS_LAYERS]
+        if unused:
+            cli.log.warning("%d layers of %s have no place in a %s: is BACKBONE right?", len(unused), checkpoint,
+                            config.BACKBONE)
     rate = args.learning_rate or config.LEARNING_RATE * (1.0 if args.stage == "heads" else 0.1)
     if rate <= 0:
         raise InputError(f"--learning-rate {rate} is not above 0")

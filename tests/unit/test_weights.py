@@ -279,5 +279,13 @@ def test_find_last_without_a_run_or_checkpoint(tmp_path):
         with pytest.raises(InputError, match="no run of 'coco'"):
             weights.find_last(folder, "coco")
     (tmp_path / "coco20250101T0000").mkdir()
-    with pytest.raises(InputError, match="has no checkpoint"):
+    with pytest.raises(InputError, match="no checkpoint in any of the 1 runs"):
         weights.find_last(tmp_path, "coco")
+
+
+def test_find_last_passes_over_a_run_that_broke_off(tmp_path):
+    for run in ("coco20250101T0000", "coco20250102T0000"):
+        (tmp_path / run).mkdir()
+    checkpoint = tmp_path / "coco20250101T0000" / "mask_rcnn_coco_0003.h5"
+    checkpoint.touch()
+    assert weights.find_last(tmp_path, "coco") == str(checkpoint)
