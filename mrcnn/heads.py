@@ -227,6 +227,11 @@ def refine_detections(rois: Tensor, probs: Tensor, deltas: Tensor, windows_norm:
     return ops.where(keep[..., None], batch_gather(rows, index), 0.0)
 
 
+def refine_detections_graph(rois: Tensor, probs: Tensor, deltas: Tensor, window: Tensor, config: Any) -> Tensor:
+    """Matterport's name: `refine_detections` of one image, all arguments and the result without the batch axis."""
+    return refine_detections(*(ops.expand_dims(array, 0) for array in (rois, probs, deltas, window)), config)[0]
+
+
 @keras.saving.register_keras_serializable("mrcnn")
 class DetectionLayer(layers.Layer):
     """`refine_detections` as a layer on [rois, mrcnn_class, mrcnn_bbox, image_meta], always in float32."""

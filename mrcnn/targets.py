@@ -94,6 +94,15 @@ def detection_targets(
     return rois, class_ids, deltas, masks
 
 
+def detection_targets_graph(
+    proposals: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor, gt_masks: Tensor, config: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Matterport's name: `detection_targets` of one image, all arguments and results without the batch axis."""
+    batch = [ops.expand_dims(array, 0) for array in (proposals, gt_class_ids, gt_boxes, gt_masks)]
+    rois, class_ids, deltas, masks = detection_targets(*batch, config)
+    return rois[0], class_ids[0], deltas[0], masks[0]
+
+
 @keras.saving.register_keras_serializable("mrcnn")
 class DetectionTargetLayer(keras.layers.Layer):
     """`detection_targets` as a layer on [proposals, gt_class_ids, gt_boxes_norm, gt_masks], always in float32."""

@@ -34,8 +34,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, metavar="R", help="default: LEARNING_RATE of the settings for "
                         "the stage heads, a tenth of it for the others")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="mirror half of the images")
-    parser.add_argument("--save", metavar="FILE", help="also write the final weights to this .h5 file in half precision, "
-                        "for sharing")
+    parser.add_argument("--save", metavar="FILE", help="also write the final weights to this .h5 file, in half "
+                        "precision, for sharing")
     parser.add_argument("--workers", type=cli.positive_int, default=2, metavar="N",
                         help="loader threads (default: %(default)s)")
     return parser.parse_args()

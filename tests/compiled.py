@@ -22,6 +22,10 @@ def compiled(function, jit: bool = True):
     return lambda *arrays: function(*(keras.ops.convert_to_tensor(a) for a in arrays))
 
 
+# every way in which a function can run here; JAX compiles in both cases and PyTorch in neither
+RUNS = (traced, compiled) if keras.config.backend() == "tensorflow" else (compiled,)
+
+
 def to_numpy(tree):
     """Each tensor of a tuple, list or dict as a numpy array."""
     return keras.tree.map_structure(keras.ops.convert_to_numpy, tree)

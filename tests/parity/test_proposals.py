@@ -7,7 +7,7 @@ import pytest
 from mrcnn import rpn
 from mrcnn.boxes import pyramid_anchors
 from mrcnn.config import Config
-from tests.compiled import compiled, to_numpy, traced
+from tests.compiled import RUNS, to_numpy, traced
 
 pytestmark = pytest.mark.graph
 
@@ -25,16 +25,16 @@ def inputs(golden, name: str):
     return config, facts, [probs, deltas, anchors], arrays[f"{name}/proposals"]
 
 
-@pytest.mark.parametrize("compile_it", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("name", ["p128_batch2", "p128_limit50", "p128_padded", "p1024_infer", "p1024_train"])
-def test_proposals_in_order(golden, name, compile_it):
+def test_proposals_in_order(golden, name, run):
     config, facts, arrays, expected = inputs(golden, name)
     layer = rpn.ProposalLayer(facts["proposal_count"], facts["nms_threshold"], config)
 
     def call(probs, deltas, anchors):
         return layer([probs, deltas, anchors])
 
-    found = to_numpy((compiled if compile_it else traced)(call)(*arrays))
+    found = to_numpy(run(call)(*arrays))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.any(axis=-1).sum(axis=1).tolist() == facts["nonzero_rows"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mrcnn import ops
-from tests.compiled import compiled, to_numpy, traced
+from tests.compiled import RUNS, compiled, to_numpy, traced
 from tests.gradients import value_and_gradient
 
 pytestmark = pytest.mark.graph
@@ -43,7 +43,7 @@ def draw_scene(seed: int, images: int = 2, count: int = 75):
     return boxes, scores, class_ids, draw.uniform(size=scores.shape) < 0.8
 
 
-@pytest.mark.parametrize("run", [traced, compiled])
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize(
     "tile, max_outputs, threshold, by_class",
     [(16, 75, 0.5, False), (16, 9, 0.3, True), (256, 80, 0.7, True), (75, 30, 0.0, False), (32, 75, 1.0, False)],
@@ -156,7 +156,7 @@ GRID = (10 * np.arange(5)[:, None] + np.arange(5)).astype("float32")[None, :, :,
 )
 def test_crop_by_hand(box, size, expected):
     box = np.array([[box]], "float32")
-    for run in (traced, compiled):
+    for run in RUNS:
         found = to_numpy(run(lambda image, box: ops.crop_and_resize(image, box, size))(GRID, box))
         np.testing.assert_allclose(found[0, 0, :, :, 0], expected, rtol=1e-6)
 
@@ -178,7 +178,7 @@ def test_each_box_reads_its_own_image_and_level():
         return ops.pyramid_crop(list(arrays[:3]), arrays[3], arrays[4], (4, 3))
 
     crop_alone = traced(lambda image, box: ops.crop_and_resize(image, box, (4, 3)))
-    for run in (traced, compiled):
+    for run in RUNS:
         found = to_numpy(run(crop)(*maps, boxes, levels))
         for n in range(2):
             for k in range(11):
@@ -239,7 +239,7 @@ def test_the_edge_is_decided_by_the_originals_rounding():
         assert 5 < past.sum() < 300
         image = np.ones((1, rows, 2, 1), f)
         boxes = np.stack([low, zero, one, one], -1)
-        for run in (traced, compiled):
+        for run in RUNS:
             found = to_numpy(run(lambda image, boxes, n=count: ops.crop_and_resize(image, boxes, (n, 1)))(image, boxes))
             np.testing.assert_array_equal(found[0, :, -1, 0, 0] == 0, past)
             assert (found[0, :, :-1] == 1).all()
