@@ -21,6 +21,7 @@ from mrcnn.boxes import pyramid_anchors
 from mrcnn.config import Config
 from mrcnn.data import Dataset, compose_image_meta, mold_image, resize_image
 from mrcnn.errors import InputError
+from mrcnn.images import as_rgb
 from mrcnn.masks import paste_mask
 from mrcnn.network import build_inference_network, build_training_network
 
@@ -91,13 +92,14 @@ class MaskRCNN:
         self.epoch = 0
         name = (self.config.NAME or "model").lower()
         now = datetime.datetime.now()
-        match = RUN_AND_EPOCH.match(os.fspath(model_path)) if model_path else None
+        given = os.fspath(model_path) if model_path else ""
+        match = RUN_AND_EPOCH.match(given)
         if match:
             year, month, day, hour, minute, epoch = (int(group) for group in match.groups())
             now = datetime.datetime(year, month, day, hour, minute)
             self.epoch = epoch
         folder = f"{name}{now:%Y%m%dT%H%M}"
-        self.log_dir = os.path.dirname(os.fspath(model_path)) if match else os.path.join(self.model_dir, folder)
+        self.log_dir = os.path.dirname(given) if match else os.path.join(self.model_dir, folder)
         # Matterport's placeholder: code that formats it must go on working
         self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_*epoch*.h5").replace(
             "*epoch*", "{epoch:04d}"
@@ -202,7 +204,7 @@ class MaskRCNN:
         """Resize and mould images for the network.
 
         Args:
-            images: uint8 [H, W, 3] arrays of any sizes.
+            images: [H, W, 3] arrays of any sizes, uint8; gray, RGBA, float (0 to 1, or 0 to 255) and uint16 too.
 
         Returns:
             molded_images float32 [N, h, w, 3], image_metas [N, 12 + C], windows int [N, (y1, x1, y2, x2)] in pixels of
@@ -213,7 +215,7 @@ class MaskRCNN:
         """
         molded, metas, windows = [], [], []
         config = self.config
-        for image in images:
+        for image in self._as_channels(images):
             resized, window, scale, _, _ = resize_image(
                 image,
                 min_dim=config.IMAGE_MIN_DIM,
@@ -232,6 +234,10 @@ class MaskRCNN:
                 "mould them one by one, or use the mode square"
             )
         return np.stack(molded).astype(np.float32), np.stack(metas), np.stack(windows)
+
+    def _as_channels(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Gray, RGBA, float and 16-bit images as uint8 RGB; a network of other than 3 channels takes what it gets."""
+        return [as_rgb(image) for image in images] if self.config.IMAGE_CHANNEL_COUNT == 3 else list(images)
 
     def unmold_detections(
         self,

@@ -24,12 +24,18 @@ LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox
 TERM_NAMES = (*LOSS_NAMES, "weight_decay")  # what the total is made of
 
 
+def training_shape(config: Config) -> tuple[int, int, int]:
+    """(H, W, channels) of a training image: one fixed size, with pad64 and none IMAGE_SHAPE too."""
+    height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
+    return height, width, channels
+
+
 def anchors_px(config: Config) -> np.ndarray:
     """Pyramid anchors of the training size in pixels, float32 [A, 4]: by level, then position, then ratio."""
     return generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES,
+        list(config.RPN_ANCHOR_SCALES),
         config.RPN_ANCHOR_RATIOS,
-        compute_backbone_shapes(config, config.IMAGE_SHAPE),
+        compute_backbone_shapes(config, training_shape(config)),
         config.BACKBONE_STRIDES,
         config.RPN_ANCHOR_STRIDE,
     ).astype(np.float32)
@@ -117,7 +123,7 @@ def _static_shape(config: Config) -> tuple[int | None, int | None, int]:
     """Shape of one input image; only the modes whose size follows the image leave it open."""
     if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
         return None, None, config.IMAGE_CHANNEL_COUNT
-    return tuple(int(side) for side in config.IMAGE_SHAPE)
+    return training_shape(config)
 
 
 class MoldingModel(keras.Model):
@@ -191,8 +197,8 @@ class TrainingNetwork(MoldingModel):
     def compute_loss(
         self,
         x: dict[str, Tensor],
-        y: Any = None,
-        y_pred: dict[str, Tensor] | None = None,
+        y: Any,
+        y_pred: dict[str, Tensor],
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
@@ -282,7 +288,7 @@ def build_training_network(config: Config) -> TrainingNetwork:
     input_gt_class_ids int32 [N, G], input_gt_boxes float px [N, G, 4], input_gt_masks bool [N, mh, mw, G] (mini-masks,
     or [N, H, W, G] without USE_MINI_MASK), zero padded; with USE_RPN_ROIS=False also input_roi float px [N, P, 4].
     """
-    height, width, channels = _training_shape(config)
+    height, width, channels = training_shape(config)
     mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
     slots = config.MAX_GT_INSTANCES
     image = keras.Input((height, width, channels), name="input_image")
@@ -294,7 +300,7 @@ def build_training_network(config: Config) -> TrainingNetwork:
 
     pyramid = feature_pyramid(image, config)
     rpn_class_logits, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
-    anchors = Anchors(pyramid_anchors(config, config.IMAGE_SHAPE), name="anchors")(image)
+    anchors = Anchors(pyramid_anchors(config, training_shape(config)), name="anchors")(image)
     proposals = ProposalLayer(config.POST_NMS_ROIS_TRAINING, config.RPN_NMS_THRESHOLD, config, name="ROI")(
         [rpn_class, rpn_bbox, anchors]
     )
@@ -327,12 +333,6 @@ def build_training_network(config: Config) -> TrainingNetwork:
     }
     by_name = {tensor.name: tensor for tensor in inputs}
     return TrainingNetwork(inputs=by_name, outputs=outputs, name="mask_rcnn").prepare(config)
-
-
-def _training_shape(config: Config) -> tuple[int, int, int]:
-    """Training needs one fixed size: with pad64 and none it is IMAGE_SHAPE too, which every image must then have."""
-    height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
-    return height, width, channels
 
 
 def build_inference_network(config: Config) -> keras.Model:

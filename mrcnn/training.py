@@ -16,7 +16,7 @@ from mrcnn import ops, weights
 from mrcnn.config import Config
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
-from mrcnn.loader import Loader
+from mrcnn.loader import Loader, errors_of
 from mrcnn.network import LOSS_NAMES
 
 if typing.TYPE_CHECKING:
@@ -88,6 +88,7 @@ def fit(
         seed=config.SEED,
         steps=config.STEPS_PER_EPOCH,
         workers=options.workers,
+        first_epoch=model.epoch,
     )
     validation = None
     if val_dataset is not None:
@@ -99,21 +100,23 @@ def fit(
     log.info(
         "from epoch %d to %d, learning rate %g, checkpoints in %s", model.epoch, epochs, learning_rate, model.log_dir
     )
-    history = model.keras_model.fit(
-        loader,
-        initial_epoch=model.epoch,
-        epochs=epochs,
-        validation_data=validation,
-        shuffle=False,  # the loader shuffles, from config.SEED
-        callbacks=[
-            StopWhenNotFinite(train_dataset),
-            EpochReport(train_dataset.class_names),
-            Checkpoint(model),
-            keras.callbacks.CSVLogger(os.path.join(model.log_dir, "losses.csv"), append=True),
-            *callbacks,
-        ],
-        verbose=1 if sys.stderr.isatty() else 0,
-    )
+    own_callbacks = [
+        StopWhenNotFinite(train_dataset),
+        EpochReport(train_dataset.class_names),
+        Checkpoint(model),
+        keras.callbacks.CSVLogger(os.path.join(model.log_dir, "losses.csv"), append=True),
+    ]
+    loaders = [loader] if validation is None else [loader, validation]
+    with errors_of(*loaders):  # TensorFlow's pipeline would hide which image cannot be read
+        history = model.keras_model.fit(
+            loader,
+            initial_epoch=model.epoch,
+            epochs=epochs,
+            validation_data=validation,
+            shuffle=False,  # the loader shuffles, from config.SEED
+            callbacks=own_callbacks + callbacks,
+            verbose=1 if sys.stderr.isatty() else 0,
+        )
     model.epoch = max(model.epoch, epochs)
     return history
 

@@ -1,0 +1,98 @@
+"""scripts/train.py with what users get wrong: one message that says what and where, exit code 2, nothing left."""
+
+import json
+import pathlib
+import runpy
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from bdd100k import cli
+
+TRAIN = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
+
+
+@pytest.fixture
+def train(monkeypatch, capsys, tmp_path):
+    """Runs the script in this process: (exit code, what it wrote to stderr)."""
+    main = runpy.run_path(str(TRAIN))["main"]
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["train.py", "--logs", str(tmp_path / "logs"), *map(str, arguments)])
+        code = cli.run(main)
+        return code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images with one car each, as BDD100K's polygons."""
+    data = tmp_path / "data"
+    images = data / "images" / "10k" / "train"
+    labels = data / "labels" / "ins_seg" / "polygons"
+    images.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    frames = []
+    for name in ("a.jpg", "b.jpg"):
+        cv2.imwrite(str(images / name), np.random.default_rng(0).integers(0, 255, (72, 128, 3), np.uint8))
+        path = {"vertices": [[10, 10], [60, 10], [60, 50], [10, 50]], "types": "LLLL", "closed": True}
+        frames.append({"name": name, "labels": [{"id": "1", "category": "car", "poly2d": [path]}]})
+    (labels / "ins_seg_train.json").write_text(json.dumps(frames))
+    return data
+
+
+def test_missing_folder(train, tmp_path):
+    code, message = train("--data", tmp_path / "nowhere")
+    assert code == 2 and str(tmp_path / "nowhere") in message and "Traceback" not in message
+
+
+def test_broken_json(train, folder):
+    labels = folder / "labels" / "ins_seg" / "polygons" / "ins_seg_train.json"
+    labels.write_text(labels.read_text()[:-40])
+    code, message = train("--data", folder)
+    assert code == 2 and str(labels) in message and "line" in message
+
+
+def test_empty_dataset(train, folder):
+    for image in (folder / "images" / "10k" / "train").iterdir():
+        image.unlink()
+    code, message = train("--data", folder)
+    assert code == 2 and "error:" in message and "train" in message
+
+
+def test_labels_without_any_object(train, folder):
+    labels = folder / "labels" / "ins_seg" / "polygons" / "ins_seg_train.json"
+    labels.write_text(json.dumps([{"name": "a.jpg", "labels": []}, {"name": "b.jpg", "labels": []}]))
+    code, message = train("--data", folder)
+    assert code == 2 and "error:" in message and "object" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--weights", "no.h5"), ("no.h5", "no such file")),
+        (("--weights", "last"), ("no run of 'streets'", "train first")),
+        (("--set", "LERNING_RATE=1"), ("unknown setting 'LERNING_RATE'", "LEARNING_RATE")),
+        (("--set", "IMAGE_MAX_DIM=500"), ("IMAGE_MAX_DIM is 500", "64")),
+        (("--set", "BACKBONE=vgg"), ("BACKBONE is 'vgg'", "resnet50")),
+        (("--set", "IMAGES_PER_GPU=many"), ("IMAGES_PER_GPU is 2",)),
+    ],
+)
+def test_options_that_do_not_fit(train, folder, arguments, words):
+    code, message = train("--data", folder, "--config", "streets", *arguments)
+    assert code == 2 and all(word in message for word in words), message
+
+
+def test_truncated_jpeg_stops_the_run_by_name(train, folder, tmp_path):
+    image = folder / "images" / "10k" / "train" / "b.jpg"
+    image.write_bytes(image.read_bytes()[:900])
+    settings = ("BACKBONE_WIDTH=8", "TOP_DOWN_PYRAMID_SIZE=16", "IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=128",
+                "STEPS_PER_EPOCH=2", "VALIDATION_STEPS=0", "RPN_CHANNELS=8", "MASK_HEAD_CHANNELS=8",
+                "FPN_CLASSIF_FC_LAYERS_SIZE=16")
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    code, message = train("--data", folder, "--config", "streets", "--epochs", 1, *overrides)
+    assert code == 2 and str(image) in message and "Traceback" not in message, message
+    assert not list((tmp_path / "logs").rglob("*.h5"))
