@@ -10,22 +10,113 @@ import datetime
 import logging
 import os
 import re
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops as K
 
 from mrcnn import training, weights
-from mrcnn.backbone import BatchNorm
-from mrcnn.boxes import pyramid_anchors
+from mrcnn.backbone import BatchNorm, conv_block, identity_block, resnet_graph
+from mrcnn.boxes import (
+    apply_box_deltas,
+    clip_boxes,
+    compute_backbone_shapes,
+    compute_overlaps,
+    denorm_boxes,
+    norm_boxes,
+    pyramid_anchors,
+)
 from mrcnn.config import Config
-from mrcnn.data import Dataset, compose_image_meta, mold_image, resize_image
+from mrcnn.data import Dataset, load_image_gt
 from mrcnn.errors import InputError
-from mrcnn.images import as_rgb
+from mrcnn.generator import build_detection_targets, data_generator, generate_random_rois
+from mrcnn.heads import (
+    DetectionLayer,
+    PyramidROIAlign,
+    build_fpn_mask_graph,
+    fpn_classifier_graph,
+    refine_detections_graph,
+)
+from mrcnn.images import (
+    as_rgb,
+    compose_image_meta,
+    mold_image,
+    parse_image_meta,
+    parse_image_meta_graph,
+    resize_image,
+    unmold_image,
+)
+from mrcnn.losses import (
+    mrcnn_bbox_loss,
+    mrcnn_class_loss,
+    mrcnn_mask_loss_graph,
+    rpn_bbox_loss_graph,
+    rpn_class_loss_graph,
+    smooth_l1,
+)
 from mrcnn.masks import paste_mask
 from mrcnn.network import build_inference_network, build_training_network
+from mrcnn.rpn import ProposalLayer, build_rpn_model, rpn_graph
+from mrcnn.targets import DetectionTargetLayer, build_rpn_targets, detection_targets_graph
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+# Matterport's names of functions that stand in their own modules now
+apply_box_deltas_graph = apply_box_deltas
+clip_boxes_graph = clip_boxes
+overlaps_graph = compute_overlaps
+norm_boxes_graph = norm_boxes
+denorm_boxes_graph = denorm_boxes
+smooth_l1_loss = smooth_l1
+mrcnn_class_loss_graph = mrcnn_class_loss
+mrcnn_bbox_loss_graph = mrcnn_bbox_loss
+
+__all__ = [
+    "BatchNorm",
+    "DetectionLayer",
+    "DetectionTargetLayer",
+    "MaskRCNN",
+    "ProposalLayer",
+    "PyramidROIAlign",
+    "apply_box_deltas_graph",
+    "batch_pack_graph",
+    "build_detection_targets",
+    "build_fpn_mask_graph",
+    "build_rpn_model",
+    "build_rpn_targets",
+    "clip_boxes_graph",
+    "compose_image_meta",
+    "compute_backbone_shapes",
+    "conv_block",
+    "data_generator",
+    "denorm_boxes_graph",
+    "detection_targets_graph",
+    "fpn_classifier_graph",
+    "generate_random_rois",
+    "identity_block",
+    "load_image_gt",
+    "log",
+    "log2_graph",
+    "mold_image",
+    "mrcnn_bbox_loss_graph",
+    "mrcnn_class_loss_graph",
+    "mrcnn_mask_loss_graph",
+    "norm_boxes_graph",
+    "overlaps_graph",
+    "parse_image_meta",
+    "parse_image_meta_graph",
+    "refine_detections_graph",
+    "resnet_graph",
+    "rpn_bbox_loss_graph",
+    "rpn_class_loss_graph",
+    "rpn_graph",
+    "smooth_l1_loss",
+    "trim_zeros_graph",
+    "unmold_image",
+]
 
 # The presets of `layers=` in train(): regular expressions over Matterport's layer names.
 LAYER_REGEX = {
@@ -122,7 +213,7 @@ class MaskRCNN:
             InputError: no such file, nothing in it fits, or shapes differ in layers that are not excluded.
         """
         report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
-        log.info("%s: %s", filepath, report.summary())
+        logger.info("%s: %s", filepath, report.summary())
         self.set_log_dir(filepath)
         return report
 
@@ -150,7 +241,7 @@ class MaskRCNN:
             chosen = bool(re.fullmatch(layer_regex, layer.name))
             layer.trainable = chosen and not (isinstance(layer, BatchNorm) and self.config.TRAIN_BN is False)
             if layer.trainable and verbose > 0:
-                log.info("%s%-20s (%s)", " " * indent, layer.name, type(layer).__name__)
+                logger.info("%s%-20s (%s)", " " * indent, layer.name, type(layer).__name__)
 
     def compile(self, learning_rate: float, momentum: float) -> None:
         """Compile for training with SGD, the gradient clipped to GRADIENT_CLIP_NORM over all weights together."""
@@ -319,7 +410,7 @@ class MaskRCNN:
         results = []
         for image, found in zip(images, self.detect_instances(images), strict=True):
             if verbose:
-                log.info("image %s: %d instances", image.shape, len(found["rois"]))
+                logger.info("image %s: %d instances", image.shape, len(found["rois"]))
             probs = found.pop("mask_probs")
             results.append({**found, "masks": _full_masks(probs, found["rois"], image.shape)})
         return results
@@ -339,3 +430,30 @@ def _full_masks(probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]
         (y1, x1, y2, x2), crop = paste_mask(prob, box, image_shape)
         masks[y1:y2, x1:x2, index] = crop
     return masks
+
+
+# Small helpers that users of the original call ------------------------------------------------------------------------
+
+
+def log(text: str, array: np.ndarray | None = None) -> None:
+    """Write a line to standard output; with an array also its shape, range and dtype, as the notebooks show it."""
+    if array is not None:
+        low, high = (f"{array.min():10.5f}", f"{array.max():10.5f}") if array.size else ("", "")
+        text = f"{text:25}shape: {array.shape!s:20}  min: {low:>10}  max: {high:>10}  {array.dtype}"
+    sys.stdout.write(text + "\n")
+
+
+def log2_graph(x: Any) -> Any:
+    """Base-2 logarithm of a float tensor."""
+    return K.log(x) / K.log(K.cast(2.0, x.dtype))
+
+
+def trim_zeros_graph(boxes: Any, name: str | None = None) -> tuple[Any, Any]:
+    """The rows of [n, 4] that are not all zero, and the bool mask [n] of them. Only outside a compiled graph on JAX."""
+    non_zeros = K.any(boxes != 0, axis=1)
+    return K.take(boxes, K.nonzero(non_zeros)[0], axis=0), non_zeros
+
+
+def batch_pack_graph(x: Any, counts: Any, num_rows: int) -> Any:
+    """The first counts[i] rows of each x[i], i < num_rows, one after the other: [sum of counts, ...]."""
+    return K.concatenate([x[i, : counts[i]] for i in range(num_rows)], axis=0)
