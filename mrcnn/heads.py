@@ -229,7 +229,7 @@ def refine_detections(rois: Tensor, probs: Tensor, deltas: Tensor, windows_norm:
 
 def refine_detections_graph(rois: Tensor, probs: Tensor, deltas: Tensor, window: Tensor, config: Any) -> Tensor:
     """Matterport's name: `refine_detections` of one image, all arguments and the result without the batch axis."""
-    return refine_detections(*(ops.expand_dims(array, 0) for array in (rois, probs, deltas, window)), config)[0]
+    return refine_detections(rois[None], probs[None], deltas[None], window[None], config)[0]
 
 
 @keras.saving.register_keras_serializable("mrcnn")

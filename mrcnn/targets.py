@@ -98,8 +98,9 @@ def detection_targets_graph(
     proposals: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor, gt_masks: Tensor, config: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Matterport's name: `detection_targets` of one image, all arguments and results without the batch axis."""
-    batch = [ops.expand_dims(array, 0) for array in (proposals, gt_class_ids, gt_boxes, gt_masks)]
-    rois, class_ids, deltas, masks = detection_targets(*batch, config)
+    rois, class_ids, deltas, masks = detection_targets(
+        proposals[None], gt_class_ids[None], gt_boxes[None], gt_masks[None], config
+    )
     return rois[0], class_ids[0], deltas[0], masks[0]
 
 

@@ -97,8 +97,8 @@ def test_no_ground_truth_gives_zeros(golden):
 
 def test_neither_padding_nor_the_rest_of_the_batch_matters(golden):
     config = make_config(golden, "mini")
-    recorded = padded(golden, "mini", proposals=0, slots=0)  # without padding
-    alone = map(keras.ops.convert_to_numpy, detection_targets_graph(*map(keras.ops.convert_to_tensor, recorded), config))
+    without_padding = map(keras.ops.convert_to_tensor, padded(golden, "mini", proposals=0, slots=0))
+    alone = map(keras.ops.convert_to_numpy, detection_targets_graph(*without_padding, config))
     together, _ = sample([padded(golden, "mini"), padded(golden, "crowd")], config)
     for found, expected in zip(in_order(*together), in_order(*alone), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
