@@ -5,8 +5,15 @@ function works in pixels and in normalised coordinates alike unless its name or 
 Legend: A anchors.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
+
+from mrcnn.config import Config
+
+Array = Any  # a numpy array, or a tensor of the backend that runs
 
 # exp(10) = 22,026: a box of one pixel that grows this much covers any image, so clipping to the image gives the same
 # box without the limit. Beyond 88 exp() would be inf and the corners inf - inf = nan.
@@ -46,7 +53,7 @@ def _iou(xp, box, boxes, box_area, boxes_area):
     return xp.where(union > 0, intersection / xp.where(union > 0, union, xp.ones_like(union)), xp.zeros_like(union))
 
 
-def compute_iou(box: np.ndarray, boxes: np.ndarray, box_area: float, boxes_area: np.ndarray) -> np.ndarray:
+def compute_iou(box: Array, boxes: Array, box_area: float, boxes_area: Array) -> Array:
     """IoU of one box with many, the areas being known already.
 
     Args:
@@ -63,7 +70,7 @@ def compute_iou(box: np.ndarray, boxes: np.ndarray, box_area: float, boxes_area:
     return _iou(xp, _split(box), _split(boxes), box_area, boxes_area)
 
 
-def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
+def compute_overlaps(boxes1: Array, boxes2: Array) -> Array:
     """IoU of each box of one set with each of another.
 
     Args:
@@ -80,12 +87,12 @@ def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
     return _iou(xp, rows, columns, area(rows), area(columns))
 
 
-def area(corners: tuple) -> np.ndarray:
+def area(corners: tuple) -> Array:
     """Area of boxes given as the tuple (y1, x1, y2, x2) of arrays of one shape."""
     return (corners[2] - corners[0]) * (corners[3] - corners[1])
 
 
-def apply_box_deltas(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
+def apply_box_deltas(boxes: Array, deltas: Array) -> Array:
     """Moves and scales boxes (Girshick et al. 2014, R-CNN, appendix C, eq. 1-4).
 
     Args:
@@ -108,7 +115,7 @@ def apply_box_deltas(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
     return xp.stack([y1, x1, y1 + height, x1 + width], axis=-1)
 
 
-def box_refinement(box: np.ndarray, gt_box: np.ndarray) -> np.ndarray:
+def box_refinement(box: Array, gt_box: Array) -> Array:
     """Deltas that turn `box` into `gt_box`: the inverse of apply_box_deltas.
 
     Args:
@@ -128,7 +135,7 @@ def box_refinement(box: np.ndarray, gt_box: np.ndarray) -> np.ndarray:
     return xp.stack([dy, dx, xp.log(gt_height / height), xp.log(gt_width / width)], axis=-1)
 
 
-def clip_boxes(boxes: np.ndarray, window: np.ndarray) -> np.ndarray:
+def clip_boxes(boxes: Array, window: Array) -> Array:
     """Cuts boxes to a window.
 
     Args:
@@ -161,7 +168,7 @@ def _scale_and_shift(xp, shape):
     return keras.ops.concatenate([size, size]) - 1.0, shift
 
 
-def norm_boxes(boxes: np.ndarray, shape: tuple) -> np.ndarray:
+def norm_boxes(boxes: Array, shape: tuple) -> Array:
     """Pixels to normalised coordinates.
 
     Args:
@@ -179,7 +186,7 @@ def norm_boxes(boxes: np.ndarray, shape: tuple) -> np.ndarray:
     return normed.astype(np.float32) if xp is np else normed
 
 
-def denorm_boxes(boxes: np.ndarray, shape: tuple) -> np.ndarray:
+def denorm_boxes(boxes: Array, shape: tuple) -> Array:
     """Normalised coordinates to whole pixels: the inverse of norm_boxes.
 
     Args:
@@ -196,7 +203,9 @@ def denorm_boxes(boxes: np.ndarray, shape: tuple) -> np.ndarray:
     return pixels.astype(np.int32) if xp is np else keras.ops.cast(pixels, "int32")
 
 
-def generate_anchors(scales: list, ratios: list, shape: tuple, feature_stride: int, anchor_stride: int) -> np.ndarray:
+def generate_anchors(
+    scales: Any, ratios: Sequence, shape: tuple, feature_stride: int, anchor_stride: int
+) -> np.ndarray:
     """Anchors of one pyramid level, centred on the corners of the feature map's cells.
 
     Args:
@@ -210,8 +219,8 @@ def generate_anchors(scales: list, ratios: list, shape: tuple, feature_stride: i
         [A, 4] float64 pixels, (y1, x1, y2, x2); by row, then column, then ratio, then scale.
     """
     root = np.sqrt(np.asarray(ratios, np.float64)).reshape(-1, 1)
-    scales = np.asarray(scales).reshape(1, -1)
-    sizes = np.stack([scales / root, scales * root], axis=-1).reshape(-1, 2)  # [ratios * scales, (h, w)]
+    side = np.asarray(scales).reshape(1, -1)
+    sizes = np.stack([side / root, side * root], axis=-1).reshape(-1, 2)  # [ratios * scales, (h, w)]
     rows = np.arange(0, shape[0], anchor_stride) * feature_stride
     columns = np.arange(0, shape[1], anchor_stride) * feature_stride
     centers = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None]  # [rows, columns, 1, (y, x)]
@@ -219,7 +228,7 @@ def generate_anchors(scales: list, ratios: list, shape: tuple, feature_stride: i
 
 
 def generate_pyramid_anchors(
-    scales: list, ratios: list, feature_shapes: np.ndarray, feature_strides: list, anchor_stride: int
+    scales: Sequence, ratios: Sequence, feature_shapes: np.ndarray, feature_strides: Sequence, anchor_stride: int
 ) -> np.ndarray:
     """Anchors of all levels, the finest level first.
 
@@ -237,7 +246,7 @@ def generate_pyramid_anchors(
     return np.concatenate([generate_anchors(s, ratios, shape, stride, anchor_stride) for s, shape, stride in levels])
 
 
-def compute_backbone_shapes(config: object, image_shape: tuple) -> np.ndarray:
+def compute_backbone_shapes(config: Config, image_shape: tuple) -> np.ndarray:
     """Sizes of the feature maps that the backbone gives for an image.
 
     Args:
@@ -248,12 +257,13 @@ def compute_backbone_shapes(config: object, image_shape: tuple) -> np.ndarray:
         [levels, (height, width)] int: the size over the stride, rounded up.
     """
     if callable(config.BACKBONE):
+        assert config.COMPUTE_BACKBONE_SHAPE is not None, "Config.validate() asks for it"
         return config.COMPUTE_BACKBONE_SHAPE(image_shape)
     strides = np.asarray(config.BACKBONE_STRIDES)[:, None]
     return np.ceil(np.asarray(image_shape[:2])[None] / strides).astype(np.int64)
 
 
-def pyramid_anchors(config: object, image_shape: tuple) -> np.ndarray:
+def pyramid_anchors(config: Config, image_shape: tuple) -> np.ndarray:
     """The anchors of an image of this shape, square or not.
 
     Args:
