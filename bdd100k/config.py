@@ -45,9 +45,9 @@ class StreetsConfig(BDD100KConfig):
     IMAGE_MIN_DIM = 320
     IMAGE_MAX_DIM = 576
     RPN_ANCHOR_SCALES = (12, 24, 48, 96, 192)
-    PRE_NMS_LIMIT = 1000
-    POST_NMS_ROIS_TRAINING = 400
-    POST_NMS_ROIS_INFERENCE = 200
+    PRE_NMS_LIMIT = 3000  # of 46,000 anchors: with 1000 the large objects crowd out the small ones
+    POST_NMS_ROIS_TRAINING = 500
+    POST_NMS_ROIS_INFERENCE = 400
     TRAIN_ROIS_PER_IMAGE = 64
     MAX_GT_INSTANCES = 48
     LEARNING_RATE = 0.01
