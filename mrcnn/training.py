@@ -49,10 +49,12 @@ class LoaderOptions:
 
 
 def compile_model(network: keras.Model, config: Config, learning_rate: float, momentum: float) -> None:
-    """Compile with SGD; the norm of the whole gradient is clipped to GRADIENT_CLIP_NORM."""
-    optimizer = keras.optimizers.SGD(
-        learning_rate=learning_rate, momentum=momentum, global_clipnorm=config.GRADIENT_CLIP_NORM
-    )
+    """Compile with config.OPTIMIZER; the norm of the whole gradient is clipped to GRADIENT_CLIP_NORM."""
+    clip = config.GRADIENT_CLIP_NORM
+    if config.OPTIMIZER == "adam":
+        optimizer = keras.optimizers.Adam(learning_rate=learning_rate, beta_1=momentum, global_clipnorm=clip)
+    else:
+        optimizer = keras.optimizers.SGD(learning_rate=learning_rate, momentum=momentum, global_clipnorm=clip)
     # the loss is in compute_loss; XLA only where it is faster than the backend's own kernels
     network.compile(optimizer=optimizer, jit_compile=ops.prefers_jit())
     optimizer.build(network.trainable_variables)  # or the first step is traced twice: once to make these variables
