@@ -25,16 +25,17 @@ lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# About 90 minutes on two cores. From random weights BatchNorm must train, or nothing normalises the features; once its
-# statistics hold, it is frozen, as it is wherever the file is used. Then the rate falls in two steps.
+# About an hour on two cores. From random weights BatchNorm must train, or nothing normalises the features; once its
+# statistics hold, it is frozen, as it is wherever the file is used.
 PRETRAIN := $(BIN)/python scripts/train.py --data runs/pretrain --config streets --logs runs/pretrain/logs --stage all \
 	--set STEPS_PER_EPOCH=200 --set VALIDATION_STEPS=12
 weights: $(RUNTIME)
 	$(BIN)/python scripts/streets.py --out runs/pretrain --train 1600 --val 24 --seed 1
-	$(PRETRAIN) --weights none --epochs 6 --learning-rate 0.02 --set TRAIN_BN=None
-	$(PRETRAIN) --weights last --epochs 14 --learning-rate 0.01
-	$(PRETRAIN) --weights last --epochs 6 --learning-rate 0.003
-	$(PRETRAIN) --weights last --epochs 10 --learning-rate 0.001 --save weights/streets_resnet18.h5
+	$(PRETRAIN) --weights none --epochs 6 --learning-rate 0.02 --set OPTIMIZER=sgd --set TRAIN_BN=None
+	$(PRETRAIN) --weights last --epochs 12 --learning-rate 0.01 --set OPTIMIZER=sgd
+	$(PRETRAIN) --weights last --epochs 8 --learning-rate 0.0005
+	$(PRETRAIN) --weights last --epochs 7 --learning-rate 0.0001
+	$(PRETRAIN) --weights last --epochs 2 --learning-rate 0.00003 --save weights/streets_resnet18.h5
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache

@@ -53,6 +53,8 @@ REGISTRY = {entry.name: entry for entry in (
         name="streets",
         file_name="streets_resnet18.h5",
         url=None,  # comes with the source tree
+        size=8_437_368,
+        sha256="80f53e25a04546dc1ba27abba79461175a71923b2dc214ccdd015d32ea85011a",
         note="Mask R-CNN, ResNet-18 FPN, trained on the drawn street scenes of bdd100k.streets"),
 )}
 

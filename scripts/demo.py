@@ -21,8 +21,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", metavar="DIR", default="runs/demo", help="default: %(default)s")
     parser.add_argument("--train", type=int, default=200, metavar="N", help="scenes to train on (default: %(default)s)")
     parser.add_argument("--val", type=int, default=50, metavar="N", help="scenes to evaluate on (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=100, metavar="N", help="training steps of each stage "
-                        "(default: %(default)s)")
+    parser.add_argument("--heads-steps", type=int, default=100, metavar="N", help="training steps of the first stage, "
+                        "the heads (default: %(default)s)")
+    parser.add_argument("--all-steps", type=int, default=600, metavar="N", help="training steps of the second stage, "
+                        "all layers (default: %(default)s)")
     parser.add_argument("--weights", default="streets", help="start from these weights; streets are the shipped ones "
                         "(default: %(default)s)")
     return parser.parse_args()
@@ -45,9 +47,11 @@ def main() -> None:
     data = ("--data", streets, "--config", "streets", "--logs", logs)
     # the seed differs from that of the scenes that the shipped weights were trained on
     run("draw street scenes", "streets.py", "--out", streets, "--train", args.train, "--val", args.val, "--seed", 7)
-    train = (*data, "--epochs", 1, "--set", f"STEPS_PER_EPOCH={args.steps}")
-    run("train the heads", "train.py", *train, "--stage", "heads", "--weights", args.weights)
-    run("train all layers at a tenth of the rate", "train.py", *train, "--stage", "all", "--weights", "last")
+    train = ("train.py", *data, "--epochs", 1)
+    heads = ("--stage", "heads", "--weights", args.weights, "--set", f"STEPS_PER_EPOCH={args.heads_steps}")
+    run("train the heads", *train, *heads)
+    all_layers = ("--stage", "all", "--weights", "last", "--set", f"STEPS_PER_EPOCH={args.all_steps}")
+    run("train all layers at a tenth of the rate", *train, *all_layers)
     run("evaluate on scenes that no training saw", "evaluate.py", *data, "--weights", "last", "--out", report)
     figures = json.loads((report / "results.json").read_text())
     seconds = time.monotonic() - start
