@@ -10,15 +10,13 @@ import datetime
 import logging
 import os
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops as K
 
-from mrcnn import training, weights
+from mrcnn import inspection, training, weights
 from mrcnn.backbone import BatchNorm, conv_block, identity_block, resnet_graph
 from mrcnn.boxes import (
     apply_box_deltas,
@@ -49,6 +47,7 @@ from mrcnn.images import (
     resize_image,
     unmold_image,
 )
+from mrcnn.legacy import batch_pack_graph, log, log2_graph, trim_zeros_graph
 from mrcnn.losses import (
     mrcnn_bbox_loss,
     mrcnn_class_loss,
@@ -74,49 +73,18 @@ smooth_l1_loss = smooth_l1
 mrcnn_class_loss_graph = mrcnn_class_loss
 mrcnn_bbox_loss_graph = mrcnn_bbox_loss
 
+# fmt: off
 __all__ = [
-    "BatchNorm",
-    "DetectionLayer",
-    "DetectionTargetLayer",
-    "MaskRCNN",
-    "ProposalLayer",
-    "PyramidROIAlign",
-    "apply_box_deltas_graph",
-    "batch_pack_graph",
-    "build_detection_targets",
-    "build_fpn_mask_graph",
-    "build_rpn_model",
-    "build_rpn_targets",
-    "clip_boxes_graph",
-    "compose_image_meta",
-    "compute_backbone_shapes",
-    "conv_block",
-    "data_generator",
-    "denorm_boxes_graph",
-    "detection_targets_graph",
-    "fpn_classifier_graph",
-    "generate_random_rois",
-    "identity_block",
-    "load_image_gt",
-    "log",
-    "log2_graph",
-    "mold_image",
-    "mrcnn_bbox_loss_graph",
-    "mrcnn_class_loss_graph",
-    "mrcnn_mask_loss_graph",
-    "norm_boxes_graph",
-    "overlaps_graph",
-    "parse_image_meta",
-    "parse_image_meta_graph",
-    "refine_detections_graph",
-    "resnet_graph",
-    "rpn_bbox_loss_graph",
-    "rpn_class_loss_graph",
-    "rpn_graph",
-    "smooth_l1_loss",
-    "trim_zeros_graph",
-    "unmold_image",
+    "BatchNorm", "DetectionLayer", "DetectionTargetLayer", "MaskRCNN", "ProposalLayer", "PyramidROIAlign",
+    "apply_box_deltas_graph", "batch_pack_graph", "build_detection_targets", "build_fpn_mask_graph",
+    "build_rpn_model", "build_rpn_targets", "clip_boxes_graph", "compose_image_meta", "compute_backbone_shapes",
+    "conv_block", "data_generator", "denorm_boxes_graph", "detection_targets_graph", "fpn_classifier_graph",
+    "generate_random_rois", "identity_block", "load_image_gt", "log", "log2_graph", "mold_image",
+    "mrcnn_bbox_loss_graph", "mrcnn_class_loss_graph", "mrcnn_mask_loss_graph", "norm_boxes_graph", "overlaps_graph",
+    "parse_image_meta", "parse_image_meta_graph", "refine_detections_graph", "resnet_graph", "rpn_bbox_loss_graph",
+    "rpn_class_loss_graph", "rpn_graph", "smooth_l1_loss", "trim_zeros_graph", "unmold_image",
 ]
+# fmt: on
 
 # The presets of `layers=` in train(): regular expressions over Matterport's layer names.
 LAYER_REGEX = {
@@ -382,15 +350,13 @@ class MaskRCNN:
             One dict an image: rois int32 [n, (y1, x1, y2, x2)] px of that image, class_ids int32 [n], scores
             float32 [n] in descending order, mask_probs float32 [n, 28, 28] over each box.
         """
-        if self.mode != "inference":
-            raise InputError("this model was built for training; make MaskRCNN(mode='inference', ...) to detect")
+        self._inference()
         results: list[dict[str, np.ndarray]] = []
         batch = self.config.BATCH_SIZE if self.config.IMAGE_RESIZE_MODE not in ("pad64", "none") else 1
         for start in range(0, len(images), batch):
             chunk = images[start : start + batch]
             molded, metas, windows = self.mold_inputs(chunk)
-            anchors = np.repeat(self.get_anchors(molded.shape[1:])[None], len(chunk), axis=0)
-            detections, _, _, masks, *_ = self.keras_model.predict_on_batch([molded, metas.astype("float32"), anchors])
+            detections, _, _, masks, *_ = self.keras_model.predict_on_batch(self._inputs(molded, metas))
             for image, found, mask, window in zip(chunk, detections, masks, windows, strict=True):
                 fields = self._unmold_boxes(found, mask, image.shape, molded.shape[1:], window)
                 results.append(dict(zip(("rois", "class_ids", "scores", "mask_probs"), fields, strict=True)))
@@ -415,6 +381,84 @@ class MaskRCNN:
             results.append({**found, "masks": _full_masks(probs, found["rois"], image.shape)})
         return results
 
+    def detect_molded(
+        self, molded_images: np.ndarray, image_metas: np.ndarray, verbose: int = 0
+    ) -> list[dict[str, np.ndarray]]:
+        """`detect` for images that are moulded already, with results in pixels of the moulded images.
+
+        Args:
+            molded_images: float32 [N, h, w, 3], mean subtracted.
+            image_metas: [N, 12 + C].
+            verbose: 1 logs the number of instances.
+        """
+        shape = molded_images.shape[1:]
+        detections, _, _, masks, *_ = self.keras_model.predict_on_batch(self._inputs(molded_images, image_metas))
+        results = []
+        for found, mask in zip(detections, masks, strict=True):
+            whole = (0, 0, *shape[:2])
+            fields = self.unmold_detections(found, mask, shape, shape, whole)
+            results.append(dict(zip(("rois", "class_ids", "scores", "masks"), fields, strict=True)))
+            if verbose:
+                logger.info("image %s: %d instances", shape, len(fields[0]))
+        return results
+
+    def _inputs(self, molded: np.ndarray, metas: np.ndarray) -> list[np.ndarray]:
+        anchors = np.repeat(self.get_anchors(molded.shape[1:])[None], len(molded), axis=0)
+        return [molded, np.asarray(metas, np.float32), anchors]
+
+    # Inspection ----------------------------------------------------------------------------------------------------
+
+    def stages(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Every named intermediate of one image, from the backbone to the masks.
+
+        Args:
+            image: uint8 [H, W, 3].
+
+        Returns:
+            Arrays with a batch of one: C2..C5, P2..P6, rpn_class, rpn_bbox, the steps of `mrcnn.rpn.propose`,
+            proposals, mrcnn_class, mrcnn_bbox, detections, roi_align_mask, mrcnn_mask.
+        """
+        return self.run_graph([image], list(inspection.stage_outputs(self._inference(), self.config).items()))
+
+    def run_graph(
+        self, images: Sequence[np.ndarray], outputs: Sequence[tuple[str, Any]], image_metas: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Values of tensors of the network for some images.
+
+        Args:
+            images: uint8 [H, W, 3] arrays; or moulded ones, if image_metas is given.
+            outputs: (name, tensor) pairs, such as ("proposals", model.keras_model.get_layer("ROI").output).
+            image_metas: [N, 12 + C] of moulded images.
+
+        Returns:
+            name -> array, in the order of `outputs`.
+        """
+        if image_metas is None:
+            molded, image_metas, _ = self.mold_inputs(images)
+        else:
+            molded = np.asarray(images, np.float32)
+        values = inspection.run(self._inference(), list(outputs), self._inputs(molded, image_metas))
+        for name, value in values.items():
+            log(name, value)
+        return values
+
+    def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
+        """The tensor that the original's graph called `name` ("ROI/refined_anchors:0"), or None. For run_graph."""
+        return inspection.node(self._inference(), self.config, name)
+
+    def find_trainable_layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
+        """The layer itself, or the one that it wraps (TimeDistributed)."""
+        return self.find_trainable_layer(layer.layer) if type(layer).__name__ == "TimeDistributed" else layer
+
+    def get_trainable_layers(self) -> list[keras.layers.Layer]:
+        """All layers that have weights; a nested model counts as one."""
+        return [layer for layer in map(self.find_trainable_layer, self.keras_model.layers) if layer.get_weights()]
+
+    def _inference(self) -> keras.Model:
+        if self.mode != "inference":
+            raise InputError("this model was built for training; make MaskRCNN(mode='inference', ...) to detect")
+        return self.keras_model
+
     def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
         """Anchors for a moulded image of this shape, float32 [A, (y1, x1, y2, x2)] norm; computed once for a shape."""
         key = tuple(int(side) for side in image_shape)
@@ -430,30 +474,3 @@ def _full_masks(probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]
         (y1, x1, y2, x2), crop = paste_mask(prob, box, image_shape)
         masks[y1:y2, x1:x2, index] = crop
     return masks
-
-
-# Small helpers that users of the original call ------------------------------------------------------------------------
-
-
-def log(text: str, array: np.ndarray | None = None) -> None:
-    """Write a line to standard output; with an array also its shape, range and dtype, as the notebooks show it."""
-    if array is not None:
-        low, high = (f"{array.min():10.5f}", f"{array.max():10.5f}") if array.size else ("", "")
-        text = f"{text:25}shape: {array.shape!s:20}  min: {low:>10}  max: {high:>10}  {array.dtype}"
-    sys.stdout.write(text + "\n")
-
-
-def log2_graph(x: Any) -> Any:
-    """Base-2 logarithm of a float tensor."""
-    return K.log(x) / K.log(K.cast(2.0, x.dtype))
-
-
-def trim_zeros_graph(boxes: Any, name: str | None = None) -> tuple[Any, Any]:
-    """The rows of [n, 4] that are not all zero, and the bool mask [n] of them. Only outside a compiled graph on JAX."""
-    non_zeros = K.any(boxes != 0, axis=1)
-    return K.take(boxes, K.nonzero(non_zeros)[0], axis=0), non_zeros
-
-
-def batch_pack_graph(x: Any, counts: Any, num_rows: int) -> Any:
-    """The first counts[i] rows of each x[i], i < num_rows, one after the other: [sum of counts, ...]."""
-    return K.concatenate([x[i, : counts[i]] for i in range(num_rows)], axis=0)
