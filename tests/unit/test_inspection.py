@@ -41,7 +41,8 @@ def test_steps_to_the_proposals_follow_from_each_other(model, stages):
     anchors, deltas = model.get_anchors((128, 128, 3))[best], stages["rpn_bbox"][0][best]
     np.testing.assert_allclose(np.sort(stages["pre_nms_anchors"][0], axis=0), np.sort(anchors, axis=0), atol=1e-6)
     refined = apply_box_deltas(anchors, deltas * model.config.RPN_BBOX_STD_DEV.astype(np.float32))
-    np.testing.assert_allclose(np.sort(stages["refined_anchors"][0], axis=0), np.sort(refined, axis=0), rtol=1e-5, atol=1e-5)
+    found = stages["refined_anchors"][0]
+    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(refined, axis=0), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(stages["refined_anchors_clipped"], np.clip(stages["refined_anchors"], 0, 1), atol=1e-6)
     kept = stages["rpn_non_max_suppression"][0]
     real = (stages["proposals"][0] != 0).any(axis=1)

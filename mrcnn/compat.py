@@ -1,0 +1,30 @@
+"""Names that numpy dropped and that old clients and imgaug 0.4 still use."""
+
+import numpy as np
+
+# numpy 1.24 removed these; numpy 2 has np.bool again, as its own type
+ALIASES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str}
+SCTYPES = {
+    "int": [np.int8, np.int16, np.int32, np.int64],
+    "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+    "float": [np.float16, np.float32, np.float64],
+    "complex": [np.complex64, np.complex128],
+    "others": [bool, object, bytes, str, np.void],
+}
+
+
+def restore_numpy_names() -> list[str]:
+    """Give numpy the names back that it lacks: np.int, np.object, np.sctypes and the like.
+
+    imgaug 0.4.0 needs np.sctypes when it is imported, Matterport's samples use np.bool. Code that runs after this sees
+    the names; nothing that numpy has is changed.
+
+    Returns:
+        The names that were added, in alphabetical order.
+    """
+    added = []
+    for name, value in {**ALIASES, "sctypes": SCTYPES}.items():
+        if name not in np.__dict__:  # hasattr would run numpy's own __getattr__, which warns
+            setattr(np, name, value)
+            added.append(name)
+    return sorted(added)
