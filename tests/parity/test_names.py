@@ -8,18 +8,18 @@ import pytest
 
 from mrcnn.config import Config
 
-CONFIG = """NAME GPU_COUNT IMAGES_PER_GPU STEPS_PER_EPOCH VALIDATION_STEPS BACKBONE COMPUTE_BACKBONE_SHAPE BACKBONE_STRIDES
-FPN_CLASSIF_FC_LAYERS_SIZE TOP_DOWN_PYRAMID_SIZE NUM_CLASSES RPN_ANCHOR_SCALES RPN_ANCHOR_RATIOS
-RPN_ANCHOR_STRIDE RPN_NMS_THRESHOLD RPN_TRAIN_ANCHORS_PER_IMAGE PRE_NMS_LIMIT POST_NMS_ROIS_TRAINING
-POST_NMS_ROIS_INFERENCE USE_MINI_MASK MINI_MASK_SHAPE IMAGE_RESIZE_MODE IMAGE_MIN_DIM IMAGE_MAX_DIM
-IMAGE_MIN_SCALE IMAGE_CHANNEL_COUNT MEAN_PIXEL TRAIN_ROIS_PER_IMAGE ROI_POSITIVE_RATIO POOL_SIZE MASK_POOL_SIZE
-MASK_SHAPE MAX_GT_INSTANCES RPN_BBOX_STD_DEV BBOX_STD_DEV DETECTION_MAX_INSTANCES DETECTION_MIN_CONFIDENCE
-DETECTION_NMS_THRESHOLD LEARNING_RATE LEARNING_MOMENTUM WEIGHT_DECAY LOSS_WEIGHTS USE_RPN_ROIS TRAIN_BN
-GRADIENT_CLIP_NORM BATCH_SIZE IMAGE_SHAPE IMAGE_META_SIZE""".split()
+CONFIG = """NAME GPU_COUNT IMAGES_PER_GPU STEPS_PER_EPOCH VALIDATION_STEPS BACKBONE COMPUTE_BACKBONE_SHAPE
+BACKBONE_STRIDES FPN_CLASSIF_FC_LAYERS_SIZE TOP_DOWN_PYRAMID_SIZE NUM_CLASSES RPN_ANCHOR_SCALES
+RPN_ANCHOR_RATIOS RPN_ANCHOR_STRIDE RPN_NMS_THRESHOLD RPN_TRAIN_ANCHORS_PER_IMAGE PRE_NMS_LIMIT
+POST_NMS_ROIS_TRAINING POST_NMS_ROIS_INFERENCE USE_MINI_MASK MINI_MASK_SHAPE IMAGE_RESIZE_MODE
+IMAGE_MIN_DIM IMAGE_MAX_DIM IMAGE_MIN_SCALE IMAGE_CHANNEL_COUNT MEAN_PIXEL TRAIN_ROIS_PER_IMAGE
+ROI_POSITIVE_RATIO POOL_SIZE MASK_POOL_SIZE MASK_SHAPE MAX_GT_INSTANCES RPN_BBOX_STD_DEV BBOX_STD_DEV
+DETECTION_MAX_INSTANCES DETECTION_MIN_CONFIDENCE DETECTION_NMS_THRESHOLD LEARNING_RATE LEARNING_MOMENTUM
+WEIGHT_DECAY LOSS_WEIGHTS USE_RPN_ROIS TRAIN_BN GRADIENT_CLIP_NORM BATCH_SIZE IMAGE_SHAPE IMAGE_META_SIZE""".split()
 
 UTILS = """extract_bboxes(mask) compute_iou(box,boxes,box_area,boxes_area) compute_overlaps(boxes1,boxes2)
-compute_overlaps_masks(masks1,masks2) non_max_suppression(boxes,scores,threshold) apply_box_deltas(boxes,deltas)
-box_refinement(box,gt_box) box_refinement_graph(box,gt_box) Dataset
+compute_overlaps_masks(masks1,masks2) non_max_suppression(boxes,scores,threshold)
+apply_box_deltas(boxes,deltas) box_refinement(box,gt_box) box_refinement_graph(box,gt_box) Dataset
 resize_image(image,min_dim,max_dim,min_scale,mode) resize_mask(mask,scale,padding,crop)
 minimize_mask(bbox,mask,mini_shape) expand_mask(bbox,mini_mask,image_shape) mold_mask
 unmold_mask(mask,bbox,image_shape) generate_anchors(scales,ratios,shape,feature_stride,anchor_stride)
@@ -32,28 +32,31 @@ download_trained_weights(coco_model_path,verbose) norm_boxes(boxes,shape) denorm
 resize(image,output_shape,order) COCO_MODEL_URL""".split()
 
 MODEL = """log BatchNorm compute_backbone_shapes identity_block conv_block resnet_graph
-apply_box_deltas_graph(boxes,deltas) clip_boxes_graph(boxes,window) ProposalLayer log2_graph(x) PyramidROIAlign
-overlaps_graph(boxes1,boxes2) detection_targets_graph(proposals,gt_class_ids,gt_boxes,gt_masks,config)
-DetectionTargetLayer refine_detections_graph(rois,probs,deltas,window,config) DetectionLayer
+apply_box_deltas_graph(boxes,deltas) clip_boxes_graph(boxes,window) ProposalLayer log2_graph(x)
+PyramidROIAlign overlaps_graph(boxes1,boxes2)
+detection_targets_graph(proposals,gt_class_ids,gt_boxes,gt_masks,config) DetectionTargetLayer
+refine_detections_graph(rois,probs,deltas,window,config) DetectionLayer
 rpn_graph(feature_map,anchors_per_location,anchor_stride)
 build_rpn_model(anchor_stride,anchors_per_location,depth)
 fpn_classifier_graph(rois,feature_maps,image_meta,pool_size,num_classes,train_bn,fc_layers_size)
-build_fpn_mask_graph(rois,feature_maps,image_meta,pool_size,num_classes,train_bn) smooth_l1_loss(y_true,y_pred)
-rpn_class_loss_graph(rpn_match,rpn_class_logits) rpn_bbox_loss_graph(config,target_bbox,rpn_match,rpn_bbox)
+build_fpn_mask_graph(rois,feature_maps,image_meta,pool_size,num_classes,train_bn)
+smooth_l1_loss(y_true,y_pred) rpn_class_loss_graph(rpn_match,rpn_class_logits)
+rpn_bbox_loss_graph(config,target_bbox,rpn_match,rpn_bbox)
 mrcnn_class_loss_graph(target_class_ids,pred_class_logits,active_class_ids) mrcnn_bbox_loss_graph
 mrcnn_mask_loss_graph load_image_gt(dataset,config,image_id,augment,augmentation,use_mini_mask)
 build_detection_targets(rpn_rois,gt_class_ids,gt_boxes,gt_masks,config)
 build_rpn_targets(image_shape,anchors,gt_class_ids,gt_boxes,config)
 generate_random_rois(image_shape,count,gt_class_ids,gt_boxes)
-data_generator(dataset,config,shuffle,augment,augmentation,random_rois,batch_size,detection_targets) MaskRCNN
-compose_image_meta parse_image_meta(meta) parse_image_meta_graph(meta) mold_image unmold_image trim_zeros_graph
-batch_pack_graph(x,counts,num_rows) norm_boxes_graph(boxes,shape) denorm_boxes_graph(boxes,shape)""".split()
+data_generator(dataset,config,shuffle,augment,augmentation,random_rois,batch_size,detection_targets)
+MaskRCNN compose_image_meta parse_image_meta(meta) parse_image_meta_graph(meta) mold_image unmold_image
+trim_zeros_graph batch_pack_graph(x,counts,num_rows) norm_boxes_graph(boxes,shape)
+denorm_boxes_graph(boxes,shape)""".split()
 
 VISUALIZE = """display_images random_colors apply_mask display_instances display_differences draw_rois draw_box
 display_top_masks plot_precision_recall plot_overlaps draw_boxes display_table display_weight_stats""".split()
 
-METHODS = """build find_last load_weights(filepath,by_name,exclude) get_imagenet_weights compile(learning_rate,momentum)
-set_trainable(layer_regex,keras_model,indent,verbose) set_log_dir
+METHODS = """build find_last load_weights(filepath,by_name,exclude) get_imagenet_weights
+compile(learning_rate,momentum) set_trainable(layer_regex,keras_model,indent,verbose) set_log_dir
 train(train_dataset,val_dataset,learning_rate,epochs,layers,augmentation,custom_callbacks,no_augmentation_sources)
 mold_inputs(images) unmold_detections(detections,mrcnn_mask,original_image_shape,image_shape,window)
 detect(images,verbose) detect_molded(molded_images,image_metas,verbose) get_anchors(image_shape) ancestor
