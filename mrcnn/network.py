@@ -4,6 +4,7 @@ Legend: N batch, A anchors, P proposals, R sampled ROIs, G padded ground-truth s
 background, H W image, S sampled anchors. Boxes are [..., (y1, x1, y2, x2)].
 """
 
+import os
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 from keras import layers
 from keras import ops as K
 
-from mrcnn import losses, ops, targets
+from mrcnn import losses, ops, targets, weights
 from mrcnn.backbone import fpn_graph, resnet_graph
 from mrcnn.boxes import compute_backbone_shapes, generate_pyramid_anchors, norm_boxes, pyramid_anchors
 from mrcnn.config import Config
@@ -140,10 +141,29 @@ class MoldingModel(keras.Model):
             inputs = [self._mold(inputs[0]), *inputs[1:]]
         return super().call(inputs, training=training, mask=mask)
 
+    def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
+        """Keras' save_weights, and by layer name where Keras 3 refuses: any .h5 that is not a .weights.h5."""
+        if _is_by_name_file(filepath):
+            weights.save_weights(self, filepath)
+        else:
+            super().save_weights(filepath, overwrite=overwrite, **kwargs)
+
+    def load_weights(self, filepath: str | os.PathLike, by_name: bool = False, **kwargs: Any) -> None:
+        """Keras' load_weights, and by layer name for any .h5 that is not a .weights.h5."""
+        if by_name or _is_by_name_file(filepath):
+            weights.load_weights(self, filepath, exclude=kwargs.get("exclude"))
+        else:
+            super().load_weights(filepath, **kwargs)
+
     def _mold(self, image: Tensor) -> Tensor:
         if keras.backend.standardize_dtype(image.dtype) != "uint8":
             return image
         return K.cast(image, "float32") - K.convert_to_tensor(self.mean_pixel, "float32")
+
+
+def _is_by_name_file(filepath: str | os.PathLike) -> bool:
+    name = os.fspath(filepath)
+    return name.endswith(".h5") and not name.endswith(".weights.h5")
 
 
 class TrainingNetwork(MoldingModel):

@@ -107,6 +107,15 @@ def test_weight_decay_is_the_formula(dataset, tmp_path, true_decay):
     np.testing.assert_allclose(float(model.keras_model.weight_decay()), expected, rtol=1e-5)
 
 
+def test_keras_model_saves_and_loads_h5_as_the_shapes_notebook_does(tmp_path):
+    first, second = (MaskRCNN("inference", ShapesConfig(), tmp_path) for _ in range(2))
+    first.keras_model.save_weights(tmp_path / "shapes.h5")
+    second.keras_model.load_weights(tmp_path / "shapes.h5", by_name=True)
+    for mine, other in zip(first.keras_model.weights, second.keras_model.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(mine), to_numpy(other))
+    first.keras_model.metrics_tensors = []  # old scripts empty it before they compile again
+
+
 def test_raw_and_moulded_images_give_the_same(tmp_path):
     model = MaskRCNN("inference", ShapesConfig(), tmp_path)
     image = ShapesDataset().load_shapes(1).load_image(0)
