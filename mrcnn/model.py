@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import inspection, training, weights
+from mrcnn import inspection, ops, training, weights
 from mrcnn.backbone import BatchNorm, conv_block, identity_block, resnet_graph
 from mrcnn.boxes import (
     apply_box_deltas,
@@ -124,6 +124,7 @@ class MaskRCNN:
         self.config = config
         self.model_dir = os.fspath(model_dir)
         self._anchor_cache: dict[tuple[int, ...], np.ndarray] = {}
+        self._sized_networks: dict[tuple[int, ...], keras.Model] = {}
         self.set_log_dir()
         self.keras_model = self.build(mode, config)
 
@@ -356,7 +357,7 @@ class MaskRCNN:
         for start in range(0, len(images), batch):
             chunk = images[start : start + batch]
             molded, metas, windows = self.mold_inputs(chunk)
-            detections, _, _, masks, *_ = self.keras_model.predict_on_batch(self._inputs(molded, metas))
+            detections, _, _, masks, *_ = self._sized(molded.shape[1:]).predict_on_batch(self._inputs(molded, metas))
             for image, found, mask, window in zip(chunk, detections, masks, windows, strict=True):
                 fields = self._unmold_boxes(found, mask, image.shape, molded.shape[1:], window)
                 results.append(dict(zip(("rois", "class_ids", "scores", "mask_probs"), fields, strict=True)))
@@ -392,7 +393,7 @@ class MaskRCNN:
             verbose: 1 logs the number of instances.
         """
         shape = molded_images.shape[1:]
-        detections, _, _, masks, *_ = self.keras_model.predict_on_batch(self._inputs(molded_images, image_metas))
+        detections, _, _, masks, *_ = self._sized(shape).predict_on_batch(self._inputs(molded_images, image_metas))
         results = []
         for found, mask in zip(detections, masks, strict=True):
             whole = (0, 0, *shape[:2])
@@ -401,6 +402,23 @@ class MaskRCNN:
             if verbose:
                 logger.info("image %s: %d instances", shape, len(fields[0]))
         return results
+
+    def _sized(self, shape: tuple[int, ...]) -> keras.Model:
+        """The network for moulded images of one size. Every size of pad64 and none is a graph of its own: one graph
+        for all would have open shapes, with which neither top-k nor a compiler can do."""
+        if self.config.IMAGE_RESIZE_MODE not in ("pad64", "none"):
+            return self.keras_model
+        if shape not in self._sized_networks:
+            anchors = self.get_anchors(shape)
+            inputs = [
+                keras.Input(shape, name="input_image"),
+                keras.Input((self.config.IMAGE_META_SIZE,), name="input_image_meta"),
+                keras.Input(anchors.shape, name="input_anchors"),
+            ]
+            network = keras.Model(inputs, self.keras_model(inputs))
+            network.jit_compile = ops.prefers_jit()
+            self._sized_networks[shape] = network
+        return self._sized_networks[shape]
 
     def _inputs(self, molded: np.ndarray, metas: np.ndarray) -> list[np.ndarray]:
         anchors = np.repeat(self.get_anchors(molded.shape[1:])[None], len(molded), axis=0)
