@@ -241,7 +241,7 @@ class TrainingNetwork(MoldingModel):
         for weight in self.trainable_weights:
             if weight.name in ("gamma", "beta"):
                 continue
-            square = K.square(K.cast(weight, "float32"))
+            square = K.square(K.cast(weight.value, "float32"))
             decay = decay + (0.5 * K.sum(square) if self.config.TRUE_WEIGHT_DECAY else K.mean(square))
         return self.config.WEIGHT_DECAY * decay
 
@@ -250,8 +250,9 @@ class TrainingNetwork(MoldingModel):
         finite = K.cast(K.isfinite(terms), "float32")  # [6]
         ids = K.concatenate([K.cast(image_ids, "float32"), -K.ones((batch,))])  # a short batch is filled with -1
         note = K.concatenate([K.zeros((1,)), finite, K.reshape(ids[:batch], (batch,))])
-        now_bad = K.logical_and(K.any(finite < 1), self.nonfinite[0] < 0)
-        self.nonfinite.assign(K.where(now_bad, note, self.nonfinite))
+        known = self.nonfinite.value
+        now_bad = K.logical_and(K.any(finite < 1), known[0] < 0)
+        self.nonfinite.assign(K.where(now_bad, note, known))
 
     def first_nonfinite(self) -> tuple[list[str], list[int]] | None:
         """(names of the terms, image ids of the batch) of the first loss that was not finite, or None."""

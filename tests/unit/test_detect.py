@@ -19,9 +19,12 @@ def images():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Random weights, and a class head that calls nothing background: there always is something to compare."""
+    """Random weights, proposals that are anchors, nothing called background: there always is something to compare."""
     keras.utils.set_random_seed(3)
     model = MaskRCNN("inference", ShapesConfig(), tmp_path_factory.mktemp("logs"))
+    for layer in (model.keras_model.get_layer("rpn_model").get_layer("rpn_bbox_pred"),
+                  model.keras_model.get_layer("mrcnn_bbox_fc")):  # fmt: skip
+        layer.kernel.assign(np.zeros(layer.kernel.shape, np.float32))
     model.keras_model.get_layer("mrcnn_class_logits").bias.assign(np.float32([-50, 0, 0, 0]))
     return model
 
