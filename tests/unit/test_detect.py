@@ -22,9 +22,15 @@ def model(tmp_path_factory):
     """Random weights, proposals that are anchors, nothing called background: there always is something to compare."""
     keras.utils.set_random_seed(3)
     model = MaskRCNN("inference", ShapesConfig(), tmp_path_factory.mktemp("logs"))
-    for layer in (model.keras_model.get_layer("rpn_model").get_layer("rpn_bbox_pred"),
-                  model.keras_model.get_layer("mrcnn_bbox_fc")):  # fmt: skip
-        layer.kernel.assign(np.zeros(layer.kernel.shape, np.float32))
+    rpn = model.keras_model.get_layer("rpn_model")
+    # small kernels keep the scores apart: saturated ones would all tie, and the first anchors lie in the padding
+    for layer, factor in (
+        (rpn.get_layer("rpn_bbox_pred"), 0.0),
+        (rpn.get_layer("rpn_class_raw"), 0.01),
+        (model.keras_model.get_layer("mrcnn_bbox_fc"), 0.0),
+        (model.keras_model.get_layer("mrcnn_class_logits"), 0.01),
+    ):
+        layer.kernel.assign(layer.kernel.value * factor)
     model.keras_model.get_layer("mrcnn_class_logits").bias.assign(np.float32([-50, 0, 0, 0]))
     return model
 
