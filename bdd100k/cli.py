@@ -77,7 +77,12 @@ def open_dataset(data: str | None, split: str, limit: int | None = None) -> "BDD
     return dataset
 
 
-def find_weights(name: str, logs: str, config_name: str) -> str | None:
+def config_class(name: str | None, data: str | None) -> type[Config]:
+    """The settings that `--config` names, or the default: streets for the embedded scenes, bdd100k for a folder."""
+    return CONFIGS[name or ("streets" if data is None else "bdd100k")]
+
+
+def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
     """Path of the weights that --weights names: last, coco, streets, a file, or None for none (and imagenet).
 
     Raises:
@@ -107,8 +112,7 @@ def build_config(name: str | None, data: str | None, checkpoint: str | None, ove
     from mrcnn.training import read_config
 
     saved = read_config(checkpoint) if checkpoint and name is None else None
-    default = "streets" if data is None else "bdd100k"
-    config = CONFIGS[name or default]()
+    config = config_class(name, data)()
     for key, value in (saved or {}).items():
         if key in config.settable():
             old = getattr(config, key)

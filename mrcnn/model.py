@@ -213,7 +213,7 @@ class MaskRCNN:
                 logger.info("%s%-20s (%s)", " " * indent, layer.name, type(layer).__name__)
 
     def compile(self, learning_rate: float, momentum: float) -> None:
-        """Compile for training with SGD, the gradient clipped to GRADIENT_CLIP_NORM over all weights together."""
+        """Compile for training with config.OPTIMIZER; GRADIENT_CLIP_NORM clips the gradient of all weights together."""
         training.compile_model(self.keras_model, self.config, learning_rate, momentum)
 
     def train(
@@ -234,7 +234,7 @@ class MaskRCNN:
         Args:
             train_dataset: prepared dataset.
             val_dataset: prepared dataset, or None for no validation.
-            learning_rate: of SGD with LEARNING_MOMENTUM.
+            learning_rate: of config.OPTIMIZER, with LEARNING_MOMENTUM.
             epochs: the epoch to reach, not the number to add.
             layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
             augmentation: an imgaug augmenter.
@@ -328,16 +328,11 @@ class MaskRCNN:
         count = int(np.argmin(detections[:, 4] != 0)) if (detections[:, 4] == 0).any() else len(detections)
         class_ids = detections[:count, 4].astype(np.int32)
         probs = mrcnn_mask[np.arange(count), :, :, class_ids]  # [n, h, w]
-        size = np.array([*image_shape[:2], *image_shape[:2]], np.float32) - 1
-        shift_px = np.array([0.0, 0.0, 1.0, 1.0], np.float32)
-        # float32 as the network, or rounding differs from the original at half pixels
-        wy1, wx1, wy2, wx2 = ((np.asarray(window, np.float32) - shift_px) / size).astype(np.float32)
+        # in units of the window, which is the original image; float32 as the network, or half pixels round elsewhere
+        wy1, wx1, wy2, wx2 = norm_boxes(np.asarray(window), tuple(image_shape))
         shift = np.array([wy1, wx1, wy1, wx1])
         scale = np.array([wy2 - wy1, wx2 - wx1, wy2 - wy1, wx2 - wx1])
-        norm = (detections[:count, :4] - shift) / scale
-        height, width = original_image_shape[:2]
-        full = np.array([height, width, height, width]) - 1
-        boxes = np.around(norm * full + shift_px).astype(np.int32)
+        boxes = denorm_boxes((detections[:count, :4] - shift) / scale, tuple(original_image_shape))
         keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return boxes[keep], class_ids[keep], detections[:count, 5][keep], probs[keep]
 

@@ -49,8 +49,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def build_model(args: argparse.Namespace) -> tuple[Any, str]:
     """The model with its weights, and their path."""
-    name = cli.CONFIGS[args.config or ("bdd100k" if args.data else "streets")].NAME
-    checkpoint = cli.find_weights(args.weights, args.logs, name)
+    checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data).NAME)
     if checkpoint is None:
         raise InputError(f"--weights {args.weights} is an untrained model; give last, streets or a path of an .h5 file")
     config = cli.build_config(args.config, args.data, checkpoint, args.overrides)

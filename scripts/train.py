@@ -43,8 +43,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    name = cli.CONFIGS[args.config or ("bdd100k" if args.data else "streets")].NAME
-    checkpoint = cli.find_weights(args.weights, args.logs, name)
+    checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data).NAME)
     config = cli.build_config(args.config, args.data, checkpoint, args.overrides)
     train_set = cli.open_dataset(args.data, "train", args.limit)
     val_set = cli.open_dataset(args.data, "val", args.limit) if config.VALIDATION_STEPS else None

@@ -66,7 +66,7 @@ DATASET = """add_class(source,class_id,class_name) add_image(source,image_id,pat
 map_source_class_id get_source_class_id image_ids source_image_link load_image load_mask""".split()
 
 
-def check(holder: object, entry: str) -> None:
+def assert_entry(holder: object, entry: str) -> None:
     """One entry, name or name(parameters): it is there and its parameters come first, in that order."""
     name, _, parameters = entry.rstrip(")").partition("(")
     assert hasattr(holder, name), name
@@ -83,7 +83,7 @@ def check(holder: object, entry: str) -> None:
 def test_names_and_parameters(module, entries):
     holder = importlib.import_module(f"mrcnn.{module}")
     for entry in entries:
-        check(holder, entry)
+        assert_entry(holder, entry)
 
 
 def test_methods():
@@ -91,9 +91,9 @@ def test_methods():
     from mrcnn.utils import Dataset
 
     for entry in METHODS:
-        check(MaskRCNN, entry)
+        assert_entry(MaskRCNN, entry)
     for entry in DATASET:
-        check(Dataset, entry)
+        assert_entry(Dataset, entry)
     assert list(inspect.signature(MaskRCNN).parameters) == ["mode", "config", "model_dir"]
 
 

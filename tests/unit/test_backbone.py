@@ -33,6 +33,8 @@ def test_without_stage_5():
     image = keras.Input((64, 64, 3))
     *stages, last = resnet_graph(image, "resnet50", stage5=False)
     assert last is None and [stage.shape[-1] for stage in stages] == [64, 256, 512, 1024]
+    names = {layer.name for layer in keras.Model(image, stages).layers}
+    assert "res4f_out" in names and not {name for name in names if name.startswith(("res5", "bn5"))}
 
 
 def test_pyramid_adds_the_coarser_level_upsampled():

@@ -35,7 +35,7 @@ def model(tmp_path_factory):
     return model
 
 
-def same(first: dict, second: dict) -> None:
+def assert_same(first: dict, second: dict) -> None:
     assert len(first["scores"]) > 0
     for name in ("class_ids", "rois"):
         np.testing.assert_array_equal(first[name], second[name])
@@ -46,9 +46,9 @@ def test_kinds_of_images(model, images):
     gray = images[0][..., 0]
     expected = model.detect([np.repeat(gray[..., None], 3, axis=2)])[0]
     for kind in (gray, gray[..., None], gray / 255.0, gray.astype(np.uint16) * 256, gray.astype(np.float32)):
-        same(expected, model.detect([kind])[0])
+        assert_same(expected, model.detect([kind])[0])
     alpha = np.full((*images[0].shape[:2], 1), 255, np.uint8)
-    same(model.detect([images[0]])[0], model.detect([np.concatenate([images[0], alpha], axis=2)])[0])
+    assert_same(model.detect([images[0]])[0], model.detect([np.concatenate([images[0], alpha], axis=2)])[0])
 
 
 def test_no_image_and_odd_images(model):
@@ -73,8 +73,8 @@ def test_sizes_that_follow_the_image(model, images, tmp_path):
     expected.append(load("IMAGE_RESIZE_MODE=rect", "IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=64").detect([small])[0])
     padding = load("IMAGE_RESIZE_MODE=pad64", "IMAGE_MIN_DIM=64")
     for index in (0, 1, 0):
-        same(expected[index], padding.detect([(large, small)[index]])[0])
-    same(expected[1], load("IMAGE_RESIZE_MODE=none").detect([small])[0])
+        assert_same(expected[index], padding.detect([(large, small)[index]])[0])
+    assert_same(expected[1], load("IMAGE_RESIZE_MODE=none").detect([small])[0])
 
 
 def test_a_training_model_does_not_detect(images, tmp_path):
