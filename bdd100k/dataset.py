@@ -145,10 +145,23 @@ class BDD100KDataset(Dataset):
         if info["source"] != SOURCE:
             return super().load_instances(image_id)
         instances = frame_instances(info["frame"], rectangles_as_masks=True)  # boxes that may not serve are gone
-        # 1..8 unless classes of another source stand before ours
-        first = next(i for i, known in enumerate(self.class_info) if known["source"] == SOURCE)
-        instances.class_ids += np.int32(first - 1)
+        instances.class_ids += np.int32(self._first_class_id() - 1)
         return instances
+
+    def load_class_ids(self, image_id: int) -> np.ndarray:
+        """int32 [n] class ids as in `load_instances`, negative for crowd and ignored objects; no mask is decoded."""
+        info = self.image_info[image_id]
+        if info["source"] != SOURCE:
+            return super().load_class_ids(image_id)
+        shift = self._first_class_id() - 1
+        signed = [
+            (label.category_id + shift) * (-1 if label.crowd or label.ignored else 1) for label in info["frame"].objects
+        ]
+        return np.array(signed, np.int32)
+
+    def _first_class_id(self) -> int:
+        """1, unless classes of another source stand before ours."""
+        return next(i for i, known in enumerate(self.class_info) if known["source"] == SOURCE)
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Matterport's form of `load_instances`.

@@ -112,6 +112,12 @@ class Config:
     }
     GRADIENT_CLIP_NORM = 5.0
 
+    # Rare classes. BALANCE: None shows every image once in a pass; "repeat-factor" repeats images with classes that are
+    # in less than REPEAT_THRESHOLD of the images; "class-aware" shows all classes alike. See mrcnn/sampling.py.
+    BALANCE: str | None = None
+    REPEAT_THRESHOLD = 0.1
+    CLASS_LOSS_WEIGHTS: list | None = None  # NUM_CLASSES factors in the class loss, the background's first
+
     USE_RPN_ROIS = True  # False: ROIs come with the data instead of from the RPN
     TRAIN_EMPTY_IMAGES = False  # True: images without objects are trained on, as background
 
@@ -162,6 +168,12 @@ class Config:
             raise InputError(
                 f"MASK_SHAPE is {list(self.MASK_SHAPE)}; the mask head doubles MASK_POOL_SIZE ({self.MASK_POOL_SIZE}), "
                 f"so it must be {[2 * self.MASK_POOL_SIZE] * 2}"
+            )
+        weights = self.CLASS_LOSS_WEIGHTS
+        if weights is not None and not (len(weights) == self.NUM_CLASSES and all(w >= 0 for w in weights)):
+            raise InputError(
+                f"CLASS_LOSS_WEIGHTS is {weights}; give NUM_CLASSES = {self.NUM_CLASSES} factors of at least 0, the "
+                "background's first, or None"
             )
         unknown = set(self.LOSS_WEIGHTS) - set(Config.LOSS_WEIGHTS)
         if unknown:

@@ -148,6 +148,13 @@ class Dataset:
         """
         return Instances.from_masks(*self.load_mask(image_id))
 
+    def load_class_ids(self, image_id: int) -> np.ndarray:
+        """int32 [n] class ids of the objects, negative for crowds and ignored ones: what statistics and sampling read.
+
+        By default from `load_instances`, which decodes every mask. A subclass that knows its labels should override it.
+        """
+        return self.load_instances(image_id).training_class_ids
+
 
 def active_classes(dataset: Dataset, image_id: int) -> np.ndarray:
     """int32 [C], 1 for the background and the classes of the image's source: only these count in its class loss."""

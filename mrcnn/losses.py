@@ -6,6 +6,7 @@ Every loss is one float32 scalar: the mean over the rows that count in the whole
 arithmetic is float32 whatever the compute dtype is, so that bfloat16 does not lose the sum of thousands of small terms.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -57,7 +58,11 @@ def rpn_bbox_loss(match: Tensor, target_deltas: Tensor, pred_deltas: Tensor) -> 
 
 
 def mrcnn_class_loss(
-    target_class_ids: Tensor, pred_class_logits: Tensor, active_class_ids: Tensor, roi_valid: Tensor | None = None
+    target_class_ids: Tensor,
+    pred_class_logits: Tensor,
+    active_class_ids: Tensor,
+    roi_valid: Tensor | None = None,
+    class_weights: Sequence[float] | None = None,
 ) -> Tensor:
     """Cross-entropy over classes, without the ROIs whose predicted class the image's data set does not label.
 
@@ -69,15 +74,21 @@ def mrcnn_class_loss(
         pred_class_logits: [N, R, C] float.
         active_class_ids: [N, C], 1 for the classes of the data set that the image comes from, else 0.
         roi_valid: [N, R] bool, False for padding; None counts every row, as Matterport does.
+        class_weights: C factors of at least 0; each row counts by that of its target class. None: all alike.
 
     Returns:
-        float32 scalar.
+        float32 scalar, the (weighted) mean over the rows that count.
     """
     pred_class_ids = ops.argmax(pred_class_logits, axis=-1)  # [N, R]
     counts = ops.take_along_axis(ops.cast(active_class_ids, "int32"), pred_class_ids, axis=1) > 0  # [N, R]
     if roi_valid is not None:
         counts = ops.logical_and(counts, ops.cast(roi_valid, "bool"))
-    return _mean_where(counts, _cross_entropy(target_class_ids, pred_class_logits))
+    cross_entropy = _cross_entropy(target_class_ids, pred_class_logits)
+    if class_weights is None:
+        return _mean_where(counts, cross_entropy)
+    table = ops.convert_to_tensor([float(w) for w in class_weights], "float32")
+    weights = ops.where(counts, ops.take(table, ops.cast(target_class_ids, "int32"), axis=0), 0.0)  # [N, R]
+    return ops.sum(weights * cross_entropy) / ops.maximum(ops.sum(weights), keras.config.epsilon())
 
 
 def mrcnn_bbox_loss(target_deltas: Tensor, target_class_ids: Tensor, pred_bbox: Tensor) -> Tensor:

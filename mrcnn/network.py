@@ -206,7 +206,11 @@ class TrainingNetwork(MoldingModel):
             "rpn_class_loss": losses.rpn_class_loss(match, ops.batch_gather(y_pred["rpn_class_logits"], indices)),
             "rpn_bbox_loss": losses.rpn_bbox_loss(match, deltas, ops.batch_gather(y_pred["rpn_bbox"], indices)),
             "mrcnn_class_loss": losses.mrcnn_class_loss(
-                ids, y_pred["mrcnn_class_logits"], active_class_ids, roi_valid=K.any(rois != 0, axis=-1)
+                ids,
+                y_pred["mrcnn_class_logits"],
+                active_class_ids,
+                roi_valid=K.any(rois != 0, axis=-1),
+                class_weights=self.config.CLASS_LOSS_WEIGHTS,
             ),
             "mrcnn_bbox_loss": losses.mrcnn_bbox_loss(y_pred["target_bbox"], ids, y_pred["mrcnn_bbox"]),
             "mrcnn_mask_loss": losses.mrcnn_mask_loss(

@@ -109,3 +109,19 @@ def test_sums_are_float32_for_half_precision_input():
     loss = losses.rpn_class_loss(np.ones((1, 4096), "int32"), logits)
     assert keras.backend.standardize_dtype(loss.dtype) == "float32"
     np.testing.assert_allclose(value(loss), cross_entropy(1, np.array([3.0, 0.25])), rtol=1e-5)
+
+
+def test_class_weights_make_a_weighted_mean():
+    """Against numpy; the rows of the class of weight 0 and the padding rows count for nothing."""
+    rng = np.random.default_rng(8)
+    logits, ids = rng.normal(size=(2, 6, 4)).astype(np.float32), rng.integers(0, 4, (2, 6)).astype(np.int32)
+    weights, valid = [1.0, 0.0, 2.5, 0.5], np.ones((2, 6), bool)
+    valid[1, 4:] = False
+    log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    terms = -np.take_along_axis(log_probs, ids[..., None], axis=-1)[..., 0]
+    row_weights = np.array(weights)[ids] * valid
+    active = np.ones((2, 4), np.int32)
+    loss = losses.mrcnn_class_loss(ids, logits, active, valid, class_weights=weights)
+    np.testing.assert_allclose(value(loss), (row_weights * terms).sum() / row_weights.sum(), rtol=1e-5)
+    even = losses.mrcnn_class_loss(ids, logits, active, valid, class_weights=[3.0] * 4)
+    np.testing.assert_allclose(value(even), value(losses.mrcnn_class_loss(ids, logits, active, valid)), rtol=1e-5)
