@@ -14,6 +14,7 @@ from bdd100k.frames import Frame, LabelReport, Labels, listing
 from bdd100k.labels import frame_instances, label_rank, load_labels
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
+from mrcnn.images import image_size
 from mrcnn.masks import Instances
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 SOURCE = "bdd100k"
 SPLITS = ("train", "val", "test")
 _IMAGE_FOLDERS = ("images/10k", "images/100k", "images", ".")  # the 10K package carries the instance masks
-_EXIF_ORIENTATION = 0x0112
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 _LABEL_PLACES = (  # official ones, best masks first
     "labels/ins_seg/rles/ins_seg_{split}.json",
@@ -95,6 +95,7 @@ class BDD100KDataset(Dataset):
         labelled = {pathlib.PurePath(frame.name).stem for frame in loaded}
         if limit is None and len(images) > len(labelled):
             unlabelled = sorted(set(images) - labelled)
+            report.unlabelled = [images[stem].name for stem in unlabelled]
             logger.info("%d images have no labels and are left out: %s, ...", len(unlabelled), unlabelled[0])
         kept = [frame for frame in loaded if self._locate(frame, images, report)][:limit]
         if not kept:
@@ -118,17 +119,18 @@ class BDD100KDataset(Dataset):
     def _locate(self, frame: Frame, images: dict[str, pathlib.Path], report: LabelReport) -> bool:
         """Gives the frame its image and size. False where the image cannot be read or does not fit the labels."""
         frame.image_path = images[pathlib.PurePath(frame.name).stem]
-        size = _image_size(frame.image_path)
-        where = f"{report.source}, {frame.name}"
-        if size is None:
-            why = f"image {frame.image_path} cannot be read"
-        elif frame.height and frame.width and size != (frame.height, frame.width):
-            why = f"image is {size[1]} x {size[0]}, its labels are made for {frame.width} x {frame.height}"
+        try:
+            size = image_size(frame.image_path)
+        except InputError:
+            fault, why = "unreadable image", f"image {frame.image_path} cannot be read"
         else:
-            frame.height, frame.width = size
-            return True
-        report.drop(where, why)
-        logger.warning("dropped %s: %s", where, why)
+            if not (frame.height and frame.width) or size == (frame.height, frame.width):
+                frame.height, frame.width = size
+                return True
+            labelled = f"{frame.width} x {frame.height}"
+            fault, why = "size differs", f"image is {size[1]} x {size[0]}, its labels are made for {labelled}"
+        report.drop(fault, why, image=frame.name)
+        logger.warning("dropped %s", report.findings[-1])
         return False
 
     def load_instances(self, image_id: int) -> Instances:
@@ -254,15 +256,3 @@ def _refuse_without_masks(report: LabelReport, rectangles: bool, limit: int | No
         )
     if report.boxes_only and not rectangles:
         logger.warning("%s: skipped %d of %d objects that have no mask", report.source, report.boxes_only, total)
-
-
-def _image_size(path: pathlib.Path) -> tuple[int, int] | None:
-    """(height, width) from the file's header, as `load_image` will turn it; None for what is not an image."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # by a quarter: the sides change places
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except (UnidentifiedImageError, OSError):
-        return None

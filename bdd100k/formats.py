@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
-from bdd100k.frames import Frame, LabelObject, LabelReport, is_stuff, normalise_category
-from bdd100k.outlines import LabelError, as_points, check_rle, kind, read_poly2d
+from bdd100k.frames import UNKNOWN, Frame, LabelObject, LabelReport, is_stuff, normalise_category
+from bdd100k.outlines import read_poly2d
 from mrcnn.errors import InputError
+from mrcnn.outlines import LabelError, as_points, check_rle, kind
 
 
 def _wanted(name: str, available: frozenset[str] | None, report: LabelReport) -> bool:
@@ -28,12 +29,15 @@ def _flag(attributes: dict, *names: str) -> bool:
 
 
 def _category(name: Any, report: LabelReport) -> tuple[str, bool] | None:
-    """The class of a label, or None after counting why it has none."""
+    """The class of a label, or None for known stuff. Raises LabelError for any other name. Both are counted."""
     if not isinstance(name, str):
         raise LabelError(f"category is {kind(name)}, not a name")
     found = normalise_category(name)
     if found is None:
-        (report.stuff if is_stuff(name) else report.unknown)[" ".join(name.split()).lower()] += 1
+        known, plain = is_stuff(name), " ".join(name.split()).lower()
+        (report.stuff if known else report.unknown)[plain] += 1
+        if not known:
+            raise LabelError(f"category {plain!r} is not one of {', '.join(CLASS_NAMES)}", UNKNOWN)
     return found
 
 
@@ -90,18 +94,18 @@ def read_scalabel(
     for index, raw in enumerate(frames):
         if limit is not None and len(result) >= limit:
             break
-        where = f"{report.source}, frame {index}"
+        place = f"frame {index}"
         name = raw.get("name") if isinstance(raw, dict) else None
         if not isinstance(name, str) or not name:
-            report.drop(where, f"frame is {kind(raw)}" if not isinstance(raw, dict) else "frame has no name")
+            why = f"frame is {kind(raw)}" if not isinstance(raw, dict) else "frame has no name"
+            report.drop("unusable frame", why, place=place)
             continue
-        where = f"{where} ({name})"
         labels = raw.get("labels") or []
         if not isinstance(labels, list):
-            report.drop(where, f"labels are {kind(labels)}, not a list")
+            report.drop("unusable frame", f"labels are {kind(labels)}, not a list", place=place, image=name)
             continue
         if name in seen:
-            report.drop(where, "a frame of this name came before")
+            report.drop("duplicate image", "a frame of this name came before", place=place, image=name)
             continue
         seen.add(name)
         if not _wanted(name, available, report):
@@ -114,7 +118,7 @@ def read_scalabel(
             try:
                 _keep(_scalabel_object(label, frame, report), frame, report)
             except LabelError as error:
-                report.drop(f"{where}, label {label_id!r}", str(error))
+                report.drop(error.kind, str(error), place=place, image=name, label=str(label_id))
         result.append(frame)
     return result
 
@@ -185,13 +189,14 @@ def _coco_names(document: dict, report: LabelReport) -> dict[int, str]:
 def _coco_images(document: dict, report: LabelReport) -> dict[Any, Frame]:
     frames: dict[Any, Frame] = {}
     for index, image in enumerate(document["images"]):
-        where = f"{report.source}, image {index}"
+        place = f"image {index}"
         if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or "id" not in image:
-            report.drop(where, "needs 'id' and 'file_name'")
+            report.drop("unusable frame", "needs 'id' and 'file_name'", place=place)
         elif image["id"] in frames:
-            report.drop(f"{where} ({image['file_name']})", f"id {image['id']!r} came before")
+            report.drop("duplicate image", f"id {image['id']!r} came before", place=place, image=image["file_name"])
         elif not all(isinstance(image.get(side), int) and image[side] > 0 for side in ("height", "width")):
-            report.drop(f"{where} ({image['file_name']})", "needs 'height' and 'width' in pixels")
+            why = "needs 'height' and 'width' in pixels"
+            report.drop("unusable frame", why, place=place, image=image["file_name"])
         else:
             frame = Frame(image["file_name"], width=image["width"], height=image["height"])
             frame.coco_id = image["id"] if isinstance(image["id"], int) else None
@@ -214,7 +219,7 @@ def read_coco(
     chosen = frozenset(wanted)
     for index, annotation in enumerate(document["annotations"]):
         if not isinstance(annotation, dict):
-            report.drop(f"{report.source}, annotation {index}", f"is {kind(annotation)}, not an object")
+            report.drop("unusable label", f"is {kind(annotation)}, not an object", place=f"annotation {index}")
             continue
         image_id = annotation.get("image_id")
         frame = frames.get(image_id)
@@ -225,8 +230,8 @@ def read_coco(
                 raise LabelError(f"image_id {image_id!r} is not among the images")
             _keep(_coco_object(annotation, frame, names, report), frame, report)
         except LabelError as error:
-            name = f" ({frame.name})" if frame else ""
-            report.drop(f"{report.source}, annotation {annotation.get('id')!r}{name}", str(error))
+            place, label_id = f"annotation {index}", str(annotation.get("id"))
+            report.drop(error.kind, str(error), place=place, image=frame.name if frame else None, label=label_id)
     return [frames[key] for key in wanted]
 
 
@@ -263,9 +268,10 @@ def _read_rgba(path: pathlib.Path, report: LabelReport) -> np.ndarray | None:
         with Image.open(path) as image:
             if image.mode == "RGBA":
                 return np.asarray(image)
-            report.drop(str(path), f"is {image.mode}, not RGBA: a BDD100K bitmask has four channels")
+            why = f"is {image.mode}, not RGBA: a BDD100K bitmask has four channels"
+            report.drop("unusable frame", why, file=path)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow reports broken PNG chunks as SyntaxError
-        report.drop(str(path), f"cannot be read: {error}")
+        report.drop("unusable frame", f"cannot be read: {error}", file=path)
     return None
 
 

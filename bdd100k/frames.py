@@ -14,9 +14,11 @@ from typing import Any, overload
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
+from mrcnn.checks import Finding
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN = "unknown name"  # the kind of finding that is also counted by name
 IMAGE_SIZE = (720, 1280)  # height, width of every BDD100K photograph
 
 _ALIASES = {"bike": "bicycle", "motor": "motorcycle", "person": "pedestrian", "caravan": "car", "van": "car"}
@@ -126,8 +128,9 @@ class LabelReport:
         categories: objects kept, by class; boxes_only: how many of them have no mask.
         unknown: categories that are neither an instance class nor known stuff, with counts; their objects are left out.
         stuff: known categories without instances, with counts; left out.
-        dropped: one line per label or frame that could not be used, naming the file, the frame and the label id.
+        findings: labels and frames that could not be used, and labels of unknown categories, each with its place.
         missing: names of labelled frames whose image is not at hand.
+        unlabelled: names of images without labels, in the folder that was loaded.
     """
 
     source: str
@@ -136,12 +139,25 @@ class LabelReport:
     boxes_only: int = 0
     unknown: Counter[str] = dataclasses.field(default_factory=Counter)
     stuff: Counter[str] = dataclasses.field(default_factory=Counter)
-    dropped: list[str] = dataclasses.field(default_factory=list)
+    findings: list[Finding] = dataclasses.field(default_factory=list)
     missing: list[str] = dataclasses.field(default_factory=list)
+    unlabelled: list[str] = dataclasses.field(default_factory=list)
 
-    def drop(self, where: str, why: str) -> None:
-        """Notes a label or a frame that cannot be used."""
-        self.dropped.append(f"{where}: {why}")
+    def drop(self, kind: str, why: str, *, file: str | pathlib.Path | None = None, **where: str | None) -> None:
+        """Notes a label or a frame that cannot be used.
+
+        Args:
+            kind: one of `mrcnn.checks.KINDS`.
+            why: in words.
+            file: where it stands, by default the source.
+            **where: place, image and label, as in `mrcnn.checks.Finding`.
+        """
+        self.findings.append(Finding(kind, why, str(file or self.source), **where))
+
+    @property
+    def dropped(self) -> list[str]:
+        """One line per label or frame that could not be used, naming the file, the frame and the label id."""
+        return [str(finding) for finding in self.findings if finding.kind != UNKNOWN]
 
     def log(self, frames: int, most: int = 10) -> None:
         """Writes a summary to the log, with at most `most` of the dropped labels in full."""
@@ -156,10 +172,11 @@ class LabelReport:
         if self.missing:
             first = ", ".join(self.missing[:3])
             logger.warning("%s: %d labelled frames have no image file: %s, ...", self.source, len(self.missing), first)
-        for line in self.dropped[:most]:
+        dropped = self.dropped
+        for line in dropped[:most]:
             logger.warning("dropped %s", line)
-        if len(self.dropped) > most:
-            logger.warning("%s: dropped %d more labels or frames", self.source, len(self.dropped) - most)
+        if len(dropped) > most:
+            logger.warning("%s: dropped %d more labels or frames", self.source, len(dropped) - most)
 
 
 def listing(counts: Counter[str]) -> str:

@@ -4,7 +4,6 @@ Formats: Scalabel JSON (2020) with rle or poly2d, the 2018 JSON, its older one-f
 JSON, folders of RGBA bitmask PNGs.
 """
 
-import json
 import logging
 import pathlib
 import re
@@ -14,9 +13,9 @@ import numpy as np
 
 from bdd100k.formats import oldest_to_scalabel, read_bitmasks, read_coco, read_scalabel
 from bdd100k.frames import Frame, LabelObject, LabelReport, Labels, normalise_category
-from bdd100k.outlines import kind
 from mrcnn.errors import InputError
 from mrcnn.masks import Instances, extract_bboxes, polygons_to_crop, rle_to_crop
+from mrcnn.outlines import kind, read_json
 
 __all__ = [
     "Frame", "LabelObject", "LabelReport", "Labels",
@@ -106,24 +105,6 @@ def _scalabel_frames(document: Any, path: pathlib.Path, report: LabelReport) -> 
         report.format = "frame files"
         return oldest_to_scalabel(document)
     return frames
-
-
-def read_json(path: pathlib.Path) -> Any:
-    """Parses a JSON file.
-
-    Raises:
-        InputError: it cannot be read or is not JSON; names the file, the line and the column.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. Is the file complete?"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def label_rank(path: pathlib.Path) -> int | None:

@@ -1,19 +1,10 @@
-"""Outlines and run-length codes as label files write them, checked and turned into plain polygons and codes."""
+"""Scalabel's paths (`poly2d` of every release) into plain polygons."""
 
 from typing import Any
 
 import numpy as np
 
-Path2D = np.ndarray  # float64 [k, 2], (x, y) px
-
-# A flattened curve stays this close to the true one: a twentieth of a pixel moves no pixel centre by a visible amount.
-CURVE_TOLERANCE_PX = 0.05
-# COCO's rasteriser walks along every edge in steps of a fifth of a pixel, so one absurd number would take all memory.
-FARTHEST_PX = 100_000
-
-
-class LabelError(ValueError):
-    """One label cannot be used; the message says why. Never leaves this package: the label is dropped and reported."""
+from mrcnn.outlines import CURVE_TOLERANCE_PX, LabelError, Path2D, as_points, kind
 
 
 def flatten_path(vertices: np.ndarray, types: str, tolerance_px: float = CURVE_TOLERANCE_PX) -> Path2D:
@@ -56,23 +47,6 @@ def _cubic(p0: np.ndarray, rest: np.ndarray, tolerance_px: float) -> Path2D:
     return curve
 
 
-def as_points(values: Any) -> Path2D:
-    """Checks a polygon: at least three finite (x, y) pairs. Raises LabelError otherwise."""
-    try:
-        points = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        raise LabelError("polygon coordinates are not numbers in pairs") from None
-    if points.ndim != 2 or points.shape[1:] != (2,):
-        raise LabelError("polygon coordinates are not numbers in pairs")
-    if not np.isfinite(points).all():
-        raise LabelError("polygon has a coordinate that is not finite")
-    if points.size and np.abs(points).max() > FARTHEST_PX:
-        raise LabelError(f"polygon has a coordinate of {points.flat[np.abs(points).argmax()]:g} px")
-    if len(points) < 3:
-        raise LabelError(f"polygon has {len(points)} points and needs 3")
-    return points
-
-
 def read_poly2d(poly2d: Any) -> list[Path2D]:
     """Reads any release's `poly2d`: a list of paths, or one path in the oldest form of [x, y, 'L'] triples.
 
@@ -108,71 +82,3 @@ def read_poly2d(poly2d: Any) -> list[Path2D]:
     if not polygons:
         raise LabelError("poly2d has no closed path")
     return polygons
-
-
-def rle_lengths(counts: Any) -> np.ndarray:
-    """The run lengths of a COCO run-length code, int64 [runs], background first.
-
-    Args:
-        counts: a list of ints, or COCO's compressed text: groups of 5 bits, low first, 0x20 marks "more follows", 0x10
-            in the last group is the sign; from the fourth run on, the difference to the run two before is stored.
-
-    Raises:
-        LabelError: neither of these.
-    """
-    if isinstance(counts, list):
-        if not all(isinstance(run, int) for run in counts):
-            raise LabelError("rle counts are not whole numbers")
-        return np.asarray(counts, np.int64)
-    if isinstance(counts, str):
-        counts = counts.encode("utf-8")
-    if not isinstance(counts, bytes):
-        raise LabelError(f"rle counts are {kind(counts)}")
-    codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:
-        raise LabelError("rle counts are not COCO's compressed form")
-    ends = np.flatnonzero(codes & 0x20 == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)  # which group of 5 bits
-    if place.max() > 6:
-        raise LabelError("rle counts are not COCO's compressed form")
-    runs = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
-    runs -= np.where(codes[ends] & 0x10, 1 << (5 * (place[ends] + 1)), 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])  # the first run stands alone; the third is stored as it is
-    return runs
-
-
-def check_rle(rle: Any, size: tuple[int, int] | None) -> dict[str, Any]:
-    """Checks a run-length code against the image's size.
-
-    Args:
-        rle: {"size": [height, width], "counts": ...}, compressed or not.
-        size: (height, width) of the frame where it is known.
-
-    Returns:
-        The same code; its runs add up to height * width and at least one pixel belongs to the object.
-
-    Raises:
-        LabelError: it does not fit.
-    """
-    if not isinstance(rle, dict) or "counts" not in rle or "size" not in rle:
-        raise LabelError("rle needs 'size' and 'counts'")
-    rle_size = rle["size"]
-    if not isinstance(rle_size, list | tuple) or len(rle_size) != 2 or not all(isinstance(v, int) for v in rle_size):
-        raise LabelError(f"rle size is {rle_size!r}, not [height, width]")
-    if size is not None and tuple(rle_size) != size:
-        raise LabelError(f"rle size {list(rle_size)} differs from the image's [height, width] {list(size)}")
-    runs = rle_lengths(rle["counts"])
-    if len(runs) and runs.min() < 0:
-        raise LabelError("rle counts are damaged: a run is negative")
-    if runs.sum() != rle_size[0] * rle_size[1]:
-        raise LabelError(f"rle counts cover {runs.sum()} pixels, its size {list(rle_size)} has {np.prod(rle_size)}")
-    if not runs[1::2].any():
-        raise LabelError("rle is empty")
-    return {"size": [int(v) for v in rle_size], "counts": rle["counts"]}
-
-
-def kind(value: Any) -> str:
-    """The type of a JSON value for a message."""
-    return "null" if value is None else type(value).__name__

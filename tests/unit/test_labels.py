@@ -11,7 +11,8 @@ from pycocotools import mask as coco
 from bdd100k.formats import read_bitmasks
 from bdd100k.frames import LabelReport, is_stuff, normalise_category
 from bdd100k.labels import frame_instances, label_rank, load_labels, object_mask
-from bdd100k.outlines import flatten_path, read_poly2d, rle_lengths
+from bdd100k.outlines import flatten_path, read_poly2d
+from mrcnn.outlines import rle_lengths
 
 SQUARE = [[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]]  # columns 2..5, rows 1..3
 
