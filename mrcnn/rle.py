@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mrcnn.errors import InputError
+from mrcnn.outlines import LabelError, rle_lengths
 
 
 def polygons_to_crop(
@@ -60,23 +61,22 @@ def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
     Raises:
         InputError: counts and size do not fit together.
     """
-    from pycocotools import mask as coco
-
-    counts, (height, width) = rle["counts"], rle["size"]
-    if isinstance(counts, (list, tuple)):
-        if sum(counts) != height * width:
-            raise InputError(f"an RLE of size {height} x {width} has runs that add up to {sum(counts)} pixels")
-        rle = coco.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
-    elif isinstance(counts, str):
-        rle = {"size": [height, width], "counts": counts.encode()}
-    x, y, w, h = (int(v) for v in coco.toBbox(rle))
-    if w <= 0 or h <= 0:
-        return None
+    height, width = rle["size"]
     try:
-        full = coco.decode(rle)
-    except ValueError as error:
+        runs = rle_lengths(rle["counts"])
+    except LabelError as error:
         raise InputError(f"an RLE of size {height} x {width} cannot be decoded: {error}") from error
-    return tighten(full[y : y + h, x : x + w].view(bool), y, x)
+    ends = np.cumsum(runs)
+    if not len(runs) or runs.min() < 0 or ends[-1] != height * width:
+        raise InputError(f"an RLE of size {height} x {width} has runs that add up to {runs.sum()} pixels")
+    filled = np.flatnonzero(runs[1::2]) * 2 + 1
+    if not filled.size:
+        return None
+    # Only the columns from the first to the last pixel of the object are laid out, not the image.
+    x1, x2 = (ends[filled[0]] - runs[filled[0]]) // height, (ends[filled[-1]] - 1) // height + 1
+    lengths = np.diff(np.clip(ends, x1 * height, x2 * height), prepend=x1 * height)
+    strip = np.repeat(np.arange(len(runs)) % 2 == 1, lengths).reshape(x2 - x1, height).T
+    return tighten(strip, 0, int(x1))
 
 
 def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[int]) -> dict:
