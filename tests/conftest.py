@@ -1,4 +1,4 @@
-"""Shared fixtures. Figures of the original code come from tests/golden, the larger files from ../shared/golden."""
+"""Shared fixtures. Figures of the original code come from tests/golden."""
 
 import json
 import os
@@ -10,24 +10,28 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import numpy as np
 import pytest
 
+from tests.streams import regenerated
+
 TESTS = pathlib.Path(__file__).parent
 SHARED = TESTS.parent.parent / "shared"
 
 
 class Golden:
-    """Finds the recorded outputs of the original code by name."""
+    """The recorded outputs of the original code in tests/golden, by name; see the README.md there."""
 
-    def path(self, name: str) -> pathlib.Path:
-        for folder in (TESTS / "golden", SHARED / "golden"):
-            if (folder / name).exists():
-                return folder / name
-        pytest.skip(f"golden file {name} is neither in tests/golden nor in {SHARED / 'golden'}")
+    def __init__(self) -> None:
+        self.folder = TESTS / "golden"
+        self._npz: dict[str, dict[str, np.ndarray]] = {}
 
-    def npz(self, name: str) -> "np.lib.npyio.NpzFile":
-        return np.load(self.path(f"{name}.npz"), allow_pickle=False)
+    def npz(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a file, with those that are drawn again from their seeds."""
+        if name not in self._npz:
+            with np.load(self.folder / f"{name}.npz", allow_pickle=False) as file:
+                self._npz[name] = dict(file) | regenerated(name)
+        return dict(self._npz[name])
 
     def json(self, name: str) -> dict:
-        return json.loads(self.path(f"{name}.json").read_text())
+        return json.loads((self.folder / f"{name}.json").read_text())
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The .h5 layout of a file that the original code wrote with Keras 2.1.6: layer names, weight names, shapes, bytes."""
 
 import hashlib
-import importlib.util
 
 import h5py
 import keras
@@ -13,6 +12,7 @@ from mrcnn import weights
 from mrcnn.backbone import BatchNorm
 from mrcnn.config import Config
 from mrcnn.network import build_inference_network
+from tests.seeded import seeded_array
 
 pytestmark = pytest.mark.graph
 
@@ -30,20 +30,9 @@ def structure(golden):
 
 @pytest.fixture(scope="module")
 def draw(golden):
-    """draw(layer, weight) -> the array of the original's file, which was made from seeds."""
-    spec = importlib.util.spec_from_file_location("draw_weights", golden.path("draw_weights.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """draw(layer, weight, shape) -> the array of the original's file, which was made from seeds."""
     recipe = golden.json("model_weights_recipe_resnet50")
-
-    def array(layer: str, weight: str, shape: list[int]) -> np.ndarray:
-        value = module.draw(layer, weight, shape, recipe["seed"])
-        override = recipe["overrides"].get(layer, {})
-        if weight == "kernel":
-            return value * np.float32(override.get("kernel_scale", 1))
-        return np.asarray(override["bias"], np.float32) if weight == "bias" and "bias" in override else value
-
-    return array
+    return lambda layer, weight, shape: seeded_array(layer, weight, tuple(shape), recipe)
 
 
 @pytest.fixture(scope="module")

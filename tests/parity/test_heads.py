@@ -35,9 +35,8 @@ def test_weights_have_the_original_names(heads, golden):
 def test_outputs_equal_the_original(heads, recorded):
     outputs = heads.predict_on_batch([recorded[f"heads/{key}"] for key in INPUTS])
     for output, name in zip(outputs, ("class_logits", "class_probs", "bbox", "mask"), strict=True):
-        np.testing.assert_allclose(
-            output, recorded[f"heads/out/{name}"], atol=1e-4, err_msg=name
-        )
+        output = output[:, :, ::4] if name == "mask" else output  # every fourth row is recorded
+        np.testing.assert_allclose(output, recorded[f"heads/out/{name}"], atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("layer", ["mrcnn_class_logits", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask"])
@@ -46,4 +45,5 @@ def test_layers_that_client_code_reads_give_the_head_outputs(heads, recorded, la
     name = {"mrcnn_class_logits": "class_logits", "mrcnn_class": "class_probs"}.get(layer, layer.removeprefix("mrcnn_"))
     part = keras.Model(heads.inputs, heads.get_layer(layer).output)
     found = part.predict_on_batch([recorded[f"heads/{key}"] for key in INPUTS])
+    found = found[:, :, ::4] if name == "mask" else found
     np.testing.assert_allclose(found, recorded[f"heads/out/{name}"], atol=1e-4)

@@ -14,14 +14,16 @@ pytestmark = pytest.mark.graph
 
 def inputs(golden, name: str):
     """-> config, facts, [probabilities, deltas, anchors], the original's proposals."""
-    arrays = golden.npz("graph_proposals_128" if name.startswith("p128") else "graph_proposals")
+    arrays = golden.npz("graph_proposals")
     facts = golden.json("graph_proposals")[name]
     config = Config()
     config.RPN_ANCHOR_SCALES, config.PRE_NMS_LIMIT = facts["anchor_scales"], facts["pre_nms_limit"]
     anchors = np.tile(pyramid_anchors(config, facts["image_shape"]), (facts["batch"], 1, 1))
-    scores = arrays[f"{name}/fg_scores"]
+    scores, deltas = arrays[f"{name}/fg_scores"], arrays[f"{name}/rpn_bbox"].astype("float32")
+    if f"{name}/anchor" in arrays:  # the best 6000 were recorded; the layer looks at no other
+        best, (scores, deltas) = arrays[f"{name}/anchor"], (np.zeros_like(anchors[..., 0]), np.zeros_like(anchors))
+        scores[:, best], deltas[:, best] = arrays[f"{name}/fg_scores"], arrays[f"{name}/rpn_bbox"]
     probs = np.stack([1 - scores, scores], axis=-1)
-    deltas = arrays[f"{name}/rpn_bbox"].astype("float32")
     return config, facts, [probs, deltas, anchors], arrays[f"{name}/proposals"]
 
 
@@ -57,7 +59,7 @@ def test_boxes_without_area_are_proposed_once(golden):
 
 @pytest.mark.parametrize("stride, suffix", [(1, "out"), (2, "out_stride2")])
 def test_rpn_head(golden, stride, suffix):
-    case = golden.npz("graph_rpn")
+    case = golden.npz("graph_heads")
     model = rpn.build_rpn_model(stride, 3, case["rpn/in"].shape[-1])
     for name in ("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred"):
         model.get_layer(name).set_weights([case[f"rpn/w/{name}/{w}"].astype("float32") for w in ("kernel", "bias")])

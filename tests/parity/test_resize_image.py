@@ -1,5 +1,6 @@
 """resize_image against the original's numbers: geometry exact, pixels off by one only at ties."""
 
+import hashlib
 import random
 
 import numpy as np
@@ -48,8 +49,10 @@ def test_resize_image(figures, golden, name):
     if name == "none":
         np.testing.assert_array_equal(image, given)
         return
-    if f"{name}/image" in figures:
-        got, expected = image, figures[f"{name}/image"]
+    if scale == 1:  # nothing is interpolated: all pixels are the original's
+        assert hashlib.sha256(image.tobytes()).hexdigest() == case["sha256"]
+    if f"{name}/every_7th_row" in figures:
+        got, expected = image[::7], figures[f"{name}/every_7th_row"]
     else:
         got = np.concatenate([image.reshape(-1)[figures[f"{name}/sample_index"]], image[::37].reshape(-1)])
         expected = np.concatenate([figures[f"{name}/sample"], figures[f"{name}/rows"].reshape(-1)])
@@ -62,12 +65,12 @@ def test_resize_image(figures, golden, name):
 def test_float_and_one_channel(figures):
     given = figures["in/small100x150"]
     image, *_ = resize_image(given.astype(np.float32) / 255, min_dim=128, max_dim=256)
-    expected = figures["square_float32_in/image"]
+    expected = figures["square_float32_in/every_7th_row"]
     assert image.dtype == np.float32
     scale = 255.0 if expected.max() > 1 else 1.0
-    np.testing.assert_allclose(image * scale, expected, atol=1e-3 * scale)
+    np.testing.assert_allclose(image[::7] * scale, expected, atol=1e-3 * scale)
     gray, *_ = resize_image(given[:, :, :1], min_dim=128, max_dim=256)
-    difference = np.abs(gray.astype(int) - figures["square_1channel/image"])
+    difference = np.abs(gray[::7].astype(int) - figures["square_1channel/every_7th_row"])
     assert difference.max() <= 1 and np.mean(difference > 0) < 0.005
 
 
