@@ -23,19 +23,18 @@ STREETS = {"train": 240, "val": 40, "seed": 7}
 log = logging.getLogger("bdd100k")
 
 
-def run(main: Callable[[], None]) -> int:
-    """Run a script: 0 if it ends well, 2 with one message for a user's mistake, 130 for Ctrl-C."""
+def run(main: Callable[[], int | None]) -> int:
+    """Run a script: what main returns (None is 0), 2 with one message for a user's mistake, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
-        main()
+        return main() or 0
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped; checkpoints of finished epochs are kept\n")
         return 130
-    return 0
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

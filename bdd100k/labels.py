@@ -27,7 +27,12 @@ logger = logging.getLogger(__name__)
 BoxAndCrop = tuple[np.ndarray, np.ndarray]  # int32 [4] (y1, x1, y2, x2) px, exclusive; bool [y2 - y1, x2 - x1]
 
 
-def load_labels(path: str | pathlib.Path, available: frozenset[str] | None = None, limit: int | None = None) -> Labels:
+def load_labels(
+    path: str | pathlib.Path,
+    available: frozenset[str] | None = None,
+    limit: int | None = None,
+    keep_source: bool = False,
+) -> Labels:
     """Reads a label file, a folder of RGBA bitmasks or a folder of one JSON per image; the content decides which.
 
     A label that cannot be used is dropped; the returned report and the log name it. Category names are normalised,
@@ -38,6 +43,7 @@ def load_labels(path: str | pathlib.Path, available: frozenset[str] | None = Non
         available: stems of the image files at hand ("7d06fefd-f7be05a6"); other frames are counted as missing and not
             read. None takes every frame.
         limit: read at most this many frames.
+        keep_source: keep the JSON of every frame and object in its `source`, for a converter.
 
     Returns:
         The frames in the file's order (a sequence) with `.report`.
@@ -50,7 +56,7 @@ def load_labels(path: str | pathlib.Path, available: frozenset[str] | None = Non
         raise InputError(f"{path}: no such label file or folder")
     report = LabelReport(str(path), "scalabel")
     read = _read_folder if path.is_dir() else _read_file
-    frames = read(path, report, available, limit)
+    frames = read(path, report, available, limit, keep_source)
     if not frames and not report.missing:
         why = "; ".join(report.dropped[:3]) or "it holds no frames"
         raise InputError(f"{path}: nothing in it can be used as labels ({why})")
@@ -59,7 +65,7 @@ def load_labels(path: str | pathlib.Path, available: frozenset[str] | None = Non
 
 
 def _read_folder(
-    path: pathlib.Path, report: LabelReport, available: frozenset[str] | None, limit: int | None
+    path: pathlib.Path, report: LabelReport, available: frozenset[str] | None, limit: int | None, keep_source: bool
 ) -> list[Frame]:
     bitmasks, documents = sorted(path.glob("*.png")), sorted(path.glob("*.json"))
     if bitmasks:
@@ -74,11 +80,11 @@ def _read_folder(
         if isinstance(parsed, dict) and "images" in parsed:
             raise InputError(f"{path}: holds several label files; name one of them, such as {document}")
         raw += _scalabel_frames(parsed, document, report)
-    return read_scalabel(raw, report, available, limit)
+    return read_scalabel(raw, report, available, limit, keep_source)
 
 
 def _read_file(
-    path: pathlib.Path, report: LabelReport, available: frozenset[str] | None, limit: int | None
+    path: pathlib.Path, report: LabelReport, available: frozenset[str] | None, limit: int | None, keep_source: bool
 ) -> list[Frame]:
     document = read_json(path)
     if isinstance(document, dict) and "images" in document:
@@ -86,8 +92,8 @@ def _read_file(
             if not isinstance(document.get(part), list):
                 raise InputError(f"{path}: a COCO file needs a list {part!r}, it has {kind(document.get(part))}")
         report.format = "coco"
-        return read_coco(document, report, available, limit)
-    return read_scalabel(_scalabel_frames(document, path, report), report, available, limit)
+        return read_coco(document, report, available, limit, keep_source)
+    return read_scalabel(_scalabel_frames(document, path, report), report, available, limit, keep_source)
 
 
 def _scalabel_frames(document: Any, path: pathlib.Path, report: LabelReport) -> list[Any]:
@@ -104,6 +110,11 @@ def _scalabel_frames(document: Any, path: pathlib.Path, report: LabelReport) -> 
     if isinstance(document, dict) and frames and isinstance(frames[0], dict) and "objects" in frames[0]:
         report.format = "frame files"
         return oldest_to_scalabel(document)
+    config = document.get("config") if isinstance(document, dict) else None
+    size = config.get("imageSize") if isinstance(config, dict) else None  # stands for frames without their own
+    if size:
+        sized = (isinstance(frame, dict) and not frame.get("size") for frame in frames)
+        return [{**frame, "size": size} if lacks else frame for frame, lacks in zip(frames, sized, strict=True)]
     return frames
 
 
@@ -169,13 +180,7 @@ def frame_instances(frame: Frame, rectangles_as_masks: bool = False) -> Instance
     Raises:
         InputError: the frame's size is not known.
     """
-    if not frame.height or not frame.width:
-        raise InputError(f"{frame.name}: the image size is not known, so polygons have no extent; give the image")
-    found = [object_mask(label, frame.height, frame.width, rectangles_as_masks) for label in frame.objects]
-    if frame.layered:
-        layers = [i for i, label in enumerate(frame.objects) if label.polygons is not None]
-        for place, i in enumerate(layers):
-            found[i] = _uncovered(found[i], [found[j] for j in layers[place + 1 :]])
+    found = visible_masks(frame, rectangles_as_masks)
     kept = [(label, *mask) for label, mask in zip(frame.objects, found, strict=True) if mask is not None]
     for label, mask in zip(frame.objects, found, strict=True):
         if mask is None and label.has_mask:
@@ -189,7 +194,23 @@ def frame_instances(frame: Frame, rectangles_as_masks: bool = False) -> Instance
     )
 
 
-def _uncovered(mask: BoxAndCrop | None, covers: list[BoxAndCrop | None]) -> BoxAndCrop | None:
+def visible_masks(frame: Frame, rectangles_as_masks: bool = False) -> list[BoxAndCrop | None]:
+    """`object_mask` of each label without what later polygons hide; None where no pixel is left or there is no mask.
+
+    Raises:
+        InputError: the frame's size is not known.
+    """
+    if not frame.height or not frame.width:
+        raise InputError(f"{frame.name}: the image size is not known, so polygons have no extent; give the image")
+    found = [object_mask(label, frame.height, frame.width, rectangles_as_masks) for label in frame.objects]
+    if frame.layered:
+        layers = [i for i, label in enumerate(frame.objects) if label.polygons is not None]
+        for place, i in enumerate(layers):
+            found[i] = uncovered(found[i], [found[j] for j in layers[place + 1 :]])
+    return found
+
+
+def uncovered(mask: BoxAndCrop | None, covers: list[BoxAndCrop | None]) -> BoxAndCrop | None:
     """What the masks in `covers` leave of a mask, in a box that is tight again; None if nothing is left."""
     if mask is None:
         return None

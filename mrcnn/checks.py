@@ -98,6 +98,7 @@ class Report:
         source: the folder or label file.
         images, objects: how many there are to train on.
         classes: objects by class name, every class of the data set included.
+        unknown: labels by a class name that the data set does not know.
         findings: in the order in which they were found.
     """
 
@@ -105,6 +106,7 @@ class Report:
     images: int = 0
     objects: int = 0
     classes: Counter[str] = dataclasses.field(default_factory=Counter)
+    unknown: Counter[str] = dataclasses.field(default_factory=Counter)
     findings: list[Finding] = dataclasses.field(default_factory=list)
 
     def add(self, kind: str, detail: str, file: Any, **where: str | None) -> None:
@@ -126,6 +128,7 @@ class Report:
         """Everything, ready for json.dump."""
         return {
             "source": self.source, "images": self.images, "objects": self.objects, "classes": dict(self.classes),
+            "unknown": dict(self.unknown.most_common()),
             "problems": self.problems, "counts": self.counts(),
             "findings": [
                 {"severity": "problem" if KINDS[f.kind].problem else "note", **dataclasses.asdict(f)}
@@ -151,7 +154,33 @@ class ObjectTable:
     labels: Sequence[str]
 
 
-def check_files(dataset: Dataset, report: Report, full: bool, sample: int = SAMPLE) -> None:
+def report_lines(report: Report, most: int = 3) -> list[str]:
+    """The report as text: the problems before the notes, each kind with its count and its first findings.
+
+    Args:
+        report: what a check returned.
+        most: findings to name for each kind.
+    """
+    classes = ", ".join(f"{count} {name}" for name, count in report.classes.items())
+    lines = [f"{report.source}: {report.images} images, {report.objects} objects", f"  {classes or 'no classes'}"]
+    counts = report.counts()
+    for kind in sorted(counts, key=lambda kind: not KINDS[kind].problem):
+        severity = "PROBLEM" if KINDS[kind].problem else "note"
+        lines.append(f"  {severity:8} {kind}: {counts[kind]} (training: {KINDS[kind].training})")
+        if kind == "unknown name" and report.unknown:
+            names = [f"{count} {name!r}" for name, count in report.unknown.most_common(10)]
+            more = len(report.unknown) - len(names)
+            lines.append("           " + ", ".join(names) + (f" and {more} more names" if more else ""))
+        found = [finding for finding in report.findings if finding.kind == kind]
+        lines += [f"           {finding}" for finding in found[:most]]
+        if len(found) > most:
+            lines.append(f"           ... and {len(found) - most} more")
+    return lines
+
+
+def check_files(
+    dataset: Dataset, report: Report, full: bool, sample: int = SAMPLE, progress: Callable[[Iterable], Iterable] = iter
+) -> None:
     """Missing, unreadable and cut-off image files, sizes that differ from the labels', names that come twice.
 
     Args:
@@ -159,10 +188,11 @@ def check_files(dataset: Dataset, report: Report, full: bool, sample: int = SAMP
         report: takes the findings.
         full: decode every image. Otherwise the headers of a sample are read.
         sample: how many images that are, evenly spread.
+        progress: wraps the loop over the images.
     """
     seen: set[tuple[str, str]] = set()
     spread = set(np.linspace(0, len(dataset.image_info) - 1, min(sample, len(dataset.image_info))).astype(int).tolist())
-    for image_id, info in enumerate(dataset.image_info):
+    for image_id, info in progress(list(enumerate(dataset.image_info))):
         name, path = image_name(info), info["path"]
         key = (info["source"], str(info["id"]))
         if key in seen:
@@ -262,8 +292,8 @@ def masks_alike(first: Any, second: Any, threshold: float = DUPLICATE_IOU) -> bo
     return bool(shared > threshold * (np.count_nonzero(crop1) + np.count_nonzero(crop2) - shared))
 
 
-def crossing(points: np.ndarray) -> tuple[int, int] | None:
-    """The first two edges of a closed polygon that cross each other.
+def crossing(points: np.ndarray) -> tuple[float, float] | None:
+    """Where a closed polygon crosses itself: the point in which the first two of its edges that cross do so.
 
     Two edges cross where each has its ends strictly on either side of the other. Edges that only touch, or lie on each
     other, do not count: outlines around a hole are drawn that way.
@@ -272,15 +302,23 @@ def crossing(points: np.ndarray) -> tuple[int, int] | None:
         points: [k, (x, y)], the last one is joined to the first.
 
     Returns:
-        (i, j), i < j: edge i goes from point i to point i + 1. None if no two cross.
+        (x, y), or None if no two edges cross.
     """
     starts = np.asarray(points, np.float64)
+    if len(starts) < 4:
+        return None
     steps = np.roll(starts, -1, axis=0) - starts
-    rows = max(1, 4_000_000 // max(1, len(starts)))  # 32 MB at a time
-    straddles = np.concatenate([_straddled(starts[i : i + rows], steps[i : i + rows], starts) for i in
-                                range(0, len(starts), rows)]) if len(starts) > 3 else np.zeros((0, 0), bool)
-    found = np.argwhere(np.triu(straddles & straddles.T, 1))
-    return (int(found[0, 0]), int(found[0, 1])) if len(found) else None
+    at_once = max(1, 4_000_000 // len(starts))  # 32 MB
+    straddled = np.concatenate(
+        [_straddled(starts[i : i + at_once], steps[i : i + at_once], starts) for i in range(0, len(starts), at_once)]
+    )
+    crossed = np.argwhere(np.triu(straddled & straddled.T, 1))
+    if not len(crossed):
+        return None
+    i, j = crossed[0]
+    (away_x, away_y), (ax, ay), (bx, by) = starts[j] - starts[i], steps[i], steps[j]
+    x, y = starts[i] + steps[i] * (away_x * by - away_y * bx) / (ax * by - ay * bx)
+    return float(x), float(y)
 
 
 def _straddled(starts: np.ndarray, steps: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -334,8 +372,8 @@ def _check_objects(dataset: Dataset, instances: Instances, image_id: int, report
             report.add("duplicate object", f"the same as object {earlier}", label=str(later), **where)
     if info.get("height") and info.get("width"):
         sizes = np.tile([info["height"], info["width"]], (len(boxes), 1))
-        for i in np.flatnonzero(outside(boxes, sizes)):
-            report.add("outside the image", f"box {instances.boxes_px[i].tolist()}", label=str(i), **where)
+        for place in np.flatnonzero(outside(boxes, sizes)):
+            report.add("outside the image", f"box {instances.boxes_px[place].tolist()}", label=str(place), **where)
 
 
 def check_dataset(dataset: Dataset, full: bool = True, progress: Callable[[Iterable], Iterable] = iter) -> Report:

@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from bdd100k import cli
+from bdd100k.checks import before_training
 from mrcnn.errors import InputError
 
 # layers that depend on the class list: COCO's cannot serve BDD100K's
@@ -47,6 +48,9 @@ def main() -> None:
     config = cli.build_config(args.config, args.data, checkpoint, args.overrides)
     train_set = cli.open_dataset(args.data, "train", args.limit)
     val_set = cli.open_dataset(args.data, "val", args.limit) if config.VALIDATION_STEPS else None
+    for split, dataset in (("train", train_set), ("val", val_set)):
+        if dataset is not None:
+            before_training(dataset, split)
 
     from mrcnn.model import MaskRCNN
     from mrcnn.training import save_checkpoint

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Look for what is wrong with a data set before training on it."""
+
+import argparse
+import json
+import logging
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from rich.console import Console
+from rich.progress import track
+
+from bdd100k import checks, cli
+from mrcnn.checks import report_lines
+from mrcnn.errors import InputError
+
+_TEACH = """\
+Problems, which should be looked at:
+  images    missing image, unreadable image (no image file), broken image (its end is missing; found with --images),
+            size differs (from the labels' size), duplicate image (a name that comes twice), image in two splits
+  labels    unusable frame, unusable label (broken coordinates, codes or boxes), unknown name, no area (no pixel of the
+            image lies inside), outside the image (by more than a pixel), self-crossing outline,
+            duplicate object (same image, same class, IoU above 0.95), no masks (boxes only: nothing to train masks on)
+Notes, which may be meant so:
+  image without labels, image without objects, box without mask, hidden object (nearer labels cover all of it)
+
+Each finding names the label file, the image and the label id. Beside each kind stands what training does with it:
+what cannot be used is left out, the rest is kept. Training makes the same check in about a second, from boxes alone.
+
+exit code: 0 nothing or only notes, 1 problems were found, 2 wrong use, or a folder or label file that cannot be read
+
+examples:
+  python scripts/check_data.py --data DIR                             # all splits, labels only
+  python scripts/check_data.py --data DIR --images --json faults.json # decode every image too; everything in a file
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=_TEACH, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", required=True, metavar="DIR", help="folder with images and labels, as for train.py")
+    add("--split", default="all", help="train, val, test, or all that are there (default: %(default)s)")
+    add("--labels", metavar="FILE", help="take this label file or folder instead of the one that is found")
+    add("--images", action="store_true", help="decode every image: finds files that are cut off; about 10 ms each")
+    add("--json", metavar="FILE", help="write every finding to this file; the console shows the first of each kind")
+    add("--most", type=cli.positive_int, default=3, metavar="N", help="findings of each kind to show "
+        "(default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_arguments()
+    logging.getLogger("bdd100k").setLevel(logging.ERROR)  # what reading has to say is in the report
+    console = Console(stderr=True)
+    reports = checks.check_folder(args.data, args.split, args.labels, args.images,
+                                  lambda images: track(images, "looking", console=console, transient=True))
+    for split, report in reports.items():
+        print("\n".join([f"\n{split}", *report_lines(report, args.most)]))
+    problems = sum(report.problems for report in reports.values())
+    notes = sum(len(report.findings) for report in reports.values()) - problems
+    if args.json:
+        content = {"data": args.data, "splits": {split: report.to_json() for split, report in reports.items()}}
+        try:
+            pathlib.Path(args.json).write_text(json.dumps(content, indent=1))
+        except OSError as error:
+            raise InputError(f"--json {args.json}: cannot be written: {error.strerror}") from error
+    print(f"\n{problems} problems, {notes} notes" + (f"; all of them in {args.json}" if args.json else ""))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
