@@ -112,6 +112,17 @@ class Config:
     }
     GRADIENT_CLIP_NORM = 5.0
 
+    # Augmentation of training images, all off. Each is explained in mrcnn/augment_settings.py, and so are the presets.
+    AUGMENT_FLIP = 0.0  # share of the images
+    AUGMENT_ROTATE = 0.0  # degrees to either side
+    AUGMENT_SCALE = (1.0, 1.0)  # least and most; the frame stays, so the picture is cropped or padded
+    AUGMENT_MIN_DIMS: tuple = ()  # multi-scale training: short sides to choose from, for each batch
+    AUGMENT_COLOR = 0.0  # strength, 0 to 1
+    AUGMENT_BLUR = 0.0  # share of the images
+    AUGMENT_WEATHER = 0.0  # share: night, fog, rain, exposure
+    AUGMENT_COPY_PASTE = 0.0  # share: objects of other images pasted in
+    AUGMENT_MIN_AREA = 0.0  # objects of which less than this share is left are dropped
+
     # Rare classes. BALANCE: None shows every image once in a pass; "repeat-factor" repeats images with classes that are
     # in less than REPEAT_THRESHOLD of the images; "class-aware" shows all classes alike. See mrcnn/sampling.py.
     BALANCE: str | None = None

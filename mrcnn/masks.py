@@ -113,6 +113,16 @@ class Instances:
             self.class_ids[indices], self.boxes_px[indices], crops, self.crowd[indices], self.ignore[indices]
         )
 
+    def join(self, other: "Instances") -> "Instances":
+        """These instances, then those of `other`."""
+        return Instances(
+            np.concatenate([self.class_ids, other.class_ids]),
+            np.concatenate([self.boxes_px, other.boxes_px]),
+            self.crops + other.crops,
+            np.concatenate([self.crowd, other.crowd]),
+            np.concatenate([self.ignore, other.ignore]),
+        )
+
 
 def extract_bboxes(mask: np.ndarray) -> np.ndarray:
     """Tight boxes around masks.
@@ -294,6 +304,7 @@ def instances_to_mini(
     scale: tuple[float, float],
     offset: tuple[float, float],
     image_shape: Sequence[int],
+    min_area: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes and mini-masks of the instances in a resized, padded or cropped image.
 
@@ -307,16 +318,17 @@ def instances_to_mini(
         scale: (y, x) factors, moulded pixels per pixel.
         offset: (y, x) moulded pixels; padding is positive, a crop negative.
         image_shape: (H, W, ...) of the moulded image. What lies outside is cut off.
+        min_area: objects of which a smaller share is inside are dropped.
 
     Returns:
-        kept: int [m], which instances have a pixel inside the moulded image;
+        kept: int [m], which instances have a pixel inside the moulded image (and are not dropped);
         boxes_px: int32 [m, 4] in moulded pixels, at least 1 x 1;
         mini_masks: bool [h, w, m], or [H, W, m].
     """
     kept, boxes, minis = [], [], []
     for i, (box, crop) in enumerate(zip(instances.boxes_px.tolist(), instances.crops, strict=True)):
         seen = _visible(box, crop, scale, offset, image_shape)
-        if seen is None:
+        if seen is None or (min_area and np.count_nonzero(seen[1]) < min_area * np.count_nonzero(crop)):
             continue
         box, crop = seen
         moulded = _mould_box(box, scale, offset, image_shape)

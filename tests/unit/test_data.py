@@ -107,7 +107,7 @@ def augmented(augmenter):
 def test_masks_stay_on_their_objects_under_any_augmenter(name, arguments):
     """Fix 13: the original moved the masks under nine augmenters only; under any other the image left them behind."""
     augmenters = import_augmenters()
-    image, masks, _, boxes = augmented(getattr(augmenters, name)(**arguments))
+    image, masks, _, boxes = augmented(getattr(augmenters, name)(seed=1, **arguments))
     for i in range(2):
         painted = image[:, :, i] > 147  # half way between 40 and 255
         overlap = np.logical_and(painted, masks[:, :, i]).sum() / np.logical_or(painted, masks[:, :, i]).sum()

@@ -1,0 +1,85 @@
+"""Settings of the built-in augmentation, and the presets that --augment of the training script names."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from mrcnn.errors import InputError
+
+# --augment of the training script: settings of Config. "strong" has the large-scale jitter of Ghiasi et al. 2021.
+PRESETS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "flip": {"AUGMENT_FLIP": 0.5},
+    "default": {"AUGMENT_FLIP": 0.5, "AUGMENT_SCALE": (0.8, 1.25), "AUGMENT_COLOR": 0.5, "AUGMENT_MIN_AREA": 0.1},
+    "strong": {
+        "AUGMENT_FLIP": 0.5,
+        "AUGMENT_SCALE": (0.1, 2.0),
+        "AUGMENT_ROTATE": 5.0,
+        "AUGMENT_COLOR": 1.0,
+        "AUGMENT_BLUR": 0.1,
+        "AUGMENT_WEATHER": 0.2,
+        "AUGMENT_COPY_PASTE": 0.5,
+        "AUGMENT_MIN_AREA": 0.1,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are changed. The settings of Config have the same names, with AUGMENT_ in front.
+
+    Attributes:
+        flip: share of the images that are mirrored left to right.
+        rotate: degrees; angles are even between -rotate and rotate.
+        scale: (least, most) factor on top of the resize mode; the frame stays, the picture is cropped or padded.
+        min_dims: short sides in pixels; each batch draws one, to which its pictures are scaled inside the frame.
+        color: strength of random brightness, contrast, saturation and hue, 0 to 1.
+        blur: share of the images that are blurred.
+        weather: share of the images that get night, fog, rain or another exposure.
+        copy_paste: share of the images into which objects of another image are pasted, of rare classes above all.
+        min_area: objects of which a smaller share is left in the picture are dropped.
+    """
+
+    flip: float = 0.0
+    rotate: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    min_dims: tuple[int, ...] = ()
+    color: float = 0.0
+    blur: float = 0.0
+    weather: float = 0.0
+    copy_paste: float = 0.0
+    min_area: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "color", "blur", "weather", "copy_paste", "min_area"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"AUGMENT_{name.upper()} is {getattr(self, name)}; give a number from 0 to 1")
+        if not 0 <= self.rotate <= 180:
+            raise InputError(f"AUGMENT_ROTATE is {self.rotate}; give degrees from 0 to 180")
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 10:
+            raise InputError(f"AUGMENT_SCALE is {self.scale}; give (least, most), above 0 and at most 10")
+        if any(not isinstance(side, (int, np.integer)) or side < 1 for side in self.min_dims):
+            raise InputError(f"AUGMENT_MIN_DIMS is {self.min_dims}; give whole numbers of pixels, as (600, 660, 720)")
+
+    @classmethod
+    def from_config(cls, config: Any, flip: bool = False) -> "Augmentation":
+        """The AUGMENT_* settings of a Config; with `flip`, at least half of the images are mirrored.
+
+        Raises:
+            InputError: a setting is out of range, or AUGMENT_MIN_DIMS with a mode whose frame follows the image.
+        """
+        values = {field.name: getattr(config, f"AUGMENT_{field.name.upper()}") for field in fields(cls)}
+        if values["min_dims"] and config.IMAGE_RESIZE_MODE in ("pad64", "none"):
+            raise InputError(
+                f"AUGMENT_MIN_DIMS needs a fixed frame, IMAGE_RESIZE_MODE is {config.IMAGE_RESIZE_MODE!r}; use "
+                "'rect', 'square' or 'crop'"
+            )
+        values["flip"] = max(values["flip"], 0.5) if flip else values["flip"]
+        return cls(**{**values, "scale": tuple(values["scale"]), "min_dims": tuple(values["min_dims"])})
+
+
+def preset_settings(name: str) -> list[str]:
+    """A preset as texts "KEY=VALUE" for `Config.override`; settings that it does not name are switched off."""
+    off = {f"AUGMENT_{field.name.upper()}": field.default for field in fields(Augmentation)}
+    return [f"{key}={value}" for key, value in {**off, **PRESETS[name]}.items()]
