@@ -14,7 +14,7 @@ from bdd100k.config import CLASS_NAMES
 from bdd100k.frames import UNKNOWN, Frame, LabelObject, LabelReport, is_stuff, normalise_category
 from bdd100k.outlines import read_poly2d
 from mrcnn.errors import InputError
-from mrcnn.outlines import LabelError, as_points, check_rle, kind
+from mrcnn.outlines import LabelError, as_points, check_rle, kind, number
 
 
 def _wanted(name: str, available: frozenset[str] | None, report: LabelReport) -> bool:
@@ -37,7 +37,7 @@ def _category(name: Any, report: LabelReport) -> tuple[str, bool] | None:
         known, plain = is_stuff(name), " ".join(name.split()).lower()
         (report.stuff if known else report.unknown)[plain] += 1
         if not known:
-            raise LabelError(f"category {plain!r} is not one of {', '.join(CLASS_NAMES)}", UNKNOWN)
+            raise LabelError(f"category {plain!r} is none of the classes", UNKNOWN)
     return found
 
 
@@ -46,7 +46,7 @@ def _box2d(box: Any) -> tuple[float, float, float, float] | None:
         return None
     try:
         values = float(box["x1"]), float(box["y1"]), float(box["x2"]), float(box["y2"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise LabelError(f"box2d is {box!r}, needs numbers x1, y1, x2, y2") from None
     if not np.isfinite(values).all() or values[2] < values[0] or values[3] < values[1]:
         raise LabelError(f"box2d {values} is not a box")
@@ -79,7 +79,11 @@ def _scalabel_object(label: Any, frame: Frame, report: LabelReport) -> LabelObje
 
 
 def read_scalabel(
-    frames: Sequence[Any], report: LabelReport, available: frozenset[str] | None = None, limit: int | None = None
+    frames: Sequence[Any],
+    report: LabelReport,
+    available: frozenset[str] | None = None,
+    limit: int | None = None,
+    keep_source: bool = False,
 ) -> list[Frame]:
     """Reads Scalabel frames (2018 and 2020), and the oldest layout once `oldest_to_scalabel` has opened it.
 
@@ -88,6 +92,7 @@ def read_scalabel(
         report: takes the counts and the dropped labels.
         available: the stems of the images at hand; other frames are only counted as missing. None takes every frame.
         limit: stop after this many frames.
+        keep_source: fill the `source` of frames and objects.
     """
     result: list[Frame] = []
     seen: set[str] = set()
@@ -113,18 +118,21 @@ def read_scalabel(
         attributes = raw.get("attributes")
         frame = Frame(name, attributes=attributes if isinstance(attributes, dict) else {}, layered=True)
         frame.height, frame.width = _size_of(raw.get("size"))
+        if keep_source:
+            frame.source = {key: value for key, value in raw.items() if key != "labels"}
         for label in labels:
             label_id = label.get("id") if isinstance(label, dict) else None
             try:
-                _keep(_scalabel_object(label, frame, report), frame, report)
+                _keep(_scalabel_object(label, frame, report), frame, report, label if keep_source else None)
             except LabelError as error:
                 report.drop(error.kind, str(error), place=place, image=name, label=str(label_id))
         result.append(frame)
     return result
 
 
-def _keep(label: LabelObject | None, frame: Frame, report: LabelReport) -> None:
+def _keep(label: LabelObject | None, frame: Frame, report: LabelReport, source: dict | None = None) -> None:
     if label is not None:
+        label.source = source
         frame.objects.append(label)
         report.categories[label.category] += 1
         report.boxes_only += not label.has_mask
@@ -150,7 +158,7 @@ def oldest_to_scalabel(document: dict) -> list[dict]:
 
 def _coco_object(annotation: dict, frame: Frame, names: dict[int, str], report: LabelReport) -> LabelObject | None:
     category_id = annotation.get("category_id")
-    if category_id not in names:
+    if not isinstance(category_id, int) or category_id not in names:
         raise LabelError(f"category_id {category_id!r} is not among the categories")
     found = _category(names[category_id], report)
     if found is None:
@@ -166,14 +174,17 @@ def _coco_object(annotation: dict, frame: Frame, names: dict[int, str], report: 
         polygons = [as_points([flat[i : i + 2] for i in range(0, len(flat), 2)]) for flat in segmentation]
     bbox = annotation.get("bbox")
     if isinstance(bbox, list) and len(bbox) == 4:
-        x, y, width, height = bbox
+        x, y, width, height = (number(value, "bbox") for value in bbox)
         box2d = _box2d({"x1": x, "y1": y, "x2": x + width - 1, "y2": y + height - 1})  # Scalabel includes x2 and y2
     if rle is None and polygons is None and box2d is None:
         raise LabelError("annotation has neither segmentation nor bbox")
-    score = annotation.get("score")
+    score, attributes = annotation.get("score"), annotation.get("attributes")
+    attributes = attributes if isinstance(attributes, dict) else {}
     return LabelObject(
-        id=str(annotation.get("id")), category=found[0], category_id=CLASS_NAMES.index(found[0]) + 1,
+        id=str(annotation.get("scalabel_id", annotation.get("id"))), category=found[0],
+        category_id=CLASS_NAMES.index(found[0]) + 1,
         crowd=_flag(annotation, "iscrowd"), ignored=found[1] or _flag(annotation, "ignore", "ignored"),
+        occluded=_flag(attributes, "occluded"), truncated=_flag(attributes, "truncated"),
         polygons=polygons, rle=rle, box2d=box2d, score=float(score) if isinstance(score, int | float) else None,
     )  # fmt: skip
 
@@ -183,29 +194,40 @@ def _coco_names(document: dict, report: LabelReport) -> dict[int, str]:
     if not isinstance(categories, list) or not categories:
         raise InputError(f"{report.source}: the COCO file has no 'categories', so its category ids have no meaning")
     named = [entry for entry in categories if isinstance(entry, dict) and isinstance(entry.get("name"), str)]
-    return {entry["id"]: entry["name"] for entry in named if "id" in entry}
+    return {entry["id"]: entry["name"] for entry in named if isinstance(entry.get("id"), int)}
 
 
-def _coco_images(document: dict, report: LabelReport) -> dict[Any, Frame]:
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _coco_images(document: dict, report: LabelReport, keep_source: bool) -> dict[Any, Frame]:
     frames: dict[Any, Frame] = {}
     for index, image in enumerate(document["images"]):
         place = f"image {index}"
-        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or "id" not in image:
-            report.drop("unusable frame", "needs 'id' and 'file_name'", place=place)
+        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not _is_id(image.get("id")):
+            report.drop("unusable frame", "needs 'id' (number or text) and 'file_name'", place=place)
         elif image["id"] in frames:
             report.drop("duplicate image", f"id {image['id']!r} came before", place=place, image=image["file_name"])
         elif not all(isinstance(image.get(side), int) and image[side] > 0 for side in ("height", "width")):
             why = "needs 'height' and 'width' in pixels"
             report.drop("unusable frame", why, place=place, image=image["file_name"])
         else:
-            frame = Frame(image["file_name"], width=image["width"], height=image["height"])
+            attributes = image.get("attributes")
+            attributes = attributes if isinstance(attributes, dict) else {}
+            frame = Frame(image["file_name"], width=image["width"], height=image["height"], attributes=attributes)
+            frame.source = image if keep_source else None
             frame.coco_id = image["id"] if isinstance(image["id"], int) else None
             frames[image["id"]] = frame
     return frames
 
 
 def read_coco(
-    document: dict, report: LabelReport, available: frozenset[str] | None = None, limit: int | None = None
+    document: dict,
+    report: LabelReport,
+    available: frozenset[str] | None = None,
+    limit: int | None = None,
+    keep_source: bool = False,
 ) -> list[Frame]:
     """Reads a COCO instance file: polygons, compressed and uncompressed run-length codes, iscrowd and ignore.
 
@@ -214,7 +236,7 @@ def read_coco(
     Raises:
         InputError: the file has no categories.
     """
-    names, frames = _coco_names(document, report), _coco_images(document, report)
+    names, frames = _coco_names(document, report), _coco_images(document, report, keep_source)
     wanted = [key for key, frame in frames.items() if _wanted(frame.name, available, report)][:limit]
     chosen = frozenset(wanted)
     for index, annotation in enumerate(document["annotations"]):
@@ -222,13 +244,13 @@ def read_coco(
             report.drop("unusable label", f"is {kind(annotation)}, not an object", place=f"annotation {index}")
             continue
         image_id = annotation.get("image_id")
-        frame = frames.get(image_id)
+        frame = frames.get(image_id) if _is_id(image_id) else None
         if frame is not None and image_id not in chosen:
             continue
         try:
             if frame is None:
                 raise LabelError(f"image_id {image_id!r} is not among the images")
-            _keep(_coco_object(annotation, frame, names, report), frame, report)
+            _keep(_coco_object(annotation, frame, names, report), frame, report, annotation if keep_source else None)
         except LabelError as error:
             place, label_id = f"annotation {index}", str(annotation.get("id"))
             report.drop(error.kind, str(error), place=place, image=frame.name if frame else None, label=label_id)

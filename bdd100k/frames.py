@@ -75,6 +75,7 @@ class LabelObject:
         rle: COCO run-length code {"size": [height, width], "counts": compressed str or bytes}.
         box2d: (x1, y1, x2, y2) px as the file has it; Scalabel includes x2 and y2. Never used when a mask is known.
         score: confidence, in files of predictions.
+        source: the label as its JSON file has it, where `load_labels` was asked to keep it.
     """
 
     id: str
@@ -88,6 +89,7 @@ class LabelObject:
     rle: dict[str, Any] | None = None
     box2d: tuple[float, float, float, float] | None = None
     score: float | None = None
+    source: dict[str, Any] | None = None
 
     @property
     def has_mask(self) -> bool:
@@ -107,6 +109,7 @@ class Frame:
         objects: the instance labels in the file's order.
         coco_id: the image's id in a COCO file, else None.
         layered: polygons are layers, each hides those of the labels before it (Scalabel); COCO's may overlap.
+        source: what the JSON file says of the image, without its labels, where `load_labels` was asked to keep it.
     """
 
     name: str
@@ -117,6 +120,7 @@ class Frame:
     objects: list[LabelObject] = dataclasses.field(default_factory=list)
     coco_id: int | None = None
     layered: bool = False
+    source: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass

@@ -56,11 +56,22 @@ def read_poly2d(poly2d: Any) -> list[Path2D]:
     Raises:
         LabelError: a path has fewer than three points, coordinates that are not finite, or letters other than L and C.
     """
+    return [flatten_path(points, types) for points, types in _closed_paths(poly2d)]
+
+
+def plain_poly2d(poly2d: Any) -> list[dict[str, Any]]:
+    """The closed paths of any release's `poly2d` in the form of 2020, curves included. Raises as `read_poly2d`."""
+    paths = _closed_paths(poly2d)
+    return [{"vertices": points.tolist(), "types": types, "closed": True} for points, types in paths]
+
+
+def _closed_paths(poly2d: Any) -> list[tuple[Path2D, str]]:
+    """The vertices and letters of each closed path, checked."""
     if not isinstance(poly2d, list):
         raise LabelError(f"poly2d is {kind(poly2d)}, not a list of paths")
     if poly2d and isinstance(poly2d[0], list) and len(poly2d[0]) == 3 and isinstance(poly2d[0][2], str):
         poly2d = [poly2d]  # one path of triples
-    polygons = []
+    paths = []
     for path in poly2d:
         closed = True
         if isinstance(path, dict):
@@ -78,7 +89,7 @@ def read_poly2d(poly2d: Any) -> list[Path2D]:
         types = "L" * len(points) if types is None else str(types).upper()
         if len(types) != len(points) or set(types) - set("LC"):
             raise LabelError(f"poly2d has {len(points)} vertices and types {types!r}: needs one letter L or C for each")
-        polygons.append(flatten_path(points, types))
-    if not polygons:
+        paths.append((points, types))
+    if not paths:
         raise LabelError("poly2d has no closed path")
-    return polygons
+    return paths

@@ -32,7 +32,7 @@ def as_points(values: Any) -> Path2D:
     """Checks a polygon: at least three finite (x, y) pairs. Raises LabelError otherwise."""
     try:
         points = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise LabelError("polygon coordinates are not numbers in pairs") from None
     if points.ndim != 2 or points.shape[1:] != (2,):
         raise LabelError("polygon coordinates are not numbers in pairs")
@@ -79,8 +79,8 @@ def ellipse(cx: float, cy: float, rx: float, ry: float, theta: float = 0.0) -> P
 
 def number(value: Any, name: str) -> float:
     """A finite JSON number. Raises LabelError naming it otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise LabelError(f"{name} is {value!r}, not a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:  # NaN too
+        raise LabelError(f"{name} is {value!r:.80}, not a finite number")
     return float(value)
 
 
@@ -95,7 +95,7 @@ def rle_lengths(counts: Any) -> np.ndarray:
         LabelError: neither of these.
     """
     if isinstance(counts, list):
-        if not all(isinstance(run, int) for run in counts):
+        if not all(isinstance(run, int) and abs(run) < 1 << 40 for run in counts):
             raise LabelError("rle counts are not whole numbers")
         return np.asarray(counts, np.int64)
     if isinstance(counts, str):
@@ -164,6 +164,8 @@ def read_json(path: pathlib.Path) -> Any:
         raise InputError(
             f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. Is the file complete?"
         ) from error
+    except RecursionError as error:
+        raise InputError(f"{path}: its JSON is nested deeper than any label file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
     except OSError as error:

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Convert BDD100K labels between Scalabel JSON, RGBA bitmask PNGs and COCO JSON; the source format is recognised."""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from bdd100k import cli, convert
+
+_EXAMPLES = """
+examples:
+  python scripts/convert.py labels/ins_seg/polygons/ins_seg_val.json val_coco.json --to coco
+  python scripts/convert.py labels/ins_seg/bitmasks/val val.json --to scalabel --masks polygons
+  python scripts/convert.py val_coco.json bitmasks --to bitmask
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    assert convert.__doc__
+    what = convert.__doc__.split("\n\n", 1)[1].replace("`bdd100k.labels`", "this program")
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=f"{what}{_EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("source", metavar="SRC", help="a label file, or a folder of bitmask PNGs or of one JSON per image")
+    add("target", metavar="DST", help="the JSON file to write, or the folder for bitmasks")
+    add("--to", required=True, choices=convert.FORMATS, help="the format to write")
+    add("--masks", choices=convert.MASKS, default="rle", help="masks in JSON (default: %(default)s)")
+    add("--images", metavar="DIR", help="folder with the images, for labels that do not say the size; without it 1280 "
+        "x 720 is taken, as in all of BDD100K")  # fmt: skip
+    add("--force", action="store_true", help="overwrite DST")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    convert.convert(args.source, args.target, args.to, args.masks, args.images, args.force)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
