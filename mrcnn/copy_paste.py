@@ -1,6 +1,8 @@
 """Copy-paste: objects of one image put into another (Ghiasi et al. 2021), rare classes above all.
 
-All in pixels of the moulded image. What a pasted object covers is taken from the masks beneath it.
+All in pixels of the moulded image. What a pasted object covers is taken from the masks beneath it. Unlike the paper,
+an object keeps its place and size in the picture (or is mirrored with its picture): a street's perspective says how
+large a car is at which height.
 """
 
 from collections.abc import Sequence
@@ -32,8 +34,26 @@ def choose(instances: Instances, class_chances: np.ndarray, most: int, rng: np.r
     return instances.select(rng.choice(len(instances), count, replace=False, p=chances / chances.sum()))
 
 
+def donor_matrix(placement: Placement, donor_shape: Sequence[int], mirror: bool) -> np.ndarray:
+    """Where a donor's pixels go so that it lies on the picture: scaled to its height, then placed like it.
+
+    Args:
+        placement: of the picture that gets the objects.
+        donor_shape: (h, w, ...) of the donor as loaded.
+        mirror: left to right.
+
+    Returns:
+        float64 [2, 3] as in transforms.py, from donor pixels to moulded pixels.
+    """
+    scale = placement.source[0] / donor_shape[0]
+    onto = np.array([[scale, 0, 0], [0, scale, 0], [0, 0, 1]])
+    if mirror:
+        onto[0] = -scale, 0, scale * donor_shape[1]
+    return placement.matrix @ onto
+
+
 def paste(
-    image: np.ndarray, donor: np.ndarray, chosen: Instances, placement: Placement, least_share: float = 0.5
+    image: np.ndarray, donor: np.ndarray, chosen: Instances, matrix: np.ndarray, least_share: float = 0.5
 ) -> Instances:
     """Paint objects of another image over a moulded one.
 
@@ -41,13 +61,12 @@ def paste(
         image: uint8 [H, W, 3], moulded; changed in place.
         donor: uint8 [h, w, 3], as loaded.
         chosen: objects of the donor, in its pixels.
-        placement: of the donor in a moulded image of this size.
+        matrix: from donor pixels to moulded pixels, see `donor_matrix`.
         least_share: objects of which less is inside are not pasted.
 
     Returns:
         The pasted objects, in moulded pixels; a later one hides the earlier ones.
     """
-    matrix = placement.matrix
     pasted, _, _ = warp_instances(chosen, matrix, image.shape, least_share)
     pasted = pasted.select(np.flatnonzero([np.count_nonzero(crop) >= LEAST_AREA for crop in pasted.crops]))
     for (y1, x1, y2, x2), crop in zip(pasted.boxes_px, pasted.crops, strict=True):

@@ -57,10 +57,10 @@ def hue_matrix(degrees: float) -> np.ndarray:
 
 
 def night(image: np.ndarray, rng: np.random.Generator) -> None:
-    """A third of the light, bluish, lights still bright, with the noise of a long exposure."""
-    level, bend = rng.uniform(0.25, 0.5), rng.uniform(1.2, 1.8)
+    """Less than half of the light, bluish, with the noise of a high gain; only the brightest spots stay bright."""
+    level, bend = rng.uniform(0.3, 0.55), rng.uniform(1.1, 1.5)
     tones = np.linspace(0, 1, 256)
-    curve = level * tones**bend + (1 - level) * 0.8 * tones**6  # lamps keep most of their light
+    curve = level * tones**bend + (1 - level) * 0.4 * tones**16
     table = 255 * curve[:, None] * (0.92, 0.97, 1.08)
     image[:] = cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)[:, None])
     most = int(rng.integers(4, 12))

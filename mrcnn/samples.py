@@ -23,7 +23,7 @@ from mrcnn.images import Geometry, as_rgb, compose_image_meta, resize_geometry
 from mrcnn.lighting import relight
 from mrcnn.masks import Instances, instances_to_mini
 from mrcnn.sampling import class_aware_weights, image_class_counts, pass_length, weighted_order
-from mrcnn.transforms import Placement, draw_placement, place_image, warp_instances
+from mrcnn.transforms import Placement, blacken_outside, draw_placement, place_image, warp_instances
 
 
 class Sample(NamedTuple):
@@ -182,6 +182,8 @@ class SampleMaker:
             masks = masks[:, ::-1]
         y1, x1, y2, x2 = placement.window
         relight(moulded[y1:y2, x1:x2], augmentation, rng)
+        if placement.angle:
+            blacken_outside(moulded, placement)
         class_ids = objects.training_class_ids[inside]
         if not self._enough(class_ids):
             return None
@@ -222,8 +224,10 @@ class SampleMaker:
                 return own, kept
             donor = as_rgb(self.dataset.load_image(donor_id))
             _check_fits(chosen, donor.shape)
-            there = draw_placement(self._plan(donor.shape, rng), donor.shape, self.augmentation, rng)
-            pasted = copy_paste.paste(moulded, donor, chosen, there)
+            mirror = bool(self.augmentation.flip and rng.random() < 0.5)
+            pasted = copy_paste.paste(
+                moulded, donor, chosen, copy_paste.donor_matrix(placement, donor.shape, mirror)
+            )
         own, left = copy_paste.hide(own, pasted, seen, min_area)
         return own.join(pasted), kept[left]
 

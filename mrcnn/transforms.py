@@ -72,18 +72,19 @@ class Placement:
         return matrix
 
     @property
+    def corners(self) -> np.ndarray:
+        """float64 [4, (x, y)]: the corners of the picture, in order around it, perhaps outside the moulded image."""
+        height, width = self.source
+        return (self.matrix @ np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]])).T
+
+    @property
     def window(self) -> tuple[int, int, int, int]:
         """The box around what is seen of the picture."""
-        height, width = self.source
-        x, y = self.matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
-        low, high = (round_all(f(y), f(x)) for f in (np.min, np.max))
-        y1, x1 = max(low[0], 0), max(low[1], 0)
-        return y1, x1, max(y1, min(high[0], self.shape[0])), max(x1, min(high[1], self.shape[1]))
-
-
-def round_all(*values: float) -> tuple[int, ...]:
-    """Each rounded to a whole number; what float arithmetic leaves around .5 does not matter here."""
-    return tuple(round(float(value)) for value in values)
+        corners = self.corners[:, ::-1]
+        (y1, x1), (y2, x2) = (
+            np.clip(np.rint(edge(corners, axis=0)), 0, self.shape).astype(int).tolist() for edge in (np.min, np.max)
+        )
+        return y1, x1, y2, x2
 
 
 def _rotation(degrees: float) -> np.ndarray:
@@ -173,6 +174,18 @@ def _turn(image: np.ndarray, placement: Placement) -> np.ndarray:
         image = cv2.resize(image, (placement.size[1], placement.size[0]), interpolation=cv2.INTER_AREA)
         matrix[:, :2] /= placement.factors[::-1]
     return warp_image(image, matrix, placement.shape)
+
+
+def blacken_outside(image: np.ndarray, placement: Placement) -> None:
+    """Make what lies outside a turned picture black again, in place, after its colours were changed.
+
+    Args:
+        image: uint8 [H, W, 3].
+        placement: of the picture.
+    """
+    inside = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillConvexPoly(inside, np.rint(placement.corners - 0.5).astype(np.int32), 1)
+    image[:] = cv2.copyTo(image, inside)
 
 
 def warp_image(
