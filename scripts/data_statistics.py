@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""What a data set holds, in numbers and pictures: classes, sizes, attributes, balancing, and how well anchors fit."""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bdd100k import cli
+from mrcnn.errors import InputError
+from mrcnn.statistics import SIZES
+
+_TEACH = """\
+Writes to --out:
+  statistics.json   every figure
+  classes.png       objects of each class by size, and the share of each class that BALANCE shows in training
+  objects.png       objects per image; sizes of objects with COCO's borders (32 x 32 and 96 x 96 pixels of mask)
+  attributes.png    weather, scene, time of day; occluded and truncated objects of each class
+  anchors.png       objects at the training size with the anchors, and the IoU of each object with its best anchor
+
+Anchors: training learns an object well where an anchor has an IoU of 0.7 or more with it; otherwise only its one best
+anchor counts. The table shows the mean of the best IoU and the shares at 0.5 and 0.7, for the settings as they are
+and for the scales and ratios that are proposed, with the --set options to use them (in training and evaluation alike).
+There are as many of them as before, so published weights still load; with weights that were trained on other anchors
+the RPN has to learn anew. --set changes the image size or the anchors to ask "what if".
+
+examples:
+  python scripts/data_statistics.py --data DIR --split train --out runs/statistics
+  python scripts/data_statistics.py --data DIR --set IMAGE_MAX_DIM=1280 --set IMAGE_MIN_DIM=768
+  python scripts/data_statistics.py                                   # the embedded street scenes
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=_TEACH, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", metavar="DIR", help="folder with images and labels, as for train.py; without it the embedded street "
+        "scenes are used")
+    add("--split", default="train", help="train, val or test (default: %(default)s)")
+    add("--out", metavar="FOLDER", default="runs/statistics", help="default: %(default)s")
+    add("--config", choices=sorted(cli.CONFIGS), help="settings to start from: streets without --data, else bdd100k")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+        help="change one setting; may be given often")
+    add("--limit", type=cli.positive_int, metavar="N", help="use only the first N images")
+    return parser.parse_args()
+
+
+def show(figures: dict[str, Any], console: Console) -> None:
+    """The main figures as tables."""
+    per_image, sizes = figures["objects_per_image"], figures["sizes"]
+    total = max(1, figures["objects"])
+    console.print(
+        f"{figures['images']} images, {figures['objects']} objects ({figures['left_out']} crowd or ignored besides); "
+        f"per image: mean {per_image['mean']:.2f}, median {per_image['median']:g}, most {per_image['most']}; "
+        + ", ".join(f"{size} {sizes[size] / total:.0%}" for size in SIZES)
+    )
+    classes = Table("class", box=None, pad_edge=False)
+    for title in ("objects", "images", "share", *(f"share, {name}" for name in figures["balancing"] if name != "none")):
+        classes.add_column(title, justify="right")
+    for name, entry in figures["classes"].items():
+        shares = [f"{setting['shares'][name]:.1%}" for setting in figures["balancing"].values()]
+        classes.add_row(name, str(entry["objects"]), str(entry["images"]), *shares)
+    console.print(classes)
+    anchors, proposal = figures["anchors"], figures["anchors"]["proposal"]
+    fits = Table("best anchor IoU", box=None, pad_edge=False)
+    for title in ("objects", "mean", "0.5 or more", "0.7 or more"):
+        fits.add_column(title, justify="right")
+    for name, now in anchors["fit"].items():
+        if now is not None:
+            better = proposal["fit"][name] if proposal else None
+            fits.add_row(name, str(now["objects"]), *(_change(now, better, key) for key in now if key != "objects"))
+    console.print(fits)
+    if proposal:
+        console.print(f"better anchors (-> above): {proposal['options']}", highlight=False, soft_wrap=True)
+    else:
+        console.print("no better anchors were found: keep RPN_ANCHOR_SCALES and RPN_ANCHOR_RATIOS")
+
+
+def _change(now: dict, better: dict | None, key: str) -> str:
+    return f"{now[key]:.3f}" + (f" -> {better[key]:.3f}" if better else "")
+
+
+def main() -> None:
+    args = parse_arguments()
+    config = cli.build_config(args.config, args.data, None, args.overrides)
+    dataset = cli.open_dataset(args.data, args.split, args.limit)
+    out = pathlib.Path(args.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
+
+    from bdd100k.statistics import write_statistics
+
+    progress = Console(stderr=True)
+    figures = write_statistics(dataset, config, out,
+                               lambda ids: track(ids, "reading labels", console=progress, transient=True))
+    content = {"data": args.data or "embedded street scenes", "split": args.split, **figures}
+    (out / "statistics.json").write_text(json.dumps(content, indent=1))
+    show(figures, Console())
+    print(f"written to {out}: {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
