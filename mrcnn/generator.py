@@ -161,11 +161,9 @@ def data_generator(
         if shuffle:
             np.random.shuffle(image_ids)
         for image_id in image_ids:
-            if dataset.image_info[image_id]["source"] in (no_augmentation_sources or ()):
-                truth = load_image_gt(dataset, config, image_id, augment, None, config.USE_MINI_MASK)
-            else:
-                truth = load_image_gt(dataset, config, image_id, augment, augmentation, config.USE_MINI_MASK)
-            if not (truth[2] > 0).any():
+            as_it_is = dataset.image_info[image_id]["source"] in (no_augmentation_sources or ())
+            truth = _load(dataset, config, image_id, augment, None if as_it_is else augmentation)
+            if not (truth[2] > 0).any() and (random_rois or not config.TRAIN_EMPTY_IMAGES):
                 without += 1
                 if without == len(image_ids):
                     raise InputError(f"none of the {without} images has an object; check the labels and class names")
@@ -179,6 +177,16 @@ def data_generator(
                     [np.stack(parts) for parts in zip(*inputs, strict=True)],
                     [np.stack(parts) for parts in zip(*outputs, strict=True)],
                 )
+
+
+def _load(dataset: Dataset, config: Any, image_id: int, augment: bool, augmentation: Any) -> tuple:
+    """`load_image_gt`; whatever the dataset raises, the error names the image."""
+    try:
+        return load_image_gt(dataset, config, image_id, augment, augmentation, config.USE_MINI_MASK)
+    except Exception as error:
+        info = dataset.image_info[image_id]
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"image {info['id']!r} (number {image_id}, {info['path']}): {reason}") from error
 
 
 def _one_image(

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from mrcnn.boxes import compute_overlaps
+from mrcnn.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +31,14 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
         float32 [n, m]. Two empty masks have IoU 0 (Matterport: nan).
 
     Raises:
-        ValueError: The masks differ in height or width.
+        InputError: The masks differ in height or width.
     """
     n, m = masks1.shape[-1], masks2.shape[-1]
     if n == 0 or m == 0:
         return np.zeros((n, m), np.float32)
     if masks1.shape[:2] != masks2.shape[:2]:
-        raise ValueError(f"masks of different size: {masks1.shape[:2]} and {masks2.shape[:2]} (height, width)")
+        raise InputError(f"masks of different size: {masks1.shape[:2]} and {masks2.shape[:2]} (height, width); bring "
+                         "both to the size of the image, mini-masks with expand_mask")
     flat1, flat2 = masks1.reshape(-1, n), masks2.reshape(-1, m)  # [H*W, n], [H*W, m]
     intersection = np.zeros((n, m))
     area1, area2 = np.zeros(n), np.zeros(m)
@@ -172,11 +174,11 @@ def compute_ap_range(gt_box: np.ndarray, gt_class_id: np.ndarray, gt_mask: np.nd
         The mean AP.
 
     Raises:
-        ValueError: No threshold was given.
+        InputError: No threshold was given.
     """
     thresholds = [float(t) for t in (np.arange(0.5, 1.0, 0.05) if iou_thresholds is None else iou_thresholds)]
     if not thresholds:
-        raise ValueError("iou_thresholds is empty; give at least one, or None for 0.50:0.05:0.95")
+        raise InputError("iou_thresholds is empty; give at least one, or None for 0.50:0.05:0.95")
     gt_class_id, _, gt_mask = _trim(gt_box, gt_class_id, gt_class_id, gt_mask)
     pred_class_id, pred_score, pred_mask = _trim(pred_box, pred_class_id, pred_score, pred_mask)
     overlaps = compute_overlaps_masks(pred_mask, gt_mask)  # once for all thresholds

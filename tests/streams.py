@@ -1,7 +1,7 @@
 """Arrays of the recorded cases that were drawn from numpy's legacy generator: drawn again, they need not travel.
 
-`RandomState` gives the same numbers for ever, so each array here equals the recorded one to the bit; tests/golden/subset.py
-checks that before it leaves one out.
+`RandomState` gives the same numbers for ever, so each array here equals the recorded one to the bit;
+tests/golden/subset.py checks that before it leaves one out.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 NOISE_SEEDS = {"in/noise720x1280": (101, (720, 1280, 3)), "in/small100x150": (103, (100, 150, 3))}
 ROIALIGN_SEED, HEADS_MAPS_SEED, HEADS_SEED, RPN_SEED = 421, 461, 462, 463
 
-# The heads' layers with weights, in the order in which they were drawn: 16 channels in, 256 in the mask head, 9 classes.
+# The heads' layers with weights, in the order in which they were drawn: 16 channels in, 256 in the mask head
 HEADS = (
     ("mrcnn_mask_conv1", (3, 3, 16, 256)), ("mrcnn_mask_bn1", (256,)),
     ("mrcnn_mask_conv2", (3, 3, 256, 256)), ("mrcnn_mask_bn2", (256,)),

@@ -49,6 +49,11 @@ def data_generator(arrays: Arrays) -> Arrays:
     return kept
 
 
+def utils_anchors(arrays: Arrays) -> Arrays:
+    """The first rows; the json has a hash of all of them."""
+    return {key: value for key, value in arrays.items() if key.endswith(("/first50", "_shapes", "single_level"))}
+
+
 def graph_heads(arrays: Arrays) -> Arrays:
     """All but the weights and maps, which are streams; of each mask every fourth row."""
     return {key: value[:, :, ::4] if key == "heads/out/mask" else value for key, value in arrays.items()}
@@ -102,6 +107,7 @@ def train_resnet50(arrays: Arrays) -> Arrays:
 
 
 RULES = {
+    "utils_anchors": utils_anchors,
     "utils_resize_image": utils_resize_image,
     "data_load_image_gt": data_load_image_gt,
     "data_generator": data_generator,
@@ -114,7 +120,7 @@ RULES = {
 }
 WHOLE = [
     "data_detection_targets", "data_rpn_targets", "graph_boxes", "graph_detection_targets", "graph_detections",
-    "utils_anchors", "utils_boxes", "utils_masks", "utils_matches", "utils_meta",
+    "utils_boxes", "utils_masks", "utils_matches", "utils_meta",
 ]  # fmt: skip
 JSON = [
     "data_detection_targets", "data_errors", "data_generator", "data_load_image_gt", "data_rpn_targets",

@@ -81,3 +81,8 @@ def test_anchors_are_the_same_bytes(golden, name):
     np.testing.assert_array_equal(anchors[:50], arrays[f"{name}/first50"])
     assert sha256(anchors) == case["sha256_float64"]
     assert sha256(boxes.pyramid_anchors(config, case["image_shape"])) == case["norm_sha256_float32"]
+
+
+def test_anchors_of_one_level_of_several_scales(golden):
+    found = boxes.generate_anchors([20, 30], [0.5, 1, 3], (3, 5), 8, 1)
+    np.testing.assert_allclose(found, golden.npz("utils_anchors")["single_level"], rtol=1e-12, atol=1e-12)

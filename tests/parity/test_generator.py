@@ -115,3 +115,13 @@ def test_images_without_objects_end_in_an_error_not_a_loop(golden):
     with pytest.raises(InputError, match="no object"):
         nothing = (np.zeros(3, int), np.zeros((3, 4)), np.zeros((9, 9, 3)))
         build_detection_targets(np.zeros((5, 4)), *nothing, small_config())
+
+
+def test_images_without_objects_are_trained_on_if_asked_for(golden):
+    dataset = recorded_dataset(golden)
+    dataset.load_mask = lambda image_id: (np.zeros((0, 0, 0), bool), np.zeros(0, int))
+    generator = data_generator(dataset, small_config(TRAIN_EMPTY_IMAGES=True), shuffle=False)
+    for image_id in range(2):
+        (_, meta, rpn_match, rpn_bbox, *truth), _ = next(generator)
+        assert meta[0, 0] == image_id and (rpn_match == -1).sum() == 256 and not (rpn_match > 0).any()
+        assert not rpn_bbox.any() and not any(part.any() for part in truth)

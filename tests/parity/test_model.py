@@ -68,7 +68,7 @@ def test_predict_equals_the_original(model, golden, case):
 
 
 def assert_same_masks(ours: dict, theirs: dict, recorded: dict, index: int) -> None:
-    """The mask of each detection that both list, of its class and, for every tenth of the original's, of all classes."""
+    """The mask of each detection that both list, of its class, and of all classes for every tenth one."""
     compared = 0
     for row, wanted in enumerate(theirs["detections"][index]):
         same = np.flatnonzero((np.abs(ours["detections"][index] - wanted) < 1e-3).all(axis=1) & (wanted[4] > 0))
@@ -112,6 +112,7 @@ def test_detect_equals_the_original(model, golden, case):
         prefix = f"detect{index}/"
         shape = recorded[prefix + "masks_shape"]
         masks = np.unpackbits(recorded[prefix + "masks"])[: np.prod(shape)].reshape(shape).astype(bool)
+        np.testing.assert_array_equal(masks.sum(axis=(0, 1)), recorded[prefix + "mask_sums"])
         matched = 0
         for row, (box, class_id, score) in enumerate(
             zip(*(recorded[prefix + name] for name in ("rois", "class_ids", "scores")), strict=True)

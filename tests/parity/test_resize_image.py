@@ -80,6 +80,12 @@ def test_resize(figures, shape):
     np.testing.assert_allclose(resize(figures["resize/in28"], shape), expected, atol=1e-6)
 
 
+def test_resize_float32(figures):
+    found = resize(figures["resize/in28"].astype(np.float32), (56, 56))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, figures["resize/in28_f32_to_56"], atol=1e-6)
+
+
 def test_resize_bool_which_todays_scikit_image_refuses(figures):
     for shape, name in (((56, 56), "56"), ((7, 9), "7x9")):
         np.testing.assert_allclose(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mrcnn import ops
+from mrcnn.heads import PyramidROIAlign, roi_levels
 from tests.compiled import compiled, to_numpy, traced
 
 pytestmark = pytest.mark.graph
@@ -34,3 +35,16 @@ def test_pyramid_crop(case, prefix, size, name):
     np.testing.assert_allclose(found, expected, atol=1e-5)  # a compiler may fuse the interpolation's sums
     # but not those that say which rows and columns fall off the edge by rounding
     np.testing.assert_array_equal(found.any(axis=(3, 4)), expected.any(axis=(3, 4)))
+
+
+@pytest.mark.parametrize("prefix, name, size", [("", "pool7", (7, 7)), ("rect/", "rect/pool5x3", (5, 3))])
+def test_layer_chooses_the_originals_levels(case, golden, prefix, name, size):
+    """Keep: the level is rounded to the nearest, where the paper rounds down."""
+    rois, meta = case[f"{prefix}rois"], case[f"{prefix}image_meta"].astype("float32")
+    levels = to_numpy(roi_levels(keras.ops.convert_to_tensor(rois), (meta[:, 4:5], meta[:, 5:6])))
+    np.testing.assert_array_equal(levels, case[f"{prefix}roi_level"])
+    if not prefix:
+        counts = golden.json("graph_roialign")["level_counts"]
+        assert {str(level): int((levels == level).sum()) for level in (2, 3, 4, 5)} == counts
+    pooled = to_numpy(PyramidROIAlign(size)([rois, meta, *(case[f"{prefix}P{level}"] for level in (2, 3, 4, 5))]))
+    np.testing.assert_allclose(pooled, case[name], atol=1e-5)

@@ -57,6 +57,35 @@ def test_non_max_suppression(golden):
     assert utils.non_max_suppression(np.zeros((0, 4)), np.zeros(0), 0.3).shape == (0,)  # the original asserts
 
 
+def test_compute_iou(golden):
+    figures = golden.npz("utils_boxes")
+    boxes, box = figures["boxes1"].astype(float), figures["boxes2"][0].astype(float)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    found = utils.compute_iou(box, boxes, (box[2] - box[0]) * (box[3] - box[1]), areas)
+    np.testing.assert_allclose(found, figures["compute_iou_row0"], rtol=1e-6)
+
+
+def test_mask_overlaps(golden):
+    """What was 0 / 0, and nan in the original, is 0: two masks or two boxes without a pixel do not overlap."""
+    recorded, figures = golden.npz("utils_masks"), golden.npz("utils_boxes")
+    shape = recorded["masks_shape"]
+    masks = np.unpackbits(recorded["masks"])[: shape.prod()].reshape(shape).astype(bool)
+    first, second = masks[..., :9], masks[..., [0, 5, 10, 11, 12]]
+    np.testing.assert_allclose(utils.compute_overlaps_masks(first, second), figures["overlaps_masks"], rtol=1e-6)
+    floats = utils.compute_overlaps_masks(first * 0.9, second * 0.6)  # numbers above 0.5 belong to the mask
+    np.testing.assert_allclose(floats, figures["overlaps_masks_float_in"], rtol=1e-6)
+    assert utils.compute_overlaps_masks(first[..., :0], second).shape == figures["overlaps_masks_empty1"].shape
+    assert utils.compute_overlaps_masks(first, second[..., :0]).shape == figures["overlaps_masks_empty2"].shape
+    blank = np.zeros_like(first[..., :1])
+    found = utils.compute_overlaps_masks(blank, np.concatenate([second[..., :1], blank], axis=2))
+    np.testing.assert_array_equal(found, np.nan_to_num(figures["overlaps_masks_blank"]))
+    recorded = figures["compute_overlaps_zero_boxes"]
+    assert np.isnan(recorded).sum() == 2
+    first = np.array([[0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 5, 5], [20, 20, 30, 30.0]])
+    found = utils.compute_overlaps(first, np.array([[0, 0, 0, 0], [1, 1, 5, 5.0]]))
+    np.testing.assert_array_equal(found, np.nan_to_num(recorded))
+
+
 def test_trim_zeros(golden):
     figures = golden.npz("utils_boxes")
     np.testing.assert_array_equal(utils.trim_zeros(figures["trim_zeros_in"]), figures["trim_zeros_out"])
