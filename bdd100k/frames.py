@@ -14,7 +14,7 @@ from typing import Any, overload
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
-from mrcnn.checks import Finding
+from mrcnn.findings import Finding
 
 logger = logging.getLogger(__name__)
 
@@ -151,10 +151,10 @@ class LabelReport:
         """Notes a label or a frame that cannot be used.
 
         Args:
-            kind: one of `mrcnn.checks.KINDS`.
+            kind: one of `mrcnn.findings.KINDS`.
             why: in words.
             file: where it stands, by default the source.
-            **where: place, image and label, as in `mrcnn.checks.Finding`.
+            **where: place, image and label, as in `mrcnn.findings.Finding`.
         """
         self.findings.append(Finding(kind, why, str(file or self.source), **where))
 

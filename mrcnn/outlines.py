@@ -20,7 +20,7 @@ FARTHEST_PX = 100_000
 class LabelError(ValueError):
     """One label cannot be used; the message says why. Readers catch it: the label is dropped and reported.
 
-    `kind` is one of `mrcnn.checks.KINDS`.
+    `kind` is one of `mrcnn.findings.KINDS`.
     """
 
     def __init__(self, why: str, kind: str = "unusable label") -> None:

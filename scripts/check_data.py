@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import track
 
 from bdd100k import checks, cli
-from mrcnn.checks import report_lines
 from mrcnn.errors import InputError
+from mrcnn.findings import report_lines
 
 _TEACH = """\
 Problems, which should be looked at:
