@@ -125,6 +125,7 @@ class MaskRCNN:
         self.model_dir = os.fspath(model_dir)
         self._anchor_cache: dict[tuple[int, ...], np.ndarray] = {}
         self._sized_networks: dict[tuple[int, ...], keras.Model] = {}
+        self._random_layers: set[str] | None = None  # None before the first file
         self.set_log_dir()
         self.keras_model = self.build(mode, config)
 
@@ -176,13 +177,14 @@ class MaskRCNN:
             exclude: names of layers that keep their values, for example the heads of another class list.
 
         Returns:
-            What was loaded, skipped and missing; its summary is logged.
+            What was loaded, skipped and missing; its summary is logged, for inference with a warning of random layers.
 
         Raises:
             InputError: no such file, nothing in it fits, or shapes differ in layers that are not excluded.
         """
         report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
         logger.info("%s: %s", filepath, report.summary())
+        self._random_layers = weights.random_layers(report, self._random_layers, warn=self.mode == "inference")
         self.set_log_dir(filepath)
         return report
 

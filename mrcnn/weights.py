@@ -9,6 +9,7 @@ Keras 1, 2 and 3 all load.
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
 import re
@@ -22,8 +23,10 @@ import numpy as np
 from mrcnn.errors import InputError
 from mrcnn.published import REGISTRY, Published, fetch, imagenet_path
 
-__all__ = ["REGISTRY", "LoadReport", "Published", "fetch", "find_last", "imagenet_path", "load_weights", "read_attrs",
-           "save_weights"]
+logger = logging.getLogger(__name__)
+
+__all__ = ["REGISTRY", "LoadReport", "Published", "fetch", "find_last", "imagenet_path", "load_weights",
+           "random_layers", "read_attrs", "save_weights"]
 
 # The layers whose shape depends on NUM_CLASSES, and what their last axis holds for one class.
 CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
@@ -154,6 +157,21 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
             missing=[name for name in targets if name not in sources and name not in excluded_names],
             excluded=[name for name in targets if name in excluded_names],
             mismatched=mismatched)
+
+
+def random_layers(report: LoadReport, before: set[str] | None, warn: bool) -> set[str]:
+    """The layers of a model that have got values from no file yet.
+
+    Args:
+        report: of the last file.
+        before: what this function returned for the file before; None for the first file of a model.
+        warn: log a warning with their names: what the model detects with them is random.
+    """
+    names = [name for name in report.untouched if before is None or name in before]
+    if names and warn:
+        logger.warning("%s gives %d layers no values, they stay random: %s. Load a file that has them before detect()",
+                       report.path, len(names), _listed(names))
+    return set(names)
 
 
 def read_attrs(path: str | os.PathLike) -> dict[str, object]:

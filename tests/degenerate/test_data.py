@@ -44,6 +44,9 @@ def test_exif_orientation_is_applied(tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "turned.jpg", exif=exif, quality=95)
     image = read_image(tmp_path / "turned.jpg")
     assert np.abs(image.astype(int) - np.rot90(picture, -1)).mean() < 5
+    dataset = Dataset()
+    dataset.add_image("s", "turned", str(tmp_path / "turned.jpg"))
+    np.testing.assert_array_equal(dataset.load_image(0), image)
 
 
 def test_umlauts_in_the_path(tmp_path, picture):

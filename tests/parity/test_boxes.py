@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import boxes
+from mrcnn import boxes, legacy, losses
 
 pytestmark = pytest.mark.graph
 
@@ -86,3 +86,24 @@ def test_anchors_are_the_same_bytes(golden, name):
 def test_anchors_of_one_level_of_several_scales(golden):
     found = boxes.generate_anchors([20, 30], [0.5, 1, 3], (3, 5), 8, 1)
     np.testing.assert_allclose(found, golden.npz("utils_anchors")["single_level"], rtol=1e-12, atol=1e-12)
+
+
+def test_overlaps_without_area_are_zero_where_the_original_had_nan(golden):
+    expected = golden.npz("graph_boxes")["overlaps_graph_zero_boxes"]
+    assert np.isnan(expected).tolist() == [[True, False, False]] * 2 + [[False] * 3] * 2
+    zero = np.zeros((2, 4), "float32")
+    found = keras.ops.convert_to_numpy(boxes.compute_overlaps(*map(keras.ops.convert_to_tensor, (zero, zero))))
+    np.testing.assert_array_equal(found, np.zeros((2, 2)))
+
+
+def test_small_graph_functions(golden):
+    case = golden.npz("graph_boxes")
+    tensor = {name: keras.ops.convert_to_tensor(array) for name, array in case.items()}
+    rows, mask = legacy.trim_zeros_graph(tensor["trim_zeros_graph_in"])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(rows), case["trim_zeros_graph_out"])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(mask), case["trim_zeros_graph_mask"])
+    close(legacy.log2_graph(tensor["log2_graph_in"])[1:], case["log2_graph_out"][1:])
+    assert keras.ops.convert_to_numpy(legacy.log2_graph(tensor["log2_graph_in"]))[0] == case["log2_graph_out"][0]
+    packed = legacy.batch_pack_graph(tensor["batch_pack_in"], case["batch_pack_counts"], 3)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(packed), case["batch_pack_out"])
+    close(losses.smooth_l1(tensor["smooth_l1_true"], tensor["smooth_l1_pred"]), case["smooth_l1"])

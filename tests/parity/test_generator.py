@@ -125,3 +125,12 @@ def test_images_without_objects_are_trained_on_if_asked_for(golden):
         (_, meta, rpn_match, rpn_bbox, *truth), _ = next(generator)
         assert meta[0, 0] == image_id and (rpn_match == -1).sum() == 256 and not (rpn_match > 0).any()
         assert not rpn_bbox.any() and not any(part.any() for part in truth)
+
+
+def test_anchors_are_those_of_the_images_own_shape(golden):
+    """Fix 3: the original laid them out for a square; a wide image had targets that no output answered to."""
+    config = small_config(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64)
+    inputs, _ = next(data_generator(recorded_dataset(golden), config, shuffle=False))
+    assert inputs[0].shape == (1, 128, 192, 3)
+    cells = sum((128 // stride) * (192 // stride) for stride in config.BACKBONE_STRIDES)
+    assert inputs[2].shape == (1, 3 * cells, 1)

@@ -106,6 +106,8 @@ def test_config_has_the_attributes_and_the_defaults(capsys):
     assert (config.PRE_NMS_LIMIT, config.POST_NMS_ROIS_TRAINING, config.POST_NMS_ROIS_INFERENCE) == (6000, 2000, 1000)
     assert (config.DETECTION_MIN_CONFIDENCE, config.DETECTION_NMS_THRESHOLD) == (0.7, 0.3)
     assert config.RPN_NMS_THRESHOLD == 0.7
+    assert (config.TRAIN_ROIS_PER_IMAGE, config.ROI_POSITIVE_RATIO) == (200, 0.33)
+    np.testing.assert_array_equal([config.RPN_BBOX_STD_DEV, config.BBOX_STD_DEV], [[0.1, 0.1, 0.2, 0.2]] * 2)
     assert (config.BATCH_SIZE, config.IMAGE_META_SIZE, list(config.IMAGE_SHAPE)) == (2, 13, [1024, 1024, 3])
     np.testing.assert_array_equal(config.MEAN_PIXEL, [123.7, 116.8, 103.9])
     config.display()

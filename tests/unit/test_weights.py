@@ -202,6 +202,26 @@ def test_exclude_loads_the_rest(tmp_path):
     assert "mrcnn_mask 1x1x4x81 + 81 in the file, 1x1x4x9 + 9 in the model" in text
 
 
+def test_layers_that_no_file_gave_values_to_are_named_at_inference(tmp_path, caplog):
+    """Fix 15: the original left random heads without a word. A second file that has them ends the warning."""
+    from mrcnn.model import MaskRCNN
+    from tests.shapes import ShapesConfig
+
+    heads = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"]
+    model = MaskRCNN("inference", ShapesConfig(), tmp_path)
+    weights.save_weights(model.keras_model, tmp_path / "w.h5")
+    model.load_weights(tmp_path / "w.h5", by_name=True, exclude=heads)
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "w.h5 gives 3 layers no values, they stay random: " in record.getMessage()
+    assert all(name in record.getMessage() for name in heads)
+    caplog.clear()
+    model.load_weights(tmp_path / "w.h5")
+    model.load_weights(tmp_path / "w.h5", exclude=heads)  # they have values now
+    training = MaskRCNN("training", ShapesConfig(), tmp_path)
+    training.load_weights(tmp_path / "w.h5", exclude=heads)  # they will be trained
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_other_mismatches_are_explained(tmp_path):
     weights.save_weights(network(ratios=5), tmp_path / "w.h5")
     with pytest.raises(InputError, match="The file has 5 anchors per location, the model 3"):
