@@ -15,6 +15,7 @@ from mrcnn.errors import InputError
 
 if typing.TYPE_CHECKING:
     from bdd100k.dataset import BDD100KDataset
+    from bdd100k.splits import HeldOut
 
 CONFIGS = {"bdd100k": BDD100KConfig, "streets": StreetsConfig}
 STREETS_DIR = pathlib.Path("runs/streets")  # the embedded street scenes are drawn here once
@@ -57,13 +58,18 @@ def positive_int(text: str) -> int:
     return value
 
 
-def open_dataset(data: str | None, split: str, limit: int | None = None) -> "BDD100KDataset":
+def open_dataset(
+    data: str | None, split: str, limit: int | None = None, split_file: str | None = None
+) -> "BDD100KDataset":
     """The prepared dataset of a split: the user's folder, or the embedded street scenes if `data` is None.
 
+    Where a list of held-out images exists (see `bdd100k.splits`), "test" means these, and other splits do without.
+
     Raises:
-        InputError: see `bdd100k.dataset`.
+        InputError: see `bdd100k.dataset` and `bdd100k.splits`; or a held-out image is not at hand.
     """
     from bdd100k.dataset import BDD100KDataset
+    from bdd100k.splits import find_list
     from bdd100k.streets import write_streets
 
     if data is None:
@@ -71,9 +77,52 @@ def open_dataset(data: str | None, split: str, limit: int | None = None) -> "BDD
         write_streets(STREETS_DIR, **STREETS)
         data = str(STREETS_DIR)
     dataset = BDD100KDataset()
-    dataset.load_bdd100k(data, split, limit=limit)
+    held_out = find_list(data, split_file)
+    if held_out is None:
+        dataset.load_bdd100k(data, split, limit=limit)
+    elif split == "test":
+        log.info("split test: the %d images listed in %s (sha256 %s)", len(held_out.names), held_out.path,
+                 held_out.sha256[:12])
+        dataset.load_bdd100k(data, "train", limit=limit, only=held_out.stems)
+        _refuse_incomplete(dataset, held_out, limit)
+    else:
+        log.info("split %s: without the %d images that %s holds out for testing", split, len(held_out.names),
+                 held_out.path)
+        dataset.load_bdd100k(data, split, limit=limit, without=held_out.stems)
     dataset.prepare()
     return dataset
+
+
+def _refuse_incomplete(dataset: "BDD100KDataset", held_out: "HeldOut", limit: int | None) -> None:
+    missing = sorted(held_out.stems - {pathlib.PurePath(info["name"]).stem for info in dataset.image_info})
+    if missing and limit is None:
+        raise InputError(
+            f"{held_out.path}: {len(missing)} of its {len(held_out.names)} images are not among the labelled images of "
+            f"train, such as {missing[0]}; figures on the rest cannot be compared with others"
+        )
+
+
+def hold_out(data: str | None, count: int | None, split_file: str | None = None) -> None:
+    """What --hold-out asks for: draw a test split and write its list, unless the same one is there already.
+
+    Raises:
+        InputError: another list is there, or it cannot be written.
+    """
+    from bdd100k.splits import find_list, list_path, write_list
+
+    if count is None:
+        return
+    path = list_path(data or STREETS_DIR, split_file)
+    if not path.exists():
+        dataset = open_dataset(data, "train")
+        write_list(path, [info["name"] for info in dataset.image_info], count)
+        return
+    known = find_list(data or STREETS_DIR, split_file)
+    if known is not None and len(known.names) != count:
+        raise InputError(
+            f"--hold-out {count}: {path} lists {len(known.names)} images already; leave the option out to use them, or "
+            "delete the file to draw others"
+        )
 
 
 def config_class(name: str | None, data: str | None) -> type[Config]:

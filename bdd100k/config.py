@@ -18,6 +18,7 @@ class BDD100KConfig(Config):
     IMAGES_PER_GPU = 1
     STEPS_PER_EPOCH = 1000
     VALIDATION_STEPS = 50
+    AUGMENT_FLIP = 0.5
     # 0.8 of the original size: zero padding below and above makes the square
     IMAGE_MIN_DIM = 1024
     IMAGE_MAX_DIM = 1024

@@ -6,6 +6,7 @@ The import name `bdd100k` is also that of the official toolkit; the two cannot b
 import logging
 import pathlib
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 
@@ -51,6 +52,8 @@ class BDD100KDataset(Dataset):
         labels: str | pathlib.Path | None = None,
         rectangles_as_masks: bool = False,
         limit: int | None = None,
+        only: Collection[str] | None = None,
+        without: Collection[str] = (),
     ) -> None:
         """Adds the images of one split. Call `prepare()` afterwards.
 
@@ -64,6 +67,8 @@ class BDD100KDataset(Dataset):
             labels: label file or folder to take instead of the one found.
             rectangles_as_masks: use the filled box2d of objects that have no mask.
             limit: at most this many images, in the label file's order.
+            only: names of image files without their endings, to which the split is narrowed; None takes all.
+            without: such names that are left out.
 
         Raises:
             InputError: no such folder, no images, no labels, labels that cannot be used, or not one image with labels.
@@ -86,7 +91,11 @@ class BDD100KDataset(Dataset):
             logger.info("labels of split %r: %s", split, source)
             # A photograph of both packages has the same name in both, so the labels may find it in either.
             images = {stem: path for folder in reversed(folders) for stem, path in folder.items()}
-            loaded = load_labels(source, frozenset(images), limit)
+            loaded = load_labels(source, frozenset(images), limit if only is None and not without else None)
+        if only is not None or without:
+            wanted = (set(images) if only is None else set(only)) - set(without)
+            images = {stem: path for stem, path in images.items() if stem in wanted}
+            loaded.frames = [frame for frame in loaded if pathlib.PurePath(frame.name).stem in wanted]
         _refuse_without_masks(loaded.report, rectangles_as_masks, limit)
         self._add_frames(images, loaded, rectangles_as_masks, limit)
 

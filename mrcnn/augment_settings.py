@@ -7,8 +7,9 @@ import numpy as np
 
 from mrcnn.errors import InputError
 
-# --augment of the training script: settings of Config. "lsj" is the recipe of Ghiasi et al. 2021, large-scale jitter and
-# copy-paste; it wants long training, and a tenth of its pictures are smaller than 0.3: hard on BDD100K's small objects.
+# --augment of the training script: settings of Config. "lsj" is the recipe of Ghiasi et al. 2021: large-scale jitter
+# and copy-paste. It wants long training, and a tenth of its pictures are scaled by less than 0.3: BDD100K's objects are
+# small already.
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     "flip": {"AUGMENT_FLIP": 0.5},

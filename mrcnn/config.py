@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from mrcnn.augment_settings import Augmentation
 from mrcnn.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 RESIZE_MODES = ("square", "rect", "pad64", "crop", "none")
 BACKBONES = ("resnet18", "resnet50", "resnet101")
 OPTIMIZERS = ("sgd", "adam")
+BALANCES = ("repeat-factor", "class-aware")
 COARSEST_STRIDE = 64  # P6 halves P5, whose stride is 32: the sides of an image must divide by it
 
 
@@ -186,6 +188,9 @@ class Config:
                 f"CLASS_LOSS_WEIGHTS is {weights}; give NUM_CLASSES = {self.NUM_CLASSES} factors of at least 0, the "
                 "background's first, or None"
             )
+        if self.BALANCE is not None and self.BALANCE not in BALANCES:
+            raise InputError(f"BALANCE is {self.BALANCE!r}; use one of {', '.join(BALANCES)}, or None")
+        Augmentation.from_config(self)  # its settings are checked where they are explained
         unknown = set(self.LOSS_WEIGHTS) - set(Config.LOSS_WEIGHTS)
         if unknown:
             raise InputError(f"LOSS_WEIGHTS names {sorted(unknown)}; known: {sorted(Config.LOSS_WEIGHTS)}")

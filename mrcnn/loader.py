@@ -144,18 +144,18 @@ class Loader(keras.utils.PyDataset):
         if not self._fresh:
             self.start_epoch(self.epoch + 1)
         self._fresh, self._in_epoch = False, True
+        self._labelled, self._lost = 0, 0
 
     def on_epoch_end(self) -> None:
         """Keras calls this after each epoch, and once before the first."""
-        self._in_epoch = False
-        if self._lost:
+        if self._in_epoch and self._lost:
             least = self.maker.augmentation.min_area
             less = f", or had less than {least:.0%} of their area left," if least else ""
             log.info(
                 "%d of %d objects lay outside the cropped or augmented images%s and were left out",
                 self._lost, self._labelled, less,
             )  # fmt: skip
-        self._labelled, self._lost = 0, 0
+        self._in_epoch = False
 
     def close(self) -> None:
         """End the workers. They start again if another batch is asked for in an epoch."""

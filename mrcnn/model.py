@@ -125,7 +125,6 @@ class MaskRCNN:
         self.model_dir = os.fspath(model_dir)
         self._anchor_cache: dict[tuple[int, ...], np.ndarray] = {}
         self._sized_networks: dict[tuple[int, ...], keras.Model] = {}
-        self._random_layers: set[str] | None = None  # None before the first file
         self.set_log_dir()
         self.keras_model = self.build(mode, config)
 
@@ -177,14 +176,13 @@ class MaskRCNN:
             exclude: names of layers that keep their values, for example the heads of another class list.
 
         Returns:
-            What was loaded, skipped and missing; its summary is logged, for inference with a warning of random layers.
+            What was loaded, skipped and missing; its summary is logged.
 
         Raises:
             InputError: no such file, nothing in it fits, or shapes differ in layers that are not excluded.
         """
         report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
         logger.info("%s: %s", filepath, report.summary())
-        self._random_layers = weights.random_layers(report, self._random_layers, warn=self.mode == "inference")
         self.set_log_dir(filepath)
         return report
 
@@ -230,6 +228,7 @@ class MaskRCNN:
         no_augmentation_sources: Sequence[str] | None = None,
         augment: bool = False,
         workers: int = 2,
+        worker_kind: str = "thread",
     ) -> keras.callbacks.History:
         """Train until `epochs` epochs are done in all, counting those of earlier calls and of a resumed checkpoint.
 
@@ -242,8 +241,9 @@ class MaskRCNN:
             augmentation: an imgaug augmenter.
             custom_callbacks: more Keras callbacks.
             no_augmentation_sources: dataset sources that are left as they are.
-            augment: flip half of the images left to right.
-            workers: loader threads.
+            augment: flip half of the images left to right. More augmentation: the AUGMENT_* settings of the config.
+            workers: loader threads or processes.
+            worker_kind: "thread", or "process" where load_mask is slow Python code; see `mrcnn.prefetch`.
 
         Returns:
             Keras' history of this call.
@@ -255,7 +255,7 @@ class MaskRCNN:
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         self.set_trainable(LAYER_REGEX.get(layers, layers), verbose=0)
-        options = training.LoaderOptions(augmentation, augment, tuple(no_augmentation_sources or ()), workers)
+        options = training.LoaderOptions(augmentation, augment, tuple(no_augmentation_sources or ()), workers, worker_kind)
         return training.fit(
             self, train_dataset, val_dataset, learning_rate, epochs, options, list(custom_callbacks or [])
         )

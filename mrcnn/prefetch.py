@@ -13,9 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 import cv2
 
 from mrcnn.errors import InputError
-from mrcnn.samples import Batch, SampleMaker
-
-WORKER_KINDS = ("thread", "process")
+from mrcnn.samples import WORKER_KINDS, Batch, SampleMaker
 
 Step = tuple[int, int]  # epoch, step
 

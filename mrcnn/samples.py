@@ -25,6 +25,8 @@ from mrcnn.masks import Instances, instances_to_mini
 from mrcnn.sampling import class_aware_weights, image_class_counts, pass_length, weighted_order
 from mrcnn.transforms import Placement, blacken_outside, draw_placement, place_image, warp_instances
 
+WORKER_KINDS = ("thread", "process")  # what makes batches ahead, see prefetch.py
+
 
 class Sample(NamedTuple):
     """One moulded image with its objects."""

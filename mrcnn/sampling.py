@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.config import BALANCES
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
 
 log = logging.getLogger(__name__)
 
-BALANCES = ("repeat-factor", "class-aware")
 CLASS_WEIGHTINGS = ("effective", "inverse")
 
 
@@ -173,7 +173,8 @@ def class_weights(dataset: Dataset | np.ndarray, method: str = "effective", beta
         beta: of the effective number, at least 0 and below 1.
 
     Returns:
-        float64 [C]: mean 1 over the classes that occur; 1 for the background and for classes without an object.
+        float64 [C], with mean 1 over the objects, so that together they count as much against the background as
+        before; 1 for the background and for classes without an object.
 
     Raises:
         InputError: another method or beta, or no object at all.
@@ -190,7 +191,7 @@ def class_weights(dataset: Dataset | np.ndarray, method: str = "effective", beta
     number = objects[present].astype(np.float64)
     raw = 1 / number if method == "inverse" else (1 - beta) / (1 - beta**number)
     weights = np.ones(len(objects))
-    weights[present] = raw / raw.mean()
+    weights[present] = raw * number.sum() / (raw @ number)
     return weights
 
 

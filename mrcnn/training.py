@@ -13,11 +13,13 @@ import keras
 import numpy as np
 
 from mrcnn import ops, weights
+from mrcnn.augment_settings import Augmentation
 from mrcnn.config import Config
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
 from mrcnn.loader import Loader, errors_of
 from mrcnn.network import LOSS_NAMES
+from mrcnn.sampling import image_weights
 
 if typing.TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -39,13 +41,15 @@ class LoaderOptions:
         augmentation: an imgaug augmenter, or None.
         flip: mirror half of the images.
         no_augmentation_sources: dataset sources left as they are.
-        workers: loader threads.
+        workers: loader threads or processes.
+        worker_kind: "thread" or "process".
     """
 
     augmentation: object = None
     flip: bool = False
     no_augmentation_sources: tuple[str, ...] = ()
     workers: int = 2
+    worker_kind: str = "thread"
 
 
 def compile_model(network: keras.Model, config: Config, learning_rate: float, momentum: float) -> None:
@@ -84,12 +88,14 @@ def fit(
         train_dataset,
         config,
         shuffle=True,
-        augment=options.flip,
+        augment=Augmentation.from_config(config, options.flip),
         augmentation=options.augmentation,
         no_augmentation_sources=options.no_augmentation_sources,
         seed=config.SEED,
         steps=config.STEPS_PER_EPOCH,
         workers=options.workers,
+        worker_kind=options.worker_kind,
+        image_weights=image_weights(train_dataset, config),
         first_epoch=model.epoch,
     )
     validation = None

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bdd100k import cli
+from bdd100k import cli, splits
 from mrcnn.errors import InputError
 
 log = logging.getLogger("bdd100k")
@@ -37,13 +37,15 @@ PER_CLASS = ("AP", "AP50", "AP75")
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_common_arguments(parser)
-    parser.add_argument("--split", default="val", help="train, val or test (default: %(default)s)")
+    parser.add_argument("--split", default="val", help="train, val or test, the images that --hold-out listed "
+                        "(default: %(default)s)")
     parser.add_argument("--weights", default="last", metavar="NAME", help="last (newest checkpoint in --logs), streets "
                         "(shipped), or a path (default: %(default)s)")
     parser.add_argument("--predictions", metavar="FILE", help="evaluate this COCO results file; no model is run")
     parser.add_argument("--out", metavar="DIR", default="runs/evaluation", help="default: %(default)s")
     parser.add_argument("--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png "
                         "(default: %(default)s)")
+    splits.add_arguments(parser)
     return parser.parse_args()
 
 
@@ -97,12 +99,13 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
+    cli.hold_out(args.data, args.hold_out, args.split_file)
     if args.predictions:
         # All images are known to the check of the file, and --limit chooses among them.
-        dataset = cli.open_dataset(args.data, args.split)
+        dataset = cli.open_dataset(args.data, args.split, None, args.split_file)
         source, origin, batch_size = args.predictions, {"predictions": args.predictions}, 1
     else:
-        dataset = cli.open_dataset(args.data, args.split, args.limit)
+        dataset = cli.open_dataset(args.data, args.split, args.limit, args.split_file)
         source, path = build_model(args)
         origin, batch_size = {"weights": path, "settings": source.config.to_dict()}, source.config.BATCH_SIZE
 
@@ -116,6 +119,9 @@ def main() -> None:
                       lambda batches: track(batches, "detecting", console=errors))
     write_json(out / "predictions.json", result.predictions)
     evaluated = {"data": args.data or "embedded street scenes", "split": args.split, **origin}
+    held_out = splits.find_list(args.data or cli.STREETS_DIR, args.split_file)
+    if args.split == "test" and held_out:
+        evaluated["test_list"] = {"images": len(held_out.names), "sha256": held_out.sha256}
     write_json(out / "results.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
     plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
     if result.image_ap50:

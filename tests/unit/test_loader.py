@@ -255,6 +255,7 @@ def test_objects_outside_the_crop_are_dropped_and_counted(caplog):
 
     config = configured(IMAGE_RESIZE_MODE="crop", IMAGE_MIN_DIM=179, TRAIN_EMPTY_IMAGES=True)
     loader = Loader(TwoCorners(1), config, batch_size=1, steps=12)
+    loader.on_epoch_begin()
     left = 0
     for i in range(12):
         batch = loader[i][0]

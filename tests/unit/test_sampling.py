@@ -95,12 +95,12 @@ def test_a_pass_of_equal_weights_is_a_permutation():
 
 
 def test_class_weights_by_hand():
-    inverse = sampling.class_weights(COUNTS, "inverse")  # 28, 3 and 4 objects
-    raw = np.array([1 / 28, 1 / 3, 1 / 4])
-    np.testing.assert_allclose(inverse, [1, *(raw / raw.mean()), 1])
+    inverse = sampling.class_weights(COUNTS, "inverse")  # 28, 3 and 4 objects: a third of the weight each
+    np.testing.assert_allclose(inverse, [1, 35 / 3 / 28, 35 / 3 / 3, 35 / 3 / 4, 1])
     effective = sampling.class_weights(COUNTS, "effective", beta=0.9)
     raw = np.array([1 / sum(0.9**k for k in range(n)) for n in (28, 3, 4)])  # the geometric sum of eq. 6
-    np.testing.assert_allclose(effective, [1, *(raw / raw.mean()), 1])
+    np.testing.assert_allclose(effective / effective[1], [1 / effective[1], *(raw / raw[0]), 1 / effective[1]])
+    assert effective @ COUNTS.sum(axis=0) == pytest.approx(35)
     with pytest.raises(InputError, match="'sqrt'"):
         sampling.class_weights(COUNTS, "sqrt")
     with pytest.raises(InputError, match="no image has an object"):

@@ -1,0 +1,148 @@
+"""A labelled test split: images held out of train, listed in a text file, so that everybody evaluates the same ones.
+
+BDD100K's own test labels are private. The list is DATA/splits/test.txt unless another file is named::
+
+    # Test images held out of the split train: 200 of 7000, seed 0.
+    # sha256 of the names, one a line, sorted: 3f0c...
+    0004974f-05e1c285.jpg
+    ...
+"""
+
+import argparse
+import hashlib
+import logging
+import pathlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mrcnn.errors import InputError
+
+log = logging.getLogger(__name__)
+
+COUNT = 200  # images, as in the course report that the figures are compared with
+_HASH = re.compile(r"^# sha256 of the names, one a line, sorted: ([0-9a-f]{64})$")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out images of a list.
+
+    Attributes:
+        path: the file.
+        names: file names of images, sorted.
+        sha256: of the names, each with a newline after it.
+    """
+
+    path: pathlib.Path
+    names: tuple[str, ...]
+    sha256: str
+
+    @property
+    def stems(self) -> frozenset[str]:
+        """The names without their endings: how images and labels are matched."""
+        return frozenset(pathlib.PurePath(name).stem for name in self.names)
+
+
+def list_path(data_dir: str | pathlib.Path, split_file: str | pathlib.Path | None = None) -> pathlib.Path:
+    """Where the list is: the file that the user names, or splits/test.txt in the data folder."""
+    return pathlib.Path(split_file) if split_file is not None else pathlib.Path(data_dir) / "splits" / "test.txt"
+
+
+def choose_names(names: Iterable[str], count: int = COUNT, seed: int = 0) -> list[str]:
+    """Draw images by the hash of seed and name: the same for everybody, in whatever order the files are listed.
+
+    Args:
+        names: file names to draw from.
+        count: how many.
+        seed: another one gives others.
+
+    Returns:
+        `count` names, sorted.
+
+    Raises:
+        InputError: fewer than count + 1 names, so nothing would be left.
+    """
+    known = sorted(set(names))
+    if not 0 < count < len(known):
+        raise InputError(f"{count} of {len(known)} images cannot be held out; some must be left to train on")
+    ranked = sorted(known, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return sorted(ranked[:count])
+
+
+def write_list(path: str | pathlib.Path, names: Iterable[str], count: int = COUNT, seed: int = 0) -> HeldOut:
+    """Draw images and write their list.
+
+    Args:
+        path: the file to write; it may not exist yet.
+        names: all labelled images of train.
+        count, seed: see `choose_names`.
+
+    Raises:
+        InputError: the list exists already, or the file cannot be written.
+    """
+    path, known = pathlib.Path(path), sorted(set(names))
+    chosen = choose_names(known, count, seed)
+    digest = _digest(chosen)
+    head = [
+        f"# Test images held out of the split train: {count} of {len(known)}, seed {seed}.",
+        f"# sha256 of the names, one a line, sorted: {digest}",
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write("\n".join([*head, *chosen]) + "\n")
+    except FileExistsError as error:
+        raise InputError(f"{path}: a test split is listed there already; delete it to draw another") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); name another place by --split-file") from error
+    log.info("held out %d of %d images as a test split: %s (sha256 %s)", count, len(known), path, digest[:12])
+    return HeldOut(path, tuple(chosen), digest)
+
+
+def read_list(path: str | pathlib.Path) -> HeldOut:
+    """Read a list and check it against its hash.
+
+    Raises:
+        InputError: it cannot be read, has no hash, or other names than the hash was made of.
+    """
+    path = pathlib.Path(path)
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the list of the test split cannot be read ({error})") from error
+    names = sorted(line for line in lines if line and not line.startswith("#"))
+    hashes = [match[1] for line in lines if (match := _HASH.match(line))]
+    if len(hashes) != 1 or not names:
+        raise InputError(f"{path}: is no list of a test split (a header with one sha256, then one image name a line)")
+    if _digest(names) != hashes[0]:
+        raise InputError(
+            f"{path}: its {len(names)} names are not those that its sha256 was made of; get the file again, or delete "
+            "it and draw another list by --hold-out"
+        )
+    return HeldOut(path, tuple(names), hashes[0])
+
+
+def find_list(data_dir: str | pathlib.Path, split_file: str | pathlib.Path | None = None) -> HeldOut | None:
+    """The list of a data folder, or None if there is none.
+
+    Raises:
+        InputError: a file that the user names is missing, or the list is damaged.
+    """
+    path = list_path(data_dir, split_file)
+    if split_file is None and not path.exists():
+        return None
+    return read_list(path)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--hold-out and --split-file: the same in train and evaluate."""
+    parser.add_argument("--hold-out", type=int, nargs="?", const=COUNT, metavar="N", help="hold N labelled images "
+                        f"({COUNT}) out of train as the split test, listed in DATA/splits/test.txt; train leaves the "
+                        "images of that list out from then on, evaluate takes them by --split test")
+    parser.add_argument("--split-file", metavar="FILE", help="the list of held-out images, where it is not "
+                        "DATA/splits/test.txt")
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
