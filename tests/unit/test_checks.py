@@ -258,7 +258,8 @@ def test_files_of_any_dataset(tmp_path):
 
 
 def test_outside_and_empty():
-    boxes = np.array([[0, 0, 8, 10], [-1, 0, 8, 11], [2, -3.5, 4, 4], [9, 2, 12, 4], [3, 3, 3, 5], [-5, 0, 0, 4]], float)
+    rows = [[0, 0, 8, 10], [-1, 0, 8, 11], [2, -3.5, 4, 4], [9, 2, 12, 4], [3, 3, 3, 5], [-5, 0, 0, 4]]
+    boxes = np.array(rows, float)
     sizes = np.tile([8, 10], (6, 1))
     assert outside(boxes, sizes).tolist() == [0, 0, 3.5, 4, 0, 5]
     assert empty(boxes, sizes).tolist() == [False, False, False, True, True, True]
