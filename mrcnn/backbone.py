@@ -22,9 +22,19 @@ BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4
 class BatchNorm(layers.BatchNormalization):
     """BatchNormalization whose mode is given when the graph is built.
 
-    `call(x, training=...)`: None follows fit/predict, False always uses the moving statistics (frozen), True always
+    `layer(x, training=...)`: None follows fit/predict, False always uses the moving statistics (frozen), True always
     those of the batch. Batches of a detector are small, so frozen is the rule (Config.TRAIN_BN = False).
     """
+
+    built_mode: bool | None = None
+
+    def __call__(self, inputs: Tensor, training: bool | None = None, **kwargs: Any) -> Tensor:
+        """Keep the mode of the graph: when it runs, a functional model puts its own in place of each layer's."""
+        if isinstance(inputs, keras.KerasTensor):
+            self.built_mode = training
+        elif self.built_mode is not None:
+            training = self.built_mode
+        return super().__call__(inputs, training=training, **kwargs)
 
 
 def _conv_bn(x: Tensor, filters: int, size: int, name: str, bn_name: str, train_bn: bool | None, **kwargs) -> Tensor:

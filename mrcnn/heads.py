@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from mrcnn.backbone import BatchNorm
 from mrcnn.boxes import apply_box_deltas, clip_boxes, norm_boxes
-from mrcnn.ops import batch_gather, non_max_suppression, pyramid_crop
+from mrcnn.ops import as_data, batch_gather, non_max_suppression, pyramid_crop
 
 Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
 
@@ -63,7 +63,7 @@ class PyramidROIAlign(layers.Layer):
 
     def call(self, inputs):
         boxes, image_meta, *feature_maps = inputs
-        boxes = ops.stop_gradient(ops.cast(boxes, "float32"))
+        boxes = as_data(boxes)
         levels = roi_levels(boxes, (image_meta[:, 4:5], image_meta[:, 5:6]))  # meta 4:7 is the shape of the image
         return pyramid_crop(feature_maps, boxes, levels - FINEST_LEVEL, self.pool_shape)
 

@@ -7,16 +7,18 @@ import os
 import pathlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from mrcnn.errors import InputError
 from mrcnn.masks import bilinear_resize
 
 NO_PADDING = [(0, 0), (0, 0), (0, 0)]
+EXIF_ORIENTATION = 0x0112  # tag: 1 as stored, 2..4 mirrored or upside down, 5..8 lying on a side
 
 
 def read_image(path: str | os.PathLike | None) -> np.ndarray:
@@ -51,6 +53,23 @@ def read_image(path: str | os.PathLike | None) -> np.ndarray:
     if image is None:
         raise InputError(f"{path}: not an image that can be decoded ({len(data)} bytes); copy it again or leave it out")
     return image
+
+
+def image_size(path: str | os.PathLike | None) -> tuple[int, int]:
+    """(height, width) that `read_image` would give, from the head of the file: no pixel is decoded.
+
+    Raises:
+        InputError: missing, or not an image.
+    """
+    if path is None:
+        raise InputError("the image has no path: give add_image(path=...), or override load_image()")
+    try:
+        with PIL.Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5  # these swap rows and columns
+    except OSError as error:
+        raise InputError(f"{path}: no image that can be read ({error}); check the data folder") from error
+    return (width, height) if turned else (height, width)
 
 
 def _cut_off(data: bytes) -> bool:
@@ -109,6 +128,19 @@ class Geometry:
     padding: list[tuple[int, int]]
     crop: tuple[int, int, int, int] | None
     shape: tuple[int, int]
+
+    def on_canvas(self, canvas: tuple[int, int]) -> "Geometry":
+        """The same with more padding at the bottom and at the right, up to `canvas` (height, width).
+
+        Raises:
+            InputError: the result is larger than the canvas already.
+        """
+        down, right = canvas[0] - self.shape[0], canvas[1] - self.shape[1]
+        if down < 0 or right < 0:
+            raise InputError(f"the moulded image is {self.shape} (height, width), more than the canvas of {canvas}")
+        rows, columns, channels = self.padding
+        padding = [(rows[0], rows[1] + down), (columns[0], columns[1] + right), channels]
+        return replace(self, padding=padding, shape=canvas)
 
 
 def resize_geometry(

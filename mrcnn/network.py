@@ -23,20 +23,33 @@ Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model i
 
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 TERM_NAMES = (*LOSS_NAMES, "weight_decay")  # what the total is made of
+# what a batch of `data_generator` holds, in its order
+GENERATOR_INPUTS = (
+    "input_image",
+    "input_image_meta",
+    "input_rpn_match",
+    "input_rpn_bbox",
+    "input_gt_class_ids",
+    "input_gt_boxes",
+    "input_gt_masks",
+    "input_roi",
+)
 
 
 def training_shape(config: Config) -> tuple[int, int, int]:
-    """(H, W, channels) of a training image: one fixed size, with pad64 and none IMAGE_SHAPE too."""
+    """(H, W, channels) of a training image. With pad64 and none it is that of the data: see `training.canvas_of`."""
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
+    if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
+        height, width = (-(-side // 64) * 64 for side in (height, width))
     return height, width, channels
 
 
-def anchors_px(config: Config) -> np.ndarray:
-    """Pyramid anchors of the training size in pixels, float32 [A, 4]: by level, then position, then ratio."""
+def anchors_px(config: Config, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Pyramid anchors of a training image in pixels, float32 [A, 4]: by level, then position, then ratio."""
     return generate_pyramid_anchors(
         list(config.RPN_ANCHOR_SCALES),
         config.RPN_ANCHOR_RATIOS,
-        compute_backbone_shapes(config, training_shape(config)),
+        compute_backbone_shapes(config, image_shape),
         config.BACKBONE_STRIDES,
         config.RPN_ANCHOR_STRIDE,
     ).astype(np.float32)
@@ -169,16 +182,20 @@ def _is_by_name_file(filepath: str | os.PathLike) -> bool:
 class TrainingNetwork(MoldingModel):
     """The training graph with its five losses.
 
-    `fit` takes dicts with the inputs by name (see `mrcnn.loader.Loader`). `compute_loss` assigns the RPN targets, adds
-    the weighted losses and the weight decay, and keeps one running mean per loss. The first step whose loss is not
-    finite is remembered (`first_nonfinite`): which terms, and the image ids of that batch.
+    `fit` takes dicts with the inputs by name (see `mrcnn.loader.Loader`) or the lists of `data_generator`.
+    `compute_loss` assigns the RPN targets unless they come with the batch, adds the weighted losses and the weight
+    decay, and keeps one running mean per loss. The first step whose loss is not finite is remembered
+    (`first_nonfinite`): which terms, and the image ids of that batch.
     """
 
-    def prepare(self, config: Config) -> "TrainingNetwork":
+    def prepare(self, config: Config, image_shape: tuple[int, int, int]) -> "TrainingNetwork":
         """Attach what the loss needs. Called once, right after the graph was built."""
         self.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
         self.config = config
-        self.anchors_px = anchors_px(config)
+        self.image_shape = image_shape
+        self.graph_inputs = [tensor.name for tensor in self.inputs]
+        self.input_spec = None  # Keras would count the inputs of a list; `call` picks those that it needs
+        self.anchors_px = anchors_px(config, image_shape)
         self.seed_generator = keras.random.SeedGenerator(int(config.SEED))
         self.loss_means = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
         self.class_accuracy = ClassAccuracy(config.NUM_CLASSES, name="roi_accuracy")
@@ -188,23 +205,42 @@ class TrainingNetwork(MoldingModel):
         )
         return self
 
-    def loss_terms(self, x: dict[str, Tensor], y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The five losses of a batch, float32 scalars by name."""
-        config = self.config
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Run the graph on the inputs that it has; targets of the RPN in the batch are for the loss."""
+        named = by_name(inputs)
+        known = {name: named[name] for name in self.graph_inputs if name in named}
+        return super().call(known, training=training, mask=mask)
+
+    def rpn_losses(self, x: dict[str, Tensor], y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The two losses of the RPN: with the targets of the batch if it has them, else with targets assigned here."""
+        logits, pred_deltas = y_pred["rpn_class_logits"], y_pred["rpn_bbox"]
+        if "input_rpn_match" in x:
+            rpn_match = x["input_rpn_match"]
+            return {
+                "rpn_class_loss": losses.rpn_class_loss_graph(rpn_match, logits),
+                "rpn_bbox_loss": losses.rpn_bbox_loss_graph(self.config, x["input_rpn_bbox"], rpn_match, pred_deltas),
+            }
         indices, match, deltas = targets.rpn_targets(
             K.convert_to_tensor(self.anchors_px),
             K.cast(x["input_gt_boxes"], "float32"),
             x["input_gt_class_ids"],
-            config,
+            self.config,
             self.seed_generator,
         )
+        return {
+            "rpn_class_loss": losses.rpn_class_loss(match, ops.batch_gather(logits, indices)),
+            "rpn_bbox_loss": losses.rpn_bbox_loss(match, deltas, ops.batch_gather(pred_deltas, indices)),
+        }
+
+    def loss_terms(self, x: Any, y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The five losses of a batch, float32 scalars by name."""
+        x = by_name(x)
         rois = y_pred["output_rois"]
         active_class_ids = K.cast(x["input_image_meta"], "int32")[:, 12:]
         positives = K.shape(y_pred["mrcnn_mask_logits"])[1]
         ids = y_pred["target_class_ids"]
         return {
-            "rpn_class_loss": losses.rpn_class_loss(match, ops.batch_gather(y_pred["rpn_class_logits"], indices)),
-            "rpn_bbox_loss": losses.rpn_bbox_loss(match, deltas, ops.batch_gather(y_pred["rpn_bbox"], indices)),
+            **self.rpn_losses(x, y_pred),
             "mrcnn_class_loss": losses.mrcnn_class_loss(
                 ids,
                 y_pred["mrcnn_class_logits"],
@@ -220,7 +256,7 @@ class TrainingNetwork(MoldingModel):
 
     def compute_loss(
         self,
-        x: dict[str, Tensor],
+        x: Any,
         y: Any,
         y_pred: dict[str, Tensor],
         sample_weight: Any = None,
@@ -232,7 +268,7 @@ class TrainingNetwork(MoldingModel):
             tracker.update_state(terms[tracker.name])
         self.class_accuracy.update_state(y_pred["target_class_ids"], y_pred["mrcnn_class_logits"])
         decay = self.weight_decay()
-        self._note_nonfinite(K.stack([*terms.values(), decay]), x["input_image_meta"][:, 0])
+        self._note_nonfinite(K.stack([*terms.values(), decay]), by_name(x)["input_image_meta"][:, 0])
         return decay + sum(self.config.LOSS_WEIGHTS.get(name, 1.0) * value for name, value in terms.items())
 
     def weight_decay(self) -> Tensor:
@@ -306,14 +342,20 @@ class ClassAccuracy(keras.metrics.Metric):
             return np.stack([counts, hits / counts], axis=1)
 
 
-def build_training_network(config: Config) -> TrainingNetwork:
-    """The training graph.
+def by_name(inputs: Any) -> dict[str, Tensor]:
+    """The inputs of a training batch by name: a dict as it is, a list in the order of `data_generator`."""
+    return inputs if isinstance(inputs, dict) else dict(zip(GENERATOR_INPUTS, inputs, strict=False))
+
+
+def build_training_network(config: Config, image_shape: tuple[int, int, int] | None = None) -> TrainingNetwork:
+    """The training graph for images of `image_shape` (H, W, channels); None takes `training_shape`.
 
     Inputs by name: input_image uint8 (raw) or float (moulded) [N, H, W, 3], input_image_meta float [N, 12 + C],
     input_gt_class_ids int32 [N, G], input_gt_boxes float px [N, G, 4], input_gt_masks bool [N, mh, mw, G] (mini-masks,
     or [N, H, W, G] without USE_MINI_MASK), zero padded; with USE_RPN_ROIS=False also input_roi float px [N, P, 4].
+    A batch may hold input_rpn_match int [N, A, 1] and input_rpn_bbox [N, S, 4] too, as `data_generator` makes them.
     """
-    height, width, channels = training_shape(config)
+    height, width, channels = image_shape or training_shape(config)
     mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
     slots = config.MAX_GT_INSTANCES
     image = keras.Input((height, width, channels), name="input_image")
@@ -325,7 +367,7 @@ def build_training_network(config: Config) -> TrainingNetwork:
 
     pyramid = feature_pyramid(image, config)
     rpn_class_logits, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
-    anchors = Anchors(pyramid_anchors(config, training_shape(config)), name="anchors")(image)
+    anchors = Anchors(pyramid_anchors(config, (height, width, channels)), name="anchors")(image)
     proposals = ProposalLayer(config.POST_NMS_ROIS_TRAINING, config.RPN_NMS_THRESHOLD, config, name="ROI")(
         [rpn_class, rpn_bbox, anchors]
     )
@@ -356,8 +398,8 @@ def build_training_network(config: Config) -> TrainingNetwork:
         "mrcnn_bbox": bbox,
         "mrcnn_mask_logits": mask_logits,
     }
-    by_name = {tensor.name: tensor for tensor in inputs}
-    return TrainingNetwork(inputs=by_name, outputs=outputs, name="mask_rcnn").prepare(config)
+    network = TrainingNetwork(inputs={tensor.name: tensor for tensor in inputs}, outputs=outputs, name="mask_rcnn")
+    return network.prepare(config, (height, width, channels))
 
 
 def build_inference_network(config: Config) -> keras.Model:

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn.boxes import box_refinement, compute_overlaps
-from mrcnn.ops import batch_gather, crop_and_resize
+from mrcnn.ops import as_data, batch_gather, crop_and_resize
 
 Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
 
@@ -64,7 +64,7 @@ def detection_targets(
     """
     size = config.TRAIN_ROIS_PER_IMAGE
     most_positives = int(size * config.ROI_POSITIVE_RATIO)
-    proposals = ops.stop_gradient(ops.cast(proposals, "float32"))
+    proposals = as_data(proposals)
     gt_boxes_norm = ops.cast(gt_boxes_norm, "float32")
     gt_class_ids = ops.cast(gt_class_ids, "int32")
 

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import typing
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -17,8 +18,9 @@ from mrcnn.augment_settings import Augmentation
 from mrcnn.config import Config
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
+from mrcnn.images import resize_geometry
 from mrcnn.loader import Loader, errors_of
-from mrcnn.network import LOSS_NAMES
+from mrcnn.network import LOSS_NAMES, build_training_network
 from mrcnn.sampling import image_weights
 
 if typing.TYPE_CHECKING:
@@ -64,6 +66,49 @@ def compile_model(network: keras.Model, config: Config, learning_rate: float, mo
     optimizer.build(network.trainable_variables)  # or the first step is traced twice: once to make these variables
 
 
+def canvas_of(config: Config, datasets: Sequence[Dataset]) -> tuple[int, int] | None:
+    """The one size (height, width) at which all images of the datasets are trained.
+
+    Only the modes "pad64" and "none" let the size follow the image. A compiled step has one size, so it is that of the
+    largest image, moulded and rounded up to multiples of 64; smaller images get more padding. Other modes: None.
+
+    Raises:
+        InputError: the size of an image cannot be read.
+    """
+    if config.IMAGE_RESIZE_MODE not in ("pad64", "none"):
+        return None
+    sizes = set()
+    for dataset in datasets:
+        sizes |= {dataset.image_size(image_id) for image_id in dataset.image_ids}
+    moulded = [
+        resize_geometry(size, config.IMAGE_MIN_DIM, None, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE).shape
+        for size in sizes
+    ]
+    height, width = (-(-side // 64) * 64 for side in np.max(moulded, axis=0).tolist())
+    log.info("images of %d sizes are trained at %d x %d (height x width)", len(sizes), height, width)
+    return height, width
+
+
+def resize_network(model: "MaskRCNN", canvas: tuple[int, int]) -> None:
+    """Build the training network of `model` again for images of another size, with the weights that it has."""
+    image_shape = (*canvas, int(model.config.IMAGE_CHANNEL_COUNT))
+    if model.keras_model.image_shape == image_shape:
+        return
+    network = build_training_network(model.config, image_shape)
+    network.set_weights(model.keras_model.get_weights())
+    for old, new in zip(_plain_layers(model.keras_model), _plain_layers(network), strict=True):
+        new.trainable = old.trainable
+    model.keras_model = network
+
+
+def _plain_layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from _plain_layers(layer)
+        else:
+            yield layer
+
+
 def fit(
     model: "MaskRCNN",
     train_dataset: Dataset,
@@ -84,6 +129,9 @@ def fit(
         raise InputError(
             f"{model.epoch} epochs are done already; `epochs` is the one to reach, {epochs} is not after it"
         )
+    canvas = canvas_of(config, [train_dataset, *([val_dataset] if val_dataset else [])])
+    if canvas is not None:
+        resize_network(model, canvas)
     loader = Loader(
         train_dataset,
         config,
@@ -97,11 +145,19 @@ def fit(
         worker_kind=options.worker_kind,
         image_weights=image_weights(train_dataset, config),
         first_epoch=model.epoch,
+        canvas=canvas,
     )
     validation = None
     if val_dataset is not None:
         validation = Loader(
-            val_dataset, config, shuffle=False, seed=config.SEED, steps=config.VALIDATION_STEPS, workers=options.workers
+            val_dataset,
+            config,
+            shuffle=False,
+            seed=config.SEED,
+            steps=config.VALIDATION_STEPS,
+            workers=options.workers,
+            worker_kind=options.worker_kind,
+            canvas=canvas,
         )
     os.makedirs(model.log_dir, exist_ok=True)
     compile_model(model.keras_model, config, learning_rate, config.LEARNING_MOMENTUM)

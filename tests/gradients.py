@@ -28,3 +28,15 @@ def value_and_gradient(function, x: np.ndarray) -> tuple[float, np.ndarray]:
         (gradient,) = torch.autograd.grad(value, x, allow_unused=True) if value.requires_grad else (None,)
         gradient = torch.zeros_like(x) if gradient is None else gradient
     return float(keras.ops.convert_to_numpy(value)), keras.ops.convert_to_numpy(gradient)
+
+
+def loss_gradients(network, batch, names: tuple[str, ...]) -> dict[str, dict[str, np.ndarray]]:
+    """The gradient of each named loss of a training network, on TensorFlow: name -> {"layer/weight": array}."""
+    import tensorflow as tf
+
+    variables = {"/".join(v.path.split("/")[-2:]): v.value for v in network.trainable_variables}
+    with tf.GradientTape(persistent=True) as tape:
+        terms = network.loss_terms(batch, network(batch, training=True))
+        terms = {name: terms[name] for name in names}
+    gradients = {name: tape.gradient(term, variables) for name, term in terms.items()}
+    return {name: {key: np.asarray(g) for key, g in row.items() if g is not None} for name, row in gradients.items()}
