@@ -1,0 +1,77 @@
+"""Polygons and run lengths of labels against pycocotools and against hand-worked numbers; property tests."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pycocotools import mask as coco
+
+from mrcnn.outlines import LabelError, check_rle, number, rectangle, rle_lengths
+from mrcnn.rle import crop_to_rle, polygons_to_crop, rle_to_crop, tighten
+
+# tenths lie half-way between the fifths that COCO's rasteriser rounds to
+COORDINATE = st.one_of(st.integers(-60, 260).map(lambda v: v / 10), st.floats(-8, 30, width=32))
+RING = st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=8)
+
+
+def full(found, shape):
+    mask = np.zeros(shape, bool)
+    if found is not None:
+        (y1, x1, y2, x2), crop = found
+        mask[y1:y2, x1:x2] = crop
+        assert crop[[0, -1]].any(1).all() and crop[:, [0, -1]].any(0).all()  # tight
+    return mask
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(RING, min_size=1, max_size=3))
+def test_polygons_fill_as_pycocotools_fills_them(rings):
+    """Bit for bit, though only the surroundings of the object are filled."""
+    shape = (17, 21)
+    flat = [np.ravel(ring).astype(float).tolist() for ring in rings]
+    expected = coco.decode(coco.merge(coco.frPyObjects(flat, *shape))).astype(bool)
+    np.testing.assert_array_equal(full(polygons_to_crop([np.array(r) for r in rings], shape), shape), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_run_lengths_there_and_back(mask):
+    found = tighten(mask, 0, 0)
+    encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    runs = rle_lengths(encoded["counts"])
+    assert runs.sum() == mask.size
+    assert runs[1::2].sum() == mask.sum()
+    if found is None:
+        with pytest.raises(LabelError, match="empty"):
+            check_rle({"size": list(mask.shape), "counts": encoded["counts"]}, mask.shape)
+        return
+    rle = crop_to_rle(found[0].tolist(), found[1], mask.shape)
+    assert rle["counts"] == encoded["counts"]
+    for counts in (rle["counts"], rle["counts"].decode(), runs.tolist()):
+        back = rle_to_crop(check_rle({"size": list(mask.shape), "counts": counts}, mask.shape))
+        np.testing.assert_array_equal(back[0], found[0])
+        np.testing.assert_array_equal(back[1], found[1])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+                    lambda inner: st.lists(inner, max_size=4)))  # fmt: skip
+def test_any_counts_are_run_lengths_or_a_label_error(counts):
+    try:
+        rle = check_rle({"size": [2, 3], "counts": counts}, (2, 3))
+    except LabelError as error:
+        assert str(error)
+    else:
+        assert rle_to_crop(rle) is not None
+
+
+def test_rectangle_and_numbers():
+    assert rectangle(1, 2, 4, 3).tolist() == [[1, 2], [4, 2], [4, 3], [1, 3]]
+    for corners in ((1, 1, 1, 5), (1, 1, 4, 0)):
+        with pytest.raises(LabelError, match="no area"):
+            rectangle(*corners)
+    assert number(3, "x") == 3.0
+    for value in (True, "3", None, float("nan"), float("inf"), 10**400, [1]):
+        with pytest.raises(LabelError, match="x is"):
+            number(value, "x")
