@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pathlib
+import re
 
 import pytest
 
@@ -68,3 +69,11 @@ def test_each_kind_of_file_is_read_by_some_reader(suffix):
             continue
         sources = [inspect.getsource(importlib.import_module(f"tests.parity.{r}")) for r in READERS[path.stem]]
         assert any(f'golden.{suffix}("{path.stem}")' in source for source in sources), path.name
+
+
+def test_every_test_of_the_readme_exists():
+    text = (GOLDEN.parent / "parity" / "README.md").read_text()
+    named = re.findall(r"`(\w+/\w+\.py)::(\w+)`", text)
+    assert len(named) > 40
+    missing = [f"{path}::{name}" for path, name in named if f"def {name}(" not in (GOLDEN.parent / path).read_text()]
+    assert missing == []

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from mrcnn.boxes import compute_overlaps, generate_pyramid_anchors
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.generator import build_detection_targets, data_generator, generate_random_rois
@@ -131,6 +132,13 @@ def test_anchors_are_those_of_the_images_own_shape(golden):
     """Fix 3: the original laid them out for a square; a wide image had targets that no output answered to."""
     config = small_config(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64)
     inputs, _ = next(data_generator(recorded_dataset(golden), config, shuffle=False))
-    assert inputs[0].shape == (1, 128, 192, 3)
-    cells = sum((128 // stride) * (192 // stride) for stride in config.BACKBONE_STRIDES)
-    assert inputs[2].shape == (1, 3 * cells, 1)
+    image, _, rpn_match, _, class_ids, boxes, _ = inputs
+    assert image.shape == (1, 128, 192, 3)
+    anchors = generate_pyramid_anchors(
+        config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, [(128 // s, 192 // s) for s in config.BACKBONE_STRIDES],
+        config.BACKBONE_STRIDES, config.RPN_ANCHOR_STRIDE,
+    )  # fmt: skip
+    overlaps = compute_overlaps(anchors, boxes[0, class_ids[0] > 0].astype(float))
+    assert (rpn_match[0, :, 0] == 1).tolist() == (
+        (overlaps.max(axis=1) >= 0.7) | ((overlaps == overlaps.max(axis=0)) & (overlaps > 0)).any(axis=1)
+    ).tolist()

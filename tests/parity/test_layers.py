@@ -87,5 +87,5 @@ def test_train_bn_false_takes_gamma_and_beta_out_of_every_preset(training, golde
     training.set_trainable(LAYER_REGEX[layers], verbose=0)
     recorded = set(golden.json("set_trainable_resnet50")[layers]["trainable_weights"])
     normalised = {name for name in recorded if name.endswith(("/gamma:0", "/beta:0"))}
-    assert len(normalised) >= 12 and trainable_names(training.keras_model) == recorded - normalised
+    assert normalised and trainable_names(training.keras_model) == recorded - normalised
     training.config.TRAIN_BN = None
