@@ -263,7 +263,7 @@ def compute_backbone_shapes(config: Config, image_shape: tuple) -> np.ndarray:
     return np.ceil(np.asarray(image_shape[:2])[None] / strides).astype(np.int64)
 
 
-def pyramid_anchors(config: Config, image_shape: tuple) -> np.ndarray:
+def pyramid_anchors_px(config: Config, image_shape: tuple) -> np.ndarray:
     """The anchors of an image of this shape, square or not.
 
     Args:
@@ -271,9 +271,13 @@ def pyramid_anchors(config: Config, image_shape: tuple) -> np.ndarray:
         image_shape: (height, width, ...) in pixels, of the image as the network sees it.
 
     Returns:
-        [A, 4] float32 normalised (y1, x1, y2, x2), in the order of the RPN's outputs.
+        [A, 4] float (y1, x1, y2, x2) pixels, in the order of the RPN's outputs.
     """
     shapes = compute_backbone_shapes(config, image_shape)
     scales, ratios, stride = config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, config.RPN_ANCHOR_STRIDE
-    anchors = generate_pyramid_anchors(scales, ratios, shapes, config.BACKBONE_STRIDES, stride)
-    return norm_boxes(anchors, image_shape[:2])
+    return generate_pyramid_anchors(scales, ratios, shapes, config.BACKBONE_STRIDES, stride)
+
+
+def pyramid_anchors(config: Config, image_shape: tuple) -> np.ndarray:
+    """`pyramid_anchors_px` normalised, [A, 4] float32."""
+    return norm_boxes(pyramid_anchors_px(config, image_shape), image_shape[:2])

@@ -1,4 +1,8 @@
-"""Names that numpy dropped and that old clients and imgaug 0.4 still use."""
+"""What numpy and Keras dropped and old clients, notebooks and imgaug 0.4 still use."""
+
+import functools
+import sys
+from typing import Any
 
 import numpy as np
 
@@ -28,3 +32,25 @@ def restore_numpy_names() -> list[str]:
             setattr(np, name, value)
             added.append(name)
     return sorted(added)
+
+
+@functools.cache
+def let_tf_identity_take_symbols() -> None:
+    """Let tf.identity take a symbolic tensor of Keras: notebooks wrap the `input_image` that they give to run_graph.
+
+    Keras 3 raises there. Nothing else changes, and nothing happens where TensorFlow is not loaded.
+    """
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        return
+    import keras
+
+    class IdentityOfSymbols(tensorflow.__internal__.dispatch.GlobalOpDispatcher):
+        def handle(self, op: Any, args: tuple, kwargs: dict) -> Any:
+            """The output of an Identity layer; any other call is left to TensorFlow."""
+            value = args[0] if args else kwargs.get("input")
+            if getattr(op, "__name__", "") == "identity" and isinstance(value, keras.KerasTensor):
+                return keras.layers.Identity()(value)
+            return self.NOT_SUPPORTED
+
+    IdentityOfSymbols().register()

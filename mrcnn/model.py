@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import inspection, ops, training, weights
+from mrcnn import compat, inspection, ops, training, weights
 from mrcnn.backbone import BatchNorm, conv_block, identity_block, resnet_graph
 from mrcnn.boxes import (
     apply_box_deltas,
@@ -26,6 +26,7 @@ from mrcnn.boxes import (
     denorm_boxes,
     norm_boxes,
     pyramid_anchors,
+    pyramid_anchors_px,
 )
 from mrcnn.config import Config
 from mrcnn.data import Dataset, load_image_gt
@@ -130,6 +131,7 @@ class MaskRCNN:
 
     def build(self, mode: str, config: Config) -> keras.Model:
         """The Keras model of the mode; see `mrcnn.network` for its inputs and outputs."""
+        compat.let_tf_identity_take_symbols()
         return build_training_network(config) if mode == "training" else build_inference_network(config)
 
     # Checkpoints ---------------------------------------------------------------------------------------------------
@@ -161,9 +163,7 @@ class MaskRCNN:
         folder = f"{name}{now:%Y%m%dT%H%M}"
         self.log_dir = os.path.dirname(given) if match else os.path.join(self.model_dir, folder)
         # Matterport's placeholder: code that formats it must go on working
-        self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_*epoch*.h5").replace(
-            "*epoch*", "{epoch:04d}"
-        )
+        self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
 
     def load_weights(
         self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
@@ -480,6 +480,11 @@ class MaskRCNN:
         if key not in self._anchor_cache:
             self._anchor_cache[key] = pyramid_anchors(self.config, key)
         return self._anchor_cache[key]
+
+    @property
+    def anchors(self) -> np.ndarray:
+        """Anchors of the last new size of a moulded image, float [A, (y1, x1, y2, x2)] pixels, for notebooks."""
+        return pyramid_anchors_px(self.config, next(reversed(self._anchor_cache), tuple(self.config.IMAGE_SHAPE)))
 
 
 def _full_masks(probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:

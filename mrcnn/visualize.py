@@ -20,6 +20,7 @@ from matplotlib import patches
 from matplotlib.axes import Axes
 
 from mrcnn.drawing import Colour
+from mrcnn.masks import unmold_mask
 from mrcnn.matching import compute_matches
 from mrcnn.plots import Path, axes_for, finish, plot_overlaps, plot_pr_curves, plot_precision_recall, show_or_save
 
@@ -182,7 +183,7 @@ def draw_rois(image: np.ndarray, rois: np.ndarray, refined_rois: np.ndarray, mas
         image: [H, W, 3].
         rois: [n, 4] px.
         refined_rois: [n, 4] px, the box each ROI should become.
-        mask: [n, H, W], the target of each ROI at full size.
+        mask: [n, h, w], the mask target of each ROI over the ROI, as `data_generator` gives it; or [n, H, W].
         class_ids: int [n], 0 is background.
         class_names: [C].
         limit: How many are drawn.
@@ -205,7 +206,8 @@ def draw_rois(image: np.ndarray, rois: np.ndarray, refined_rois: np.ndarray, mas
         axis.plot([rois[i][1], refined_rois[i][1]], [rois[i][0], refined_rois[i][0]], color=colors[i], linewidth=1)
         axis.text(rois[i][1], rois[i][0] + 2, class_names[class_ids[i]], va="top", color="white", size=9,
                   bbox={"facecolor": "black", "alpha": 0.5, "pad": 1, "edgecolor": "none"})
-        _tint(canvas, mask[i], colors[i])
+        whole = mask[i] if mask[i].shape == canvas.shape[:2] else unmold_mask(mask[i], rois[i], canvas.shape)
+        _tint(canvas, whole, colors[i])
     positive = int(np.count_nonzero(np.asarray(class_ids) > 0))
     axis.set_title(f"{len(chosen)} of {len(rois)} ROIs; {positive} positive, {len(rois) - positive} negative")
     axis.axis("off")

@@ -27,8 +27,12 @@ class ShapesConfig(Config):
     STEPS_PER_EPOCH = 1
     VALIDATION_STEPS = 1
     DETECTION_MIN_CONFIDENCE = 0
-    TOP_DOWN_PYRAMID_SIZE = 32
+    # a network that trains in seconds
+    BACKBONE_WIDTH = 8
+    TOP_DOWN_PYRAMID_SIZE = 16
     FPN_CLASSIF_FC_LAYERS_SIZE = 32
+    RPN_CHANNELS = 16
+    MASK_HEAD_CHANNELS = 16
 
 
 class ShapesDataset(utils.Dataset):

@@ -135,3 +135,17 @@ def test_an_augmentation_that_changes_the_size_is_refused():
     augmenters = import_augmenters()
     with pytest.raises(InputError, match=r"from \(128, 128, 3\) to \(\d+, \d+, 3\); use keep_size=True"):
         augmented(augmenters.Crop(px=5, keep_size=False))
+
+
+def test_only_a_class_without_load_mask_is_warned_about(caplog):
+    class NoObjects(Dataset):
+        def load_mask(self, image_id):
+            return super().load_mask(image_id)
+
+    for kind, count in ((NoObjects, 0), (Dataset, 1)):
+        dataset = kind()
+        dataset.add_image("drawn", "a", None)
+        dataset.prepare()
+        masks, class_ids = dataset.load_mask(0)
+        assert masks.shape == (0, 0, 0) and len(class_ids) == 0
+        assert caplog.text.count("has no load_mask() of its own") == count

@@ -79,3 +79,13 @@ def test_detect_molded_gives_what_detect_gives(model, image):
     (found,), (again,) = model.detect([square]), model.detect_molded(molded, metas)
     for name in ("rois", "class_ids", "scores", "masks"):
         np.testing.assert_allclose(found[name], again[name], atol=1e-5, err_msg=name)
+
+
+def test_anchors_in_pixels_of_the_last_new_size(model):
+    model.get_anchors((128, 192, 3))
+    anchors = model.anchors
+    assert anchors.shape == (3 * (32 * 48 + 16 * 24 + 8 * 12 + 4 * 6 + 2 * 3), 4)
+    np.testing.assert_allclose(anchors[1], (-8, -8, 8, 8))  # scale 16, ratio 1, on the corner of the first cell
+    np.testing.assert_allclose(anchors[-2], (64 - 32, 128 - 32, 64 + 32, 128 + 32))  # last cell of P6, scale 64
+    fresh = MaskRCNN("inference", ShapesConfig(), model.model_dir)
+    assert fresh.anchors.shape == (3 * (32 * 32 + 16 * 16 + 8 * 8 + 4 * 4 + 2 * 2), 4)

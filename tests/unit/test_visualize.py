@@ -186,6 +186,17 @@ def test_draw_boxes_and_rois(image, masks):
     assert "1 positive, 1 negative" in axis.get_title()
 
 
+def test_draw_rois_puts_small_masks_over_their_rois(image):
+    rois = np.array([[4, 10, 24, 40], [0, 0, 9, 9]])
+    targets = np.zeros((2, 28, 28), np.float32)
+    targets[:, 14:] = 1  # the lower half of each ROI
+    axis = visualize.draw_rois(image, rois, rois, targets, np.array([1, 0]), NAMES)
+    changed = (axis.images[0].get_array() != 100).any(axis=-1)
+    expected = np.zeros((40, 60), bool)
+    expected[14:24, 10:40] = True  # of the first; the second is background
+    np.testing.assert_array_equal(changed, expected)
+
+
 def test_display_top_masks_sorts_by_area(image, masks, monkeypatch):
     shown = []
     monkeypatch.setattr(visualize, "display_images", lambda *args, **_: shown.append(args))
