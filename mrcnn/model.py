@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import compat, inspection, ops, training, weights
+from mrcnn import compat, imagenet, inspection, ops, training, weights
 from mrcnn.backbone import BatchNorm, conv_block, identity_block, resnet_graph
 from mrcnn.boxes import (
     apply_box_deltas,
@@ -126,6 +126,8 @@ class MaskRCNN:
         self.model_dir = os.fspath(model_dir)
         self._anchor_cache: dict[tuple[int, ...], np.ndarray] = {}
         self._sized_networks: dict[tuple[int, ...], keras.Model] = {}
+        self._random_layers: set[str] | None = None  # None before the first file
+        self.class_names: list[str] | None = None  # of the data that it was trained on, for its checkpoints
         self.set_log_dir()
         self.keras_model = self.build(mode, config)
 
@@ -176,19 +178,20 @@ class MaskRCNN:
             exclude: names of layers that keep their values, for example the heads of another class list.
 
         Returns:
-            What was loaded, skipped and missing; its summary is logged.
+            What was loaded, skipped and missing; its summary is logged, for inference with a warning of random layers.
 
         Raises:
             InputError: no such file, nothing in it fits, or shapes differ in layers that are not excluded.
         """
         report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
         logger.info("%s: %s", filepath, report.summary())
+        self._random_layers = weights.random_layers(report, self._random_layers, warn=self.mode == "inference")
         self.set_log_dir(filepath)
         return report
 
     def get_imagenet_weights(self) -> str:
         """Path of the ImageNet weights for the backbone, fetched if need be."""
-        return weights.imagenet_path(self.config.BACKBONE)
+        return imagenet.imagenet_path(self.config.BACKBONE)
 
     # Training ------------------------------------------------------------------------------------------------------
 

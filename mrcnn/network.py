@@ -14,7 +14,7 @@ from keras import ops as K
 
 from mrcnn import losses, ops, targets, weights
 from mrcnn.backbone import fpn_graph, resnet_graph
-from mrcnn.boxes import compute_backbone_shapes, generate_pyramid_anchors, norm_boxes, pyramid_anchors
+from mrcnn.boxes import norm_boxes, pyramid_anchors, pyramid_anchors_px
 from mrcnn.config import Config
 from mrcnn.heads import DetectionLayer, build_fpn_mask_graph, fpn_classifier_graph
 from mrcnn.rpn import ProposalLayer, build_rpn_model
@@ -42,17 +42,6 @@ def training_shape(config: Config) -> tuple[int, int, int]:
     if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
         height, width = (-(-side // 64) * 64 for side in (height, width))
     return height, width, channels
-
-
-def anchors_px(config: Config, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Pyramid anchors of a training image in pixels, float32 [A, 4]: by level, then position, then ratio."""
-    return generate_pyramid_anchors(
-        list(config.RPN_ANCHOR_SCALES),
-        config.RPN_ANCHOR_RATIOS,
-        compute_backbone_shapes(config, image_shape),
-        config.BACKBONE_STRIDES,
-        config.RPN_ANCHOR_STRIDE,
-    ).astype(np.float32)
 
 
 class Anchors(layers.Layer):
@@ -195,7 +184,7 @@ class TrainingNetwork(MoldingModel):
         self.image_shape = image_shape
         self.graph_inputs = [tensor.name for tensor in self.inputs]
         self.input_spec = None  # Keras would count the inputs of a list; `call` picks those that it needs
-        self.anchors_px = anchors_px(config, image_shape)
+        self.anchors_px = pyramid_anchors_px(config, image_shape).astype("float32")
         self.seed_generator = keras.random.SeedGenerator(int(config.SEED))
         self.loss_means = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
         self.class_accuracy = ClassAccuracy(config.NUM_CLASSES, name="roi_accuracy")

@@ -50,6 +50,13 @@ REGISTRY = {entry.name: entry for entry in (
         md5="a268eb855778b3df3c7506639542a6af",  # as keras.applications gave it to get_file
         note="ResNet-50 without its classifier, ImageNet, by Keras"),
     Published(
+        name="imagenet-resnet101",
+        file_name="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        url="https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+            "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        md5="88cf7a10940856eca736dc7b7e228a21",  # as keras.applications gives it to get_file
+        note="ResNet-101 without its classifier, ImageNet, by Keras; mrcnn.imagenet gives it Matterport's layer names"),
+    Published(
         name="streets",
         file_name="streets_resnet18.h5",
         url=None,  # comes with the source tree
@@ -66,7 +73,7 @@ def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
     broke is resumed by the next call.
 
     Args:
-        name: "coco", "imagenet" or "streets".
+        name: "coco", "imagenet", "imagenet-resnet101" or "streets".
         folder: where the file is or shall be; created if missing.
 
     Raises:
@@ -76,23 +83,6 @@ def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
     if name not in REGISTRY:
         raise InputError(f"no published weights are called {name!r}; there are {', '.join(REGISTRY)}")
     return fetch_entry(REGISTRY[name], folder)
-
-
-def imagenet_path(backbone: str) -> str:
-    """Path of ImageNet weights for a backbone, downloaded if need be.
-
-    As in Matterport's code ResNet-101 gets the ResNet-50 file: the layers that both have take it, the rest of stage 4
-    (res4g to res4w) stays random.
-
-    Raises:
-        InputError: no file with these layer names is published for the backbone; or as `fetch`.
-    """
-    if backbone not in ("resnet50", "resnet101"):
-        raise InputError(f"there are no published ImageNet weights for the backbone {backbone!r} under Matterport's "
-                         "layer names; use resnet50 or resnet101, or start from a .h5 file of your own")
-    if backbone == "resnet101":
-        logger.warning("ImageNet weights are those of ResNet-50: res4g to res4w of ResNet-101 stay random")
-    return str(fetch("imagenet"))
 
 
 def fetch_entry(entry: Published, folder: str | os.PathLike) -> pathlib.Path:

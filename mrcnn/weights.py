@@ -21,12 +21,12 @@ import keras
 import numpy as np
 
 from mrcnn.errors import InputError
-from mrcnn.published import REGISTRY, Published, fetch, imagenet_path
+from mrcnn.published import REGISTRY, Published, fetch
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["REGISTRY", "LoadReport", "Published", "fetch", "find_last", "imagenet_path", "load_weights",
-           "random_layers", "read_attrs", "save_weights"]
+__all__ = ["REGISTRY", "LoadReport", "Published", "fetch", "find_last", "load_weights", "random_layers",
+           "read_attrs", "save_weights", "write_layers"]
 
 # The layers whose shape depends on NUM_CLASSES, and what their last axis holds for one class.
 CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
@@ -58,19 +58,28 @@ def save_weights(model: keras.Model, path: str | os.PathLike, dtype: str | None 
         raise InputError(f"save_weights: dtype {dtype!r} is not supported; give None or 'float16'")
     if not path.parent.is_dir():
         raise InputError(f"cannot write weights to {path}: the folder {path.parent} does not exist; create it first")
+    layers = {
+        layer.name: {name: _storable(_to_numpy(variable), dtype) for name, variable in _named_weights(layer)}
+        for layer in model.layers
+    }
+    write_layers(path, layers, attrs)
+
+
+def write_layers(path: pathlib.Path, layers: Mapping[str, Mapping[str, np.ndarray]],
+                 attrs: Mapping[str, object] | None = None) -> None:
+    """Writes arrays in the layout of this module: layer name -> {"conv1/kernel:0": array}; whole or not at all."""
     with _written_whole(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["layer_names"] = _bytes_array([layer.name for layer in model.layers])
+        file.attrs["layer_names"] = _bytes_array(list(layers))
         # Keras has TensorFlow's array layout on every backend; Keras 2 turns kernels round if it reads another name.
         file.attrs["backend"] = np.bytes_("tensorflow")
         file.attrs["keras_version"] = np.bytes_(keras.__version__)
         for key, value in (attrs or {}).items():
             file.attrs[key] = value
-        for layer in model.layers:
-            group = file.create_group(layer.name)
-            named = _named_weights(layer)
-            group.attrs["weight_names"] = _bytes_array([name for name, _ in named])
-            for name, variable in named:
-                group.create_dataset(name, data=_storable(_to_numpy(variable), dtype))
+        for layer, named in layers.items():
+            group = file.create_group(layer)
+            group.attrs["weight_names"] = _bytes_array(list(named))
+            for name, value in named.items():
+                group.create_dataset(name, data=value)
 
 
 @dataclasses.dataclass

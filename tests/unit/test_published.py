@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mrcnn import published
+from mrcnn import imagenet, published
 from mrcnn.errors import InputError
 
 
@@ -146,12 +146,12 @@ def test_not_there_or_offline_says_where_to_put_the_file(server, entry, tmp_path
 
 
 def test_names(tmp_path):
-    with pytest.raises(InputError, match="there are coco, imagenet, streets"):
+    with pytest.raises(InputError, match="there are coco, imagenet, imagenet-resnet101, streets"):
         published.fetch("mnist", tmp_path)
     with pytest.raises(InputError, match="comes with the source tree"):
         published.fetch("streets", tmp_path)
     with pytest.raises(InputError, match="backbone 'resnet18'"):
-        published.imagenet_path("resnet18")
+        imagenet.imagenet_path("resnet18")
 
 
 def test_shipped_files_are_the_registered_ones():
