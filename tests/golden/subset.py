@@ -97,7 +97,7 @@ def model(arrays: Arrays) -> Arrays:
 
 
 def train_resnet50(arrays: Arrays) -> Arrays:
-    """Part A without the data set behind its batch and without the two largest gradients, of which the norms are kept."""
+    """Part A without the data set behind its batch and the two largest gradients, whose norms are kept."""
     large = ("res2a_branch1/kernel", "conv1/kernel")
     return {
         key: value
@@ -126,8 +126,8 @@ JSON = [
     "data_detection_targets", "data_errors", "data_generator", "data_load_image_gt", "data_rpn_targets",
     "graph_detection_targets", "graph_detections", "graph_errors", "graph_heads", "graph_losses", "graph_proposals",
     "graph_roialign", "h5_structure_resnet50", "layers_resnet50", "model_resnet50", "model_weights_recipe_resnet50",
-    "set_trainable_resnet50", "train_resnet50", "utils_anchors", "utils_boxes", "utils_errors", "utils_masks", "utils_matches",
-    "utils_meta", "utils_resize_image",
+    "set_trainable_resnet50", "train_resnet50", "utils_anchors", "utils_boxes", "utils_errors", "utils_masks",
+    "utils_matches", "utils_meta", "utils_resize_image",
 ]  # fmt: skip
 
 
