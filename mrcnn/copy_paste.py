@@ -82,7 +82,7 @@ def paste(
     return pasted.select(np.array(kept, int))
 
 
-def hide(instances: Instances, pasted: Instances, seen: np.ndarray, min_area: float) -> tuple[Instances, np.ndarray]:
+def hide(instances: Instances, pasted: Instances, seen: np.ndarray, min_area: float) -> Instances:
     """Take pasted objects out of the masks beneath them.
 
     Args:
@@ -92,7 +92,7 @@ def hide(instances: Instances, pasted: Instances, seen: np.ndarray, min_area: fl
         min_area: objects of which a smaller share is left are dropped.
 
     Returns:
-        m <= n instances, and int [m], which of the n they are.
+        The m <= n instances that are left.
     """
     result, kept = instances.select(np.arange(len(instances))), []
     for i, (box, crop) in enumerate(zip(instances.boxes_px, instances.crops, strict=True)):
@@ -101,7 +101,7 @@ def hide(instances: Instances, pasted: Instances, seen: np.ndarray, min_area: fl
             continue
         kept.append(i)
         result.boxes_px[i], result.crops[i] = left
-    return result.select(np.array(kept, int)), np.array(kept, int)
+    return result.select(np.array(kept, int))
 
 
 def uncovered(

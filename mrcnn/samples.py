@@ -165,34 +165,49 @@ class SampleMaker:
                 image, instances, _ = apply_imgaug(self.imgaug, image, instances, int(rng.integers(2**31)))
             if len(instances) > slots:
                 instances = instances.select(rng.choice(len(instances), slots, replace=False))
-            placement = draw_placement(self._plan(image.shape, rng), image.shape, augmentation, rng, min_dim)
+            plan = self._plan(image.shape, rng)
+            placement = draw_placement(plan, image.shape, augmentation, rng, min_dim)
             moulded = place_image(image, placement)
         if augmentation.copy_paste and rng.random() < augmentation.copy_paste:
-            objects, kept = self._paste(image_id, moulded, instances, placement, rng)
-            scale, offset, min_area, flip = (1.0, 1.0), (0.0, 0.0), 0.0, False
+            objects, own = self._paste(image_id, moulded, instances, placement, rng)
+            boxes, masks = self._minis(objects, placement.shape)
+        elif placement.angle or placement.size != plan.size:
+            objects, _, _ = warp_instances(instances, placement.matrix, placement.shape, augmentation.min_area)
+            boxes, masks = self._minis(objects, placement.shape)
+            own = len(objects)
         else:
-            objects, kept = instances, None
-            scale, offset, min_area, flip = placement.factors, placement.offset, augmentation.min_area, placement.flip
-            if placement.angle:
-                objects, kept, _ = warp_instances(instances, placement.matrix, placement.shape, min_area)
-                scale, offset, min_area, flip = (1.0, 1.0), (0.0, 0.0), 0.0, False
-        mini_shape = self.config.MINI_MASK_SHAPE if self.config.USE_MINI_MASK else None
-        inside, boxes, masks = instances_to_mini(objects, mini_shape, scale, offset, placement.shape, min_area)
-        if flip:
-            width = placement.shape[1]
-            boxes = boxes[:, [0, 3, 2, 1]] * (1, -1, 1, -1) + (0, width, 0, width)
-            masks = masks[:, ::-1]
+            objects, boxes, masks = self._minis_at_once(instances, placement, augmentation.min_area)
+            own = len(objects)
+        class_ids = objects.training_class_ids
+        if not self._enough(class_ids):
+            return None
         y1, x1, y2, x2 = placement.window
         relight(moulded[y1:y2, x1:x2], augmentation, rng)
         if placement.angle:
             blacken_outside(moulded, placement)
-        class_ids = objects.training_class_ids[inside]
-        if not self._enough(class_ids):
-            return None
-        own = len(inside) if kept is None else int((inside < len(kept)).sum())
         active = active_classes(self.dataset, image_id)
         meta = compose_image_meta(image_id, image.shape, moulded.shape, placement.window, placement.scale, active)
         return Sample(moulded, meta, class_ids, boxes, masks, labelled, labelled - own)
+
+    def _minis(self, objects: Instances, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and masks of objects that are in pixels of the moulded image."""
+        mini_shape = self.config.MINI_MASK_SHAPE if self.config.USE_MINI_MASK else None
+        _, boxes, masks = instances_to_mini(objects, mini_shape, (1.0, 1.0), (0.0, 0.0), shape)
+        return boxes, masks
+
+    def _minis_at_once(
+        self, instances: Instances, placement: Placement, min_area: float
+    ) -> tuple[Instances, np.ndarray, np.ndarray]:
+        """The objects inside, their boxes and masks, straight from the label: for a picture that is at most flipped."""
+        mini_shape = self.config.MINI_MASK_SHAPE if self.config.USE_MINI_MASK else None
+        kept, boxes, masks = instances_to_mini(
+            instances, mini_shape, placement.factors, placement.offset, placement.shape, min_area
+        )
+        if placement.flip:
+            width = placement.shape[1]
+            boxes = boxes[:, [0, 3, 2, 1]] * (1, -1, 1, -1) + (0, width, 0, width)
+            masks = masks[:, ::-1]
+        return instances.select(kept), boxes, masks
 
     def _plan(self, shape: Sequence[int], rng: np.random.Generator) -> Geometry:
         config = self.config
@@ -208,30 +223,28 @@ class SampleMaker:
 
     def _paste(
         self, image_id: int, moulded: np.ndarray, instances: Instances, placement: Placement, rng: np.random.Generator
-    ) -> tuple[Instances, np.ndarray]:
-        """Paste objects of another image into `moulded`: all objects in its pixels, the image's own first, and which
-        of `instances` these are."""
+    ) -> tuple[Instances, int]:
+        """Paste objects of another image into `moulded`: all objects in its pixels, its own first, and how many own."""
         min_area = self.augmentation.min_area
-        own, kept, seen = warp_instances(instances, placement.matrix, placement.shape, min_area)
+        own, _, seen = warp_instances(instances, placement.matrix, placement.shape, min_area)
         assert self.donors is not None
         donor_id = int(rng.choice(self.dataset.image_ids, p=self.donors.images))
         info = self.dataset.image_info
         source = info[donor_id]["source"]  # the classes of another source would not count in the loss
         if donor_id == image_id or source != info[image_id]["source"] or source in self.no_augmentation_sources:
-            return own, kept
+            return own, len(own)
         with self._naming(donor_id):
             chosen = self.dataset.load_instances(donor_id)
             chosen = copy_paste.choose(chosen, self.donors.classes, self.config.MAX_GT_INSTANCES - len(own), rng)
             if not len(chosen):
-                return own, kept
+                return own, len(own)
             donor = as_rgb(self.dataset.load_image(donor_id))
             _check_fits(chosen, donor.shape)
             mirror = bool(self.augmentation.flip and rng.random() < 0.5)
-            pasted = copy_paste.paste(
-                moulded, donor, chosen, copy_paste.donor_matrix(placement, donor.shape, mirror)
-            )
-        own, left = copy_paste.hide(own, pasted, seen, min_area)
-        return own.join(pasted), kept[left]
+            matrix = copy_paste.donor_matrix(placement, donor.shape, mirror)
+            pasted = copy_paste.paste(moulded, donor, chosen, matrix)
+        own = copy_paste.hide(own, pasted, seen, min_area)
+        return own.join(pasted), len(own)
 
     @contextlib.contextmanager
     def _naming(self, image_id: int) -> Iterator[None]:

@@ -261,5 +261,7 @@ def _warp_crop(
     if tight is None:
         return None
     whole = y.min() >= 0 and x.min() >= 0 and y.max() <= shape[0] and x.max() <= shape[1]
+    if whole:
+        return *tight, 1.0
     area = np.count_nonzero(crop) * abs(np.linalg.det(matrix[:, :2]))
-    return *tight, 1.0 if whole else min(1.0, np.count_nonzero(tight[1]) / area)
+    return *tight, min(1.0, np.count_nonzero(tight[1]) / area)

@@ -3,59 +3,17 @@
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import keras
 import numpy as np
 import pytest
 
-from mrcnn.config import Config
-from mrcnn.data import Dataset, load_image_gt
+from mrcnn.data import load_image_gt
 from mrcnn.errors import InputError
 from mrcnn.loader import Loader, errors_of
 from mrcnn.masks import Instances, expand_mask
 from tests.drawn import scene
 from tests.legacy_imgaug import import_augmenters
-
-
-class SceneConfig(Config):
-    NAME = "scenes"
-    NUM_CLASSES = 4
-    IMAGE_MIN_DIM = 128
-    IMAGE_MAX_DIM = 256
-    MAX_GT_INSTANCES = 10
-    MINI_MASK_SHAPE = (28, 28)
-    IMAGES_PER_GPU = 2
-
-
-class Scenes(Dataset):
-    """Smooth pictures of 180 x 320 with drawn objects; `empty` images have none."""
-
-    def __init__(self, count: int = 5, empty: tuple[int, ...] = (), objects: int = 8) -> None:
-        super().__init__()
-        for class_id in (1, 2, 3):
-            self.add_class("drawn", class_id, f"class {class_id}")
-        for i in range(count):
-            self.add_image("drawn", f"scene{i}", None, objects=0 if i in empty else objects)
-        self.prepare()
-
-    def load_image(self, image_id):
-        small = np.random.default_rng(image_id).integers(0, 256, (6, 10, 3), np.uint8)
-        return cv2.resize(small, (320, 180), interpolation=cv2.INTER_CUBIC)
-
-    def load_mask(self, image_id):
-        count = self.image_info[image_id]["objects"]
-        masks, class_ids = scene(image_id, count=8)
-        if count == 8:
-            class_ids[6] *= -1  # a crowd
-        return masks[:, :, :count], class_ids[:count]
-
-
-def configured(**settings) -> Config:
-    config = SceneConfig()
-    for name, value in settings.items():
-        setattr(config, name, value)
-    config._compute()
-    return config
+from tests.scenes import SceneConfig, Scenes, configured
 
 
 def image_ids(loader: Loader) -> list[int]:
@@ -337,6 +295,43 @@ def test_imgaug_is_reproducible_and_keeps_overlapping_objects_apart():
     assert moved["input_gt_masks"][0, :, :, :2].all()
 
 
+def test_a_run_resumes_at_any_batch():
+    whole = Loader(Scenes(5), SceneConfig(), seed=4, steps=4, augment=True)
+    whole.start_epoch(1)
+    resumed = Loader(Scenes(5), SceneConfig(), seed=4, steps=4, augment=True, first_epoch=1, first_batch=3)
+    resumed.on_epoch_begin()
+    assert len(resumed) == 1
+    assert_same(resumed[0][0], whole[3][0])
+    with pytest.raises(IndexError):
+        resumed[1]
+    resumed.on_epoch_end()
+    resumed.on_epoch_begin()
+    whole.start_epoch(2)
+    assert len(resumed) == 4
+    for a, b in zip(resumed, whole, strict=True):
+        assert_same(a[0], b[0])
+    resumed.close()
+    whole.close()
+    with pytest.raises(InputError, match="first_batch is 4; an epoch has 4 batches"):
+        Loader(Scenes(5), SceneConfig(), steps=4, first_batch=4)
+    with pytest.raises(InputError, match=r"shard is \(2, 2\)"):
+        Loader(Scenes(5), SceneConfig(), shard=(2, 2))
+
+
+def test_an_epoch_of_several_hosts_is_rounded_up_to_whole_batches():
+    hosts = [Loader(Scenes(7), SceneConfig(), seed=2, shard=(number, 2)) for number in range(2)]
+    assert [len(host) for host in hosts] == [2, 2]
+    seen = []
+    for epoch in range(7):
+        for host in hosts:
+            host.start_epoch(epoch)
+        for step in range(2):
+            for host in hosts:
+                seen += host[step][0]["input_image_meta"][:, 0].astype(int).tolist()
+    for number in range(8):  # 56 images are eight passes
+        assert sorted(seen[7 * number : 7 * number + 7]) == list(range(7))
+
+
 class Recorder(keras.Model):
     """Learns nothing; keeps the image ids of the batches."""
 
@@ -361,12 +356,13 @@ def recorder():
 
 
 @pytest.mark.graph
-@pytest.mark.parametrize("workers", [1, 3])
-def test_keras_takes_each_image_once_an_epoch(recorder, workers):
+@pytest.mark.parametrize("workers, kind", [(0, "thread"), (3, "thread"), (2, "process")])
+def test_keras_takes_each_image_once_an_epoch(recorder, workers, kind):
     if keras.config.backend() != "tensorflow":
         pytest.skip("only TensorFlow runs compute_loss with values here; the order comes from Keras, not the backend")
-    loader = Loader(Scenes(5), SceneConfig(), seed=2, workers=workers)
-    recorder.fit(loader, epochs=2, verbose=0, shuffle=False)
+    loader = Loader(Scenes(5), SceneConfig(), seed=2, workers=workers, worker_kind=kind)
+    with errors_of(loader):
+        recorder.fit(loader, epochs=2, verbose=0, shuffle=False)
     assert sorted(recorder.seen[:5]) == sorted(recorder.seen[5:]) == list(range(5))
     reference = Loader(Scenes(5), SceneConfig(), seed=2)
     first = image_ids(reference)
