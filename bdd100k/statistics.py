@@ -1,4 +1,4 @@
-"""The figures of a BDD100K split: those of any data set, and weather, scene, time of day, occlusion, truncation."""
+"""The figures of a data set, and for BDD100K weather, scene, time of day, occlusion and truncation."""
 
 import pathlib
 from collections import Counter
@@ -10,6 +10,8 @@ import numpy as np
 from bdd100k.config import CLASS_NAMES
 from bdd100k.dataset import BDD100KDataset
 from mrcnn.config import Config
+from mrcnn.data import Dataset
+from mrcnn.errors import InputError
 from mrcnn.statistics import balancing, collect, summarise
 
 ATTRIBUTES = {"weather": "Weather", "scene": "Scene", "timeofday": "Time of day"}
@@ -43,27 +45,29 @@ def flags(dataset: BDD100KDataset) -> dict[str, dict[str, float | None]]:
 
 
 def write_statistics(
-    dataset: BDD100KDataset, config: Config, out: pathlib.Path, progress: Callable[[Iterable], Iterable] = iter
+    dataset: Dataset, config: Config, out: pathlib.Path, progress: Callable[[Iterable], Iterable] = iter
 ) -> dict[str, Any]:
     """Computes everything and draws it.
 
     Args:
         dataset: prepared; one split.
         config: image size, anchors and REPEAT_THRESHOLD are read.
-        out: an existing folder; gets classes.png, objects.png, attributes.png and anchors.png.
+        out: an existing folder; gets classes.png, objects.png, anchors.png and, for BDD100K, attributes.png.
         progress: wraps the loop over the images.
 
     Returns:
-        All figures, ready for JSON: those of `mrcnn.statistics.summarise`, and balancing, attributes, flags, anchors.
+        All figures, ready for JSON: those of `mrcnn.statistics.summarise`, and balancing, anchors, attributes, flags.
 
     Raises:
-        InputError: an image or its labels cannot be used.
+        InputError: an image or its labels cannot be used, or there is no object.
     """
     from mrcnn import anchor_fit, statistics_plots  # late: they bring in Keras
 
     objects = collect(dataset, progress)
-    figures = {**summarise(objects), "balancing": balancing(objects, config),
-               "attributes": attributes(dataset), "flags": flags(dataset)}  # fmt: skip
+    if not len(objects.class_ids):
+        raise InputError(f"the {len(dataset.image_ids)} images have no object: there is nothing to count; give a split "
+                         "with labels")
+    figures = {**summarise(objects), "balancing": balancing(objects, config)}
     groups = anchor_fit.training_boxes(objects, config)
     proposal = anchor_fit.propose(groups, config)
     figures["anchors"] = {
@@ -82,11 +86,13 @@ def write_statistics(
         overlaps["proposed"] = anchor_fit.overlaps_of(groups, config, proposal.scales, proposal.ratios)
     proposed = None if proposal is None else (proposal.scales, proposal.ratios)
     statistics_plots.plot_anchors(groups, config, overlaps, proposed, out / "anchors.png")
-    shares = {key: _shares(values) for key, values in figures["attributes"].items()}
-    shares |= {flag: {name: share or 0.0 for name, share in figures["flags"][flag].items()} for flag in FLAGS}
-    titles = {**{key: f"{title}, images" for key, title in ATTRIBUTES.items()},
-              **{flag: f"{flag.capitalize()}, objects" for flag in FLAGS}}  # fmt: skip
-    statistics_plots.plot_shares(shares, titles, out / "attributes.png")
+    if isinstance(dataset, BDD100KDataset):
+        figures |= {"attributes": attributes(dataset), "flags": flags(dataset)}
+        shares = {key: _shares(values) for key, values in figures["attributes"].items()}
+        shares |= {flag: {name: share or 0.0 for name, share in figures["flags"][flag].items()} for flag in FLAGS}
+        titles = {**{key: f"{title}, images" for key, title in ATTRIBUTES.items()},
+                  **{flag: f"{flag.capitalize()}, objects" for flag in FLAGS}}  # fmt: skip
+        statistics_plots.plot_shares(shares, titles, out / "attributes.png")
     return figures
 
 

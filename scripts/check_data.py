@@ -6,6 +6,7 @@ import json
 import logging
 import pathlib
 import sys
+from collections.abc import Iterable
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -15,6 +16,7 @@ from rich.progress import track
 from bdd100k import checks, cli
 from mrcnn.errors import InputError
 from mrcnn.findings import report_lines
+from mrcnn.label_checks import check_annotated_folder
 
 _TEACH = """\
 Problems, which should be looked at:
@@ -54,10 +56,18 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
-    logging.getLogger("bdd100k").setLevel(logging.ERROR)  # what reading has to say is in the report
+    for package in ("bdd100k", "mrcnn"):
+        logging.getLogger(package).setLevel(logging.ERROR)  # what reading has to say is in the report
     console = Console(stderr=True)
-    reports = checks.check_folder(args.data, args.split, args.labels, args.images,
-                                  lambda images: track(images, "looking", console=console, transient=True))
+
+    def progress(images: Iterable) -> Iterable:
+        return track(images, "looking", console=console, transient=True)
+
+    if args.labels is None and cli.is_custom(args.data):
+        split = None if args.split == "all" else args.split
+        reports = {args.split: check_annotated_folder(args.data, split, args.images, progress)}
+    else:
+        reports = checks.check_folder(args.data, args.split, args.labels, args.images, progress)
     for split, report in reports.items():
         print("\n".join([f"\n{split}", *report_lines(report, args.most)]))
     problems = sum(report.problems for report in reports.values())

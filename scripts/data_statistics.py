@@ -18,15 +18,18 @@ from rich.progress import track
 from rich.table import Table
 
 from bdd100k import cli
+from bdd100k.dataset import BDD100KDataset
 from mrcnn.errors import InputError
 from mrcnn.statistics import SIZES
+
+FEW = 1000  # objects: below, the anchors fit these objects more than the next ones
 
 _TEACH = """\
 Writes to --out:
   statistics.json   every figure
   classes.png       objects of each class by size, and the share of each class that BALANCE shows in training
   objects.png       objects per image; sizes of objects with COCO's borders (32 x 32 and 96 x 96 pixels of mask)
-  attributes.png    weather, scene, time of day; occluded and truncated objects of each class
+  attributes.png    BDD100K: weather, scene, time of day; occluded and truncated objects of each class
   anchors.png       objects at the training size with the anchors, and the IoU of each object with its best anchor
 
 Anchors: training learns an object well where an anchor has an IoU of 0.7 or more with it; otherwise only its one best
@@ -51,9 +54,11 @@ def parse_arguments() -> argparse.Namespace:
         "scenes are used")
     add("--split", default="train", help="train, val or test (default: %(default)s)")
     add("--out", metavar="FOLDER", default="runs/statistics", help="default: %(default)s")
-    add("--config", choices=sorted(cli.CONFIGS), help="settings to start from: streets without --data, else bdd100k")
+    add("--config", choices=sorted(cli.CONFIGS), help="settings to start from; by default as for "
+        "train.py")
     add("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
         help="change one setting; may be given often")
+    add("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
     add("--limit", type=cli.positive_int, metavar="N", help="use only the first N images")
     return parser.parse_args()
 
@@ -85,6 +90,8 @@ def show(figures: dict[str, Any], console: Console) -> None:
     console.print(fits)
     if proposal:
         console.print(f"better anchors (-> above): {proposal['options']}", highlight=False, soft_wrap=True)
+        if total < FEW:
+            console.print(f"they were fitted to {total} objects only; a few hundred images say more")
     else:
         console.print("no better anchors were found: keep RPN_ANCHOR_SCALES and RPN_ANCHOR_RATIOS")
 
@@ -96,7 +103,9 @@ def _change(now: dict, better: dict | None, key: str) -> str:
 def main() -> None:
     args = parse_arguments()
     config = cli.build_config(args.config, args.data, None, args.overrides)
-    dataset = cli.open_dataset(args.data, args.split, args.limit)
+    dataset = cli.open_dataset(args.data, args.split, args.limit, rectangles=args.rectangles)
+    if not isinstance(dataset, BDD100KDataset):
+        raise InputError(f"--data {args.data}: statistics are made of BDD100K's classes and labels only")
     out = pathlib.Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)

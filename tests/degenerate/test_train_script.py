@@ -70,6 +70,16 @@ def test_labels_without_any_object(train, folder):
     assert code == 2 and "error:" in message and "object" in message
 
 
+def test_labels_whose_objects_lie_outside(train, folder):
+    labels = folder / "labels" / "ins_seg" / "polygons" / "ins_seg_train.json"
+    frames = json.loads(labels.read_text())
+    for frame in frames:
+        frame["labels"][0]["poly2d"][0]["vertices"] = [[500, 10], [560, 10], [560, 50], [500, 50]]
+    labels.write_text(json.dumps(frames))
+    code, message = train("--data", folder, "--set", "VALIDATION_STEPS=0")
+    assert code == 2 and str(labels) in message and "2 no area" in message and "Traceback" not in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -20,6 +20,8 @@ from mrcnn.checks import ObjectTable, check_dataset, crossing, duplicates, empty
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
 from mrcnn.findings import KINDS, report_lines
+from mrcnn.folders import open_folder
+from mrcnn.label_checks import check_annotated_folder
 from mrcnn.rle import polygons_to_crop
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "check_data.py"
@@ -82,7 +84,7 @@ PLANTED = [
     ("duplicate object", "a.jpg", "twin", "'good'"),
     ("unusable label", "a.jpg", "two points", "2 points"),
     ("unknown name", "a.jpg", "zebra", "zebra"),
-    ("box without mask", "a.jpg", "boxed", "box2d"),
+    ("box without mask", "a.jpg", "boxed", "no outline"),
     ("hidden object", "a.jpg", "good", "cover"),
     ("hidden object", "a.jpg", "twin", "cover"),
     ("duplicate image", "a.jpg", None, "came before"),
@@ -210,6 +212,36 @@ def test_report_names_the_first_of_each_kind(faulty):
     severities = [line.split()[0] for line in lines if line.startswith(("  PROBLEM", "  note"))]
     assert severities == sorted(severities)  # problems first
     assert all(kind in KINDS for kind in report.counts())
+
+
+# Folders of other kinds
+
+
+def test_coco_with_classes_of_its_own(tmp_path, monkeypatch, capsys):
+    for name in ("a", "b", "lone"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    square, bow = [5, 5, 25, 5, 25, 20, 5, 20], [30, 5, 50, 15, 50, 5, 30, 15]
+    outlines = [square, square, bow, [WIDTH + 5, 5, WIDTH + 9, 5, WIDTH + 9, 9], [1, 1, 2], [40, 30, 70, 30, 70, 39]]
+    annotations = [
+        {"id": 10 + i, "image_id": 1, "category_id": 1, "segmentation": [outline]} for i, outline in enumerate(outlines)
+    ]
+    images = [{"id": i, "file_name": f"{name}.png", "height": HEIGHT, "width": WIDTH}
+              for i, name in enumerate(("a", "b", "gone"), 1)]
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "leaf"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    report = check_annotated_folder(tmp_path)
+    assert found(report) == [
+        ("duplicate object", "a.png", "11"), ("image without labels", "lone.png", ""),
+        ("image without objects", "b.png", ""), ("missing image", "gone.png", ""), ("no area", "a.png", "13"),
+        ("outside the image", "a.png", "15"), ("self-crossing outline", "a.png", "12"),
+        ("unusable label", "a.png", "14"),
+    ]  # fmt: skip
+    assert (report.images, report.objects, report.classes) == (2, 4, {"leaf": 4})
+    assert sorted(report.counts()) == sorted(before_training(open_folder(tmp_path), "train").counts() | {
+        "self-crossing outline": 1, "image without labels": 1})
+    monkeypatch.setattr(sys, "argv", ["check_data.py", "--data", str(tmp_path)])
+    assert cli.run(runpy.run_path(str(SCRIPT))["main"]) == 1
+    assert "label '12': near x 40.0, y 10.0" in capsys.readouterr().out
 
 
 # Any dataset

@@ -243,6 +243,11 @@ def test_script(streets, monkeypatch, capsys, tmp_path):
             colours = picture.convert("RGB").getcolors(1 << 24)
             assert picture.width > 800 and len(colours) > 20, name
     assert run("--set", "RPN_ANCHOR_SCALES=(1, 2)", "--out", out)[0] == 2
+    unlabelled = tmp_path / "unlabelled" / "images/10k/test"
+    unlabelled.mkdir(parents=True)
+    (unlabelled / "a.jpg").write_bytes(next((streets / "images/10k/train").iterdir()).read_bytes())
+    code, output = run("--data", tmp_path / "unlabelled", "--split", "test", "--out", out)
+    assert code == 2 and "the 1 images have no object" in output.err
     (tmp_path / "file").write_text("")
     code, output = run("--out", tmp_path / "file")
     assert code == 2 and "cannot make this folder" in output.err
