@@ -14,7 +14,7 @@ from mrcnn import checks
 from mrcnn.annotations import AnnotatedDataset
 from mrcnn.errors import InputError
 from mrcnn.findings import KINDS, Report
-from mrcnn.label_checks import BoxAndCrop, LabelView, Progress, check_annotated, check_labels, has_mask_files
+from mrcnn.label_checks import NO_OBJECTS, BoxAndCrop, LabelView, Progress, check_annotated, check_labels, has_mask_files
 
 log = logging.getLogger(__name__)
 
@@ -96,35 +96,45 @@ def check_split(dataset: BDD100KDataset, full: bool, progress: Progress = iter) 
             report.add("missing image", "labelled, but there is no such image file", known.source, image=name)
         for name in known.unlabelled:
             report.add("image without labels", "no frame in the labels", known.source, image=name)
-    check_labels(dataset, BDD100KLabels(dataset), report, full, progress)
+    check_labels(dataset, BDD100KLabels(dataset, report.source), report, full, progress)
     if any(known.format != "no labels" for known in dataset.reports):  # the official test split has none
         for info in dataset.image_info:
             if not info["frame"].objects:
-                report.add("image without objects", "no label of it can be used", report.source, image=info["name"])
+                report.add("image without objects", NO_OBJECTS, report.source, image=info["name"])
     return report
 
 
 class BDD100KLabels(LabelView):
     """The labels of a dataset of BDD100K images alone."""
 
-    def __init__(self, dataset: BDD100KDataset) -> None:
+    def __init__(self, dataset: BDD100KDataset, source: str) -> None:
         self.frames: list[Frame] = [info["frame"] for info in dataset.image_info]
+        self.source = source
 
     def labels(self, image_id: int) -> list[LabelObject]:
+        """The objects of a frame."""
         return self.frames[image_id].objects
 
+    def file(self, image_id: int) -> str:
+        """The label file or folder."""
+        return self.source
+
     def class_id(self, label: LabelObject) -> int:
+        """As in the official files."""
         return label.category_id
 
     def box(self, label: LabelObject) -> tuple[float, float, float, float]:
+        """Its `box2d` in our order."""
         assert label.box2d is not None
         x1, y1, x2, y2 = label.box2d
         return y1, x1, y2 + 1, x2 + 1  # Scalabel: the last row and column belong to it
 
     def fill(self, label: LabelObject, shape: tuple[int, int]) -> BoxAndCrop | None:
+        """As loading fills it; a box where there is no outline."""
         return object_mask(label, *shape, rectangles_as_masks=True)
 
     def visible(self, image_id: int, shape: tuple[int, int]) -> list[BoxAndCrop | None]:
+        """What training sees of each."""
         return visible_masks(self.frames[image_id], rectangles_as_masks=True)
 
 

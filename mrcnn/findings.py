@@ -123,8 +123,10 @@ def report_lines(report: Report, most: int = 3) -> list[str]:
         report: what a check returned.
         most: findings to name for each kind.
     """
-    classes = ", ".join(f"{count} {name}" for name, count in report.classes.items())
-    lines = [f"{report.source}: {report.images} images, {report.objects} objects", f"  {classes or 'no classes'}"]
+    lines = [f"{report.source}: {report.images} images, {report.objects} objects"]
+    lines.append("  " + (", ".join(f"{count} {name}" for name, count in report.classes.items() if count) or "no objects"))
+    if absent := [name for name, count in report.classes.items() if not count]:
+        lines.append(f"  without objects: {', '.join(absent)}")
     counts = report.counts()
     for kind in sorted(counts, key=lambda kind: not KINDS[kind].problem):
         severity = "PROBLEM" if KINDS[kind].problem else "note"
