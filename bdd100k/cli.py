@@ -1,23 +1,25 @@
 """What the scripts share: errors to exit codes, data and settings from the command line."""
 
 import argparse
+import functools
 import logging
 import pathlib
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bdd100k.config import BDD100KConfig, StreetsConfig
+from bdd100k.config import CLASS_NAMES, BDD100KConfig, CustomConfig, StreetsConfig
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 
 if typing.TYPE_CHECKING:
     from bdd100k.dataset import BDD100KDataset
     from bdd100k.splits import HeldOut
+    from mrcnn.annotations import AnnotatedDataset
 
-CONFIGS = {"bdd100k": BDD100KConfig, "streets": StreetsConfig}
+CONFIGS = {"bdd100k": BDD100KConfig, "streets": StreetsConfig, "custom": CustomConfig}
 STREETS_DIR = pathlib.Path("runs/streets")  # the embedded street scenes are drawn here once
 STREETS = {"train": 240, "val": 40, "seed": 7}
 
@@ -40,14 +42,15 @@ def run(main: Callable[[], int | None]) -> int:
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """--data, --weights, --logs, --config, --set: the same in train and evaluate."""
-    parser.add_argument("--data", metavar="DIR", help="BDD100K folder, or any folder with images and labels that "
-                        "bdd100k.labels reads; without it the embedded street scenes are used")
+    parser.add_argument("--data", metavar="DIR", help="BDD100K folder, or images with VIA, labelme, COCO, YOLO or "
+                        "mask annotations (README); without it the embedded street scenes are used")
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     parser.add_argument("--config", choices=sorted(CONFIGS), help="settings to start from; by default those of the "
-                        "checkpoint, else streets without --data and bdd100k with it")
+                        "checkpoint, else streets without --data, bdd100k for its classes, custom for others")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                         help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be given often")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="use only the first N images")
+    parser.add_argument("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
 
 
 def positive_int(text: str) -> int:
@@ -58,15 +61,48 @@ def positive_int(text: str) -> int:
     return value
 
 
+@functools.lru_cache
+def is_custom(data: str | None) -> bool:
+    """Whether a folder holds data with classes of its own, for `mrcnn.folders`, and not BDD100K's in any layout.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    from bdd100k.dataset import SPLITS, find_labels, has_official_labels
+    from bdd100k.frames import is_stuff, normalise_category
+    from mrcnn.folders import coco_categories, recognise
+
+    if data is None or has_official_labels(pathlib.Path(data)):
+        return False
+    kind = recognise(data)
+    if kind == "coco":
+        names = coco_categories(data)
+        return not (any(map(normalise_category, names)) and all(normalise_category(n) or is_stuff(n) for n in names))
+    if kind in ("yolo", "masks"):  # label files of BDD100K say more
+        return not any(find_labels(pathlib.Path(data), split) for split in SPLITS)
+    return kind is not None
+
+
 def open_dataset(
-    data: str | None, split: str, limit: int | None = None, split_file: str | None = None
-) -> "BDD100KDataset":
+    data: str | None,
+    split: str,
+    limit: int | None = None,
+    split_file: str | None = None,
+    rectangles: bool = False,
+) -> "BDD100KDataset | AnnotatedDataset":
     """The prepared dataset of a split: the user's folder, or the embedded street scenes if `data` is None.
 
     Where a list of held-out images exists (see `bdd100k.splits`), "test" means these, and other splits do without.
 
+    Args:
+        data: a folder of BDD100K or, see `is_custom`, of data with other classes.
+        split: "train", "val" or "test".
+        limit: at most this many images.
+        split_file: the list of held-out images.
+        rectangles: fill the boxes of objects that have no mask.
+
     Raises:
-        InputError: see `bdd100k.dataset` and `bdd100k.splits`; or a held-out image is not at hand.
+        InputError: see `bdd100k.dataset`, `mrcnn.folders`, `bdd100k.splits`; or a held-out image is not at hand.
     """
     from bdd100k.dataset import BDD100KDataset
     from bdd100k.splits import find_list
@@ -76,24 +112,45 @@ def open_dataset(
         log.info("no --data: using the embedded street scenes in %s (%s)", STREETS_DIR, split)
         write_streets(STREETS_DIR, **STREETS)
         data = str(STREETS_DIR)
-    dataset = BDD100KDataset()
     held_out = find_list(data, split_file)
+    if is_custom(data):
+        return _open_custom(data, split, limit, held_out, rectangles)
+    dataset = BDD100KDataset()
     if held_out is None:
-        dataset.load_bdd100k(data, split, limit=limit)
+        dataset.load_bdd100k(data, split, limit=limit, rectangles_as_masks=rectangles)
     elif split == "test":
         log.info("split test: the %d images listed in %s (sha256 %s)", len(held_out.names), held_out.path,
                  held_out.sha256[:12])
-        dataset.load_bdd100k(data, "train", limit=limit, only=held_out.stems)
+        dataset.load_bdd100k(data, "train", limit=limit, only=held_out.stems, rectangles_as_masks=rectangles)
         _refuse_incomplete(dataset, held_out, limit)
     else:
         log.info("split %s: without the %d images that %s holds out for testing", split, len(held_out.names),
                  held_out.path)
-        dataset.load_bdd100k(data, split, limit=limit, without=held_out.stems)
+        dataset.load_bdd100k(data, split, limit=limit, without=held_out.stems, rectangles_as_masks=rectangles)
     dataset.prepare()
     return dataset
 
 
-def _refuse_incomplete(dataset: "BDD100KDataset", held_out: "HeldOut", limit: int | None) -> None:
+def _open_custom(
+    data: str, split: str, limit: int | None, held_out: "HeldOut | None", rectangles: bool
+) -> "AnnotatedDataset":
+    from mrcnn.folders import open_folder
+
+    if held_out is None:
+        return open_folder(data, split, limit, rectangles)
+    dataset = open_folder(data, "train" if split == "test" else split, None, rectangles)
+    dataset.image_info = [info for info in dataset.image_info
+                          if (pathlib.PurePath(info["name"]).stem in held_out.stems) == (split == "test")]  # fmt: skip
+    log.info("split %s: %d images, by the list %s (sha256 %s)", split, len(dataset.image_info), held_out.path,
+             held_out.sha256[:12])
+    if split == "test":
+        _refuse_incomplete(dataset, held_out, limit)
+    del dataset.image_info[limit or len(dataset.image_info) :]
+    dataset.prepare()
+    return dataset
+
+
+def _refuse_incomplete(dataset: "BDD100KDataset | AnnotatedDataset", held_out: "HeldOut", limit: int | None) -> None:
     missing = sorted(held_out.stems - {pathlib.PurePath(info["name"]).stem for info in dataset.image_info})
     if missing and limit is None:
         raise InputError(
@@ -126,8 +183,8 @@ def hold_out(data: str | None, count: int | None, split_file: str | None = None)
 
 
 def config_class(name: str | None, data: str | None) -> type[Config]:
-    """The settings that `--config` names, or the default: streets for the embedded scenes, bdd100k for a folder."""
-    return CONFIGS[name or ("streets" if data is None else "bdd100k")]
+    """The settings that `--config` names, or the default for the data: streets for the embedded scenes."""
+    return CONFIGS[name or ("streets" if data is None else "custom" if is_custom(data) else "bdd100k")]
 
 
 def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
@@ -154,6 +211,8 @@ def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
 def build_config(name: str | None, data: str | None, checkpoint: str | None, overrides: list[str]) -> Config:
     """The settings of a run: those of `--config`, or of the checkpoint, or the default for the data; then --set.
 
+    The NAME is never a checkpoint's where there is data: `--weights last` looks for that of the data.
+
     Raises:
         InputError: an unknown setting or a value that does not fit.
     """
@@ -162,9 +221,43 @@ def build_config(name: str | None, data: str | None, checkpoint: str | None, ove
     saved = read_config(checkpoint) if checkpoint and name is None else None
     config = config_class(name, data)()
     for key, value in (saved or {}).items():
-        if key in config.settable():
+        if key in config.settable() and not (key == "NAME" and data is not None):
             old = getattr(config, key)
             setattr(config, key, np.array(value) if isinstance(old, np.ndarray) else value)
     config.override(overrides)
     config.validate()
     return config
+
+
+def follow_classes(config: Config, class_names: Sequence[str]) -> None:
+    """Set NUM_CLASSES to the number of classes in the data, the background among them."""
+    if len(class_names) != config.NUM_CLASSES:
+        config.NUM_CLASSES = len(class_names)
+        config.CLASS_LOSS_WEIGHTS = None  # they were one for each of the other classes
+        config.override([])  # computes what depends on it
+
+
+def trained_classes(checkpoint: str) -> list[str] | None:
+    """The class names that a checkpoint was trained on, background first; None for files of other programs."""
+    from mrcnn.training import read_class_names, read_config
+
+    names = read_class_names(checkpoint)
+    if names is None and (read_config(checkpoint) or {}).get("NAME") in (BDD100KConfig.NAME, StreetsConfig.NAME):
+        return ["BG", *CLASS_NAMES]  # a file that was written before the names were
+    return names
+
+
+def refuse_other_classes(checkpoint: str, class_names: Sequence[str]) -> None:
+    """Raises InputError where a checkpoint was trained on other classes: its class ids would be taken for others."""
+    theirs = trained_classes(checkpoint)
+    if theirs is not None and theirs != list(class_names):
+        raise InputError(
+            f"{checkpoint} was trained on the classes {_some(theirs)}; the data has {_some(class_names)}. "
+            "Give --weights that were trained on this data, or the data that they were trained on"
+        )
+
+
+def _some(class_names: Sequence[str], most: int = 12) -> str:
+    """The names without the background, not all of very many."""
+    names = class_names[1:]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

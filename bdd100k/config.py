@@ -28,6 +28,19 @@ class BDD100KConfig(Config):
     DETECTION_NMS_THRESHOLD = 0.5
 
 
+class CustomConfig(Config):
+    """Data of one's own with any classes."""
+
+    NAME = "custom"
+    NUM_CLASSES = 2  # follows the data
+    BACKBONE = "resnet50"
+    IMAGES_PER_GPU = 1
+    STEPS_PER_EPOCH = 200
+    VALIDATION_STEPS = 20
+    RPN_ANCHOR_SCALES = (16, 32, 64, 128, 256)
+    DETECTION_MIN_CONFIDENCE = 0.05  # a PR curve needs the low scores
+
+
 class StreetsConfig(BDD100KConfig):
     """The embedded street scenes with a small network: an epoch of 100 steps takes minutes on two CPU cores."""
 

@@ -223,6 +223,11 @@ def _images_in(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES}
 
 
+def has_official_labels(root: pathlib.Path) -> bool:
+    """Whether a folder has labels of any split where BDD100K has them as downloaded."""
+    return any((root / place.format(split=split)).exists() for place in _LABEL_PLACES for split in SPLITS)
+
+
 def find_labels(root: pathlib.Path, split: str) -> pathlib.Path | None:
     """The label file or folder for a split with the best masks: an official place first, else by content.
 
@@ -255,7 +260,7 @@ def _refuse_without_masks(report: LabelReport, rectangles: bool, limit: int | No
     if total and report.boxes_only == total and not rectangles:
         raise InputError(
             f"{report.source}: all {total} objects have a box2d and no mask (detection labels). Use "
-            "instance-segmentation labels, or rectangles_as_masks=True to fill the boxes"
+            "instance-segmentation labels, or --rectangles (in Python rectangles_as_masks=True) to fill the boxes"
         )
     if not total and limit is None and not report.missing:
         others = listing(report.unknown + report.stuff) or "none"

@@ -49,7 +49,8 @@ def read_via(paths: Sequence[pathlib.Path], find: Finder, report: Report) -> Ann
     attribute = _class_attribute([entry for _, _, entry in entries], paths)
     images = []
     for path, key, entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
+        whole = isinstance(entry, dict) and isinstance(entry.get("regions"), list | dict)
+        if not whole or not isinstance(entry.get("filename"), str):
             report.add("unusable frame", "needs 'filename' and 'regions'", path, place=f"entry {key!r}")
             continue
         image = _locate(entry["filename"], path, find, report)
@@ -254,12 +255,13 @@ def read_coco(paths: Sequence[pathlib.Path], find: Finder, report: Report) -> An
         by_id = _coco_images(document["images"], path, find, report)
         for place, annotation in enumerate(document["annotations"]):
             image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
-            image = by_id.get(image_id) if isinstance(image_id, int | str) else None
+            known = isinstance(image_id, int | str) and image_id in by_id
+            image = by_id[image_id] if known else None
             label_id = str(annotation.get("id", place)) if isinstance(annotation, dict) else str(place)
             try:
                 if not isinstance(annotation, dict):
                     raise LabelError(f"annotation is {kind(annotation)}, not an object")
-                if image is None and image_id in by_id:
+                if image is None and known:
                     continue  # its image is a finding already
                 if image is None:
                     raise LabelError(f"image_id {image_id!r:.60} is not among the images")

@@ -20,6 +20,7 @@ from mrcnn.annotations import AnnotatedDataset, AnnotatedImage, Annotations, log
 from mrcnn.checks import Report
 from mrcnn.errors import InputError
 from mrcnn.images import image_size
+from mrcnn.outlines import read_json
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,13 @@ class Folder:
         return kinds
 
 
+    def refuse_broken(self, documents: Iterable[pathlib.Path]) -> None:
+        """Raises InputError for the first JSON file that is broken: it is of no kind because it is cut off, perhaps."""
+        for path in documents:
+            read_json(path)
+            log.info("%s: is of none of the known formats and is not read", path)
+
+
 def json_kind(path: pathlib.Path) -> str | None:
     """Which of the formats a JSON file is, by its keys; None for any other."""
     try:
@@ -115,7 +123,7 @@ def json_kind(path: pathlib.Path) -> str | None:
         return "coco"
     if has("_via_img_metadata") or has("regions", "filename"):
         return "via"
-    return "labelme" if has("shapes", "imagePath") or has("shapes", "imageData") else None
+    return "labelme" if has("shapes") and (has("imagePath") or has("shape_type")) else None
 
 
 def recognise(root: str | os.PathLike) -> str | None:
@@ -165,6 +173,7 @@ def open_folder(
     folder = Folder(path)
     kinds = folder.kinds()
     if not kinds:
+        folder.refuse_broken(folder.documents[:_SNIFFED])
         raise InputError(
             f"{folder.root}: no annotations that are known. Read are {', '.join(FORMATS.values())}; there are "
             f"{len(folder.images)} images and {len(folder.documents)} JSON files"
@@ -202,6 +211,8 @@ def _read(folder: Folder, kind: str, paths: list[pathlib.Path], split: str | Non
         parts = {mask for path in folder.images if (mask := mask_of(path))}
         files = [path for path in folder.images if path not in parts and not _in_masks(path, folder.root)]
         return read_masks(folder.root, files, report)
+    beside = {path.parent for path in paths}
+    folder.refuse_broken([path for path in folder.documents if path.parent in beside and path not in set(paths)])
     if kind == "coco":
         paths = _coco_files(paths, split, folder.root)
     return {"coco": read_coco, "via": read_via, "labelme": read_labelme}[kind](paths, folder.find, report)

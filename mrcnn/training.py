@@ -159,6 +159,7 @@ def fit(
             worker_kind=options.worker_kind,
             canvas=canvas,
         )
+    model.class_names = list(train_dataset.class_names)
     os.makedirs(model.log_dir, exist_ok=True)
     compile_model(model.keras_model, config, learning_rate, config.LEARNING_MOMENTUM)
     log.info(
@@ -267,8 +268,10 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def save_checkpoint(model: "MaskRCNN", path: str | os.PathLike, epoch: int, dtype: str | None = None) -> None:
-    """Write the weights with the settings of the model, from which `read_config` makes the same model again."""
-    attrs = {"mrcnn_config": json.dumps(model.config.to_dict()), "epoch": epoch}
+    """Write the weights with the class names and the settings, from which `read_config` makes the same model again."""
+    attrs: dict[str, object] = {"mrcnn_config": json.dumps(model.config.to_dict()), "epoch": epoch}
+    if model.class_names:
+        attrs["class_names"] = json.dumps(model.class_names)
     weights.save_weights(model.keras_model, path, dtype=dtype, attrs=attrs)
 
 
@@ -277,3 +280,8 @@ def read_config(path: str | os.PathLike) -> dict | None:
     text = weights.read_attrs(path).get("mrcnn_config")
     return json.loads(str(text)) if text else None
 
+
+def read_class_names(path: str | os.PathLike) -> list[str] | None:
+    """The class names that a checkpoint was trained on, background first; None where it does not say."""
+    text = weights.read_attrs(path).get("class_names")
+    return json.loads(str(text)) if text else None

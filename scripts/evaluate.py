@@ -49,12 +49,14 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_model(args: argparse.Namespace) -> tuple[Any, str]:
-    """The model with its weights, and their path."""
+def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, str]:
+    """The model with its weights, and their path; it must have been trained on these classes."""
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data).NAME)
     if checkpoint is None:
         raise InputError(f"--weights {args.weights} is an untrained model; give last, streets or a path of an .h5 file")
+    cli.refuse_other_classes(checkpoint, class_names)
     config = cli.build_config(args.config, args.data, checkpoint, args.overrides)
+    cli.follow_classes(config, class_names)
     if config.DETECTION_MIN_CONFIDENCE > 0.05:
         log.warning("only detections with a score >= %g are evaluated, which lowers AP; usual is --set "
                     "DETECTION_MIN_CONFIDENCE=0.05", config.DETECTION_MIN_CONFIDENCE)
@@ -102,11 +104,11 @@ def main() -> None:
     cli.hold_out(args.data, args.hold_out, args.split_file)
     if args.predictions:
         # All images are known to the check of the file, and --limit chooses among them.
-        dataset = cli.open_dataset(args.data, args.split, None, args.split_file)
+        dataset = cli.open_dataset(args.data, args.split, None, args.split_file, args.rectangles)
         source, origin, batch_size = args.predictions, {"predictions": args.predictions}, 1
     else:
-        dataset = cli.open_dataset(args.data, args.split, args.limit, args.split_file)
-        source, path = build_model(args)
+        dataset = cli.open_dataset(args.data, args.split, args.limit, args.split_file, args.rectangles)
+        source, path = build_model(args, dataset.class_names)
         origin, batch_size = {"weights": path, "settings": source.config.to_dict()}, source.config.BATCH_SIZE
 
     from mrcnn.drawing import samples_sheet, write_png

@@ -67,8 +67,14 @@ def main() -> None:
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data).NAME)
     config = cli.build_config(args.config, args.data, checkpoint, settings_of(args) + args.overrides)
     cli.hold_out(args.data, args.hold_out, args.split_file)
-    train_set = cli.open_dataset(args.data, "train", args.limit, args.split_file)
-    val_set = cli.open_dataset(args.data, "val", args.limit, args.split_file) if config.VALIDATION_STEPS else None
+    train_set = cli.open_dataset(args.data, "train", args.limit, args.split_file, args.rectangles)
+    cli.follow_classes(config, train_set.class_names)
+    val_set = None
+    if config.VALIDATION_STEPS:
+        val_set = cli.open_dataset(args.data, "val", args.limit, args.split_file, args.rectangles)
+        if val_set.class_names != train_set.class_names:
+            raise InputError(f"--data {args.data}: train has the classes {', '.join(train_set.class_names[1:])}, val "
+                             f"has {', '.join(val_set.class_names[1:])}; give both the same list")
     for split, dataset in (("train", train_set), ("val", val_set)):
         if dataset is not None:
             before_training(dataset, split)
@@ -85,7 +91,10 @@ def main() -> None:
     if args.weights == "imagenet":
         model.load_weights(model.get_imagenet_weights())
     elif checkpoint:
-        report = model.load_weights(checkpoint, exclude=CLASS_LAYERS if args.weights == "coco" else None)
+        other = args.weights == "coco" or cli.trained_classes(checkpoint) not in (None, train_set.class_names)
+        if other and args.weights != "coco":
+            cli.log.info("%s was trained on other classes: the layers that depend on them start anew", checkpoint)
+        report = model.load_weights(checkpoint, exclude=CLASS_LAYERS if other else None)
         unused = [name for name in report.skipped if name not in CLASS_LAYERS]
         if unused:
             cli.log.warning("%d layers of %s have no place in a %s: is BACKBONE right?", len(unused), checkpoint,

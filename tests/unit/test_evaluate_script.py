@@ -21,7 +21,7 @@ def run_script(monkeypatch):
     spec.loader.exec_module(script)
     scenes = Scenes(images=5)
 
-    def stub(args):
+    def stub(args, class_names):
         model = Noisy(scenes)
         model.config = StreetsConfig()
         return model, "stub.h5"
