@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 RESIZE_MODES = ("square", "rect", "pad64", "crop", "none")
 BACKBONES = ("resnet18", "resnet50", "resnet101")
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "step", "cosine")
 BALANCES = ("repeat-factor", "class-aware")
 COARSEST_STRIDE = 64  # P6 halves P5, whose stride is 32: the sides of an image must divide by it
 
@@ -73,7 +74,8 @@ class Config:
     # Input size. "square": the short side becomes at least MIN_DIM unless the long side would pass MAX_DIM, zero
     # padding to MAX_DIM x MAX_DIM. "rect": fit into MIN_DIM high x MAX_DIM wide, zero padding to exactly that: wide
     # road images waste no 44 % of the input. "pad64": scale up to MIN_DIM, pad both sides to multiples of 64.
-    # "crop": a random MIN_DIM square (training only). "none": as it is; sides must divide by 64.
+    # "crop": a random MIN_DIM square. "none": as it is; sides must divide by 64 to detect. With "pad64" and "none" all
+    # training images are padded to the size of the largest.
     IMAGE_RESIZE_MODE = "square"
     IMAGE_MIN_DIM = 800
     IMAGE_MAX_DIM = 1024
@@ -98,10 +100,22 @@ class Config:
     DETECTION_NMS_THRESHOLD = 0.3
 
     # The paper uses 0.02 for batches of 16; smaller batches and frozen BatchNorm want less.
-    # "sgd", as the original; or "adam", which learns faster from random weights and wants a rate of about 0.0005.
+    # "sgd", as the original; "adam", which learns faster from random weights and wants a rate of about 0.0005; "adamw",
+    # whose weight decay is apart from the gradient.
     OPTIMIZER = "sgd"
     LEARNING_RATE = 0.001
     LEARNING_MOMENTUM = 0.9
+    # "step" multiplies the rate by LEARNING_RATE_DROP_FACTOR after each epoch of LEARNING_RATE_DROP_EPOCHS; "cosine"
+    # lets it fall to 0 until the last epoch of the stage. WARMUP_STEPS: a straight rise at the beginning of the stage.
+    LEARNING_RATE_SCHEDULE = "constant"
+    LEARNING_RATE_DROP_EPOCHS: tuple = ()
+    LEARNING_RATE_DROP_FACTOR = 0.1
+    WARMUP_STEPS = 0
+    # factors on the rate by layer name: {"conv1|bn_conv1|res2.*|bn2.*": 0.1}; the first expression that matches counts
+    LAYER_RATES: dict = {}
+    GRADIENT_ACCUMULATION_STEPS = 1  # batches whose gradients are averaged for one update
+    # 0.999, for example: checkpoints and validation get the moving average of the weights over about 1 / (1 - it) steps
+    EMA_MOMENTUM: float | None = None
     WEIGHT_DECAY = 0.0001
     # False: Matterport's term, divided by the size of each tensor and so nearly 0. True: gradient WEIGHT_DECAY * w.
     TRUE_WEIGHT_DECAY = False
@@ -166,10 +180,13 @@ class Config:
             raise InputError(f"BACKBONE is {self.BACKBONE!r}; use one of {', '.join(BACKBONES)}, or a function")
         if self.OPTIMIZER not in OPTIMIZERS:
             raise InputError(f"OPTIMIZER is {self.OPTIMIZER!r}; use one of {', '.join(OPTIMIZERS)}")
+        if self.LEARNING_RATE_SCHEDULE not in SCHEDULES:
+            raise InputError(
+                f"LEARNING_RATE_SCHEDULE is {self.LEARNING_RATE_SCHEDULE!r}; use one of {', '.join(SCHEDULES)}"
+            )
         if callable(self.BACKBONE) and not callable(self.COMPUTE_BACKBONE_SHAPE):
             raise InputError("BACKBONE is a function, so COMPUTE_BACKBONE_SHAPE must be one too (sizes of P2..P6)")
-        if self.IMAGE_RESIZE_MODE != "none":
-            self._validate_sides()
+        self._validate_sides()
         if self.NUM_CLASSES < 2:
             raise InputError(f"NUM_CLASSES is {self.NUM_CLASSES}; count the background too: 1 + your classes")
         if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
@@ -196,9 +213,9 @@ class Config:
             raise InputError(f"LOSS_WEIGHTS names {sorted(unknown)}; known: {sorted(Config.LOSS_WEIGHTS)}")
 
     def _validate_sides(self) -> None:
-        # pad64 images take the sizes that they have: only the fixed sides of the other modes are checked
-        names = {"crop": ("IMAGE_MIN_DIM",), "rect": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")}
-        for name in names.get(self.IMAGE_RESIZE_MODE, ("IMAGE_MAX_DIM",)):
+        # pad64 and none follow the images: only the fixed sides of the other modes are checked
+        names = {"square": ("IMAGE_MAX_DIM",), "crop": ("IMAGE_MIN_DIM",), "rect": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")}
+        for name in names.get(self.IMAGE_RESIZE_MODE, ()):
             side = getattr(self, name)
             if not isinstance(side, (int, np.integer)) or side < COARSEST_STRIDE or side % COARSEST_STRIDE:
                 near = max(1, round(float(side) / COARSEST_STRIDE)) * COARSEST_STRIDE

@@ -264,8 +264,10 @@ class TrainingNetwork(MoldingModel):
         """L2 of the trained weights but BatchNorm's: Matterport's mean of squares, or the true sum (TRUE_WEIGHT_DECAY).
 
         Matterport divides by the size of each tensor, which leaves next to nothing; the true form adds
-        WEIGHT_DECAY / 2 * sum(w^2), whose gradient is WEIGHT_DECAY * w.
+        WEIGHT_DECAY / 2 * sum(w^2), whose gradient is WEIGHT_DECAY * w. AdamW has its own, so the term is 0.
         """
+        if self.config.OPTIMIZER == "adamw":
+            return K.convert_to_tensor(0.0)
         decay = K.convert_to_tensor(0.0)
         for weight in self.trainable_weights:
             if weight.name in ("gamma", "beta"):
@@ -275,7 +277,7 @@ class TrainingNetwork(MoldingModel):
         return self.config.WEIGHT_DECAY * decay
 
     def _note_nonfinite(self, terms: Tensor, image_ids: Tensor) -> None:
-        batch = self.config.BATCH_SIZE
+        batch = self.nonfinite.shape[0] - 1 - len(TERM_NAMES)  # clients change config.BATCH_SIZE afterwards
         finite = K.cast(K.isfinite(terms), "float32")  # [6]
         ids = K.concatenate([K.cast(image_ids, "float32"), -K.ones((batch,))])  # a short batch is filled with -1
         note = K.concatenate([K.zeros((1,)), finite, K.reshape(ids[:batch], (batch,))])
