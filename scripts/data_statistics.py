@@ -18,7 +18,6 @@ from rich.progress import track
 from rich.table import Table
 
 from bdd100k import cli
-from bdd100k.dataset import BDD100KDataset
 from mrcnn.errors import InputError
 from mrcnn.statistics import SIZES
 
@@ -104,8 +103,6 @@ def main() -> None:
     args = parse_arguments()
     config = cli.build_config(args.config, args.data, None, args.overrides)
     dataset = cli.open_dataset(args.data, args.split, args.limit, rectangles=args.rectangles)
-    if not isinstance(dataset, BDD100KDataset):
-        raise InputError(f"--data {args.data}: statistics are made of BDD100K's classes and labels only")
     out = pathlib.Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)

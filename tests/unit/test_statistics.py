@@ -5,6 +5,7 @@ import pathlib
 import runpy
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -218,6 +219,26 @@ def test_attributes_and_flags(streets):
     assert summary["objects"] == len(labels)
     for name, entry in summary["classes"].items():
         assert entry["objects"] == sum(label["category"] == name for label in labels)
+
+
+def test_script_with_classes_of_its_own(monkeypatch, capsys, tmp_path):
+    squares = [(i, i % 2 + 1, [4 * i, 4, 4 * i + 20, 4, 4 * i + 20, 24, 4 * i, 24]) for i in range(8)]
+    document = {
+        "images": [{"id": i, "file_name": f"{i}.png", "height": 64, "width": 64} for i, *_ in squares],
+        "annotations": [{"id": i, "image_id": i, "category_id": k, "segmentation": [s]} for i, k, s in squares],
+        "categories": [{"id": 1, "name": "leaf"}, {"id": 2, "name": "moss"}],
+    }
+    for i, *_ in squares:
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "coco_train.json").write_text(json.dumps(document))
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["data_statistics.py", "--data", str(tmp_path), "--out", str(out)])
+    assert cli.run(runpy.run_path(str(SCRIPT))["main"]) == 0, capsys.readouterr().err
+    figures = json.loads((out / "statistics.json").read_text())
+    total = sum(entry["objects"] for entry in figures["classes"].values())
+    assert list(figures["classes"]) == ["leaf", "moss"] and figures["images"] == total == figures["sizes"]["small"]
+    assert figures["sizes"]["sqrt_area_px"]["50"] == 20
+    assert sorted(p.name for p in out.glob("*.png")) == ["anchors.png", "classes.png", "objects.png"]
 
 
 def test_script(streets, monkeypatch, capsys, tmp_path):
