@@ -25,7 +25,9 @@ def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path 
         balancing: what `balancing` returned.
         save: file to write instead of showing.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 0.45 * len(summary["classes"]) + 2))
+    tall = 0.45 * len(summary["classes"]) + 2  # inches
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, tall))
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.45 / tall), "ncols": 3, "frameon": False}
     names = list(summary["classes"])
     rows = np.arange(len(names))
     start = np.zeros(len(names))
@@ -37,7 +39,7 @@ def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path 
         left.text(1.02, row, f"{entry['objects']:,} in {entry['images']:,} images", va="center")
     left.set_xlim(0, 1)
     left.set_title("Objects by size (COCO: mask below 32², 96² px)")
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3, frameon=False)
+    left.legend(**below)
     _name_rows(left, names)
     height = 0.8 / len(balancing)
     for i, (setting, entry) in enumerate(balancing.items()):
@@ -50,7 +52,7 @@ def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path 
     right.set_xscale("log")
     right.xaxis.set_major_formatter(_percent)
     right.set_title("Share of the objects that a pass of training shows")
-    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3, frameon=False)
+    right.legend(**below)
     right.set_xlim(right=right.get_xlim()[1] * 2)
     _name_rows(right, names)
     figure.subplots_adjust(wspace=0.75)
@@ -167,5 +169,5 @@ def _percent(value: float, _position: int | None = None) -> str:
 
 def _name_rows(axis: Axes, names: Sequence[str]) -> None:
     axis.set_yticks(np.arange(len(names)), names)
-    axis.invert_yaxis()
+    axis.set_ylim(len(names) - 0.5, -0.5)
     axis.spines[["top", "right"]].set_visible(False)
