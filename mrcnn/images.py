@@ -109,6 +109,28 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
 
+def as_channels(image: np.ndarray, count: int) -> np.ndarray:
+    """An image for a network of IMAGE_CHANNEL_COUNT channels: `as_rgb` for three, any other number is taken as it is.
+
+    Args:
+        image: [H, W, count]; [H, W] is one channel.
+        count: channels of the network.
+
+    Returns:
+        [H, W, count]; of the same type unless count is 3.
+
+    Raises:
+        InputError: another number of channels.
+    """
+    if count == 3:
+        return as_rgb(image)
+    image = np.asarray(image)
+    image = image[:, :, None] if image.ndim == 2 else image
+    if image.ndim != 3 or image.shape[2] != count:
+        raise InputError(f"an image of shape {image.shape} was given, IMAGE_CHANNEL_COUNT is {count}; change one")
+    return image
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How one image becomes the network's input. The fields but `size` are what `resize_image` returns.

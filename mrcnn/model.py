@@ -40,7 +40,7 @@ from mrcnn.heads import (
     refine_detections_graph,
 )
 from mrcnn.images import (
-    as_rgb,
+    as_channels,
     compose_image_meta,
     mold_image,
     parse_image_meta,
@@ -302,7 +302,7 @@ class MaskRCNN:
 
     def _as_channels(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Gray, RGBA, float and 16-bit images as uint8 RGB; a network of other than 3 channels takes what it gets."""
-        return [as_rgb(image) for image in images] if self.config.IMAGE_CHANNEL_COUNT == 3 else list(images)
+        return [as_channels(image, self.config.IMAGE_CHANNEL_COUNT) for image in images]
 
     def unmold_detections(
         self,

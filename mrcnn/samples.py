@@ -19,7 +19,7 @@ from mrcnn.augment_settings import Augmentation
 from mrcnn.config import Config
 from mrcnn.data import Dataset, active_classes
 from mrcnn.errors import InputError
-from mrcnn.images import Geometry, as_rgb, compose_image_meta, resize_geometry
+from mrcnn.images import Geometry, as_channels, compose_image_meta, resize_geometry
 from mrcnn.lighting import relight
 from mrcnn.masks import Instances, instances_to_mini
 from mrcnn.sampling import class_aware_weights, image_class_counts, pass_length, weighted_order
@@ -155,7 +155,7 @@ class SampleMaker:
             instances = self.dataset.load_instances(image_id)
             if not self._enough(instances.training_class_ids):
                 return None
-            image = as_rgb(self.dataset.load_image(image_id))
+            image = as_channels(self.dataset.load_image(image_id), self.config.IMAGE_CHANNEL_COUNT)
             _check_fits(instances, image.shape)
             source = self.dataset.image_info[image_id]["source"]
             augmentation = Augmentation() if source in self.no_augmentation_sources else self.augmentation
@@ -238,7 +238,7 @@ class SampleMaker:
             chosen = copy_paste.choose(chosen, self.donors.classes, self.config.MAX_GT_INSTANCES - len(own), rng)
             if not len(chosen):
                 return own, len(own)
-            donor = as_rgb(self.dataset.load_image(donor_id))
+            donor = as_channels(self.dataset.load_image(donor_id), self.config.IMAGE_CHANNEL_COUNT)
             _check_fits(chosen, donor.shape)
             mirror = bool(self.augmentation.flip and rng.random() < 0.5)
             matrix = copy_paste.donor_matrix(placement, donor.shape, mirror)

@@ -154,15 +154,16 @@ def place_image(image: np.ndarray, placement: Placement) -> np.ndarray:
     original = image
     if placement.size != placement.source:
         kind = cv2.INTER_AREA if placement.shrunk else cv2.INTER_LINEAR
-        image = cv2.resize(image, (placement.size[1], placement.size[0]), interpolation=kind)
+        resized = cv2.resize(image, (placement.size[1], placement.size[0]), interpolation=kind)
+        image = resized.reshape(*placement.size, -1)  # OpenCV drops the axis of a single channel
     (y, x), (height, width) = placement.offset, placement.shape
     seen = image[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
     if placement.flip:
-        seen = cv2.flip(seen, 1)
+        seen = seen[:, ::-1]
         x = width - x - image.shape[1]
     if seen.shape[:2] == placement.shape:
-        return seen.copy() if np.may_share_memory(seen, original) else seen
-    moulded = np.zeros((height, width, 3), np.uint8)
+        return seen.copy() if placement.flip or np.may_share_memory(seen, original) else seen
+    moulded = np.zeros((height, width, image.shape[2]), np.uint8)
     top, left = max(y, 0), max(x, 0)
     moulded[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
     return moulded
