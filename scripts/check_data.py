@@ -2,11 +2,12 @@
 """Look for what is wrong with a data set before training on it."""
 
 import argparse
+import contextlib
 import json
 import logging
 import pathlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -15,7 +16,7 @@ from rich.progress import track
 
 from bdd100k import checks, cli
 from mrcnn.errors import InputError
-from mrcnn.findings import report_lines
+from mrcnn.findings import Report, report_lines
 from mrcnn.label_checks import check_annotated_folder
 
 _TEACH = """\
@@ -54,20 +55,37 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    args = parse_arguments()
-    for package in ("bdd100k", "mrcnn"):
-        logging.getLogger(package).setLevel(logging.ERROR)  # what reading has to say is in the report
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What reading has to say is in the report, so it is not logged too."""
+    loggers = [logging.getLogger(package) for package in ("bdd100k", "mrcnn")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def check(args: argparse.Namespace) -> dict[str, Report]:
+    """The reports by split."""
     console = Console(stderr=True)
 
     def progress(images: Iterable) -> Iterable:
         return track(images, "looking", console=console, transient=True)
 
-    if args.labels is None and cli.is_custom(args.data):
-        split = None if args.split == "all" else args.split
-        reports = {args.split: check_annotated_folder(args.data, split, args.images, progress)}
-    else:
-        reports = checks.check_folder(args.data, args.split, args.labels, args.images, progress)
+    with quiet():
+        if args.labels is None and cli.is_custom(args.data):
+            split = None if args.split == "all" else args.split
+            return {args.split: check_annotated_folder(args.data, split, args.images, progress)}
+        return checks.check_folder(args.data, args.split, args.labels, args.images, progress)
+
+
+def main() -> int:
+    args = parse_arguments()
+    reports = check(args)
     for split, report in reports.items():
         print("\n".join([f"\n{split}", *report_lines(report, args.most)]))
     problems = sum(report.problems for report in reports.values())
