@@ -134,13 +134,14 @@ def open_dataset(
 def _open_custom(
     data: str, split: str, limit: int | None, held_out: "HeldOut | None", rectangles: bool
 ) -> "AnnotatedDataset":
+    from bdd100k.splits import stem
     from mrcnn.folders import open_folder
 
     if held_out is None:
         return open_folder(data, split, limit, rectangles)
     dataset = open_folder(data, "train" if split == "test" else split, None, rectangles)
     dataset.image_info = [info for info in dataset.image_info
-                          if (pathlib.PurePath(info["name"]).stem in held_out.stems) == (split == "test")]  # fmt: skip
+                          if (stem(info["name"]) in held_out.stems) == (split == "test")]  # fmt: skip
     log.info("split %s: %d images, by the list %s (sha256 %s)", split, len(dataset.image_info), held_out.path,
              held_out.sha256[:12])
     if split == "test":
@@ -151,7 +152,9 @@ def _open_custom(
 
 
 def _refuse_incomplete(dataset: "BDD100KDataset | AnnotatedDataset", held_out: "HeldOut", limit: int | None) -> None:
-    missing = sorted(held_out.stems - {pathlib.PurePath(info["name"]).stem for info in dataset.image_info})
+    from bdd100k.splits import stem
+
+    missing = sorted(held_out.stems - {stem(info["name"]) for info in dataset.image_info})
     if missing and limit is None:
         raise InputError(
             f"{held_out.path}: {len(missing)} of its {len(held_out.names)} images are not among the labelled images of "
@@ -159,7 +162,7 @@ def _refuse_incomplete(dataset: "BDD100KDataset | AnnotatedDataset", held_out: "
         )
 
 
-def hold_out(data: str | None, count: int | None, split_file: str | None = None) -> None:
+def hold_out(data: str | None, count: int | None, split_file: str | None = None, rectangles: bool = False) -> None:
     """What --hold-out asks for: draw a test split and write its list, unless the same one is there already.
 
     Raises:
@@ -171,7 +174,7 @@ def hold_out(data: str | None, count: int | None, split_file: str | None = None)
         return
     path = list_path(data or STREETS_DIR, split_file)
     if not path.exists():
-        dataset = open_dataset(data, "train")
+        dataset = open_dataset(data, "train", rectangles=rectangles)
         write_list(path, [info["name"] for info in dataset.image_info], count)
         return
     known = find_list(data or STREETS_DIR, split_file)

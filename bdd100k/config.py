@@ -37,6 +37,7 @@ class CustomConfig(Config):
     IMAGES_PER_GPU = 1
     STEPS_PER_EPOCH = 200
     VALIDATION_STEPS = 20
+    AUGMENT_FLIP = 0.5
     RPN_ANCHOR_SCALES = (16, 32, 64, 128, 256)
     DETECTION_MIN_CONFIDENCE = 0.05  # a PR curve needs the low scores
 

@@ -41,7 +41,12 @@ class HeldOut:
     @property
     def stems(self) -> frozenset[str]:
         """The names without their endings: how images and labels are matched."""
-        return frozenset(pathlib.PurePath(name).stem for name in self.names)
+        return frozenset(map(stem, self.names))
+
+
+def stem(name: str) -> str:
+    """A name without its ending: "a/b.jpg" is "a/b"."""
+    return str(pathlib.PurePosixPath(name).with_suffix(""))
 
 
 def list_path(data_dir: str | pathlib.Path, split_file: str | pathlib.Path | None = None) -> pathlib.Path:

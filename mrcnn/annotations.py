@@ -139,7 +139,7 @@ class AnnotatedDataset(Dataset):
             masks = [object_mask(label, shape) for label in image.objects]
         labels = image.objects or [Annotation(str(i), self.class_info[1]["name"]) for i in range(len(masks))]
         kept = [(label, *mask) for label, mask in zip(labels, masks, strict=True) if mask is not None]
-        ids = {known["name"]: i for i, known in enumerate(self.class_info) if known["source"] == info["source"]}
+        ids = self._class_ids_of(info["source"])
         return Instances(
             np.array([ids[label.name] for label, _, _ in kept], np.int32),
             np.array([box for _, box, _ in kept], np.int32).reshape(-1, 4),
@@ -147,6 +147,18 @@ class AnnotatedDataset(Dataset):
             np.array([label.crowd for label, _, _ in kept], bool),
             np.array([label.ignore for label, _, _ in kept], bool),
         )
+
+    def load_class_ids(self, image_id: int) -> np.ndarray:
+        """int32 [n] class ids, negative for crowds and ignored objects; decoded only where there are no annotations."""
+        info = self.image_info[image_id]
+        if "annotated" not in info or not info["annotated"].objects:
+            return super().load_class_ids(image_id)
+        ids = self._class_ids_of(info["source"])
+        labels = info["annotated"].objects
+        return np.array([-ids[a.name] if a.crowd or a.ignore else ids[a.name] for a in labels], np.int32)
+
+    def _class_ids_of(self, source: str) -> dict[str, int]:
+        return {known["name"]: i for i, known in enumerate(self.class_info) if known["source"] == source}
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Full masks: bool [H, W, n] and int32 [n] class ids, negative for crowds and ignored objects."""

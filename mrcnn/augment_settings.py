@@ -75,13 +75,19 @@ class Augmentation:
         """The AUGMENT_* settings of a Config; with `flip`, at least half of the images are mirrored.
 
         Raises:
-            InputError: a setting is out of range, or AUGMENT_MIN_DIMS with a mode whose frame follows the image.
+            InputError: a setting is out of range, colours of an image that is not RGB, or AUGMENT_MIN_DIMS with a mode
+                whose frame follows the image.
         """
         values = {field.name: getattr(config, f"AUGMENT_{field.name.upper()}") for field in fields(cls)}
         if values["min_dims"] and config.IMAGE_RESIZE_MODE in ("pad64", "none"):
             raise InputError(
                 f"AUGMENT_MIN_DIMS needs a fixed frame, IMAGE_RESIZE_MODE is {config.IMAGE_RESIZE_MODE!r}; use "
                 "'rect', 'square' or 'crop'"
+            )
+        if config.IMAGE_CHANNEL_COUNT != 3 and (values["color"] or values["weather"]):
+            raise InputError(
+                f"AUGMENT_COLOR and AUGMENT_WEATHER are for RGB, IMAGE_CHANNEL_COUNT is {config.IMAGE_CHANNEL_COUNT}; "
+                "set both to 0"
             )
         values["flip"] = max(values["flip"], 0.5) if flip else values["flip"]
         return cls(**{**values, "scale": tuple(values["scale"]), "min_dims": tuple(values["min_dims"])})

@@ -258,7 +258,8 @@ class MaskRCNN:
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         self.set_trainable(LAYER_REGEX.get(layers, layers), verbose=0)
-        options = training.LoaderOptions(augmentation, augment, tuple(no_augmentation_sources or ()), workers, worker_kind)
+        plain_sources = tuple(no_augmentation_sources or ())
+        options = training.LoaderOptions(augmentation, augment, plain_sources, workers, worker_kind)
         return training.fit(
             self, train_dataset, val_dataset, learning_rate, epochs, options, list(custom_callbacks or [])
         )

@@ -21,8 +21,10 @@ Step = tuple[int, int]  # epoch, step
 class Prefetcher:
     """Makes the batches of the steps that are coming while the present one is being trained.
 
-    Threads suit datasets whose time goes into OpenCV and numpy, which leave Python's lock; processes those whose
-    `load_mask` is Python code. Processes are spawned, not forked: a fork of a process that runs TensorFlow can hang.
+    Threads start at once and hand over their batches without a copy, but the half of the work that is Python has one
+    lock: about twice the rate of one thread is their limit. Processes have none, at 2 to 4 ms an image for sending it
+    over; they suit many cores, and a `load_mask` of slow Python code. They are spawned, not forked: a fork of a process
+    that runs TensorFlow can hang.
     """
 
     def __init__(self, maker: SampleMaker, workers: int, kind: str) -> None:

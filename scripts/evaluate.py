@@ -101,7 +101,7 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
-    cli.hold_out(args.data, args.hold_out, args.split_file)
+    cli.hold_out(args.data, args.hold_out, args.split_file, args.rectangles)
     if args.predictions:
         # All images are known to the check of the file, and --limit chooses among them.
         dataset = cli.open_dataset(args.data, args.split, None, args.split_file, args.rectangles)

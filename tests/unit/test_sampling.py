@@ -54,6 +54,31 @@ def test_counts_of_streets_equal_those_of_the_decoded_masks(tmp_path):
     assert sampling.image_class_counts(dataset).sum() > 10
 
 
+def test_counts_of_annotated_folders_need_no_mask(tmp_path, monkeypatch):
+    import json
+
+    import cv2
+
+    from mrcnn.folders import open_folder
+
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), np.uint8))
+    ring = [2, 2, 12, 2, 12, 12]
+    labels = [{"id": i, "image_id": 1, "category_id": c, "segmentation": [ring], "iscrowd": crowd, "area": 50,
+               "bbox": [2, 2, 10, 10]} for i, (c, crowd) in enumerate([(3, 0), (9, 0), (3, 1), (9, 0)])]  # fmt: skip
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 20, "width": 30}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
+        "annotations": labels,
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(document))
+    dataset = open_folder(tmp_path, "train", None, False)
+    dataset.prepare()
+    decoded = dataset.load_instances(0).training_class_ids
+    monkeypatch.setattr(dataset, "load_instances", None)
+    np.testing.assert_array_equal(dataset.load_class_ids(0), decoded)
+    assert sampling.image_class_counts(dataset).tolist() == [[0, 1, 2]]
+
+
 def test_repeat_factors_follow_the_formula_of_lvis():
     factors = sampling.repeat_factors(COUNTS, threshold=0.4)
     # f = 1, 0.2, 0.1: r = 1, sqrt(0.4 / 0.2), sqrt(0.4 / 0.1)
