@@ -197,6 +197,7 @@ def find_images(root: pathlib.Path, split: str) -> list[dict[str, pathlib.Path]]
     Raises:
         InputError: the folder does not exist, or has no image for this split.
     """
+    root = _unpacked(root)
     if not root.is_dir():
         raise InputError(f"{root}: {'is a file, not a folder with images' if root.exists() else 'no such folder'}")
     containers = [root / folder for folder in _IMAGE_FOLDERS]
@@ -217,6 +218,12 @@ def find_images(root: pathlib.Path, split: str) -> list[dict[str, pathlib.Path]]
     return found
 
 
+def _unpacked(root: pathlib.Path) -> pathlib.Path:
+    """The folder that BDD100K's archives make where they are unpacked: DIR/bdd100k, if DIR itself has no images."""
+    inner = root / "bdd100k"
+    return inner if (inner / "images").is_dir() and not (root / "images").exists() else root
+
+
 def _images_in(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     if not folder.is_dir():
         return {}
@@ -225,6 +232,7 @@ def _images_in(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 def has_official_labels(root: pathlib.Path) -> bool:
     """Whether a folder has labels of any split where BDD100K has them as downloaded."""
+    root = _unpacked(root)
     return any((root / place.format(split=split)).exists() for place in _LABEL_PLACES for split in SPLITS)
 
 
@@ -234,6 +242,7 @@ def find_labels(root: pathlib.Path, split: str) -> pathlib.Path | None:
     Where several files lie side by side, one named after the split comes before one without a split in its name, and
     that before one named after another split.
     """
+    root = _unpacked(root)
     for place in _LABEL_PLACES:
         path = root / place.format(split=split)
         if path.exists():
@@ -242,7 +251,10 @@ def find_labels(root: pathlib.Path, split: str) -> pathlib.Path | None:
     files = [path for folder in places for path in sorted(folder.glob("*.json"))]
     files += [path for folder in places for path in sorted(folder.iterdir()) if path.is_dir()]
     files += [path / split for path in files if (path / split).is_dir()]
-    ranked = [(_split_rank(path, split), rank, str(path)) for path in files if (rank := label_rank(path)) is not None]
+    beside = [root, *(root / folder / split for folder in _IMAGE_FOLDERS)]  # one JSON beside each image
+    files += [folder for folder in beside if folder.is_dir() and folder not in files]
+    ranked = [(1 if path == root else _split_rank(path, split), rank, str(path))
+              for path in files if (rank := label_rank(path)) is not None]  # fmt: skip
     return pathlib.Path(min(ranked)[2]) if ranked else None
 
 

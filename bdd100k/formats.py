@@ -14,7 +14,7 @@ from bdd100k.config import CLASS_NAMES
 from bdd100k.frames import UNKNOWN, Frame, LabelObject, LabelReport, is_stuff, normalise_category
 from bdd100k.outlines import read_poly2d
 from mrcnn.errors import InputError
-from mrcnn.outlines import LabelError, as_points, check_rle, kind, number
+from mrcnn.outlines import LabelError, as_points, check_rle, is_side, kind, number
 
 
 def _wanted(name: str, available: frozenset[str] | None, report: LabelReport) -> bool:
@@ -139,7 +139,7 @@ def _keep(label: LabelObject | None, frame: Frame, report: LabelReport, source: 
 
 
 def _size_of(size: Any) -> tuple[int | None, int | None]:
-    if isinstance(size, dict) and isinstance(size.get("height"), int) and isinstance(size.get("width"), int):
+    if isinstance(size, dict) and is_side(size.get("height")) and is_side(size.get("width")):
         return size["height"], size["width"]
     return None, None
 
@@ -209,7 +209,7 @@ def _coco_images(document: dict, report: LabelReport, keep_source: bool) -> dict
             report.drop("unusable frame", "needs 'id' (number or text) and 'file_name'", place=place)
         elif image["id"] in frames:
             report.drop("duplicate image", f"id {image['id']!r} came before", place=place, image=image["file_name"])
-        elif not all(isinstance(image.get(side), int) and image[side] > 0 for side in ("height", "width")):
+        elif not all(is_side(image.get(side)) for side in ("height", "width")):
             why = "needs 'height' and 'width' in pixels"
             report.drop("unusable frame", why, place=place, image=image["file_name"])
         else:

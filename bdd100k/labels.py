@@ -68,7 +68,7 @@ def _read_folder(
     path: pathlib.Path, report: LabelReport, available: frozenset[str] | None, limit: int | None, keep_source: bool
 ) -> list[Frame]:
     bitmasks, documents = sorted(path.glob("*.png")), sorted(path.glob("*.json"))
-    if bitmasks:
+    if bitmasks and (_first_is_rgba(path) or not documents):  # else the PNGs are the images
         report.format = "bitmasks"
         return read_bitmasks(bitmasks, report, available, limit)
     if not documents:
@@ -98,6 +98,9 @@ def _read_file(
 
 def _scalabel_frames(document: Any, path: pathlib.Path, report: LabelReport) -> list[Any]:
     """The list of frames in any of the Scalabel-like layouts."""
+    if _is_frame(document):
+        report.format = "frame files"
+        return [document]
     frames = document.get("frames") if isinstance(document, dict) else document
     if not isinstance(frames, list):
         keys = f" with the keys {sorted(document)[:8]}" if isinstance(document, dict) else ""
@@ -121,12 +124,15 @@ def _scalabel_frames(document: Any, path: pathlib.Path, report: LabelReport) -> 
 def label_rank(path: pathlib.Path) -> int | None:
     """How good a source of masks a file or folder is, from its content: 0 is best, None is no label file.
 
-    0 Scalabel with rle, 1 Scalabel with poly2d, 2 COCO, 3 RGBA bitmasks, 4 boxes only. The run-length codes come first:
+    0 Scalabel with rle, 1 Scalabel with poly2d, 2 COCO, 3 RGBA bitmasks, 4 boxes only; a folder with one JSON per image
+    counts as its first file. The run-length codes come first:
     they are the official masks, without overlaps; polygons of neighbours overlap.
     """
     if path.is_dir():
-        first = next(iter(sorted(path.glob("*.png"))), None)
-        return 3 if first is not None and _is_rgba(first) else None
+        if _first_is_rgba(path):
+            return 3
+        first = next(iter(sorted(path.glob("*.json"))), None)
+        return label_rank(first) if first is not None and _is_one_frame(first) else None
     data = path.read_bytes()
     if re.search(rb'"annotations"\s*:', data) and re.search(rb'"images"\s*:', data):
         return 2
@@ -137,6 +143,30 @@ def label_rank(path: pathlib.Path) -> int | None:
     if re.search(rb'"poly2d"\s*:\s*\[', data):
         return 1
     return 4
+
+
+def _is_one_frame(path: pathlib.Path) -> bool:
+    """Whether a JSON file is about one image, so that its folder holds the labels of all."""
+    if path.stat().st_size > 1 << 24:
+        return False
+    try:
+        document = read_json(path)
+    except InputError:  # says nothing about the folder; whoever reads it raises
+        return False
+    if not isinstance(document, dict):
+        return False
+    frames = document.get("frames")
+    oldest = isinstance(frames, list) and bool(frames) and isinstance(frames[0], dict) and "objects" in frames[0]
+    return oldest or _is_frame(document)
+
+
+def _is_frame(document: Any) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("name"), str) and "labels" in document
+
+
+def _first_is_rgba(folder: pathlib.Path) -> bool:
+    first = next(iter(sorted(folder.glob("*.png"))), None)
+    return first is not None and _is_rgba(first)
 
 
 def _is_rgba(path: pathlib.Path) -> bool:

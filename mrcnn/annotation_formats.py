@@ -17,7 +17,7 @@ import numpy as np
 from mrcnn.annotations import AnnotatedImage, Annotation, Annotations, keep
 from mrcnn.checks import Report
 from mrcnn.errors import InputError
-from mrcnn.outlines import LabelError, as_points, check_rle, ellipse, kind, number, read_json, rectangle
+from mrcnn.outlines import LabelError, as_points, check_rle, ellipse, is_side, kind, number, read_json, rectangle
 from mrcnn.rle import crop_to_rle
 
 # Finds an image by the name that a file has for it: (name, the annotation file) -> path or None.
@@ -325,4 +325,4 @@ def _locate(name: str, path: pathlib.Path, find: Finder, report: Report) -> Anno
 
 
 def _size(height: Any, width: Any) -> tuple[int, int] | None:
-    return (height, width) if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0 else None
+    return (height, width) if is_side(height) and is_side(width) else None

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from mrcnn.annotation_files import NAME_FILES, mask_folder_of, mask_of, read_masks, read_yolo, yolo_label_path
 from mrcnn.annotation_formats import read_coco, read_labelme, read_via
-from mrcnn.annotations import AnnotatedDataset, AnnotatedImage, Annotations, log_summary
+from mrcnn.annotations import AnnotatedDataset, AnnotatedImage, Annotation, Annotations, log_summary
 from mrcnn.checks import Report
 from mrcnn.errors import InputError
 from mrcnn.images import image_size
@@ -302,5 +302,15 @@ def _sized(images: list[AnnotatedImage], report: Report) -> list[AnnotatedImage]
             report.add("size differs", detail, image.source, image=image.name)
             continue
         image.size = size
+        image.objects = [label for label in image.objects if _fits(label, image, report)]
         kept.append(image)
     return kept
+
+
+def _fits(label: Annotation, image: AnnotatedImage, report: Report) -> bool:
+    """Whether a label's run-length code has the size of its image; a finding if not."""
+    if label.rle is None or tuple(label.rle["size"]) == image.size:
+        return True
+    detail = f"its mask is made for {label.rle['size']} (height, width), the image is {image.size}"
+    report.add("unusable label", detail, image.source, image=image.name, label=label.id)
+    return False

@@ -77,6 +77,11 @@ def ellipse(cx: float, cy: float, rx: float, ry: float, theta: float = 0.0) -> P
     return as_points(np.stack(turned, axis=1))
 
 
+def is_side(value: Any) -> bool:
+    """Whether a JSON value can be the width or height of an image in pixels."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= FARTHEST_PX
+
+
 def number(value: Any, name: str) -> float:
     """A finite JSON number. Raises LabelError naming it otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:  # NaN too
@@ -133,7 +138,7 @@ def check_rle(rle: Any, size: tuple[int, int] | None) -> dict[str, Any]:
     if not isinstance(rle, dict) or "counts" not in rle or "size" not in rle:
         raise LabelError("rle needs 'size' and 'counts'")
     rle_size = rle["size"]
-    if not isinstance(rle_size, list | tuple) or len(rle_size) != 2 or not all(isinstance(v, int) for v in rle_size):
+    if not isinstance(rle_size, list | tuple) or len(rle_size) != 2 or not all(map(is_side, rle_size)):
         raise LabelError(f"rle size is {rle_size!r}, not [height, width]")
     if size is not None and tuple(rle_size) != size:
         raise LabelError(f"rle size {list(rle_size)} differs from the image's [height, width] {list(size)}")

@@ -272,6 +272,18 @@ def test_coco_files_whose_categories_differ(tmp_path):
         open_folder(tmp_path)
 
 
+def test_coco_mask_of_an_image_without_stated_size(tmp_path):
+    folder(tmp_path, "coco")
+    document = coco_document()
+    for image in document["images"]:
+        del image["height"]
+    document["annotations"][0]["segmentation"] = {"size": [20, 12], "counts": [0, 240]}
+    write(tmp_path / "labels.json", document)
+    dataset = open_folder(tmp_path)
+    assert "its mask is made for [20, 12] (height, width), the image is (12, 20)" in str(dataset.report.findings[0])
+    assert [len(dataset.load_instances(i)) for i in dataset.image_ids] == [1, 2]
+
+
 def test_coco_parts_of_the_wrong_type(tmp_path):
     folder(tmp_path, "coco")
     for part in ("images", "annotations", "categories"):

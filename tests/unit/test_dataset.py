@@ -124,6 +124,45 @@ def test_flat_folder_prefers_the_file_of_the_split(tmp_path):
     assert loaded(tmp_path, "val").image_info[0]["name"] == "a.jpg"  # nothing of val: what there is
 
 
+def frame_file(path, name, category, oldest):
+    """One image's labels in the oldest layout, or as a Scalabel frame."""
+    label = {"id": 0, "category": category, "attributes": {}, "poly2d": SQUARE}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"frames": [{"timestamp": 1, "objects": [label]}]} if oldest else {"labels": [label]}
+    path.write_text(json.dumps({"name": name, **content}))
+
+
+@pytest.mark.parametrize("oldest", [True, False])
+@pytest.mark.parametrize(("images", "frames"), [
+    (".", "."), ("images/train", "images/train"), ("images/train", "labels/train"), ("images", "labels"),
+    ("images/100k/train", "labels/100k/train"),
+])  # fmt: skip
+def test_one_json_for_each_image(tmp_path, images, frames, oldest):
+    for name, category in (("a", "car"), ("b", "bus")):
+        image(tmp_path / images / f"{name}.png")
+        frame_file(tmp_path / frames / f"{name}.json", f"{name}.jpg", category, oldest)
+    dataset = loaded(tmp_path)
+    assert classes_of(dataset) == ["car", "bus"]
+    assert dataset.load_instances(1).boxes_px.tolist() == [[1, 2, 4, 6]]
+
+
+def test_folder_that_the_archives_were_unpacked_in(tmp_path):
+    image(tmp_path / "bdd100k/images/10k/val/a.jpg")
+    labels(tmp_path / "bdd100k/labels/ins_seg/polygons/ins_seg_val.json", poly2d=SQUARE)
+    assert classes_of(loaded(tmp_path, "val")) == ["car"]
+
+
+def test_size_of_the_whole_file(tmp_path):
+    """Scalabel's config.imageSize stands for frames without a size."""
+    image(tmp_path / "a.jpg", 16, 20)
+    labels(tmp_path / "l.json", poly2d=SQUARE)
+    frames = json.loads((tmp_path / "l.json").read_text())
+    document = {"frames": frames, "config": {"imageSize": {"width": 10, "height": 8}}}
+    (tmp_path / "l.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="image is 20 x 16, its labels are made for 10 x 8"):
+        loaded(tmp_path)
+
+
 def test_split_folders_beside_each_other(tmp_path):
     image(tmp_path / "train/a.jpg")
     image(tmp_path / "val/b.png")
