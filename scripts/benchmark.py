@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Measure this software on the machine at hand. Each benchmark says with --help what it measures and how."""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from benchmarks import data
+
+from bdd100k import cli
+from mrcnn.errors import InputError
+
+BENCHMARKS = {"data": data}  # name: a module with SUMMARY, add_arguments(parser) and run(args) -> report
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="BENCHMARK")
+    for name, module in BENCHMARKS.items():
+        command = commands.add_parser(
+            name, help=module.SUMMARY, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.add_arguments(command)
+        command.add_argument("--json", metavar="FILE", help="write all figures to this file too")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    report = BENCHMARKS[args.command].run(args)
+    if args.json:
+        try:
+            pathlib.Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+        except OSError as error:
+            raise InputError(f"--json {args.json}: cannot be written: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
