@@ -83,7 +83,8 @@ class Loader(keras.utils.PyDataset):
                 and "none", whose images differ in size; see `mrcnn.training.canvas_of`.
             worker_kind: "thread" or "process", see `mrcnn.prefetch.Prefetcher`.
             first_batch: the first epoch begins at this batch and is shorter by as many. Keras takes the length of all
-                epochs of a `fit` from the first, so give the rest of such an epoch a `fit` of its own.
+                epochs of a `fit` from the first, so give the rest of such an epoch a `fit` of its own, and then go on
+                with the same loader.
             image_weights: float [M], how often each image is shown in a pass (`mrcnn.sampling.image_weights`), with
                 `shuffle`; None: once.
             shard: (number, count) of this host. All hosts have the same seed, steps and N; a step's batches of all
@@ -121,7 +122,7 @@ class Loader(keras.utils.PyDataset):
         self.epoch, self.first_batch = first_epoch, first_batch
         self.error: InputError | None = None  # the first one, see `errors_of`
         self._prefetcher = Prefetcher(self.maker, workers, worker_kind) if workers else None
-        self._in_epoch, self._fresh = False, True
+        self._in_epoch = False
         self._labelled, self._lost = 0, 0
 
     def __len__(self) -> int:
@@ -140,15 +141,15 @@ class Loader(keras.utils.PyDataset):
         self.epoch, self.first_batch = epoch, first_batch
 
     def on_epoch_begin(self) -> None:
-        """Keras calls this before each epoch; the first call begins `first_epoch`, every later one the next."""
-        if not self._fresh:
-            self.start_epoch(self.epoch + 1)
-        self._fresh, self._in_epoch = False, True
+        """Keras calls this before each epoch: from here on the workers run ahead."""
+        self._in_epoch = True
         self._labelled, self._lost = 0, 0
 
     def on_epoch_end(self) -> None:
-        """Keras calls this after each epoch, and once before the first."""
-        if self._in_epoch and self._lost:
+        """Keras calls this after each epoch: the loader goes on to the next. (And before the first, without effect.)"""
+        if not self._in_epoch:
+            return
+        if self._lost:
             least = self.maker.augmentation.min_area
             less = f", or had less than {least:.0%} of their area left," if least else ""
             log.info(
@@ -156,6 +157,7 @@ class Loader(keras.utils.PyDataset):
                 self._lost, self._labelled, less,
             )  # fmt: skip
         self._in_epoch = False
+        self.start_epoch(self.epoch + 1)
 
     def close(self) -> None:
         """End the workers. They start again if another batch is asked for in an epoch."""

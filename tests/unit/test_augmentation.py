@@ -155,7 +155,10 @@ def test_a_donor_object_outside_the_frame_is_not_pasted():
     image, donor = np.zeros((60, 80, 3), np.uint8), np.full((60, 80, 3), 200, np.uint8)
     chosen = Instances([1, 1], [[10, 0, 30, 30], [50, 60, 54, 64]], [np.ones((20, 30), bool), np.ones((4, 4), bool)])
     moved = Placement((60, 80), (60, 80), (0, -20), (60, 80), 1.0).matrix  # a third is left; a speck
-    assert len(copy_paste.paste(image, donor, chosen, moved)) == 0 and not image.any()
+    pasted = copy_paste.paste(image, donor, chosen, moved)
+    assert pasted.boxes_px.tolist() == [] and image.max() == 0
+    pasted = copy_paste.paste(image, donor, chosen, moved, least_share=0.3)
+    assert pasted.boxes_px.tolist() == [[10, 0, 30, 10]] and image.max() == 200
 
 
 def picture() -> np.ndarray:

@@ -305,7 +305,6 @@ def test_a_run_resumes_at_any_batch():
     with pytest.raises(IndexError):
         resumed[1]
     resumed.on_epoch_end()
-    resumed.on_epoch_begin()
     whole.start_epoch(2)
     assert len(resumed) == 4
     for a, b in zip(resumed, whole, strict=True):
@@ -368,6 +367,21 @@ def test_keras_takes_each_image_once_an_epoch(recorder, workers, kind):
     first = image_ids(reference)
     reference.start_epoch(1)
     assert recorder.seen == first + image_ids(reference)
+
+
+@pytest.mark.graph
+def test_the_rest_of_an_epoch_and_the_next_ones_by_keras(recorder):
+    if keras.config.backend() != "tensorflow":
+        pytest.skip("only TensorFlow runs compute_loss with values here")
+    loader = Loader(Scenes(6), SceneConfig(), seed=2, first_epoch=1, first_batch=2)
+    with errors_of(loader):
+        for begin, end in ((1, 2), (2, 4)):
+            recorder.fit(loader, initial_epoch=begin, epochs=end, verbose=0, shuffle=False)
+    whole, expected = Loader(Scenes(6), SceneConfig(), seed=2), []
+    for epoch in (1, 2, 3):
+        whole.start_epoch(epoch)
+        expected += image_ids(whole)
+    assert recorder.seen == expected[4:]
 
 
 @pytest.mark.graph
