@@ -80,10 +80,9 @@ class Placement:
     @property
     def window(self) -> tuple[int, int, int, int]:
         """The box around what is seen of the picture."""
-        corners = self.corners[:, ::-1]
-        (y1, x1), (y2, x2) = (
-            np.clip(np.rint(edge(corners, axis=0)), 0, self.shape).astype(int).tolist() for edge in (np.min, np.max)
-        )
+        corners = self.corners[:, ::-1].round(6)  # whole numbers stay whole
+        low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+        (y1, x1), (y2, x2) = (np.clip(edge, 0, self.shape).astype(int).tolist() for edge in (low, high))
         return y1, x1, y2, x2
 
 

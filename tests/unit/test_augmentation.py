@@ -8,8 +8,8 @@ from mrcnn import copy_paste, lighting
 from mrcnn.augment_settings import Augmentation, preset_settings
 from mrcnn.config import Config
 from mrcnn.data import Dataset
-from mrcnn.masks import Instances, extract_bboxes
-from mrcnn.samples import Donors, SampleMaker
+from mrcnn.masks import Instances, expand_mask, extract_bboxes
+from mrcnn.samples import Donors, Sample, SampleMaker
 from mrcnn.transforms import Placement
 
 SHAPE = (120, 200)
@@ -71,24 +71,64 @@ GEOMETRY = [
 ]
 
 
+def assert_painted(sample: Sample) -> None:
+    """Boxes are those of the masks, inside each mask is the gray of its class, and outside the masks is none."""
+    np.testing.assert_array_equal(sample.boxes_px, extract_bboxes(sample.masks))
+    assert sample.masks.sum(axis=2).max() <= 1  # nothing overlaps, pasted or not
+    kernel = np.ones((5, 5), np.uint8)
+    for i, class_id in enumerate(sample.class_ids):
+        inner = cv2.erode(sample.masks[:, :, i].astype(np.uint8), kernel, borderValue=0)
+        assert (np.abs(sample.image[inner > 0].astype(int) - 80 - 40 * class_id) <= 2).all()
+    painted = cv2.erode((sample.image[:, :, 0] > 70).astype(np.uint8), kernel) > 0
+    left_out = (painted & ~sample.masks.any(axis=2)).sum()
+    assert left_out <= 4 or sample.lost > 0  # a rest of a dropped object may be in the picture
+    assert sample.labelled == 6
+
+
 @pytest.mark.parametrize("settings", GEOMETRY, ids=["scale", "rotate", "copy-paste"])
 def test_masks_are_where_the_picture_shows_them_and_boxes_are_those_of_the_masks(settings):
     make, pasted = maker(*settings), 0
     for position in range(16):
         sample = make.sample(position)
-        np.testing.assert_array_equal(sample.boxes_px, extract_bboxes(sample.masks))
-        assert sample.masks.sum(axis=2).max() <= 1  # nothing overlaps, pasted or not
-        kernel = np.ones((5, 5), np.uint8)
-        for i, class_id in enumerate(sample.class_ids):
-            inner = cv2.erode(sample.masks[:, :, i].astype(np.uint8), kernel, borderValue=0)
-            assert (np.abs(sample.image[inner > 0].astype(int) - 80 - 40 * class_id) <= 2).all()
-        # and what is painted belongs to a mask, but for the rests of dropped objects
-        painted = cv2.erode((sample.image[:, :, 0] > 70).astype(np.uint8), kernel) > 0
-        left_out = (painted & ~sample.masks.any(axis=2)).sum()
-        assert left_out <= 4 or sample.lost > 0
-        assert sample.labelled == 6
+        assert_painted(sample)
         pasted += len(sample.class_ids) - (6 - sample.lost)
     assert (pasted > 12) == (settings is GEOMETRY[2])
+
+
+MODES = {
+    "square": ((64, 192), (192, 192)),  # IMAGE_MIN_DIM and IMAGE_MAX_DIM, the frame
+    "rect": ((128, 192), (128, 192)),
+    "crop": ((128, 192), (128, 128)),
+    "pad64": ((150, 192), (192, 256)),
+    "none": ((64, 64), (128, 256)),
+}
+
+
+@pytest.mark.parametrize("settings", [["AUGMENT_FLIP=0.5"], *GEOMETRY], ids=["flip", "scale", "rotate", "copy-paste"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_resize_mode_trains_at_one_size(mode, settings):
+    (low, high), frame = MODES[mode]
+    make = maker(f"IMAGE_RESIZE_MODE={mode}", f"IMAGE_MIN_DIM={low}", f"IMAGE_MAX_DIM={high}", *settings)
+    make.canvas = frame if mode in ("pad64", "none") else None
+    for position in range(6):
+        sample = make.sample(position)
+        assert sample.image.shape == (*frame, 3)
+        assert_painted(sample)
+        y1, x1, y2, x2 = sample.meta[7:11].astype(int)
+        outside = sample.image.copy()
+        outside[y1:y2, x1:x2] = 0
+        assert outside.max() == 0 and sample.meta[4:7].tolist() == [*frame, 3]
+
+
+def test_mini_masks_hold_what_the_full_masks_hold():
+    full, mini = maker(*GEOMETRY[2]), maker(*GEOMETRY[2], "USE_MINI_MASK=True")
+    overlaps = []
+    for position in range(8):
+        one, other = full.sample(position), mini.sample(position)
+        np.testing.assert_array_equal(one.boxes_px, other.boxes_px)
+        grown = expand_mask(other.boxes_px, other.masks, one.image.shape)
+        overlaps += list((grown & one.masks).sum(axis=(0, 1)) / (grown | one.masks).sum(axis=(0, 1)))
+    assert np.mean(overlaps) > 0.98 and np.min(overlaps) > 0.9
 
 
 def test_small_rests_are_dropped_and_counted():
