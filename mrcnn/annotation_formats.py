@@ -255,13 +255,12 @@ def read_coco(paths: Sequence[pathlib.Path], find: Finder, report: Report) -> An
         by_id = _coco_images(document["images"], path, find, report)
         for place, annotation in enumerate(document["annotations"]):
             image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
-            known = isinstance(image_id, int | str) and image_id in by_id
-            image = by_id[image_id] if known else None
+            image = by_id.get(image_id) if isinstance(image_id, int | str) else None
             label_id = str(annotation.get("id", place)) if isinstance(annotation, dict) else str(place)
             try:
                 if not isinstance(annotation, dict):
                     raise LabelError(f"annotation is {kind(annotation)}, not an object")
-                if image is None and known:
+                if image is None and isinstance(image_id, int | str) and image_id in by_id:
                     continue  # its image is a finding already
                 if image is None:
                     raise LabelError(f"image_id {image_id!r:.60} is not among the images")

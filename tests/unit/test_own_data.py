@@ -34,8 +34,8 @@ def test_folders_with_classes_of_their_own(tmp_path, kind):
     assert cli.config_class(None, str(tmp_path)) is CustomConfig
     config = cli.build_config(None, str(tmp_path), None, ["IMAGES_PER_GPU=3"])
     cli.follow_classes(config, train.class_names)
-    assert [config.NUM_CLASSES, config.BATCH_SIZE] == [len(train.class_names), 3]
-    assert config.IMAGE_META_SIZE - 12 == len(train.class_names)
+    assert [len(train.class_names), 3] == [config.NUM_CLASSES, config.BATCH_SIZE]
+    assert len(train.class_names) == config.IMAGE_META_SIZE - 12
 
 
 def bdd_coco():
