@@ -13,7 +13,8 @@ RGBA bitmasks: one PNG per image with category, occluded, truncated, crowd, igno
     object per pixel. Not: overlapping masks (the later object is on top), objects without a mask, other ids, other
     attributes of objects, any of images, image names that do not end in .jpg, scores.
 
-Only objects of the eight instance classes are converted; others are counted by name. Whatever a format cannot hold is
+Only objects of the eight instance classes are converted; others are counted by name, and groups and config of a Scalabel
+file are left out. Whatever a format cannot hold is
 counted and logged when it happens.
 """
 
@@ -68,6 +69,9 @@ def convert(
         raise InputError(f"cannot convert to {to!r} with masks {masks!r}; use {', '.join(FORMATS)} and rle or polygons")
     _check_target(source, target, to, force)
     labels = load_labels(source, keep_source=True)
+    if labels.report.unknown and not labels.report.categories:
+        names = ", ".join(list(labels.report.unknown)[:8])
+        raise InputError(f"{source}: no object of BDD100K's classes; its categories are {names}")
     _find_sizes(labels, images)
     done = Conversion(len(labels))
     if to == "bitmask":

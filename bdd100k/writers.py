@@ -78,7 +78,7 @@ def _bitmask_ids(objects: list[LabelObject], done: Conversion) -> list[int]:
     known = [n for n in numbers if n is not None and n < 1 << 16]
     if len(set(known)) == len(objects):
         return known
-    done.lost["objects by their ids; they are numbered anew"] += len(objects)
+    done.lost["ids of objects, which are numbered anew"] += len(objects)
     return list(range(1, len(objects) + 1))
 
 

@@ -77,6 +77,7 @@ def test_a_folder_with_other_files_is_never_replaced(run, tmp_path):
         (("s.json", "folder", "--to", "coco", "--force"), "folder is a folder, which coco does not write"),
         (("unsized.json", "c.json", "--to", "coco"), r"reach to \(2000, 4\), beyond 1280 x 720; --images DIR"),
         (("unsized.json", "c.json", "--to", "coco", "--images", "folder"), "no size for a.jpg, and no such image"),
+        (("zoo.json", "c.json", "--to", "coco"), "zoo.json: no object of BDD100K's classes; its categories are zebra"),
         (("twice.json", "png", "--to", "bitmask"), "a.jpg and b/a.jpg would both become a.png"),
     ],
 )  # fmt: skip
@@ -89,6 +90,7 @@ def test_one_message_and_nothing_written(run, tmp_path, arguments, why):
     (tmp_path / "unsized.json").write_text(json.dumps(frames(size=None, labels=[
         {"id": "1", "category": "car", "poly2d": wide}])))  # fmt: skip
     (tmp_path / "twice.json").write_text(json.dumps(frames() + frames(name="b/a.jpg")))
+    (tmp_path / "zoo.json").write_text(json.dumps(frames(labels=[{"id": 1, "category": "zebra", "poly2d": SQUARE}])))
     before = left(tmp_path)
     code, message = run(*arguments)
     assert code == 2

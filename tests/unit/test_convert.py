@@ -200,7 +200,7 @@ def test_ids_that_no_bitmask_holds_are_numbered_anew(tmp_path, ids):
     masks = rectangle(0, 0, 2, 2), rectangle(4, 4, 6, 6)
     labels = [{"id": i, "category": "car", "rle": rle_of(m)} for i, m in zip(ids, masks, strict=True)]
     done = convert(write(tmp_path / "s.json", frames(*labels)), tmp_path / "png", "bitmask")
-    assert done.lost["objects by their ids; they are numbered anew"] == 2
+    assert done.lost["ids of objects, which are numbered anew"] == 2
     assert [o[0] for o in content(tmp_path / "png")["a.jpg"][3]] == ["1", "2"]
 
 
