@@ -5,7 +5,8 @@ What each format holds, so that a file converted there and back says the same:
 Scalabel JSON, masks as rle: everything: ids, categories, all attributes of objects and images, scores, masks (which may
     overlap). An original poly2d stays beside the rle. What only COCO has is kept under "coco".
 Scalabel JSON, masks as polygons: polygons are layers, a later object hides an earlier one, so masks cannot overlap.
-    Otherwise as above: a poly2d is kept as it is, with its curves; other masks are traced along pixel edges, exactly.
+    Otherwise as above: in an image without any rle, poly2d is kept as it is, with its curves; other masks are traced
+    along pixel edges, exactly.
 COCO JSON: everything, masks may overlap. What COCO has no key for is in `scalabel_id`, `attributes` and `scalabel` of
     annotations and images. Masks are run lengths, or polygons: then curves become straight edges, within 0.05 px.
     Scalabel's polygons are layers; what a later one hides of an earlier one is not in its COCO mask.
@@ -13,9 +14,8 @@ RGBA bitmasks: one PNG per image with category, occluded, truncated, crowd, igno
     object per pixel. Not: overlapping masks (the later object is on top), objects without a mask, other ids, other
     attributes of objects, any of images, image names that do not end in .jpg, scores.
 
-Only objects of the eight instance classes are converted; others are counted by name, and groups and config of a Scalabel
-file are left out. Whatever a format cannot hold is
-counted and logged when it happens.
+Only objects of the eight instance classes are converted; others are counted by name. A Scalabel file's groups and config
+are left out. Whatever a format cannot hold is counted and logged when it happens.
 """
 
 import contextlib
