@@ -14,8 +14,8 @@ RGBA bitmasks: one PNG per image with category, occluded, truncated, crowd, igno
     object per pixel. Not: overlapping masks (the later object is on top), objects without a mask, other ids, other
     attributes of objects, any of images, image names that do not end in .jpg, scores.
 
-Only objects of the eight instance classes are converted; others are counted by name. A Scalabel file's groups and config
-are left out. Whatever a format cannot hold is counted and logged when it happens.
+Only objects of the eight instance classes are converted; others are counted by name. A Scalabel file's groups and
+config are left out. Whatever a format cannot hold is counted and logged when it happens.
 """
 
 import contextlib
