@@ -10,7 +10,7 @@ import math
 import numbers
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -81,14 +81,19 @@ def predict(predictor: Predictor, dataset: "Dataset", image_ids: Sequence[int], 
     Returns:
         COCO results, image by image in the model's order.
     """
+    found = predict_images(predictor, dataset, image_ids, batch_size, progress)
+    return [entry for _, entries in found for entry in entries]
+
+
+def predict_images(predictor: Predictor, dataset: "Dataset", image_ids: Sequence[int], batch_size: int = 1,
+                   progress: Progress | None = None) -> Iterator[tuple[int, list[Entry]]]:
+    """As `predict`, one image after the other: yields the image's id and its entries."""
     batches = [image_ids[start:start + batch_size] for start in range(0, len(image_ids), batch_size)]
     categories = category_ids(dataset)
-    entries: list[Entry] = []
     for batch in progress(batches) if progress else batches:
         images = [dataset.load_image(image_id) for image_id in batch]
         for image_id, image, found in zip(batch, images, predictor.detect_instances(images), strict=True):
-            entries += detections_to_coco(found, image.shape[:2], image_key(dataset, image_id), categories)
-    return entries
+            yield image_id, detections_to_coco(found, image.shape[:2], image_key(dataset, image_id), categories)
 
 
 def detections_to_coco(detections: dict[str, np.ndarray], shape: tuple[int, int], key: int | str,

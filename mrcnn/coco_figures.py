@@ -1,0 +1,146 @@
+"""COCO's twelve figures, by one of three engines that give the same numbers.
+
+- "pycocotools": COCOeval accumulates; the matches, which take it 5 s per 1,000 images in a Python loop, come from
+  `mrcnn.match_table`, which finds the same ones for all images at once. The default.
+- "pycocotools-plain": COCOeval as installed, start to end.
+- "faster-coco-eval": the C++ program of that name, an optional extra: pip install 'mask-rcnn-bdd100k[eval]'.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mrcnn.errors import InputError
+from mrcnn.match_table import AREAS, MOST, THRESHOLDS, Table, area_ignored, match
+
+Figures = dict[str, float | None]
+ENGINES = ("pycocotools", "pycocotools-plain", "faster-coco-eval")
+KINDS = {"mask": "segm", "box": "bbox"}
+
+# Positions in COCOeval's arrays precision [T, R, K, A, M] and recall [T, K, A, M]: IoU thresholds .50:.05:.95, recall
+# thresholds 0:.01:1, classes, areas (all, small, medium, large), at most 1, 10, 100 detections per image and class.
+IOU_50, IOU_75 = 0, 5
+ALL, SMALL, MEDIUM, LARGE = range(4)
+TOP_1, TOP_10, TOP_100 = range(3)
+
+
+def twelve(precision: np.ndarray, recall: np.ndarray) -> Figures:
+    """The twelve COCO figures of precision [T, R, K, A, M] and recall [T, K, A, M]; None where all is undefined."""
+    top = precision[..., TOP_100]  # [T, R, K, A]
+    return {
+        "AP": mean(top[..., ALL]), "AP50": mean(top[IOU_50, ..., ALL]), "AP75": mean(top[IOU_75, ..., ALL]),
+        "AP_S": mean(top[..., SMALL]), "AP_M": mean(top[..., MEDIUM]), "AP_L": mean(top[..., LARGE]),
+        "AR1": mean(recall[..., ALL, TOP_1]), "AR10": mean(recall[..., ALL, TOP_10]),
+        "AR100": mean(recall[..., ALL, TOP_100]), "AR_S": mean(recall[..., SMALL, TOP_100]),
+        "AR_M": mean(recall[..., MEDIUM, TOP_100]), "AR_L": mean(recall[..., LARGE, TOP_100])}
+
+
+def mean(values: np.ndarray) -> float | None:
+    """The mean of what is defined, that is not -1."""
+    defined = values[values > -1]
+    return float(defined.mean()) if defined.size else None
+
+
+def arrays_of_table(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """COCOeval's precision [T, R, K, A, M] and recall [T, K, A, M], -1 where there is no object."""
+    by_area = [_per_image(table, area) for area in AREAS.values()]
+    precision, recall = [], []
+    for class_id in range(table.classes):
+        evaluator = _quietly(COCOeval, None, None, "segm")
+        evaluator.params.catIds, evaluator.params.imgIds = [class_id], list(range(table.images))
+        evaluator._paramsEval = evaluator.params
+        evaluator.evalImgs = [entry for entries in by_area for entry in next(entries)]
+        _quietly(evaluator.accumulate)
+        precision.append(evaluator.eval["precision"])
+        recall.append(evaluator.eval["recall"])
+    return np.concatenate(precision, axis=2), np.concatenate(recall, axis=1)
+
+
+def _per_image(table: Table, area: tuple[float, float]) -> Iterator[list[dict[str, Any] | None]]:
+    """For each class: COCOeval's record of every image at one area range."""
+    gt_ignored = area_ignored(table, area)
+    matches = match(table, gt_ignored)
+    hit = np.zeros((len(THRESHOLDS), len(table.dt_score)), bool)
+    ignored = np.zeros_like(hit)
+    hit[:, matches.candidates], ignored[:, matches.candidates] = matches.hit, matches.on_ignored
+    ignored |= ~hit & ((table.dt_area < area[0]) | (table.dt_area > area[1]))
+    for class_id in range(table.classes):
+        own = np.flatnonzero(table.dt_class == class_id)
+        own = own[np.lexsort((-table.dt_score[own], table.dt_image[own]))]
+        bounds = np.searchsorted(table.dt_image[own], np.arange(table.images + 1))
+        objects = np.flatnonzero(table.gt_class == class_id)
+        gt_bounds = np.searchsorted(table.gt_image[objects], np.arange(table.images + 1))
+        scores, hits, outs, flags = table.dt_score[own], hit[:, own], ignored[:, own], gt_ignored[objects]
+        yield [{"dtScores": scores[a:b], "dtMatches": hits[:, a:b], "dtIgnore": outs[:, a:b], "gtIgnore": flags[c:d]}
+               if b > a or d > c else None
+               for a, b, c, d in zip(bounds[:-1], bounds[1:], gt_bounds[:-1], gt_bounds[1:], strict=True)]
+
+
+def arrays_of_lists(truth: dict[str, list], detections: list[dict], kind: str,
+                    engine: str) -> tuple[np.ndarray, np.ndarray]:
+    """As `arrays_of_table`, by an engine that takes a COCO data set and a list of results.
+
+    Args:
+        truth: images, annotations, categories.
+        detections: COCO results with whole numbers as `image_id`.
+        kind: "mask" or "box".
+        engine: "pycocotools-plain" or "faster-coco-eval".
+
+    Raises:
+        InputError: The engine is not installed.
+    """
+    # An unmatched detection outside an area range is not counted there. Its area is that of what is compared.
+    if kind == "mask":
+        areas = [coco_mask.area(d["segmentation"]) for d in detections]  # one by one: lists fail from 256 masks on
+    else:
+        areas = [d["bbox"][2] * d["bbox"][3] for d in detections]
+    found = [{**d, "id": n, "iscrowd": 0, "area": float(area)}
+             for n, (d, area) in enumerate(zip(detections, areas, strict=True), 1)]
+    dataset_class, evaluator_class = _classes(engine)
+    sides = []
+    for annotations in (truth["annotations"], found):
+        coco = dataset_class()
+        coco.dataset = {**truth, "annotations": [dict(a) for a in annotations]}  # COCOeval writes into them
+        _quietly(coco.createIndex)
+        sides.append(coco)
+    evaluator = _quietly(evaluator_class, *sides, KINDS[kind])
+    evaluator.params.imgIds = sorted(image["id"] for image in truth["images"])
+    _quietly(evaluator.evaluate)
+    _quietly(evaluator.accumulate)
+    assert evaluator.params.maxDets[-1] == MOST
+    ids = [category["id"] for category in truth["categories"]]
+    shape = [len(THRESHOLDS), 101, len(ids), len(AREAS), 3]
+    order = np.searchsorted(sorted(ids), ids)  # they count classes by id
+    return (np.reshape(evaluator.eval["precision"], shape)[:, :, order],
+            np.reshape(evaluator.eval["recall"], [shape[0], *shape[2:]])[:, order])
+
+
+def check_engine(engine: str) -> None:
+    """Raises InputError where an engine is unknown or not installed."""
+    if engine not in ENGINES:
+        raise InputError(f"engine {engine!r} is unknown; use {', '.join(ENGINES)}")
+    _classes(engine)
+
+
+def _classes(engine: str) -> tuple[Any, Any]:
+    if engine != "faster-coco-eval":
+        return COCO, COCOeval
+    try:
+        from faster_coco_eval import COCO as FasterCOCO
+        from faster_coco_eval import COCOeval_faster
+    except ImportError as error:
+        raise InputError("engine faster-coco-eval is not installed: pip install faster-coco-eval, or use "
+                         f"pycocotools, which gives the same figures ({error})") from error
+    return FasterCOCO, COCOeval_faster
+
+
+def _quietly(function: Any, *args: Any) -> Any:
+    """Calls COCO's code without what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return function(*args)
