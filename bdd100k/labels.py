@@ -13,8 +13,9 @@ import numpy as np
 
 from bdd100k.formats import oldest_to_scalabel, read_bitmasks, read_coco, read_scalabel
 from bdd100k.frames import Frame, LabelObject, LabelReport, Labels, normalise_category
+from mrcnn import copy_paste
 from mrcnn.errors import InputError
-from mrcnn.masks import Instances, extract_bboxes, polygons_to_crop, rle_to_crop
+from mrcnn.masks import Instances, polygons_to_crop, rle_to_crop
 from mrcnn.outlines import kind, read_json
 
 __all__ = [
@@ -244,16 +245,6 @@ def uncovered(mask: BoxAndCrop | None, covers: list[BoxAndCrop | None]) -> BoxAn
     """What the masks in `covers` leave of a mask, in a box that is tight again; None if nothing is left."""
     if mask is None:
         return None
-    box, crop = mask[0], mask[1].copy()
-    for cover in covers:
-        if cover is None:
-            continue
-        (y1, x1), (y2, x2) = np.maximum(box[:2], cover[0][:2]), np.minimum(box[2:], cover[0][2:])
-        if y1 < y2 and x1 < x2:
-            (top, left), (cover_top, cover_left) = box[:2], cover[0][:2]
-            hidden = cover[1][y1 - cover_top : y2 - cover_top, x1 - cover_left : x2 - cover_left]
-            crop[y1 - top : y2 - top, x1 - left : x2 - left] &= ~hidden
-    y1, x1, y2, x2 = extract_bboxes(crop[:, :, None])[0]
-    if y1 == y2:
-        return None
-    return np.array([y1, x1, y2, x2], np.int32) + np.tile(box[:2], 2), crop[y1:y2, x1:x2]
+    present = [cover for cover in covers if cover is not None]
+    boxes_px = np.array([box for box, _ in present], np.int32).reshape(-1, 4)
+    return copy_paste.uncovered(*mask, boxes_px, [crop for _, crop in present])

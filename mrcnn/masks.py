@@ -7,6 +7,7 @@ Legend: H W image, h w box or mini-mask, n instances. Boxes are (y1, x1, y2, x2)
 (row, column) covers [row, row + 1) x [column, column + 1), so its centre is at + 0.5.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -325,35 +326,44 @@ def instances_to_mini(
         boxes_px: int32 [m, 4] in moulded pixels, at least 1 x 1;
         mini_masks: bool [h, w, m], or [H, W, m].
     """
-    kept, boxes, minis = [], [], []
+    kept, seen_boxes, crops = [], [], []
+    frame = _frame(scale, offset, image_shape)
     for i, (box, crop) in enumerate(zip(instances.boxes_px.tolist(), instances.crops, strict=True)):
-        seen = _visible(box, crop, scale, offset, image_shape)
+        seen = _visible(box, crop, frame)
         if seen is None or (min_area and np.count_nonzero(seen[1]) < min_area * np.count_nonzero(crop)):
             continue
-        box, crop = seen
-        moulded = _mould_box(box, scale, offset, image_shape)
         kept.append(i)
-        boxes.append(moulded)
-        side = mini_shape or (moulded[2] - moulded[0], moulded[3] - moulded[1])
-        minis.append(_sample_mini(box, crop, moulded, side, scale, offset))
-    boxes_px = np.array(boxes, np.int32).reshape(-1, 4)
+        seen_boxes.append(seen[0])
+        crops.append(seen[1])
+    seen_px = np.array(seen_boxes, float).reshape(-1, 4)
+    boxes_px = _mould_boxes(seen_px, scale, offset, image_shape)
+    sizes = boxes_px[:, 2:] - boxes_px[:, :2]
+    steps = sizes / (mini_shape or sizes) / scale  # [m, (y, x)] label pixels per cell
+    edges = (boxes_px[:, :2] - offset) / scale - seen_px[:, :2]  # of the first cell, in the crop
+    starts = edges + steps / 2 - 0.5  # OpenCV puts pixel centres at integers
     masks = np.zeros((*(mini_shape or image_shape[:2]), len(kept)), bool)
-    for i, ((y1, x1, y2, x2), mini) in enumerate(zip(boxes_px, minis, strict=True)):
+    for i, (crop, (y1, x1, y2, x2)) in enumerate(zip(crops, boxes_px.tolist(), strict=True)):
         if mini_shape is None:
-            masks[y1:y2, x1:x2, i] = mini
+            masks[y1:y2, x1:x2, i] = _sample(crop, (y2 - y1, x2 - x1), steps[i].tolist(), starts[i].tolist())
         else:
-            masks[:, :, i] = mini
+            masks[:, :, i] = _sample(crop, mini_shape, steps[i].tolist(), starts[i].tolist())
     return np.array(kept, int), boxes_px, masks
 
 
+def _frame(
+    scale: tuple[float, float], offset: tuple[float, float], shape: Sequence[int]
+) -> tuple[int, int, int, int]:
+    """(y1, x1, y2, x2) of the label's pixels whose centres are inside the moulded image; y1 and x1 at least 0."""
+    top, left = (max(0, math.ceil(-o / s - 0.5)) for o, s in zip(offset, scale, strict=True))
+    bottom, right = (math.ceil((size - o) / s - 0.5) for size, o, s in zip(shape, offset, scale, strict=False))
+    return top, left, bottom, right
+
+
 def _visible(
-    box: Sequence[int], crop: np.ndarray, scale: tuple[float, float], offset: tuple[float, float], shape: Sequence[int]
+    box: Sequence[int], crop: np.ndarray, frame: tuple[int, int, int, int]
 ) -> tuple[Sequence[int], np.ndarray] | None:
-    """The part of an instance inside the moulded image (all of it, unless the image was cropped)."""
-    y1, x1, y2, x2 = box
-    # First and last pixels whose centre is inside the frame.
-    top, left = (max(0, int(np.ceil(-o / s - 0.5))) for o, s in zip(offset, scale, strict=True))
-    bottom, right = (int(np.ceil((size - o) / s - 0.5)) for size, o, s in zip(shape, offset, scale, strict=True))
+    """The part of an instance inside the frame (all of it, unless the image was cropped)."""
+    (y1, x1, y2, x2), (top, left, bottom, right) = box, frame
     if y1 >= top and x1 >= left and y2 <= bottom and x2 <= right:
         return box, crop
     rows = slice(max(top - y1, 0), max(bottom - y1, 0))
@@ -362,50 +372,33 @@ def _visible(
     return None if tight is None else (tight[0].tolist(), tight[1])
 
 
-def _mould_box(
-    box: Sequence[int], scale: tuple[float, float], offset: tuple[float, float], shape: Sequence[int]
-) -> tuple[int, int, int, int]:
-    """The integer box in the moulded image: edges rounded, at least one pixel, inside the image."""
-    edges = []
-    for axis in (0, 1):
-        start, end = (box[axis + 2 * side] * scale[axis] + offset[axis] for side in (0, 1))
-        first, last = round(start), round(end)
-        if last <= first:  # thinner than a pixel: the pixel that holds its middle
-            first = int((start + end) / 2)
-            last = first + 1
-        first = min(max(first, 0), shape[axis] - 1)
-        edges.append((first, max(min(last, shape[axis]), first + 1)))
-    (y1, y2), (x1, x2) = edges
-    return y1, x1, y2, x2
-
-
-def _sample_mini(
-    box: Sequence[int],
-    crop: np.ndarray,
-    moulded: Sequence[int],
-    mini_shape: Sequence[int],
-    scale: tuple[float, float],
-    offset: tuple[float, float],
+def _mould_boxes(
+    boxes: np.ndarray, scale: tuple[float, float], offset: tuple[float, float], shape: Sequence[int]
 ) -> np.ndarray:
-    """bool [h, w]: the crop, sampled at the centres of the mini-mask's cells (bilinear, at least half)."""
-    steps, starts = [], []
-    for axis in (0, 1):
-        cell = (moulded[axis + 2] - moulded[axis]) / mini_shape[axis] / scale[axis]  # label pixels per cell
-        origin = (moulded[axis] - offset[axis]) / scale[axis] - box[axis]  # edge of the first cell, in the crop
-        steps.append(cell)
-        starts.append(origin + cell / 2 - 0.5)  # OpenCV puts pixel centres at integers
+    """int32 [n, 4] boxes in the moulded image: edges rounded, at least one pixel, inside the image."""
+    edges = boxes.reshape(-1, 2, 2) * scale + offset  # [n, (first, last), (y, x)]
+    first, last = np.rint(edges[:, 0]), np.rint(edges[:, 1])
+    middle = np.trunc(edges.sum(axis=1) / 2)
+    first = np.where(last <= first, middle, first)  # thinner than a pixel: the pixel that holds its middle
+    first = np.clip(first, 0, np.subtract(shape[:2], 1))
+    last = np.maximum(np.minimum(last, shape[:2]), first + 1)
+    return np.concatenate([first, last], axis=1).astype(np.int32)
+
+
+def _sample(crop: np.ndarray, shape: Sequence[int], steps: Sequence[float], starts: Sequence[float]) -> np.ndarray:
+    """bool [h, w]: the crop sampled at starts + steps * (row, column), bilinear, at least half."""
     matrix = np.array([[steps[1], 0, starts[1]], [0, steps[0], starts[0]]])
     # On bytes of 0 and 1 the bilinear result is rounded to 0 or 1: the threshold of one half comes for nothing.
-    mini = cv2.warpAffine(
+    mask = cv2.warpAffine(
         np.ascontiguousarray(crop).view(np.uint8),
         matrix,
-        (int(mini_shape[1]), int(mini_shape[0])),
+        (int(shape[1]), int(shape[0])),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     ).view(bool)
-    if not mini.any():  # thinner than a cell everywhere: mark the cells that its pixels fall into
+    if not mask.any():  # thinner than a cell everywhere: mark the cells that its pixels fall into
         y, x = np.nonzero(crop)
-        rows = np.clip(np.round((y - starts[0]) / steps[0]).astype(int), 0, mini_shape[0] - 1)
-        columns = np.clip(np.round((x - starts[1]) / steps[1]).astype(int), 0, mini_shape[1] - 1)
-        mini[rows, columns] = True
-    return mini
+        rows = np.clip(np.round((y - starts[0]) / steps[0]).astype(int), 0, shape[0] - 1)
+        columns = np.clip(np.round((x - starts[1]) / steps[1]).astype(int), 0, shape[1] - 1)
+        mask[rows, columns] = True
+    return mask

@@ -6,6 +6,7 @@ Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive. Pixel (row, column) c
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from mrcnn.errors import InputError
@@ -82,11 +83,15 @@ def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
     filled = np.flatnonzero(runs[1::2]) * 2 + 1
     if not filled.size:
         return None
+    first_x, first_y = np.divmod(ends[filled] - runs[filled], height)
+    last_x, last_y = np.divmod(ends[filled] - 1, height)
+    x1, x2 = int(first_x[0]), int(last_x[-1]) + 1
+    # A run that goes on in the next column has the last pixel of one and the first of the other.
+    y1, y2 = (0, height) if (first_x < last_x).any() else (int(first_y.min()), int(last_y.max()) + 1)
     # Only the columns from the first to the last pixel of the object are laid out, not the image.
-    x1, x2 = (ends[filled[0]] - runs[filled[0]]) // height, (ends[filled[-1]] - 1) // height + 1
     lengths = np.diff(np.clip(ends, x1 * height, x2 * height), prepend=x1 * height)
-    strip = np.repeat(np.arange(len(runs)) % 2 == 1, lengths).reshape(x2 - x1, height).T
-    return tighten(strip, 0, int(x1))
+    strip = np.repeat(np.arange(len(runs)) % 2 == 1, lengths).reshape(x2 - x1, height)
+    return np.array([y1, x1, y2, x2], np.int32), np.ascontiguousarray(strip[:, y1:y2].T)
 
 
 def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[int]) -> dict:
@@ -121,8 +126,8 @@ def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[i
 
 def tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Box int32 [4] and crop without empty borders, for a crop whose top left pixel is (y, x) of the image."""
-    rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
-    if not rows.size:
+    left, top, width, height = cv2.boundingRect(crop.view(np.uint8)) if crop.size else (0, 0, 0, 0)
+    if not width:
         return None
-    y1, x1, y2, x2 = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
-    return np.array([y + y1, x + x1, y + y2, x + x2], np.int32), np.ascontiguousarray(crop[y1:y2, x1:x2])
+    box = np.array([y + top, x + left, y + top + height, x + left + width], np.int32)
+    return box, np.ascontiguousarray(crop[top : top + height, left : left + width])

@@ -274,7 +274,7 @@ class SampleMaker:
             n = len(sample.class_ids)
             class_ids[j, :n], boxes[j, :n], masks[j, :, :, :n] = sample.class_ids, sample.boxes_px, sample.masks
         return {
-            "input_image": np.stack([sample.image for sample in samples]),
+            "input_image": np.stack([s.image for s in samples]) if count > 1 else samples[0].image[None],
             "input_image_meta": np.stack([sample.meta for sample in samples]).astype(np.float32),
             "input_gt_class_ids": class_ids,
             "input_gt_boxes": boxes,

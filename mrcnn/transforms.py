@@ -150,21 +150,23 @@ def place_image(image: np.ndarray, placement: Placement) -> np.ndarray:
     assert image.shape[:2] == placement.source, (image.shape, placement)
     if placement.angle:
         return _turn(image, placement)
-    original = image
+    (y, x), (rows, columns), (height, width) = placement.offset, placement.size, placement.shape
+    top, left = max(y, 0), max(x, 0)
+    bottom, right = max(min(y + rows, height), top), max(min(x + columns, width), left)
+    moulded = np.zeros((height, width, image.shape[2]), np.uint8)
+    columns_seen = slice(width - right, width - left) if placement.flip else slice(left, right)
+    target = moulded[top:bottom, columns_seen]
+    if not target.size:
+        return moulded
     if placement.size != placement.source:
         kind = cv2.INTER_AREA if placement.shrunk else cv2.INTER_LINEAR
-        resized = cv2.resize(image, (placement.size[1], placement.size[0]), interpolation=kind)
-        image = resized.reshape(*placement.size, -1)  # OpenCV drops the axis of a single channel
-    (y, x), (height, width) = placement.offset, placement.shape
-    seen = image[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
+        fits = not placement.flip and target.shape[:2] == placement.size  # then it needs no copy
+        image = cv2.resize(image, (columns, rows), dst=target if fits else None, interpolation=kind)
+    seen = image[top - y : bottom - y, left - x : right - x]
     if placement.flip:
-        seen = seen[:, ::-1]
-        x = width - x - image.shape[1]
-    if seen.shape[:2] == placement.shape:
-        return seen.copy() if placement.flip or np.may_share_memory(seen, original) else seen
-    moulded = np.zeros((height, width, image.shape[2]), np.uint8)
-    top, left = max(y, 0), max(x, 0)
-    moulded[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
+        seen = cv2.flip(seen, 1, dst=target)
+    if seen is not target:
+        target[:] = seen.reshape(target.shape)  # OpenCV drops the axis of a single channel
     return moulded
 
 
@@ -225,43 +227,35 @@ def warp_instances(
         seen: float [m], the share of each object's area that is inside.
     """
     kept, boxes, crops, seen = [], [], [], []
-    for i, (box, crop) in enumerate(zip(instances.boxes_px.tolist(), instances.crops, strict=True)):
-        warped = _warp_crop(box, crop, matrix, shape)
-        if warped is not None and warped[2] >= min_area:
+    corners = instances.boxes_px[:, [[1, 0], [3, 0], [1, 2], [3, 2]]] @ matrix[:, :2].T + matrix[:, 2]  # [n, 4, (x, y)]
+    low, high, limit = corners.min(axis=1), corners.max(axis=1), (shape[1], shape[0])
+    first, last = np.maximum(np.floor(low), 0).astype(int), np.minimum(np.ceil(high), limit).astype(int)
+    whole = ((low >= 0) & (high <= limit)).all(axis=1)
+    growth = abs(np.linalg.det(matrix[:, :2]))
+    for i in np.flatnonzero((first < last).all(axis=1)).tolist():
+        crop, (left, top), (right, bottom) = instances.crops[i], first[i].tolist(), last[i].tolist()
+        local = np.column_stack([matrix[:, :2], corners[i, 0] - first[i]])
+        warped = tighten(_warp_crop(crop, local, (bottom - top, right - left)), top, left)
+        if warped is None:
+            continue
+        share = 1.0 if whole[i] else min(1.0, np.count_nonzero(warped[1]) / (np.count_nonzero(crop) * growth))
+        if share >= min_area:
             kept.append(i)
             boxes.append(warped[0])
             crops.append(warped[1])
-            seen.append(warped[2])
+            seen.append(share)
     index = np.array(kept, int)
     chosen = (values[index] for values in (instances.crowd, instances.ignore))
     moved = Instances(instances.class_ids[index], np.array(boxes).reshape(-1, 4), crops, *chosen)
     return moved, index, np.array(seen, np.float64)
 
 
-def _warp_crop(
-    box: Sequence[int], crop: np.ndarray, matrix: np.ndarray, shape: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """(box, crop, share inside) of one object; None if nothing is inside."""
-    y1, x1, y2, x2 = box
-    x, y = matrix @ np.array([[x1, x2, x1, x2], [y1, y1, y2, y2], [1, 1, 1, 1]])
-    top, left = max(math.floor(y.min()), 0), max(math.floor(x.min()), 0)
-    bottom, right = min(math.ceil(y.max()), int(shape[0])), min(math.ceil(x.max()), int(shape[1]))
-    if bottom <= top or right <= left:
-        return None
-    local = matrix.copy()
-    local[:, 2] += matrix[:, :2] @ (x1, y1)
-    pixels = np.ascontiguousarray(crop).view(np.uint8)
-    mask = warp_image(pixels, local, (bottom - top, right - left), (top, left)).view(bool)
+def _warp_crop(crop: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """bool [h, w]: the mask of one object in a window; matrix: from pixels of the crop to those of the window."""
+    mask = warp_image(np.ascontiguousarray(crop).view(np.uint8), matrix, shape).view(bool)
     if not mask.any():  # thinner than a pixel everywhere: mark the pixels that its own fall into
         rows, columns = np.nonzero(crop)
-        x, y = np.floor(local @ np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])).astype(int)
-        inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-        mask[y[inside] - top, x[inside] - left] = True
-    tight = tighten(mask, top, left)
-    if tight is None:
-        return None
-    whole = y.min() >= 0 and x.min() >= 0 and y.max() <= shape[0] and x.max() <= shape[1]
-    if whole:
-        return *tight, 1.0
-    area = np.count_nonzero(crop) * abs(np.linalg.det(matrix[:, :2]))
-    return *tight, min(1.0, np.count_nonzero(tight[1]) / area)
+        x, y = np.floor(matrix @ np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])).astype(int)
+        inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
+        mask[y[inside], x[inside]] = True
+    return mask
