@@ -219,7 +219,7 @@ def build_config(name: str | None, data: str | None, checkpoint: str | None, ove
     Raises:
         InputError: an unknown setting or a value that does not fit.
     """
-    from mrcnn.training import read_config
+    from mrcnn.checkpoints import read_config
 
     saved = read_config(checkpoint) if checkpoint and name is None else None
     config = config_class(name, data)()
@@ -242,7 +242,7 @@ def follow_classes(config: Config, class_names: Sequence[str]) -> None:
 
 def trained_classes(checkpoint: str) -> list[str] | None:
     """The class names that a checkpoint was trained on, background first; None for files of other programs."""
-    from mrcnn.training import read_class_names, read_config
+    from mrcnn.checkpoints import read_class_names, read_config
 
     names = read_class_names(checkpoint)
     if names is None and (read_config(checkpoint) or {}).get("NAME") in (BDD100KConfig.NAME, StreetsConfig.NAME):

@@ -6,6 +6,7 @@ Legend: N batch, A anchors, D detections, C classes with background, H W image. 
 Reference: He et al., Mask R-CNN (arXiv:1703.06870).
 """
 
+import dataclasses
 import datetime
 import logging
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import compat, imagenet, inspection, ops, training, weights
+from mrcnn import checkpoints, compat, imagenet, inspection, ops, training, weights
 from mrcnn.backbone import BatchNorm, conv_block, identity_block, resnet_graph
 from mrcnn.boxes import (
     apply_box_deltas,
@@ -30,6 +31,7 @@ from mrcnn.boxes import (
 )
 from mrcnn.config import Config
 from mrcnn.data import Dataset, load_image_gt
+from mrcnn.detections import full_masks, unmold
 from mrcnn.errors import InputError
 from mrcnn.generator import build_detection_targets, data_generator, generate_random_rois
 from mrcnn.heads import (
@@ -57,7 +59,6 @@ from mrcnn.losses import (
     rpn_class_loss_graph,
     smooth_l1,
 )
-from mrcnn.masks import paste_mask
 from mrcnn.network import build_inference_network, build_training_network
 from mrcnn.rpn import ProposalLayer, build_rpn_model, rpn_graph
 from mrcnn.targets import DetectionTargetLayer, build_rpn_targets, detection_targets_graph
@@ -86,15 +87,6 @@ __all__ = [
     "rpn_class_loss_graph", "rpn_graph", "smooth_l1_loss", "trim_zeros_graph", "unmold_image",
 ]
 # fmt: on
-
-# The presets of `layers=` in train(): regular expressions over Matterport's layer names.
-LAYER_REGEX = {
-    "heads": r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "3+": r"(res3.*)|(bn3.*)|(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "4+": r"(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "5+": r"(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "all": ".*",
-}
 
 # Log folders are NAME + date, checkpoints mask_rcnn_NAME_EPOCH.h5: .../shapes20171029T2315/mask_rcnn_shapes_0001.h5
 RUN_AND_EPOCH = re.compile(r".*[/\\][\w-]+(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})[/\\]mask\_rcnn\_[\w-]+(\d{4})\.h5")
@@ -127,7 +119,10 @@ class MaskRCNN:
         self._anchor_cache: dict[tuple[int, ...], np.ndarray] = {}
         self._sized_networks: dict[tuple[int, ...], keras.Model] = {}
         self._random_layers: set[str] | None = None  # None before the first file
-        self.class_names: list[str] | None = None  # of the data that it was trained on, for its checkpoints
+        # of training: what it was trained on, the optimizer it was trained with, the state from which it goes on
+        self.class_names: list[str] = []
+        self.trained_with: tuple[dict, list[str]] | None = None
+        self.pending_state: checkpoints.State | None = None
         self.set_log_dir()
         self.keras_model = self.build(mode, config)
 
@@ -187,7 +182,28 @@ class MaskRCNN:
         logger.info("%s: %s", filepath, report.summary())
         self._random_layers = weights.random_layers(report, self._random_layers, warn=self.mode == "inference")
         self.set_log_dir(filepath)
+        if self.mode == "training" and self.epoch and not exclude:
+            self.pending_state = checkpoints.state_of(filepath, self.epoch)
         return report
+
+    def resume(self, folder: str | os.PathLike) -> "checkpoints.State":
+        """Go on with a run that was stopped, at whatever step: the next `train` with the settings of that run gives the
+        weights that it would have given.
+
+        Args:
+            folder: of the run, with its state.
+
+        Raises:
+            InputError: no state there.
+        """
+        state = checkpoints.read_state(folder)
+        if state is None:
+            raise InputError(f"{folder} holds no {checkpoints.STATE_FILE}; give the folder of a run, or a checkpoint "
+                             "with --weights PATH")  # fmt: skip
+        name = (self.config.NAME or "model").lower()
+        self.set_log_dir(os.path.join(folder, f"mask_rcnn_{name}_{state.epoch:04d}.h5"))
+        self.pending_state = dataclasses.replace(state, binding=True)
+        return state
 
     def get_imagenet_weights(self) -> str:
         """Path of the ImageNet weights for the backbone, fetched if need be."""
@@ -232,6 +248,8 @@ class MaskRCNN:
         augment: bool = False,
         workers: int = 2,
         worker_kind: str = "thread",
+        save_every: int | None = None,
+        keep: int | None = None,
     ) -> keras.callbacks.History:
         """Train until `epochs` epochs are done in all, counting those of earlier calls and of a resumed checkpoint.
 
@@ -247,6 +265,8 @@ class MaskRCNN:
             augment: flip half of the images left to right. More augmentation: the AUGMENT_* settings of the config.
             workers: loader threads or processes.
             worker_kind: "thread", or "process" where load_mask is slow Python code; see `mrcnn.prefetch`.
+            save_every: steps after which the state is written, for `resume`; it is written after each epoch too.
+            keep: keep this many checkpoints, the newest; None keeps all.
 
         Returns:
             Keras' history of this call.
@@ -257,12 +277,11 @@ class MaskRCNN:
         """
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
-        self.set_trainable(LAYER_REGEX.get(layers, layers), verbose=0)
-        plain_sources = tuple(no_augmentation_sources or ())
-        options = training.LoaderOptions(augmentation, augment, plain_sources, workers, worker_kind)
-        return training.fit(
-            self, train_dataset, val_dataset, learning_rate, epochs, options, list(custom_callbacks or [])
-        )
+        self.set_trainable(training.LAYER_REGEX.get(layers, layers), verbose=0)
+        sources = tuple(no_augmentation_sources or ())
+        options = training.RunOptions(augmentation, augment, sources, workers, worker_kind, save_every, keep)
+        stage = training.Stage(layers, float(learning_rate), int(epochs))
+        return training.fit(self, train_dataset, val_dataset, stage, options, list(custom_callbacks or []))
 
     # Detection -----------------------------------------------------------------------------------------------------
 
@@ -325,22 +344,8 @@ class MaskRCNN:
         Returns:
             boxes int32 [n, 4] px, class_ids int32 [n], scores float32 [n], masks bool [H, W, n].
         """
-        boxes, class_ids, scores, probs = self._unmold_boxes(
-            detections, mrcnn_mask, original_image_shape, image_shape, window
-        )
-        return boxes, class_ids, scores, _full_masks(probs, boxes, original_image_shape)
-
-    def _unmold_boxes(self, detections, mrcnn_mask, original_image_shape, image_shape, window):
-        count = int(np.argmin(detections[:, 4] != 0)) if (detections[:, 4] == 0).any() else len(detections)
-        class_ids = detections[:count, 4].astype(np.int32)
-        probs = mrcnn_mask[np.arange(count), :, :, class_ids]  # [n, h, w]
-        # in units of the window, which is the original image; float32 as the network, or half pixels round elsewhere
-        wy1, wx1, wy2, wx2 = norm_boxes(np.asarray(window), tuple(image_shape))
-        shift = np.array([wy1, wx1, wy1, wx1])
-        scale = np.array([wy2 - wy1, wx2 - wx1, wy2 - wy1, wx2 - wx1])
-        boxes = denorm_boxes((detections[:count, :4] - shift) / scale, tuple(original_image_shape))
-        keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        return boxes[keep], class_ids[keep], detections[:count, 5][keep], probs[keep]
+        boxes, class_ids, scores, probs = unmold(detections, mrcnn_mask, original_image_shape, image_shape, window)
+        return boxes, class_ids, scores, full_masks(probs, boxes, original_image_shape)
 
     def detect_instances(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Detect in any number of images of any sizes, keeping the masks small.
@@ -360,7 +365,7 @@ class MaskRCNN:
             molded, metas, windows = self.mold_inputs(chunk)
             detections, _, _, masks, *_ = self._sized(molded.shape[1:]).predict_on_batch(self._inputs(molded, metas))
             for image, found, mask, window in zip(chunk, detections, masks, windows, strict=True):
-                fields = self._unmold_boxes(found, mask, image.shape, molded.shape[1:], window)
+                fields = unmold(found, mask, image.shape, molded.shape[1:], window)
                 results.append(dict(zip(("rois", "class_ids", "scores", "mask_probs"), fields, strict=True)))
         return results
 
@@ -380,7 +385,7 @@ class MaskRCNN:
             if verbose:
                 logger.info("image %s: %d instances", image.shape, len(found["rois"]))
             probs = found.pop("mask_probs")
-            results.append({**found, "masks": _full_masks(probs, found["rois"], image.shape)})
+            results.append({**found, "masks": full_masks(probs, found["rois"], image.shape)})
         return results
 
     def detect_molded(
@@ -489,12 +494,3 @@ class MaskRCNN:
     def anchors(self) -> np.ndarray:
         """Anchors of the last new size of a moulded image, float [A, (y1, x1, y2, x2)] pixels, for notebooks."""
         return pyramid_anchors_px(self.config, next(reversed(self._anchor_cache), tuple(self.config.IMAGE_SHAPE)))
-
-
-def _full_masks(probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
-    """[n, 28, 28] probabilities over their boxes -> bool [H, W, n]."""
-    masks = np.zeros((*image_shape[:2], len(boxes)), bool)
-    for index, (prob, box) in enumerate(zip(probs, boxes, strict=True)):
-        (y1, x1, y2, x2), crop = paste_mask(prob, box, image_shape)
-        masks[y1:y2, x1:x2, index] = crop
-    return masks

@@ -368,9 +368,8 @@ def build_training_network(config: Config, image_shape: tuple[int, int, int] | N
         rois_px = keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi")
         candidates = NormBoxes((height, width), name="norm_rois")(rois_px)
         inputs.append(rois_px)
-    rois, target_class_ids, target_bbox, target_mask = targets.DetectionTargetLayer(config, name="proposal_targets")(
-        [candidates, gt_class_ids, gt_boxes, gt_masks]
-    )
+    sampling = targets.DetectionTargetLayer(config, seed=int(config.SEED), name="proposal_targets")
+    rois, target_class_ids, target_bbox, target_mask = sampling([candidates, gt_class_ids, gt_boxes, gt_masks])
     class_logits, class_probs, bbox = _class_head(rois, pyramid, meta, config)
     # positives come first, so the mask head sees only the rows that can hold one
     positives = int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO)

@@ -12,7 +12,7 @@ from mrcnn.config import Config
 NO_DECAY = ("gamma", "beta", "bias")  # scales and shifts are not shrunk (AdamW)
 
 
-class LayerRates:
+class LayerRates(keras.optimizers.Optimizer):
     """Mixed into an optimizer: a factor on the learning rate for each variable, and averages that stay apart.
 
     Keras would put the moving averages in place of the weights at the end of each `fit`; here `averages` hands them

@@ -1,26 +1,29 @@
-"""Training: loaders, optimizer, checkpoints, and what a person sees of a run."""
+"""Training: which layers train, the loaders, the optimizer, and the way through the epochs."""
 
 import dataclasses
+import functools
 import json
 import logging
-import math
 import os
+import pathlib
 import sys
-import time
 import typing
 from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 
-from mrcnn import ops, weights
+from mrcnn import checkpoints, ops
 from mrcnn.augment_settings import Augmentation
+from mrcnn.callbacks import Checkpoint, EpochReport, StopOnSignal, StopWhenNotFinite
+from mrcnn.checkpoints import State, moments
 from mrcnn.config import Config
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
 from mrcnn.images import resize_geometry
 from mrcnn.loader import Loader, errors_of
-from mrcnn.network import LOSS_NAMES, build_training_network
+from mrcnn.network import build_training_network
+from mrcnn.optimizers import build_optimizer, learning_rate_schedule
 from mrcnn.sampling import image_weights
 
 if typing.TYPE_CHECKING:
@@ -28,16 +31,43 @@ if typing.TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHECK_EVERY = 10  # steps between looks at the loss: each look waits for the device
-
-
-class NonFiniteLoss(InputError):
-    """A loss became infinite or not a number; the message names the terms and the images of that batch."""
+# The presets of `layers=` in train(): regular expressions over Matterport's layer names.
+LAYER_REGEX = {
+    "heads": r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "3+": r"(res3.*)|(bn3.*)|(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "4+": r"(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "5+": r"(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "all": ".*",
+}
+# What makes an optimizer the same one as before: with these equal its moments are carried over.
+OPTIMIZER_SETTINGS = ("OPTIMIZER", "GRADIENT_ACCUMULATION_STEPS", "EMA_MOMENTUM", "LAYER_RATES", "GRADIENT_CLIP_NORM")
+SCHEDULE_SETTINGS = (
+    "LEARNING_RATE_SCHEDULE",
+    "LEARNING_RATE_DROP_EPOCHS",
+    "LEARNING_RATE_DROP_FACTOR",
+    "WARMUP_STEPS",
+    "STEPS_PER_EPOCH",
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class LoaderOptions:
-    """How training images are changed and loaded.
+class Stage:
+    """What one call of `train` is to do.
+
+    Attributes:
+        layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
+        learning_rate: the highest of the schedule.
+        epochs: the epoch to reach, counted from the beginning of the run.
+    """
+
+    layers: str
+    learning_rate: float
+    epochs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How training images are changed and loaded, and how often the state of the run is written.
 
     Attributes:
         augmentation: an imgaug augmenter, or None.
@@ -45,6 +75,8 @@ class LoaderOptions:
         no_augmentation_sources: dataset sources left as they are.
         workers: loader threads or processes.
         worker_kind: "thread" or "process".
+        save_every: steps after which the state is written, besides the end of each epoch; None: only there.
+        keep: how many checkpoints are kept; None keeps all.
     """
 
     augmentation: object = None
@@ -52,18 +84,15 @@ class LoaderOptions:
     no_augmentation_sources: tuple[str, ...] = ()
     workers: int = 2
     worker_kind: str = "thread"
+    save_every: int | None = None
+    keep: int | None = None
 
 
-def compile_model(network: keras.Model, config: Config, learning_rate: float, momentum: float) -> None:
-    """Compile with config.OPTIMIZER; the norm of the whole gradient is clipped to GRADIENT_CLIP_NORM."""
-    clip = config.GRADIENT_CLIP_NORM
-    if config.OPTIMIZER == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate=learning_rate, beta_1=momentum, global_clipnorm=clip)
-    else:
-        optimizer = keras.optimizers.SGD(learning_rate=learning_rate, momentum=momentum, global_clipnorm=clip)
+def compile_model(network: keras.Model, config: Config, learning_rate: typing.Any, momentum: float) -> None:
+    """Compile with config.OPTIMIZER for the layers that train now; the learning rate is a number or a schedule."""
+    optimizer = build_optimizer(config, learning_rate, momentum, network.trainable_variables)
     # the loss is in compute_loss; XLA only where it is faster than the backend's own kernels
     network.compile(optimizer=optimizer, jit_compile=ops.prefers_jit())
-    optimizer.build(network.trainable_variables)  # or the first step is traced twice: once to make these variables
 
 
 def canvas_of(config: Config, datasets: Sequence[Dataset]) -> tuple[int, int] | None:
@@ -98,7 +127,7 @@ def resize_network(model: "MaskRCNN", canvas: tuple[int, int]) -> None:
     network.set_weights(model.keras_model.get_weights())
     for old, new in zip(_plain_layers(model.keras_model), _plain_layers(network), strict=True):
         new.trainable = old.trainable
-    model.keras_model = network
+    model.keras_model, model.trained_with = network, None
 
 
 def _plain_layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
@@ -113,175 +142,153 @@ def fit(
     model: "MaskRCNN",
     train_dataset: Dataset,
     val_dataset: Dataset | None,
-    learning_rate: float,
-    epochs: int,
-    options: LoaderOptions,
+    stage: Stage,
+    options: RunOptions,
     callbacks: list[keras.callbacks.Callback],
 ) -> keras.callbacks.History:
-    """Train `model` up to epoch `epochs`, one checkpoint an epoch in model.log_dir.
+    """Train `model` up to stage.epochs: a checkpoint and the state after each epoch, in model.log_dir.
+
+    Where `model.pending_state` is set, the stage goes on from that state as if it had never stopped. Momentum and other
+    moments also live on from one call to the next, as long as the same layers train with the same kind of optimizer.
 
     Raises:
         NonFiniteLoss: see there. Weights of the last good epoch are on disk.
-        InputError: an image or label cannot be read.
+        InputError: an image or label cannot be read; or the state is of other data or layers.
+        KeyboardInterrupt: Ctrl-C; the state of that step is on disk.
     """
-    config = model.config
-    if epochs <= model.epoch:
+    config, network = model.config, model.keras_model
+    if stage.epochs <= model.epoch:
         raise InputError(
-            f"{model.epoch} epochs are done already; `epochs` is the one to reach, {epochs} is not after it"
+            f"{model.epoch} epochs are done already; `epochs` is the one to reach, {stage.epochs} is not after it"
         )
     canvas = canvas_of(config, [train_dataset, *([val_dataset] if val_dataset else [])])
     if canvas is not None:
         resize_network(model, canvas)
-    loader = Loader(
+        network = model.keras_model
+    model.class_names = list(train_dataset.class_names)
+    state = begin(model, stage, checkpoints.fingerprint(train_dataset))
+    loader, validation = _loaders(config, train_dataset, val_dataset, options, canvas, state)
+    os.makedirs(model.log_dir, exist_ok=True)
+    log.info(
+        "from epoch %d%s to %d, learning rate %g, checkpoints in %s",
+        state.epoch, f", step {state.step}," if state.step else "", stage.epochs, stage.learning_rate, model.log_dir,
+    )  # fmt: skip
+    checkpoint = Checkpoint(model, state, options.save_every, options.keep)
+    signals = StopOnSignal(checkpoint.write_state)
+    own_callbacks = [
+        StopWhenNotFinite(train_dataset),
+        EpochReport(train_dataset.class_names),
+        checkpoint,
+        keras.callbacks.CSVLogger(os.path.join(model.log_dir, "losses.csv"), append=True),
+    ]
+    history = keras.callbacks.History()
+    # Keras takes the length of all epochs of a fit from the first, so the rest of an epoch is a fit of its own
+    ends = [state.epoch + 1, stage.epochs] if state.step else [stage.epochs]
+    try:
+        with errors_of(loader, validation):  # TensorFlow's pipeline would hide which image cannot be read
+            for begins, ends_with in zip([state.epoch, *ends], ends, strict=False):
+                if begins == ends_with:
+                    continue
+                part = network.fit(
+                    loader,
+                    initial_epoch=begins,
+                    epochs=ends_with,
+                    validation_data=validation,
+                    shuffle=False,  # the loader shuffles, from config.SEED
+                    callbacks=[*own_callbacks, *callbacks, signals],
+                    verbose=1 if sys.stderr.isatty() else 0,
+                )
+                _append(history, part)
+    finally:
+        signals.release()
+    for variable, average in zip(network.trainable_variables, network.optimizer.averages(), strict=False):
+        variable.assign(average)
+    model.epoch = max(model.epoch, stage.epochs)
+    return history
+
+
+def begin(model: "MaskRCNN", stage: Stage, data: str) -> State:
+    """Compile the network for a stage, or leave it as it is if nothing changed; restore what is pending.
+
+    Raises:
+        InputError: the pending state stands inside another stage, or was trained on other data or classes.
+    """
+    config, network = model.config, model.keras_model
+    pending, model.pending_state = model.pending_state, None
+    settings = json.loads(json.dumps(config.to_dict()))
+    optimizer = {name: settings[name] for name in OPTIMIZER_SETTINGS}
+    plan = dataclasses.asdict(stage) | {name: settings[name] for name in SCHEDULE_SETTINGS}
+    trained = ["/".join(variable.path.split("/")[-2:]) for variable in network.trainable_variables]
+    if pending is not None and pending.binding:
+        _refuse_other_data(pending, data, model.class_names)
+    like_pending = pending is not None and (pending.optimizer, pending.trained) == (optimizer, trained)
+    exact = pending if pending is not None and pending.binding and like_pending and pending.stage == plan else None
+    if pending is not None and pending.step and exact is None:
+        raise InputError(
+            f"{pending.path}: the run stopped after step {pending.step} of epoch {pending.epoch + 1}, in the stage "
+            f"{pending.stage['layers']!r} up to epoch {pending.stage['epochs']}; go on with the same settings, or "
+            "start from its newest checkpoint with --weights last"
+        )
+    first_epoch = exact.first_epoch if exact else model.epoch
+    rate = learning_rate_schedule(config, stage.learning_rate, first_epoch, stage.epochs)
+    like_before = model.trained_with == (optimizer, trained)
+    if like_before and pending is None and isinstance(rate, float):
+        network.optimizer.learning_rate = rate  # the compiled step serves on
+    else:
+        before = [keras.ops.convert_to_numpy(v) for v in moments(network.optimizer)] if like_before else []
+        compile_model(network, config, rate, config.LEARNING_MOMENTUM)
+        for variable, value in zip(moments(network.optimizer), before, strict=False):
+            variable.assign(value)
+        if pending is not None and like_pending:
+            checkpoints.restore(network, pending, checkpoints.GROUPS if exact else ("moments",))
+    model.trained_with = (optimizer, trained)
+    epoch, step = (exact.epoch, exact.step) if exact else (model.epoch, 0)
+    path = pathlib.Path(model.log_dir) / checkpoints.STATE_FILE
+    return State(path, epoch, step, first_epoch, plan, trained, optimizer, data, list(model.class_names))
+
+
+def _refuse_other_data(state: State, data: str, class_names: Sequence[str]) -> None:
+    if list(class_names) != state.class_names:
+        raise InputError(
+            f"{state.path}: the run was trained on the classes {', '.join(state.class_names[1:])}; the data has "
+            f"{', '.join(class_names[1:])}. Start a new run from its checkpoint with --weights PATH"
+        )
+    if data != state.data:
+        raise InputError(
+            f"{state.path}: the images or labels have changed since the state was written, so the run cannot go on as "
+            "if it had not stopped; bring the data back, or start from its newest checkpoint with --weights last"
+        )
+
+
+def _loaders(
+    config: Config,
+    train_dataset: Dataset,
+    val_dataset: Dataset | None,
+    options: RunOptions,
+    canvas: tuple[int, int] | None,
+    state: State,
+) -> tuple[Loader, Loader | None]:
+    make = functools.partial(
+        Loader, seed=config.SEED, workers=options.workers, worker_kind=options.worker_kind, canvas=canvas
+    )
+    loader = make(
         train_dataset,
         config,
         shuffle=True,
         augment=Augmentation.from_config(config, options.flip),
         augmentation=options.augmentation,
         no_augmentation_sources=options.no_augmentation_sources,
-        seed=config.SEED,
         steps=config.STEPS_PER_EPOCH,
-        workers=options.workers,
-        worker_kind=options.worker_kind,
         image_weights=image_weights(train_dataset, config),
-        first_epoch=model.epoch,
-        canvas=canvas,
+        first_epoch=state.epoch,
+        first_batch=state.step,
     )
-    validation = None
-    if val_dataset is not None:
-        validation = Loader(
-            val_dataset,
-            config,
-            shuffle=False,
-            seed=config.SEED,
-            steps=config.VALIDATION_STEPS,
-            workers=options.workers,
-            worker_kind=options.worker_kind,
-            canvas=canvas,
-        )
-    model.class_names = list(train_dataset.class_names)
-    os.makedirs(model.log_dir, exist_ok=True)
-    compile_model(model.keras_model, config, learning_rate, config.LEARNING_MOMENTUM)
-    log.info(
-        "from epoch %d to %d, learning rate %g, checkpoints in %s", model.epoch, epochs, learning_rate, model.log_dir
-    )
-    own_callbacks = [
-        StopWhenNotFinite(train_dataset),
-        EpochReport(train_dataset.class_names),
-        Checkpoint(model),
-        keras.callbacks.CSVLogger(os.path.join(model.log_dir, "losses.csv"), append=True),
-    ]
-    loaders = [loader] if validation is None else [loader, validation]
-    with errors_of(*loaders):  # TensorFlow's pipeline would hide which image cannot be read
-        history = model.keras_model.fit(
-            loader,
-            initial_epoch=model.epoch,
-            epochs=epochs,
-            validation_data=validation,
-            shuffle=False,  # the loader shuffles, from config.SEED
-            callbacks=own_callbacks + callbacks,
-            verbose=1 if sys.stderr.isatty() else 0,
-        )
-    model.epoch = max(model.epoch, epochs)
-    return history
+    if val_dataset is None:
+        return loader, None
+    return loader, make(val_dataset, config, shuffle=False, steps=config.VALIDATION_STEPS)
 
 
-class StopWhenNotFinite(keras.callbacks.Callback):
-    """Stops the run when a loss is not finite and says which term and which images."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        super().__init__()
-        self.dataset = dataset
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Look at the running mean of the loss: once not finite it stays so."""
-        if batch % CHECK_EVERY == 0:
-            self._check(logs)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Look once more before the checkpoint is written."""
-        self._check(logs)
-
-    def _check(self, logs: dict | None) -> None:
-        loss = float((logs or {}).get("loss", 0.0))
-        if math.isfinite(loss):
-            return
-        terms, image_ids = self.model.first_nonfinite() or (["loss"], [])
-        images = [str(self.dataset.image_info[i].get("path") or self.dataset.image_info[i]["id"]) for i in image_ids]
-        raise NonFiniteLoss(
-            f"the loss is {loss}: {' and '.join(terms)} {'is' if len(terms) == 1 else 'are'} not finite for the batch "
-            f"with {', '.join(images) or 'unknown images'}. No checkpoint was written from here on. Look at the labels "
-            "of these images, lower LEARNING_RATE, or raise the batch size"
-        )
-
-
-class EpochReport(keras.callbacks.Callback):
-    """Logs one line an epoch with every loss, and the share of sampled ROIs whose class was right, class by class."""
-
-    def __init__(self, class_names: list[str]) -> None:
-        super().__init__()
-        self.class_names = class_names
-        self._train_table = np.zeros((len(class_names), 2))
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Start the clock."""
-        self._start = time.monotonic()
-
-    def on_test_begin(self, logs: dict | None = None) -> None:
-        """Keep the counts of the training ROIs: validation starts them anew."""
-        self._train_table = self.model.class_accuracy.table()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Log the losses and the classes."""
-        logs = logs or {}
-        if "val_loss" not in logs:
-            self._train_table = self.model.class_accuracy.table()
-        log.info("epoch %d, %.0f s: %s", epoch + 1, time.monotonic() - self._start, _losses_text(logs, ""))
-        if "val_loss" in logs:
-            log.info("  validation: %s", _losses_text(logs, "val_"))
-        shares = [
-            f"{name} {share:.0%} of {count:.0f}"
-            for name, (count, share) in list(zip(self.class_names, self._train_table, strict=True))[1:]
-            if count
-        ]
-        log.info("  class right on sampled ROIs: %s", ", ".join(shares) or "no ROI met an object")
-
-
-def _losses_text(logs: dict, prefix: str) -> str:
-    parts = [f"loss {logs.get(prefix + 'loss', math.nan):.3f}"]
-    parts += [f"{name.removesuffix('_loss')} {logs.get(prefix + name, math.nan):.3f}" for name in LOSS_NAMES]
-    return ", ".join(parts)
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Writes the weights by layer name after each epoch, with the settings and class names they belong to."""
-
-    def __init__(self, owner: "MaskRCNN") -> None:
-        super().__init__()
-        self.owner = owner
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Write mask_rcnn_NAME_EPOCH.h5."""
-        path = self.owner.checkpoint_path.format(epoch=epoch + 1)
-        save_checkpoint(self.owner, path, epoch + 1)
-        self.owner.epoch = epoch + 1
-
-
-def save_checkpoint(model: "MaskRCNN", path: str | os.PathLike, epoch: int, dtype: str | None = None) -> None:
-    """Write the weights with the class names and the settings, from which `read_config` makes the same model again."""
-    attrs: dict[str, object] = {"mrcnn_config": json.dumps(model.config.to_dict()), "epoch": epoch}
-    if model.class_names:
-        attrs["class_names"] = json.dumps(model.class_names)
-    weights.save_weights(model.keras_model, path, dtype=dtype, attrs=attrs)
-
-
-def read_config(path: str | os.PathLike) -> dict | None:
-    """The settings that a checkpoint was written with, or None for a file of another program."""
-    text = weights.read_attrs(path).get("mrcnn_config")
-    return json.loads(str(text)) if text else None
-
-
-def read_class_names(path: str | os.PathLike) -> list[str] | None:
-    """The class names that a checkpoint was trained on, background first; None where it does not say."""
-    text = weights.read_attrs(path).get("class_names")
-    return json.loads(str(text)) if text else None
+def _append(history: keras.callbacks.History, part: keras.callbacks.History) -> None:
+    history.epoch = [*getattr(history, "epoch", []), *part.epoch]
+    for name, values in part.history.items():
+        history.history.setdefault(name, []).extend(values)

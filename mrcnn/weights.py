@@ -13,7 +13,6 @@ import logging
 import os
 import pathlib
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 
 import h5py
@@ -21,6 +20,7 @@ import keras
 import numpy as np
 
 from mrcnn.errors import InputError
+from mrcnn.files import written_whole
 from mrcnn.published import REGISTRY, Published, fetch
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def save_weights(model: keras.Model, path: str | os.PathLike, dtype: str | None 
 def write_layers(path: pathlib.Path, layers: Mapping[str, Mapping[str, np.ndarray]],
                  attrs: Mapping[str, object] | None = None) -> None:
     """Writes arrays in the layout of this module: layer name -> {"conv1/kernel:0": array}; whole or not at all."""
-    with _written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["layer_names"] = _bytes_array(list(layers))
         # Keras has TensorFlow's array layout on every backend; Keras 2 turns kernels round if it reads another name.
         file.attrs["backend"] = np.bytes_("tensorflow")
@@ -366,30 +366,3 @@ def _shapes_text(shapes: Shapes) -> str:
 
 def _listed(names: list[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-@contextlib.contextmanager
-def _written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A temporary file beside `path` that takes its name, synced, if the block succeeds, and vanishes if it fails."""
-    handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = pathlib.Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: pathlib.Path) -> None:
-    """Waits until a file's bytes, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

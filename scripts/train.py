@@ -86,7 +86,7 @@ def main() -> None:
         cli.log.info("class weights: %s", ", ".join(f"{name} {weight:g}" for name, weight in named))
 
     from mrcnn.model import MaskRCNN
-    from mrcnn.training import save_checkpoint
+    from mrcnn.checkpoints import save_checkpoint
 
     model = MaskRCNN("training", config, args.logs)
     if args.weights == "imagenet":

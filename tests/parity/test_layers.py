@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.model import LAYER_REGEX, MaskRCNN
+from mrcnn.model import MaskRCNN
+from mrcnn.training import LAYER_REGEX
 
 pytestmark = pytest.mark.graph
 

@@ -50,7 +50,8 @@ def test_cosine_falls_to_zero_at_the_end_of_the_stage():
 
 
 def variables() -> list[keras.Variable]:
-    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="near"), keras.layers.Dense(1, name="far")])
+    near, far = keras.layers.Dense(1, name="near"), keras.layers.Dense(1, name="far")
+    network = keras.Sequential([keras.Input((2,)), near, far])
     for variable in network.trainable_variables:
         variable.assign(np.ones(variable.shape, np.float32))
     return network.trainable_variables

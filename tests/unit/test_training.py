@@ -6,10 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import training, weights
+from mrcnn import weights
+from mrcnn.callbacks import NonFiniteLoss
+from mrcnn.checkpoints import read_config
 from mrcnn.errors import InputError
-from mrcnn.model import LAYER_REGEX, MaskRCNN
+from mrcnn.model import MaskRCNN
 from mrcnn.network import LOSS_NAMES
+from mrcnn.training import LAYER_REGEX
 from tests.shapes import ShapesConfig, ShapesDataset
 
 to_numpy = keras.ops.convert_to_numpy
@@ -61,7 +64,7 @@ def test_each_epoch_leaves_a_checkpoint_that_last_finds(trained, dataset):
     model, _, _ = trained
     path = model.find_last()
     assert path.endswith("_0003.h5") and model.epoch == 3
-    settings = training.read_config(path)
+    settings = read_config(path)
     assert settings["BACKBONE_WIDTH"] == 8 and settings["RPN_ANCHOR_SCALES"] == [16, 24, 32, 48, 64]
     again = MaskRCNN("training", model.config, model.model_dir)
     report = again.load_weights(path)
@@ -79,7 +82,7 @@ def test_nonfinite_loss_names_the_term_and_the_images(dataset, tmp_path):
     model = MaskRCNN("training", ShapesConfig(), tmp_path)
     layer = model.keras_model.get_layer("rpn_model").get_layer("rpn_class_raw")
     layer.bias.assign(np.full(layer.bias.shape, np.nan, np.float32))  # frozen, so that its decay does not count
-    with pytest.raises(training.NonFiniteLoss) as caught:
+    with pytest.raises(NonFiniteLoss) as caught:
         model.train(dataset, None, 0.01, 1, "mrcnn_.*", workers=1)
     message = str(caught.value)
     assert message.startswith("the loss is nan: rpn_class_loss is not finite for the batch with ")
