@@ -16,6 +16,7 @@ from mrcnn.errors import InputError
 from mrcnn.images import (
     NO_PADDING,
     compose_image_meta,
+    image_size,
     mold_image,
     parse_image_meta,
     parse_image_meta_graph,
@@ -130,6 +131,20 @@ class Dataset:
             InputError: the file is missing or broken.
         """
         return read_image(self.image_info[image_id]["path"])
+
+    def image_size(self, image_id: int) -> tuple[int, int]:
+        """(height, width) of an image, without decoding it where add_image(height=, width=) or the file's head says it.
+
+        Raises:
+            InputError: the file is missing or broken.
+        """
+        info = self.image_info[image_id]
+        if info.get("height") and info.get("width"):
+            return int(info["height"]), int(info["width"])
+        if type(self).load_image is not Dataset.load_image:  # the picture need not be what the file holds
+            height, width = self.load_image(image_id).shape[:2]
+            return height, width
+        return image_size(info["path"])
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Full masks of an image; subclasses override it.
