@@ -14,7 +14,7 @@ from mrcnn.model import log
 
 class ShapesConfig(Config):
     NAME = "shapes"
-    BACKBONE = "resnet50"
+    BACKBONE = "resnet18"
     GPU_COUNT = 1
     IMAGES_PER_GPU = 1
     NUM_CLASSES = 1 + 2
@@ -28,7 +28,7 @@ class ShapesConfig(Config):
     VALIDATION_STEPS = 1
     DETECTION_MIN_CONFIDENCE = 0
     # a network that trains in seconds
-    BACKBONE_WIDTH = 8
+    BACKBONE_WIDTH = 16
     TOP_DOWN_PYRAMID_SIZE = 16
     FPN_CLASSIF_FC_LAYERS_SIZE = 32
     RPN_CHANNELS = 16
