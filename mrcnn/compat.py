@@ -40,12 +40,13 @@ def let_tf_identity_take_symbols() -> None:
 
     Keras 3 raises there. Nothing else changes, and nothing happens where TensorFlow is not loaded.
     """
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is None:
+    if "tensorflow" not in sys.modules:
         return
     import keras
 
-    class IdentityOfSymbols(tensorflow.__internal__.dispatch.GlobalOpDispatcher):
+    dispatcher: Any = sys.modules["tensorflow"].__internal__.dispatch.GlobalOpDispatcher
+
+    class IdentityOfSymbols(dispatcher):
         def handle(self, op: Any, args: tuple, kwargs: dict) -> Any:
             """The output of an Identity layer; any other call is left to TensorFlow."""
             value = args[0] if args else kwargs.get("input")
