@@ -36,7 +36,7 @@ def run(main: Callable[[], int | None]) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; checkpoints of finished epochs are kept\n")
+        sys.stderr.write("stopped; --resume goes on with a training from its last state\n")
         return 130
 
 
@@ -223,13 +223,19 @@ def build_config(name: str | None, data: str | None, checkpoint: str | None, ove
 
     saved = read_config(checkpoint) if checkpoint and name is None else None
     config = config_class(name, data)()
-    for key, value in (saved or {}).items():
-        if key in config.settable() and not (key == "NAME" and data is not None):
-            old = getattr(config, key)
-            setattr(config, key, np.array(value) if isinstance(old, np.ndarray) else value)
+    take_over(config, {key: value for key, value in (saved or {}).items() if not (key == "NAME" and data is not None)})
     config.override(overrides)
     config.validate()
     return config
+
+
+def take_over(config: Config, saved: dict) -> None:
+    """Give a config the settings that `Config.to_dict` gave."""
+    for key, value in saved.items():
+        if key in config.settable():
+            old = getattr(config, key)
+            setattr(config, key, np.array(value) if isinstance(old, np.ndarray) else value)
+    config.override([])  # computes what depends on them
 
 
 def follow_classes(config: Config, class_names: Sequence[str]) -> None:

@@ -104,15 +104,21 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         owner: the model that trains.
         state: of the beginning of this call of `train`; where it stands is filled in.
+        last: the epoch that ends the stage: with it the weights become their moving averages, if there are any.
         every: also write the state each time that so many steps of an epoch are done; None leaves that out.
         keep: checkpoints to keep, the newest ones; None keeps all.
     """
 
     def __init__(
-        self, owner: "MaskRCNN", state: checkpoints.State, every: int | None = None, keep: int | None = None
+        self,
+        owner: "MaskRCNN",
+        state: checkpoints.State,
+        last: int,
+        every: int | None = None,
+        keep: int | None = None,
     ) -> None:
         super().__init__()
-        self.owner, self.state = owner, state
+        self.owner, self.state, self.last = owner, state, last
         self.every, self.keep = every, keep
         self.epoch, self.done = state.epoch, state.step
         self._first_step = state.step  # Keras counts the steps of a `fit` from 0
@@ -132,6 +138,8 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Write mask_rcnn_NAME_EPOCH.h5 and the state; remove what is not kept."""
         path = pathlib.Path(self.owner.checkpoint_path.format(epoch=epoch + 1))
+        if epoch + 1 == self.last:
+            checkpoints.take_averages(self.model)
         checkpoints.save_checkpoint(self.owner, path, epoch + 1)
         self.owner.epoch = self.epoch = epoch + 1
         self.done = 0

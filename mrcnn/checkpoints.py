@@ -46,16 +46,25 @@ def save_checkpoint(model: "MaskRCNN", path: str | os.PathLike, epoch: int, dtyp
     if model.class_names:
         attrs["class_names"] = json.dumps(model.class_names)
     network = model.keras_model
-    optimizer: Any = getattr(network, "optimizer", None)
-    averages = optimizer.averages() if hasattr(optimizer, "averages") else []
-    raw = [keras.ops.convert_to_numpy(variable) for variable in network.trainable_variables] if averages else []
-    for variable, average in zip(network.trainable_variables if averages else [], averages, strict=True):
-        variable.assign(average)
+    raw = take_averages(network)
     try:
         weights.save_weights(network, path, dtype=dtype, attrs=attrs)
     finally:
-        for variable, value in zip(network.trainable_variables if averages else [], raw, strict=True):
+        for variable, value in raw:
             variable.assign(value)
+
+
+def take_averages(network: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Put the moving averages in place of the trained weights, and return these; [] without averages."""
+    sync(network)
+    optimizer: Any = getattr(network, "optimizer", None)
+    averages = optimizer.averages() if hasattr(optimizer, "averages") else []
+    if not averages:
+        return []
+    raw = [(variable, keras.ops.convert_to_numpy(variable)) for variable in network.trainable_variables]
+    for variable, average in zip(network.trainable_variables, averages, strict=True):
+        variable.assign(average)
+    return raw
 
 
 def read_config(path: str | os.PathLike) -> dict | None:

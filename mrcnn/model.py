@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import checkpoints, compat, imagenet, inspection, ops, training, weights
+from mrcnn import checkpoints, compat, imagenet, inspection, ops, stages, training, weights
 from mrcnn.backbone import BatchNorm, conv_block, identity_block, resnet_graph
 from mrcnn.boxes import (
     apply_box_deltas,
@@ -277,10 +277,10 @@ class MaskRCNN:
         """
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
-        self.set_trainable(training.LAYER_REGEX.get(layers, layers), verbose=0)
+        self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
         sources = tuple(no_augmentation_sources or ())
         options = training.RunOptions(augmentation, augment, sources, workers, worker_kind, save_every, keep)
-        stage = training.Stage(layers, float(learning_rate), int(epochs))
+        stage = stages.Stage(layers, float(learning_rate), int(epochs))
         return training.fit(self, train_dataset, val_dataset, stage, options, list(custom_callbacks or []))
 
     # Detection -----------------------------------------------------------------------------------------------------

@@ -56,6 +56,19 @@ def _has_native_kernels():
     return not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
+def make_deterministic() -> None:
+    """From now on the same steps give the same bits: TensorFlow takes only kernels that do; JAX's and PyTorch's CPU
+    kernels do anyway. Slower on a GPU."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif keras.config.backend() == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+
+
 def as_data(values: keras.KerasTensor) -> keras.KerasTensor:
     """The same numbers in float32, whatever the precision, through which no gradient passes: for boxes and scores."""
     return keras.ops.stop_gradient(keras.ops.cast(values, "float32"))

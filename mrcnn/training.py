@@ -25,20 +25,13 @@ from mrcnn.loader import Loader, errors_of
 from mrcnn.network import build_training_network
 from mrcnn.optimizers import build_optimizer, learning_rate_schedule
 from mrcnn.sampling import image_weights
+from mrcnn.stages import Stage
 
 if typing.TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
 log = logging.getLogger(__name__)
 
-# The presets of `layers=` in train(): regular expressions over Matterport's layer names.
-LAYER_REGEX = {
-    "heads": r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "3+": r"(res3.*)|(bn3.*)|(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "4+": r"(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "5+": r"(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "all": ".*",
-}
 # What makes an optimizer the same one as before: with these equal its moments are carried over.
 OPTIMIZER_SETTINGS = ("OPTIMIZER", "GRADIENT_ACCUMULATION_STEPS", "EMA_MOMENTUM", "LAYER_RATES", "GRADIENT_CLIP_NORM")
 SCHEDULE_SETTINGS = (
@@ -48,21 +41,6 @@ SCHEDULE_SETTINGS = (
     "WARMUP_STEPS",
     "STEPS_PER_EPOCH",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """What one call of `train` is to do.
-
-    Attributes:
-        layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
-        learning_rate: the highest of the schedule.
-        epochs: the epoch to reach, counted from the beginning of the run.
-    """
-
-    layers: str
-    learning_rate: float
-    epochs: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +151,7 @@ def fit(
         "from epoch %d%s to %d, learning rate %g, checkpoints in %s",
         state.epoch, f", step {state.step}," if state.step else "", stage.epochs, stage.learning_rate, model.log_dir,
     )  # fmt: skip
-    checkpoint = Checkpoint(model, state, options.save_every, options.keep)
+    checkpoint = Checkpoint(model, state, stage.epochs, options.save_every, options.keep)
     signals = StopOnSignal(checkpoint.write_state)
     own_callbacks = [
         StopWhenNotFinite(train_dataset),
@@ -201,8 +179,6 @@ def fit(
                 _append(history, part)
     finally:
         signals.release()
-    for variable, average in zip(network.trainable_variables, network.optimizer.averages(), strict=False):
-        variable.assign(average)
     model.epoch = max(model.epoch, stage.epochs)
     return history
 
@@ -241,6 +217,8 @@ def begin(model: "MaskRCNN", stage: Stage, data: str) -> State:
             variable.assign(value)
         if pending is not None and like_pending:
             checkpoints.restore(network, pending, checkpoints.GROUPS if exact else ("moments",))
+    if pending is not None and pending.binding and exact is None:  # the stage after the one that the state ended
+        checkpoints.restore(network, pending, ("network",))
     model.trained_with = (optimizer, trained)
     epoch, step = (exact.epoch, exact.step) if exact else (model.epoch, 0)
     path = pathlib.Path(model.log_dir) / checkpoints.STATE_FILE

@@ -6,7 +6,7 @@ import pytest
 
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
-from mrcnn.training import LAYER_REGEX
+from mrcnn.stages import LAYER_REGEX
 
 pytestmark = pytest.mark.graph
 

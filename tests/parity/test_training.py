@@ -15,7 +15,7 @@ from mrcnn.backbone import BatchNorm
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
 from mrcnn.network import LOSS_NAMES
-from mrcnn.training import LAYER_REGEX
+from mrcnn.stages import LAYER_REGEX
 from tests.gradients import loss_gradients
 from tests.seeded import assign_seeded_weights
 

@@ -12,7 +12,7 @@ from mrcnn.checkpoints import read_config
 from mrcnn.errors import InputError
 from mrcnn.model import MaskRCNN
 from mrcnn.network import LOSS_NAMES
-from mrcnn.training import LAYER_REGEX
+from mrcnn.stages import LAYER_REGEX
 from tests.shapes import ShapesConfig, ShapesDataset
 
 to_numpy = keras.ops.convert_to_numpy
