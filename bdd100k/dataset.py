@@ -170,6 +170,20 @@ class BDD100KDataset(Dataset):
         ]
         return np.array(signed, np.int32)
 
+    def object_flags(self, image_id: int, instances: Instances) -> dict[str, np.ndarray]:
+        """What the labels say of each object: "occluded" and "truncated", bool [n].
+
+        Args:
+            image_id: index into `image_info`.
+            instances: what `load_instances` returned for it.
+        """
+        info = self.image_info[image_id]
+        names = ("occluded", "truncated")
+        if info["source"] != SOURCE or instances.origin is None:
+            return {name: np.zeros(len(instances), bool) for name in names}
+        labels = [info["frame"].objects[i] for i in instances.origin]
+        return {name: np.array([getattr(label, name) for label in labels], bool) for name in names}
+
     def _first_class_id(self) -> int:
         """1, unless classes of another source stand before ours."""
         return next(i for i, known in enumerate(self.class_info) if known["source"] == SOURCE)

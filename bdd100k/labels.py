@@ -212,6 +212,7 @@ def frame_instances(frame: Frame, rectangles_as_masks: bool = False) -> Instance
         InputError: the frame's size is not known.
     """
     found = visible_masks(frame, rectangles_as_masks)
+    seen = [i for i, mask in enumerate(found) if mask is not None]
     kept = [(label, *mask) for label, mask in zip(frame.objects, found, strict=True) if mask is not None]
     for label, mask in zip(frame.objects, found, strict=True):
         if mask is None and label.has_mask:
@@ -222,6 +223,7 @@ def frame_instances(frame: Frame, rectangles_as_masks: bool = False) -> Instance
         crops=[crop for _, _, crop in kept],
         crowd=np.array([label.crowd for label, _, _ in kept], bool),
         ignore=np.array([label.ignored for label, _, _ in kept], bool),
+        origin=np.array(seen, int),
     )
 
 

@@ -81,7 +81,7 @@ def sampled_ap(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
 def _some_ap(ranked: Ranked, weights: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """`sampled_ap` where every sample has an object. Precision matters at hits only: it falls in between."""
     thresholds = len(ranked.hit)
-    always: np.ndarray = ranked.counted.all(axis=0)
+    always = np.logical_and.reduce(ranked.counted, axis=0)
     hit_once = np.flatnonzero(ranked.hit.any(axis=0))
     result = np.zeros((len(weights), thresholds))
     if not len(hit_once):
@@ -148,6 +148,12 @@ def sampled_mean(values: dict[int, float] | Sequence[float], weights: np.ndarray
     real = ~np.isnan(filled)
     count = weights @ real
     return np.where(count > 0, weights @ np.where(real, filled, 0) / np.maximum(count, 1), np.nan)
+
+
+def interval_of_ap(ranked: list[Ranked], weights: np.ndarray) -> list[float] | None:
+    """[low, high] of COCO's AP over the classes that have objects."""
+    aps = [sampled_ap(r, weights) for r in ranked if r.per_image.sum()]
+    return interval(mean_of_defined(np.stack(aps), (0, 2))) if aps else None  # [K, B, T] -> [B]
 
 
 def intervals_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -47,9 +47,16 @@ def mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if defined.size else None
 
 
-def arrays_of_table(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """COCOeval's precision [T, R, K, A, M] and recall [T, K, A, M], -1 where there is no object."""
-    by_area = [_per_image(table, area) for area in AREAS.values()]
+def arrays_of_table(table: Table, gt_ignored: np.ndarray | None = None,
+                    plain: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """COCOeval's precision [T, R, K, A, M] and recall [T, K, A, M], -1 where there is no object.
+
+    Args:
+        table: The overlaps.
+        gt_ignored: bool [G], objects that count neither way; None takes the crowds.
+        plain: See `match`.
+    """
+    by_area = [_per_image(table, area, gt_ignored, plain) for area in AREAS.values()]
     precision, recall = [], []
     for class_id in range(table.classes):
         evaluator = _quietly(COCOeval, None, None, "segm")
@@ -62,10 +69,11 @@ def arrays_of_table(table: Table) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(precision, axis=2), np.concatenate(recall, axis=1)
 
 
-def _per_image(table: Table, area: tuple[float, float]) -> Iterator[list[dict[str, Any] | None]]:
+def _per_image(table: Table, area: tuple[float, float], gt_ignored: np.ndarray | None,
+               plain: bool) -> Iterator[list[dict[str, Any] | None]]:
     """For each class: COCOeval's record of every image at one area range."""
-    gt_ignored = area_ignored(table, area)
-    matches = match(table, gt_ignored)
+    gt_ignored = area_ignored(table, area, gt_ignored)
+    matches = match(table, gt_ignored, plain=plain)
     hit = np.zeros((len(THRESHOLDS), len(table.dt_score)), bool)
     ignored = np.zeros_like(hit)
     hit[:, matches.candidates], ignored[:, matches.candidates] = matches.hit, matches.on_ignored

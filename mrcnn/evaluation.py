@@ -21,7 +21,7 @@ from pycocotools import mask as coco_mask
 from mrcnn import bootstrap, coco_figures, diagnosis, errors_split, slices
 from mrcnn.coco_figures import ALL, IOU_50, TOP_100, Figures
 from mrcnn.errors import InputError
-from mrcnn.masks import crop_to_rle
+from mrcnn.masks import Instances, crop_to_rle
 from mrcnn.match_table import THRESHOLDS, Builder, Table, match, precision_at, rank
 from mrcnn.matching import (
     ap_from_matches,
@@ -34,6 +34,7 @@ from mrcnn.matching import (
 )
 from mrcnn.prediction_store import Store
 from mrcnn.predictions import (
+    Checked,
     Entry,
     Predictor,
     Progress,
@@ -251,7 +252,7 @@ def _by_image(source: Source, dataset: "Dataset", image_ids: list[int], batch_si
         found = _predicted(source, dataset, image_ids, batch_size, progress, store, held, keep)
         return found, held if store is None else store
     if isinstance(source, list):
-        predictions = check_predictions(source, dataset)
+        predictions = source if isinstance(source, Checked) else check_predictions(source, dataset)
     else:
         predictions = load_predictions(source, dataset)
     groups: dict[int | str, list[Entry]] = {image_key(dataset, image_id): [] for image_id in image_ids}
@@ -299,8 +300,9 @@ def _look(per_image: Iterable[list[Entry]], dataset: "Dataset", image_ids: list[
         {"id": i, "name": name} for i, name in zip(categories[1:], names, strict=True)]}
     detections: list[dict] = []
     for position, (image_id, entries) in enumerate(zip(image_ids, per_image, strict=True)):
-        gt = _truth(dataset, image_id)
-        flags.add(image_id, len(gt.classes))
+        instances = dataset.load_instances(image_id)
+        gt = _truth(instances, image_shape(dataset, image_id))
+        flags.add(image_id, instances)
         classes = [class_of[e["category_id"]] for e in entries]
         scores = [e["score"] for e in entries]
         rles, boxes = [e["segmentation"] for e in entries], [e["bbox"] for e in entries]
@@ -341,8 +343,7 @@ class _Truth:
                  "iscrowd": int(self.crowd[n])} for n in range(len(self.rles))]
 
 
-def _truth(dataset: "Dataset", image_id: int) -> _Truth:
-    instances, shape = dataset.load_instances(image_id), image_shape(dataset, image_id)
+def _truth(instances: Instances, shape: tuple[int, int]) -> _Truth:
     boxes = instances.boxes_px.tolist()
     return _Truth(
         np.asarray(instances.class_ids, int) - 1, np.asarray(instances.crowd | instances.ignore, bool),

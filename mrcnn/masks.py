@@ -44,6 +44,7 @@ class Instances:
         crops: n bool arrays [y2 - y1, x2 - x1], the mask inside the box.
         crowd: bool [n], a group labelled as one.
         ignore: bool [n], neither an object to find nor a mistake to find.
+        origin: int [n], position of each in the labels of the image, where its dataset knows; else None.
     """
 
     class_ids: np.ndarray
@@ -51,6 +52,7 @@ class Instances:
     crops: list[np.ndarray]
     crowd: np.ndarray = None  # type: ignore[assignment]  # None: none of them
     ignore: np.ndarray = None  # type: ignore[assignment]
+    origin: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.class_ids = np.asarray(self.class_ids, np.int32).reshape(-1)
@@ -310,8 +312,10 @@ def instances_to_mini(
     """Boxes and mini-masks of the instances in a resized, padded or cropped image.
 
     A place (y, x) of the image as loaded is at (y * scale + offset) in the moulded one. Each mini-mask is sampled over
-    exactly the integer box that comes with it, in one step from the crop of the label; where the box is rounded, the
-    mask is continued by its edge pixels, so that a box is never larger than its mask by a rounding.
+    exactly the integer box that comes with it; where the box is rounded, the mask is continued by its edge pixels, so
+    that a box is never larger than its mask by a rounding. A large object is sampled in one step from the crop of the
+    label. A small one, whose mini-mask is finer than the moulded pixels, goes through their shares of the object, which
+    are not cut to 0 and 1 on the way: nearer to the label than full masks resized and minimised.
 
     Args:
         instances: n labelled objects.
@@ -337,16 +341,14 @@ def instances_to_mini(
         crops.append(seen[1])
     seen_px = np.array(seen_boxes, float).reshape(-1, 4)
     boxes_px = _mould_boxes(seen_px, scale, offset, image_shape)
-    sizes = boxes_px[:, 2:] - boxes_px[:, :2]
-    steps = sizes / (mini_shape or sizes) / scale  # [m, (y, x)] label pixels per cell
-    edges = (boxes_px[:, :2] - offset) / scale - seen_px[:, :2]  # of the first cell, in the crop
-    starts = edges + steps / 2 - 0.5  # OpenCV puts pixel centres at integers
+    edges = ((boxes_px[:, :2] - offset) / scale - seen_px[:, :2]).tolist()  # of the boxes, in their crops
     masks = np.zeros((*(mini_shape or image_shape[:2]), len(kept)), bool)
     for i, (crop, (y1, x1, y2, x2)) in enumerate(zip(crops, boxes_px.tolist(), strict=True)):
+        size = (y2 - y1, x2 - x1)
         if mini_shape is None:
-            masks[y1:y2, x1:x2, i] = _sample(crop, (y2 - y1, x2 - x1), steps[i].tolist(), starts[i].tolist())
+            masks[y1:y2, x1:x2, i] = _mini(crop, size, size, scale, edges[i])
         else:
-            masks[:, :, i] = _sample(crop, mini_shape, steps[i].tolist(), starts[i].tolist())
+            masks[:, :, i] = _mini(crop, mini_shape, size, scale, edges[i])
     return np.array(kept, int), boxes_px, masks
 
 
@@ -385,20 +387,36 @@ def _mould_boxes(
     return np.concatenate([first, last], axis=1).astype(np.int32)
 
 
-def _sample(crop: np.ndarray, shape: Sequence[int], steps: Sequence[float], starts: Sequence[float]) -> np.ndarray:
-    """bool [h, w]: the crop sampled at starts + steps * (row, column), bilinear, at least half."""
-    matrix = np.array([[steps[1], 0, starts[1]], [0, steps[0], starts[0]]])
-    # On bytes of 0 and 1 the bilinear result is rounded to 0 or 1: the threshold of one half comes for nothing.
-    mask = cv2.warpAffine(
-        np.ascontiguousarray(crop).view(np.uint8),
-        matrix,
-        (int(shape[1]), int(shape[0])),
+def _mini(
+    crop: np.ndarray, shape: Sequence[int], size: tuple[int, int], scale: tuple[float, float], edge: Sequence[float]
+) -> np.ndarray:
+    """bool [h, w] of a shape, over a box of a size in moulded pixels whose top left corner is at `edge` in the crop."""
+    h, w = int(shape[0]), int(shape[1])
+    cells = (size[0] / h, size[1] / w)  # moulded pixels per cell
+    steps = (cells[0] / scale[0], cells[1] / scale[1])
+    pixels = np.ascontiguousarray(crop).view(np.uint8)
+    if (h, w) == size or tuple(scale) == (1, 1) or cells[0] * cells[1] >= 4:
+        # On bytes of 0 and 1 the bilinear result is rounded to 0 or 1: the threshold of one half comes for nothing.
+        mini = _bilinear(pixels, (h, w), steps, edge).view(bool)
+    else:
+        shares = _bilinear(pixels * np.uint8(255), size, (1 / scale[0], 1 / scale[1]), edge)
+        mini = _bilinear(shares, (h, w), cells, (0.0, 0.0)) >= 128
+    if not mini.any():  # thinner than a cell everywhere: mark the cells that its pixels fall into
+        places = (np.nonzero(crop)[axis] + 0.5 - edge[axis] for axis in (0, 1))
+        rows, columns = (np.floor(place / step).astype(int) for place, step in zip(places, steps, strict=True))
+        mini[np.clip(rows, 0, h - 1), np.clip(columns, 0, w - 1)] = True
+    return mini
+
+
+def _bilinear(
+    pixels: np.ndarray, shape: tuple[int, int], steps: tuple[float, float], edge: Sequence[float]
+) -> np.ndarray:
+    """uint8 of a shape: sampled at the centres of cells, `steps` (y, x) apart, of which the first begins at `edge`."""
+    starts = [edge[axis] + steps[axis] / 2 - 0.5 for axis in (0, 1)]  # OpenCV puts pixel centres at integers
+    return cv2.warpAffine(
+        pixels,
+        np.array([[steps[1], 0, starts[1]], [0, steps[0], starts[0]]]),
+        (shape[1], shape[0]),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
-    ).view(bool)
-    if not mask.any():  # thinner than a cell everywhere: mark the cells that its pixels fall into
-        y, x = np.nonzero(crop)
-        rows = np.clip(np.round((y - starts[0]) / steps[0]).astype(int), 0, shape[0] - 1)
-        columns = np.clip(np.round((x - starts[1]) / steps[1]).astype(int), 0, shape[1] - 1)
-        mask[rows, columns] = True
-    return mask
+    )

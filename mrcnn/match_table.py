@@ -143,7 +143,8 @@ class Matches:
     gt: np.ndarray
 
 
-def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.ndarray = THRESHOLDS) -> Matches:
+def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.ndarray = THRESHOLDS,
+          plain: bool = False) -> Matches:
     """Matches as COCOeval does, for all images at once.
 
     Each detection, the best score first, takes the free object of its class with the largest IoU; an ignored one only
@@ -155,6 +156,7 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
         table: The overlaps.
         gt_ignored: bool [G], objects that count neither way; None takes the crowds.
         thresholds: IoU [T].
+        plain: Do not put ignored objects last, and of equal IoUs take the first object.
     """
     ignored = table.gt_crowd if gt_ignored is None else gt_ignored
     least = np.minimum(thresholds, 1 - 1e-10)[:, None]
@@ -167,23 +169,24 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
     turn = np.empty(len(candidates), np.int64)
     turn[by_score] = ranks_in_group(group[by_score])
     gt, iou = table.pair_gt[pairs], table.pair_iou[pairs]
-    order = np.lexsort((gt, iou, place, turn[place]))
+    order = np.lexsort((-gt if plain else gt, iou, place, turn[place]))
     gt, iou, place, turns = gt[order], iou[order], place[order], turn[place][order]
     taken = np.zeros((len(thresholds), len(table.gt_class)), bool)
     found = np.full((len(thresholds), len(candidates)), -1, np.int32)
     bounds = np.searchsorted(turns, np.arange(turns[-1] + 2)) if len(turns) else np.zeros(1, int)
     for start, end in itertools.pairwise(bounds):
-        _take_turn(gt[start:end], iou[start:end], place[start:end], least, ignored, table.gt_crowd, taken, found)
+        _take_turn(gt[start:end], iou[start:end], place[start:end], least, ignored & (not plain), table.gt_crowd, taken,
+                   found)
     hit = found >= 0
     return Matches(candidates, hit, hit & ignored[found], found)
 
 
-def _take_turn(gt: np.ndarray, iou: np.ndarray, place: np.ndarray, least: np.ndarray, ignored: np.ndarray,
+def _take_turn(gt: np.ndarray, iou: np.ndarray, place: np.ndarray, least: np.ndarray, last: np.ndarray,
                crowd: np.ndarray, taken: np.ndarray, found: np.ndarray) -> None:
     """One detection of each image and class takes its object; fills `taken` [T, G] and `found` [T, c]."""
     n = len(gt)
     free = (iou >= least) & (~taken[:, gt] | crowd[gt])  # [T, p]
-    rank = np.arange(1, n + 1) + np.where(ignored[gt], 0, n)
+    rank = np.arange(1, n + 1) + np.where(last[gt], 0, n)
     starts = np.flatnonzero(np.concatenate([[True], place[1:] != place[:-1]]))
     best = np.maximum.reduceat(np.where(free, rank, 0), starts, axis=1)  # [T, detections]
     t, d = np.nonzero(best)
@@ -259,7 +262,7 @@ def precision_at(hit: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarr
                      for row, recall in zip(padded, hits / objects, strict=True)])
 
 
-def area_ignored(table: Table, area: Iterable[float]) -> np.ndarray:
-    """bool [G]: crowds, and objects outside an area range."""
+def area_ignored(table: Table, area: Iterable[float], gt_ignored: np.ndarray | None = None) -> np.ndarray:
+    """bool [G]: crowds (or `gt_ignored`), and objects outside an area range."""
     low, high = area
-    return table.gt_crowd | (table.gt_area < low) | (table.gt_area > high)
+    return (table.gt_crowd if gt_ignored is None else gt_ignored) | (table.gt_area < low) | (table.gt_area > high)

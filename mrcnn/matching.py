@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mrcnn.boxes import compute_overlaps
 from mrcnn.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -206,6 +205,8 @@ def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> 
         recall: In [0, 1]; 0 when there is no object.
         positive_ids: Indices of the predicted boxes that reach the IoU with some object.
     """
+    from mrcnn.boxes import compute_overlaps  # late: Keras takes seconds to import, and no other figure needs it
+
     if len(pred_boxes) == 0 or len(gt_boxes) == 0:
         return 0.0, np.zeros(0, np.int64)
     overlaps = compute_overlaps(np.asarray(pred_boxes), np.asarray(gt_boxes))  # [P, T]

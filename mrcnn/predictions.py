@@ -133,7 +133,23 @@ def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = No
     temporary.replace(path)
 
 
-def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> list[Entry]:
+def write_entries(path: str | os.PathLike[str], entries: Iterable[Entry]) -> None:
+    """As `write_json` for a list, one entry after the other, so that they need not be in memory together."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for n, entry in enumerate(entries):
+            file.write((",\n" if n else "") + json.dumps(entry, allow_nan=False))
+        file.write("]\n")
+    temporary.replace(path)
+
+
+class Checked(list[Entry]):
+    """Entries that `check_predictions` has passed for the dataset at hand."""
+
+
+def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> Checked:
     """Reads a COCO results file and checks every entry against the dataset.
 
     Args:
@@ -157,8 +173,9 @@ def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> list[E
     return check_predictions(entries, dataset, str(path))
 
 
-def check_predictions(entries: Any, dataset: "Dataset", source: str = "predictions") -> list[Entry]:
-    """As `load_predictions`, for entries in memory; `source` names them in errors."""
+def check_predictions(entries: Any, dataset: "Dataset", source: str = "predictions",
+                      places: Sequence[str] | None = None) -> Checked:
+    """As `load_predictions`, for entries in memory; `source`, and `places` one by one, name them in errors."""
     if not isinstance(entries, list):
         raise InputError(f"{source}: expected a list of COCO results {{image_id, category_id, score, segmentation}}, "
                          f"got {type(entries).__name__}")
@@ -166,7 +183,7 @@ def check_predictions(entries: Any, dataset: "Dataset", source: str = "predictio
     known = dict(zip(category_ids(dataset)[1:], dataset.class_names[1:], strict=True))
     shapes: dict[int, tuple[int, int]] = {}
     first: dict[tuple, int] = {}
-    checked = []
+    checked = Checked()
     for index, entry in enumerate(entries):
         try:
             image_id = _find_image(entry, images)
@@ -174,12 +191,13 @@ def check_predictions(entries: Any, dataset: "Dataset", source: str = "predictio
                 shapes[image_id] = image_shape(dataset, image_id)
             good = _check_entry(entry, known, shapes[image_id])
         except _Fault as fault:
-            raise InputError(f"{source}, entry {index}: {fault}") from None
+            raise InputError(f"{source}, {places[index] if places else f'entry {index}'}: {fault}") from None
         good["image_id"] = image_key(dataset, image_id)
         same = (image_id, good["category_id"], good["score"], *good["bbox"], good["segmentation"]["counts"])
         if first.setdefault(same, index) != index:
-            raise InputError(f"{source}, entry {index} (image {good['image_id']!r}) repeats entry {first[same]}; "
-                             "each detection may stand there once")
+            place, earlier = (places[i] if places else f"entry {i}" for i in (index, first[same]))
+            raise InputError(f"{source}, {place} (image {good['image_id']!r}) repeats {earlier}; each detection may "
+                             "stand there once")
         checked.append(good)
     return checked
 

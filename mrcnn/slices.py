@@ -16,10 +16,12 @@ from mrcnn.match_table import AREAS, Ranked, Table, area_ignored, match, precisi
 
 if TYPE_CHECKING:
     from mrcnn.data import Dataset
+    from mrcnn.masks import Instances
 
 ATTRIBUTES = ("weather", "scene", "timeofday")
 SAMPLES = 200  # of the bootstrap: an interval for each slice takes as long as one for all images
 _FLAGS = {"occluded": ("occlusion", "occluded", "visible"), "truncated": ("truncation", "truncated", "whole")}
+_LEAST = 5  # images for an interval
 _MOST = 30  # values of an attribute; one with more is a name, not a kind
 
 
@@ -41,17 +43,16 @@ def image_groups(dataset: "Dataset", image_ids: Sequence[int]) -> dict[str, dict
 
 
 class Flags:
-    """Properties of the objects, image by image: what `dataset.object_flags(image_id)` says, if it has that method."""
+    """Properties of the objects, image by image: what `dataset.object_flags` says, if it has that method."""
 
     def __init__(self, dataset: Any) -> None:
         self._ask = getattr(dataset, "object_flags", None)
         self._rows: list[dict[str, np.ndarray]] = []
 
-    def add(self, image_id: int, objects: int) -> None:
-        """Asks for one image, in the order of its `load_instances`."""
+    def add(self, image_id: int, instances: "Instances") -> None:
+        """Asks for one image."""
         if self._ask is not None:
-            self._rows.append(self._ask(image_id))
-            assert all(len(flags) == objects for flags in self._rows[-1].values()), f"flags of image {image_id}"
+            self._rows.append(self._ask(image_id, instances))
 
     def joined(self) -> dict[str, np.ndarray]:
         """bool [G] each."""
@@ -61,7 +62,7 @@ class Flags:
 
 def slices(table: Table, groups: dict[str, dict[str, np.ndarray]], flags: dict[str, np.ndarray],
            weights: np.ndarray | None) -> dict[str, dict[str, dict[str, Any]]]:
-    """`Result.slices`.
+    """`Result.slices`. Slices of fewer than five images have no interval: it would seem narrower than it is.
 
     Args:
         table: Overlaps of masks.
@@ -102,7 +103,6 @@ def _figures(ranked: list[Ranked], images: int, weights: np.ndarray | None) -> d
     precision = np.stack([precision_at(r.hit, r.counted, int(r.per_image.sum())) for r in real])  # [K, T, 101]
     recall = [r.hit.sum() / r.per_image.sum() / len(r.hit) for r in real]
     result.update(AP=float(precision.mean()), AP50=float(precision[:, 0].mean()), AR100=float(np.mean(recall)))
-    if weights is not None:
-        aps = np.stack([bootstrap.sampled_ap(r, weights) for r in real])  # [K, B, T]
-        result["interval"] = bootstrap.interval(bootstrap.mean_of_defined(aps, (0, 2)))
+    if weights is not None and images >= _LEAST:
+        result["interval"] = bootstrap.interval_of_ap(real, weights)
     return result

@@ -53,7 +53,7 @@ def main() -> None:
     all_layers = ("--stage", "all", "--weights", "last", "--set", f"STEPS_PER_EPOCH={args.all_steps}")
     run("train all layers at a tenth of the rate", *train, *all_layers)
     run("evaluate on scenes that no training saw", "evaluate.py", *data, "--weights", "last", "--out", report)
-    figures = json.loads((report / "results.json").read_text())
+    figures = json.loads((report / "result.json").read_text())
     seconds = time.monotonic() - start
     print(f"\ndemo: mask mAP@0.5 {figures['matterport']['mAP50']:.2f} in {seconds:.0f} s, report {report}")
 

@@ -1,12 +1,23 @@
 #!/usr/bin/env python3
-"""Evaluate weights, or predictions made earlier, on a labelled data set.
+"""Evaluate weights, or predictions of any program, on a labelled data set.
 
   python scripts/evaluate.py --data DIR --weights last                 # the newest checkpoint in --logs
-  python scripts/evaluate.py --data DIR --predictions FILE             # COCO results of any program
-  python scripts/evaluate.py                                           # the embedded street scenes
+  python scripts/evaluate.py --data DIR --predictions FILE             # COCO results or Scalabel JSON with scores
+  python scripts/evaluate.py --data DIR --predictions FOLDER           # BDD100K bitmasks with their score file
+  python scripts/evaluate.py                                           # the shipped weights on drawn street scenes
 
-Writes to --out: results.json (all figures), predictions.json (COCO results; --predictions reads them again and gives
-the same figures), pr_curve.png, samples.png (the worst, the median and the best images).
+Prints COCO's figures for masks and boxes with 95 % intervals, per class, for parts of the data (weather, size, ...),
+and what the errors are. Writes to --out:
+
+  result.json        every figure and curve; mrcnn/evaluation.py says what is in it (class Result)
+  predictions.json   COCO results; --predictions reads them again and gives the same figures
+  submission/        for BDD100K's server: bitmasks/ with bitmask_scores.json, and rle.json for the toolkit (data with
+                     BDD100K's classes)
+  pr_curve.png       precision over recall at IoU 0.5
+  samples.png        truth and prediction for the worst, the median and the best images
+
+Figures by COCO's protocol and by BDD100K's two differ: say which one you quote. A run with a model that is stopped goes
+on where it was when the same command is given again.
 """
 
 import argparse
@@ -20,18 +31,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from rich import box
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from bdd100k import cli, splits
 from mrcnn.errors import InputError
 
 log = logging.getLogger("bdd100k")
-
-FIGURES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR100")
-PER_CLASS = ("AP", "AP50", "AP75")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -41,8 +47,14 @@ def parse_arguments() -> argparse.Namespace:
                         "(default: %(default)s)")
     parser.add_argument("--weights", default="last", metavar="NAME", help="last (newest checkpoint in --logs), streets "
                         "(shipped), or a path (default: %(default)s)")
-    parser.add_argument("--predictions", metavar="FILE", help="evaluate this COCO results file; no model is run")
+    parser.add_argument("--predictions", metavar="PATH", help="evaluate these predictions; no model is run")
     parser.add_argument("--out", metavar="DIR", default="runs/evaluation", help="default: %(default)s")
+    parser.add_argument("--engine", default="pycocotools", help="what computes COCO's twelve figures: pycocotools, "
+                        "pycocotools-plain (slower) or faster-coco-eval (to be installed); the figures are the same "
+                        "(default: %(default)s)")
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="samples for the intervals; 0 leaves "
+                        "them out (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of these samples (default: %(default)s)")
     parser.add_argument("--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png "
                         "(default: %(default)s)")
     splits.add_arguments(parser)
@@ -68,68 +80,73 @@ def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, 
     return model, checkpoint
 
 
-def figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def show(result: Any, console: Console) -> None:
-    """Prints the summary and the classes."""
-    console.print(f"{result.images} images, {result.objects} objects (and {result.ignored} crowd or ignored), "
-                  f"{result.detections} detections")
-    summary, classes = _table("", *FIGURES), _table("class", "truth", "found", *(
-        f"{kind} {key}" for kind in ("mask", "box") for key in PER_CLASS))
-    for kind in ("mask", "box"):
-        summary.add_row(kind, *(figure(getattr(result, kind)[key]) for key in FIGURES))
-    for name, c in result.per_class.items():
-        figures = [figure(c[kind][key]) for kind in ("mask", "box") for key in PER_CLASS]
-        classes.add_row(name, str(c["objects"]), str(c["detections"]), *figures)
-    console.print(summary, classes)
-    console.print(f"Matterport mAP50 (per image, classes pooled): {figure(result.matterport['mAP50'])}")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for n, column in enumerate(columns):
-        table.add_column(column, justify="right" if n else "left", no_wrap=n == 0)
-    return table
-
-
 def main() -> None:
     args = parse_arguments()
+    if args.bootstrap < 0:
+        raise InputError(f"--bootstrap {args.bootstrap}: give the number of samples, or 0 for no intervals")
     out = pathlib.Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
-    cli.hold_out(args.data, args.hold_out, args.split_file, args.rectangles)
-    if args.predictions:
-        # All images are known to the check of the file, and --limit chooses among them.
-        dataset = cli.open_dataset(args.data, args.split, None, args.split_file, args.rectangles)
-        source, origin, batch_size = args.predictions, {"predictions": args.predictions}, 1
-    else:
-        dataset = cli.open_dataset(args.data, args.split, args.limit, args.split_file, args.rectangles)
-        source, path = build_model(args, dataset.class_names)
-        origin, batch_size = {"weights": path, "settings": source.config.to_dict()}, source.config.BATCH_SIZE
+    cli.hold_out(args.data, args.hold_out, args.split_file)
 
-    from mrcnn.drawing import samples_sheet, write_png
+    from mrcnn.coco_figures import check_engine
     from mrcnn.evaluation import evaluate
-    from mrcnn.plots import plot_pr_curves
-    from mrcnn.predictions import write_json
 
-    errors = Console(stderr=True)
-    result = evaluate(source, dataset, dataset.image_ids[:args.limit], batch_size,
-                      lambda batches: track(batches, "detecting", console=errors))
-    write_json(out / "predictions.json", result.predictions)
-    evaluated = {"data": args.data or "embedded street scenes", "split": args.split, **origin}
+    check_engine(args.engine)
+    # All images are known to the check of a file of predictions, and --limit chooses among them.
+    limit = None if args.predictions else args.limit
+    dataset = cli.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles)
+    image_ids = dataset.image_ids[:args.limit]
+    evaluated: dict[str, Any] = {"data": args.data or "embedded street scenes", "split": args.split}
+    settings: dict[str, Any] = {"engine": args.engine, "samples": args.bootstrap, "seed": args.seed}
+    store = None
+    if args.predictions:
+        from bdd100k.predictions import load_any
+
+        source: Any = load_any(args.predictions, dataset)
+        evaluated["predictions"] = str(args.predictions)
+    else:
+        from mrcnn.prediction_store import Store
+
+        source, path = build_model(args, dataset.class_names)
+        evaluated.update(weights=path, settings=source.config.to_dict())
+        changed = pathlib.Path(path).stat().st_mtime if pathlib.Path(path).exists() else None
+        store = Store(out / ".detections.jsonl", {**evaluated, "changed": changed, "limit": args.limit})
+        settings.update(store=store, batch_size=source.config.BATCH_SIZE,
+                        progress=lambda batches: track(batches, "detecting", console=Console(stderr=True)))
+    result = evaluate(source, dataset, image_ids, **settings)
     held_out = splits.find_list(args.data or cli.STREETS_DIR, args.split_file)
     if args.split == "test" and held_out:
         evaluated["test_list"] = {"images": len(held_out.names), "sha256": held_out.sha256}
-    write_json(out / "results.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
+    write(out, result, dataset, image_ids, evaluated, args.samples)
+    if store is not None:
+        store.remove()
+
+
+def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluated: dict[str, Any],
+          samples: int) -> None:
+    """Writes the files and prints the tables."""
+    from bdd100k.evaluation import add_official, has_official_classes
+    from bdd100k.submissions import Writer
+    from bdd100k.tables import show
+    from mrcnn.drawing import samples_sheet, write_png
+    from mrcnn.plots import plot_pr_curves
+    from mrcnn.predictions import write_entries, write_json
+
+    write_entries(out / "predictions.json", result.predictions)
+    if has_official_classes(dataset):
+        with Writer(out / "submission") as writer:
+            add_official(result, dataset, image_ids, writer.add)
+    write_json(out / "result.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
     plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
     if result.image_ap50:
-        write_png(out / "samples.png", samples_sheet(result, dataset, args.samples))
-    show(result, Console())
-    print(f"written to {out}: {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))}")
+        write_png(out / "samples.png", samples_sheet(result, dataset, samples))
+    console = Console()
+    show(result, console if console.is_terminal else Console(width=120))
+    files = sorted(p.name + "/" * p.is_dir() for p in out.iterdir() if not p.name.startswith("."))
+    print(f"written to {out}: {', '.join(files)}")
 
 
 if __name__ == "__main__":
