@@ -136,9 +136,11 @@ def fit(
     """
     config, network = model.config, model.keras_model
     if stage.epochs <= model.epoch:
-        raise InputError(
-            f"{model.epoch} epochs are done already; `epochs` is the one to reach, {stage.epochs} is not after it"
-        )
+        log.warning(
+            "%d epochs are done already: nothing is trained. `epochs` is the one to reach, and %d is not after it",
+            model.epoch, stage.epochs,
+        )  # fmt: skip
+        return keras.callbacks.History()
     canvas = canvas_of(config, [train_dataset, *([val_dataset] if val_dataset else [])])
     if canvas is not None:
         resize_network(model, canvas)

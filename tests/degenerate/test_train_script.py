@@ -99,7 +99,7 @@ def test_options_that_do_not_fit(train, folder, arguments, words):
 def test_truncated_jpeg_stops_the_run_by_name(train, folder, tmp_path):
     image = folder / "images" / "10k" / "train" / "b.jpg"
     image.write_bytes(image.read_bytes()[:900])
-    settings = ("BACKBONE_WIDTH=8", "TOP_DOWN_PYRAMID_SIZE=16", "IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=128",
+    settings = ("BACKBONE_WIDTH=16", "TOP_DOWN_PYRAMID_SIZE=16", "IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=128",
                 "STEPS_PER_EPOCH=2", "VALIDATION_STEPS=0", "RPN_CHANNELS=8", "MASK_HEAD_CHANNELS=8",
                 "FPN_CLASSIF_FC_LAYERS_SIZE=16")
     overrides = [part for setting in settings for part in ("--set", setting)]

@@ -1,0 +1,84 @@
+"""Kills a training at random moments, lets it go on, and compares its weights with those of a run never killed.
+
+  python -m tests.kills --kills 20
+
+Not a test of the suite: it takes about half a minute a kill. Drawn street scenes, a small network, --deterministic.
+"""
+
+import argparse
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+import h5py
+import numpy as np
+
+TRAIN = pathlib.Path(__file__).parents[1] / "scripts" / "train.py"
+SETTINGS = {
+    "STEPS_PER_EPOCH": 12, "VALIDATION_STEPS": 0, "BACKBONE_WIDTH": 16, "TOP_DOWN_PYRAMID_SIZE": 16, "RPN_CHANNELS": 16,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 32, "MASK_HEAD_CHANNELS": 16, "IMAGE_MIN_DIM": 128, "IMAGE_MAX_DIM": 256,
+    "IMAGES_PER_GPU": 2, "TRAIN_ROIS_PER_IMAGE": 24, "PRE_NMS_LIMIT": 300, "POST_NMS_ROIS_TRAINING": 60,
+    "EMA_MOMENTUM": 0.9, "WARMUP_STEPS": 5,
+}  # fmt: skip
+
+
+def command(logs: pathlib.Path) -> list[str]:
+    """A run of two stages from its beginning."""
+    settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    options = ["--recipe", "seed", "--epochs", "3", "2", "--deterministic", "--save-every", "4", "--augment", "default"]
+    return [sys.executable, str(TRAIN), "--logs", str(logs), *options, *settings]
+
+
+def weights(logs: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of the last checkpoint."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(max(logs.glob("*/mask_rcnn_*_0005.h5")), "r") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+    return found
+
+
+def kill_often(logs: pathlib.Path, kills: int, longest: float) -> int:
+    """Run to the end, killed `kills` times after a random time each. Returns the number of starts."""
+    starts, killed = 0, 0
+    while True:
+        begun = any(logs.glob("*/state.h5"))
+        again = [sys.executable, str(TRAIN), "--logs", str(logs), "--resume", "--save-every", "4"]
+        process = subprocess.Popen(again if begun else command(logs), stderr=subprocess.PIPE, text=True)
+        starts += 1
+        try:
+            _, errors = process.communicate(timeout=random.uniform(0, longest) if killed < kills else None)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+            continue
+        if process.returncode == 0 or "epochs are done" in errors:
+            return starts
+        raise SystemExit(f"start {starts} failed: {errors[-2000:]}")
+
+
+def main() -> int:
+    """Both runs and the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    args = parser.parse_args()
+    random.seed(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        straight, killed = pathlib.Path(folder) / "straight", pathlib.Path(folder) / "killed"
+        began = time.monotonic()
+        subprocess.run(command(straight), check=True, capture_output=True)
+        took = time.monotonic() - began
+        starts = kill_often(killed, args.kills, took)
+        expected, found = weights(straight), weights(killed)
+    different = [name for name, value in expected.items() if not np.array_equal(value, found[name])]
+    print(f"{args.kills} kills, {starts} starts; a run without takes {took:.0f} s; "
+          f"{len(different)} of {len(expected)} arrays differ")  # fmt: skip
+    return 1 if different or set(expected) != set(found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
