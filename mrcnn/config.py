@@ -47,7 +47,7 @@ class Config:
     BACKBONE = "resnet101"
     COMPUTE_BACKBONE_SHAPE = None
     BACKBONE_STRIDES = [4, 8, 16, 32, 64]
-    BACKBONE_WIDTH = 64  # channels of the stem, doubled at each later stage; 64 is the width of the ResNet paper
+    BACKBONE_WIDTH = 64  # channels of the stem, doubled at each later stage (ResNet paper); at least 16
     FPN_CLASSIF_FC_LAYERS_SIZE = 1024
     TOP_DOWN_PYRAMID_SIZE = 256
     RPN_CHANNELS = 512

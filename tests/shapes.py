@@ -13,7 +13,7 @@ class ShapesConfig(Config):
     NAME = "shapes"
     NUM_CLASSES = 4
     BACKBONE = "resnet18"
-    BACKBONE_WIDTH = 16  # at 8 TensorFlow 2.21's oneDNN corrupts memory: gradient of a 1x1 stride-2 convolution, 8 to 16
+    BACKBONE_WIDTH = 16  # at 8 oneDNN of TensorFlow 2.21 corrupts memory in the gradient of a strided convolution
     TOP_DOWN_PYRAMID_SIZE = 16
     RPN_CHANNELS = 16
     FPN_CLASSIF_FC_LAYERS_SIZE = 32
