@@ -146,19 +146,32 @@ def test_a_speckled_mask_keeps_a_pixel():
     assert minis.sum() == 4 and minis[0, 0, 0] and minis[13, 13, 0]
 
 
+def bilinear(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """float [len(rows), len(columns)]: values at places in pixels (the first centre is 0.5), edge pixels continued."""
+    result = np.zeros((len(rows), len(columns)))
+    for i, row in enumerate(rows - 0.5):
+        for j, column in enumerate(columns - 0.5):
+            y, x = int(np.floor(row)), int(np.floor(column))
+            for near_y, weight_y in ((y, y + 1 - row), (y + 1, row - y)):
+                for near_x, weight_x in ((x, x + 1 - column), (x + 1, column - x)):
+                    near = np.clip(near_y, 0, values.shape[0] - 1), np.clip(near_x, 0, values.shape[1] - 1)
+                    result[i, j] += weight_y * weight_x * values[near]
+    return result
+
+
 def sample_by_hand(mask: np.ndarray, box, mini_shape, scale, offset) -> np.ndarray:
-    """float [h, w]: the bilinear value of a full mask, edge pixels continued, at the centre of each mini-mask cell."""
+    """float [h, w], what is cut at one half: the label at the centres of the cells, or of the pixels and then cells."""
     y1, x1, y2, x2 = extract_bboxes(mask[:, :, None])[0]
-    values = np.zeros(mini_shape)
-    for i in range(mini_shape[0]):
-        for j in range(mini_shape[1]):
-            y = (box[0] + (i + 0.5) * (box[2] - box[0]) / mini_shape[0] - offset[0]) / scale[0] - 0.5
-            x = (box[1] + (j + 0.5) * (box[3] - box[1]) / mini_shape[1] - offset[1]) / scale[1] - 0.5
-            top, left = int(np.floor(y)), int(np.floor(x))
-            for row, wy in ((top, top + 1 - y), (top + 1, y - top)):
-                for column, wx in ((left, left + 1 - x), (left + 1, x - left)):
-                    values[i, j] += wy * wx * mask[np.clip(row, y1, y2 - 1), np.clip(column, x1, x2 - 1)]
-    return values
+    crop, size = mask[y1:y2, x1:x2], box[2:] - box[:2]
+
+    def in_crop(count: int, axis: int) -> np.ndarray:
+        centres = box[axis] + (np.arange(count) + 0.5) * size[axis] / count
+        return (centres - offset[axis]) / scale[axis] - (y1, x1)[axis]
+
+    if size.prod() >= 4 * np.prod(mini_shape):
+        return bilinear(crop, in_crop(mini_shape[0], 0), in_crop(mini_shape[1], 1))
+    shares = bilinear(crop, in_crop(size[0], 0), in_crop(size[1], 1))
+    return bilinear(shares, *((np.arange(n) + 0.5) * pixels / n for n, pixels in zip(mini_shape, size, strict=True)))
 
 
 @pytest.mark.parametrize("scale, offset", [((0.8, 0.8), (22, 0)), ((1.7, 1.7), (0, 3)), ((0.31, 0.3125), (4, 0))])
@@ -169,7 +182,8 @@ def test_mini_masks_are_sampled_over_exactly_their_box(scale, offset):
     originals = [i for i in range(8) if masks[:, :, i].any()]
     for i, box, mini in zip(kept, boxes, np.moveaxis(minis, 2, 0), strict=True):
         expected = sample_by_hand(masks[:, :, originals[i]], box, (14, 18), scale, offset)
-        clear = np.abs(expected - 0.5) > 0.05  # OpenCV rounds positions to 1/32 pixel
+        clear = np.abs(expected - 0.5) > 0.06  # OpenCV rounds positions to 1/32 pixel
+        assert clear.mean() > 0.8
         np.testing.assert_array_equal(mini[clear], expected[clear] > 0.5)
 
 

@@ -1,13 +1,16 @@
 """Loading must not need memory for objects times pixels: a crowded street, in a process of its own that is watched."""
 
+import pathlib
 import subprocess
 import sys
+
+import pytest
 
 from tests.conftest import TESTS
 
 # 300 objects of 720 x 1280 pixels would be 276 MB as full masks; and as many again at the moulded size.
 SCRIPT = """
-import resource, tracemalloc
+import pathlib, tracemalloc
 import numpy as np
 from bdd100k.config import BDD100KConfig
 from mrcnn.augment_settings import Augmentation, preset_settings
@@ -32,6 +35,10 @@ class Crowded(Dataset):
             shapes.append(polygons_to_crop([ring], (720, 1280)))
         return Instances(self.load_class_ids(image_id), [box for box, _ in shapes], [crop for _, crop in shapes])
 
+def peak_mib():  # getrusage would give the peak of the parent too, which Linux hands on
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
 dataset = Crowded()
 for number in range(1, 9):
     dataset.add_class("drawn", number, str(number))
@@ -41,17 +48,17 @@ dataset.prepare()
 for preset in ("none", "strong"):
     config = BDD100KConfig().override([*preset_settings(preset), "MAX_GT_INSTANCES=300"])
     make = SampleMaker(dataset, config, 1, 4, augmentation=Augmentation.from_config(config), donors=Donors.of(dataset))
+    before = peak_mib()
     make.sample(0)  # imports and caches
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tracemalloc.start()
     objects = [len(make.sample(position).class_ids) for position in (1, 2, 3)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(preset, min(objects), peak // 2**20, grown // 2**10)
+    print(preset, min(objects), peak // 2**20, peak_mib() - before)
 """
 
 
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 def test_a_crowded_image_is_loaded_without_full_masks():
     result = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=TESTS.parent, capture_output=True, text=True, timeout=120, check=True
@@ -61,4 +68,4 @@ def test_a_crowded_image_is_loaded_without_full_masks():
     for _, objects, peak_mib, grown_mib in lines:
         assert int(objects) > 60
         assert int(peak_mib) < 32, result.stdout  # numpy's; crops of 300 objects are 6 MiB, images 3 MiB each
-        assert int(grown_mib) < 32, result.stdout  # and OpenCV's and the rasteriser's
+        assert int(grown_mib) < 64, result.stdout  # and OpenCV's, the rasteriser's and the imports
