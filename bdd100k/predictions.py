@@ -1,6 +1,7 @@
 """Predictions of any program: COCO results, Scalabel JSON with scores, or RGBA bitmasks with a score file."""
 
 import json
+import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from mrcnn.predictions import Checked, Entry, check_predictions, image_shape, lo
 
 if TYPE_CHECKING:
     from mrcnn.data import Dataset
+
+log = logging.getLogger(__name__)
 
 
 def load_any(path: str | pathlib.Path, dataset: "Dataset") -> Checked:
@@ -41,10 +44,10 @@ def load_any(path: str | pathlib.Path, dataset: "Dataset") -> Checked:
             return load_predictions(path, dataset)
         _refuse_other_classes(path, dataset)
         labels = load_labels(path)
-        for frame in labels:
-            for label in frame.objects:
-                if not label.has_mask:
-                    raise InputError(f"{path}: {frame.name}, label {label.id!r} has neither rle nor poly2d")
+        if 0 < labels.report.boxes_only == labels.report.categories.total():
+            raise InputError(f"{path}: no prediction has a mask (rle or poly2d)")
+        if labels.report.boxes_only:  # as the official code does
+            log.warning("%s: %d predictions without rle and poly2d are left out", path, labels.report.boxes_only)
         return _checked(labels, path, dataset)
     _refuse_other_classes(path, dataset)
     folder = path / BITMASKS if (path / BITMASKS).is_dir() else path
@@ -82,7 +85,7 @@ def _checked(labels: Labels, path: pathlib.Path, dataset: "Dataset") -> Checked:
     entries: list[Entry] = []
     places: list[str] = []
     for frame in labels:
-        for label in frame.objects:
+        for label in filter(lambda label: label.has_mask, frame.objects):
             entries.append(_entry(frame, label, shapes))
             places.append(f"{frame.name}, label {label.id!r}")
     return check_predictions(entries, dataset, str(path), places)

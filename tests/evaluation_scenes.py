@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from mrcnn.masks import Instances
+from bdd100k.config import CLASS_NAMES
+from mrcnn.masks import Instances, crop_to_rle
+from mrcnn.match_table import Builder
 
 NAMES = ["BG", "car", "person", "train"]
 SHAPE = (120, 160)
@@ -85,3 +87,77 @@ def round_probs(rng, n):
     """float32 [n, 28, 28], about an ellipse each."""
     y, x = np.mgrid[:28, :28] / 13.5 - 1
     return np.clip(1.5 - y**2 - x**2 + rng.normal(0, 0.1, (n, 28, 28)), 0, 1).astype(np.float32)
+
+
+class Drawn:
+    """A dataset of BDD100K's classes whose objects are rectangles: (name, (y1, x1, y2, x2), *flags) for each image.
+
+    Flags are "crowd", "ignore", "occluded", "truncated". Images are called a.jpg, b.jpg, ... and have the attributes
+    given for them.
+    """
+
+    def __init__(self, *images, shape=(100, 100), attributes=()):
+        self.class_names = ["BG", *CLASS_NAMES]
+        self.class_info = [{"source": "", "id": 0, "name": "BG"}]
+        self.class_info += [{"source": "bdd100k", "id": i, "name": name} for i, name in enumerate(CLASS_NAMES, 1)]
+        self.shape, self.images = shape, images
+        self.image_ids = np.arange(len(images))
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        self.image_info = [{"id": f"{letters[i]}.jpg", "source": "bdd100k", "path": f"/data/{letters[i]}.jpg",
+                            "coco_id": i + 1, "height": shape[0], "width": shape[1],
+                            "attributes": attributes[i] if attributes else {}} for i in range(len(images))]
+
+    def load_image(self, image_id):
+        return np.full((*self.shape, 3), 90, np.uint8)
+
+    def load_instances(self, image_id):
+        rows = self.images[image_id]
+        crops = [np.ones((y2 - y1, x2 - x1), bool) for _, (y1, x1, y2, x2), *_ in rows]
+        return Instances([CLASS_NAMES.index(name) + 1 for name, *_ in rows], [box for _, box, *_ in rows], crops,
+                         ["crowd" in row for row in rows], ["ignore" in row for row in rows])
+
+    def object_flags(self, image_id, instances):
+        return {name: np.array([name in row for row in self.images[image_id]], bool)
+                for name in ("occluded", "truncated")}
+
+
+def found(image_id, name, box, score, shape=(100, 100)):
+    """A COCO result for a rectangle (y1, x1, y2, x2) of an image of `Drawn`, counted from 0."""
+    y1, x1, y2, x2 = box
+    rle = crop_to_rle(box, np.ones((y2 - y1, x2 - x1), bool), shape)
+    return {"image_id": image_id + 1, "category_id": CLASS_NAMES.index(name) + 1, "score": score,
+            "bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": {"size": list(shape), "counts": rle["counts"].decode()}}
+
+
+def overlap_table(rng, images=12, classes=3, objects=6, detections=20, crowd=0.2, decimals=1):
+    """Random boxes as a `Table`, and the same as COCO's lists (truth, detections)."""
+    builder = Builder(classes)
+    truth = {"images": [{"id": i, "height": 400, "width": 400} for i in range(images)], "annotations": [],
+             "categories": [{"id": k + 1, "name": str(k)} for k in range(classes)]}
+    results = []
+    for image in range(images):
+        gt = _boxes(rng, rng.integers(0, objects + 1))
+        gt_class = rng.integers(0, classes - 1, len(gt))  # the last class has no object
+        is_crowd = rng.random(len(gt)) < crowd
+        dt = _boxes(rng, rng.integers(0, detections + 1))
+        dt_class = rng.integers(0, classes, len(dt))
+        for n in np.flatnonzero(rng.random(len(dt)) < 0.7):
+            if len(gt):
+                at = rng.integers(len(gt))
+                dt[n] = np.maximum(gt[at] + rng.integers(-4, 5, 4) * (rng.random() < 0.8), 1)
+                dt_class[n] = gt_class[at] if rng.random() < 0.8 else dt_class[n]
+        scores = np.round(rng.random(len(dt)), decimals) if decimals else rng.random(len(dt))
+        areas = gt[:, 2] * gt[:, 3] * 0.8  # of the masks, in truth
+        builder.add(gt_class, is_crowd, areas, gt.tolist(), dt_class, scores, dt[:, 2] * dt[:, 3], dt.tolist())
+        truth["annotations"] += [
+            {"id": len(truth["annotations"]) + n + 1, "image_id": image, "category_id": int(gt_class[n]) + 1,
+             "bbox": gt[n].tolist(), "area": float(areas[n]), "iscrowd": int(is_crowd[n])} for n in range(len(gt))]
+        results += [{"image_id": image, "category_id": int(dt_class[n]) + 1, "bbox": dt[n].tolist(),
+                     "score": float(scores[n])} for n in range(len(dt))]
+    return builder.table(), truth, results
+
+
+def _boxes(rng, count):
+    """float [count, (x, y, width, height)], small, medium and large."""
+    size = np.exp(rng.uniform(2.0, 5.2, (count, 2))).round()
+    return np.concatenate([rng.integers(1, 380, (count, 2)), size], axis=1).astype(float)

@@ -1,0 +1,97 @@
+"""Samples of the bootstrap against an evaluation of the very images that were drawn."""
+
+import numpy as np
+import pytest
+
+from mrcnn import bootstrap
+from mrcnn.coco_figures import arrays_of_lists, twelve
+from mrcnn.evaluation import evaluate
+from mrcnn.match_table import AREAS, area_ignored, match, rank
+from tests.evaluation_scenes import Noisy, Nothing, Scenes, overlap_table
+
+
+def drawn_lists(truth, detections, weights):
+    """COCO's lists where every image stands as often as it was drawn."""
+    images, annotations, results = [], [], []
+    for image, count in enumerate(weights):
+        for _ in range(count):
+            number = len(images)
+            images.append({**truth["images"][image], "id": number})
+            annotations += [{**a, "image_id": number} for a in truth["annotations"] if a["image_id"] == image]
+            results += [{**d, "image_id": number} for d in detections if d["image_id"] == image]
+    annotations = [{**a, "id": n} for n, a in enumerate(annotations, 1)]
+    return {"images": images, "annotations": annotations, "categories": truth["categories"]}, results
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_sample_equals_cocoeval_on_the_drawn_images(seed):
+    table, truth, detections = overlap_table(np.random.default_rng(seed), images=8, decimals=None)
+    weights = bootstrap.draw(8, 5, seed)
+    assert (weights.sum(axis=1) == 8).all() and weights.max() > 1
+    for number, (name, area) in enumerate(AREAS.items()):
+        ignored = area_ignored(table, area)
+        matches = match(table, ignored)
+        ranked = [rank(table, matches, k, ignored, area) for k in range(table.classes)]
+        ap = [bootstrap.sampled_ap(r, weights) for r in ranked]
+        recall = [bootstrap.sampled_recall(r, weights) for r in ranked]
+        for sample, row in enumerate(weights):
+            precision, recalls = arrays_of_lists(*drawn_lists(truth, detections, row), "box", "pycocotools-plain")
+            for k in range(table.classes):
+                expected = precision[:, :, k, number, 2].mean(axis=1)
+                np.testing.assert_allclose(ap[k][sample], np.where(expected < 0, np.nan, expected), atol=1e-9,
+                                           err_msg=f"{name} {k} {sample}")
+                expected = recalls[:, k, number, 2].mean()
+                np.testing.assert_allclose(recall[k][sample], np.nan if expected < 0 else expected, atol=1e-9)
+
+
+def test_intervals_are_quantiles_of_cocoevals_figures():
+    table, truth, detections = overlap_table(np.random.default_rng(4), images=6, decimals=None)
+    weights = bootstrap.draw(6, 20, 3)
+    overall, classes = bootstrap.intervals_of_table(table, weights)
+    lists = [drawn_lists(truth, detections, row) for row in weights]
+    arrays = [arrays_of_lists(*some, "box", "pycocotools-plain") for some in lists]
+    figures = [twelve(*some) for some in arrays]
+    for name, known in overall.items():
+        values = [f[name] for f in figures if f[name] is not None]
+        assert len(values) > 10
+        np.testing.assert_allclose(known, np.quantile(values, [0.025, 0.975]), atol=1e-9, err_msg=name)
+    of_class = [twelve(p[:, :, [0]], r[:, [0]])["AP50"] for p, r in arrays]
+    np.testing.assert_allclose(classes[0]["AP50"], np.quantile(of_class, [0.025, 0.975]), atol=1e-9)
+    assert classes[2]["AP"] is None  # no object of this class
+
+
+def test_hits_for_a_recall_follow_cocos_rounding():
+    objects = np.arange(1, 400)
+    needed = bootstrap._hits_for_recall(objects)
+    for n in (1, 3, 7, 10, 29, 50, 100, 113, 399):
+        recalls = np.arange(0, n + 1) / n  # what COCO searches
+        np.testing.assert_array_equal(needed[n - 1], np.searchsorted(recalls, np.linspace(0, 1, 101)))
+
+
+def test_result_has_intervals_around_the_figures_and_the_seed_fixes_them():
+    scenes = Scenes(images=8, seed=3)
+    one, same, other = (evaluate(Noisy(scenes), scenes, samples=60, seed=seed) for seed in (1, 1, 2))
+    assert one.intervals == same.intervals != other.intervals
+    assert {"samples": 60, "level": 0.95, "seed": 1}.items() <= one.intervals.items()
+    for kind in ("mask", "box"):
+        assert set(one.intervals[kind]) == set(getattr(one, kind))
+        low, high = one.intervals[kind]["AP"]
+        assert 0 <= low < getattr(one, kind)["AP"] < high <= 1
+    low, high = one.intervals["matterport"]["mAP50"]
+    assert low < one.matterport["mAP50"] < high
+    assert one.intervals["per_class"]["train"]["mask"]["AP"] is None
+    low, high = one.intervals["per_class"]["car"]["mask"]["AP"]
+    assert low < one.per_class["car"]["mask"]["AP"] < high
+
+
+def test_mean_over_images_against_the_drawn_list():
+    weights = np.array([[2, 0, 1], [0, 3, 0], [1, 1, 1]])
+    assert bootstrap.sampled_mean({0: 0.4, 2: 1.0}, weights).tolist()[0::2] == pytest.approx([0.6, 0.7])
+    assert np.isnan(bootstrap.sampled_mean({0: 0.4, 2: 1.0}, weights)[1])
+
+
+def test_nothing_found_and_no_samples():
+    scenes = Scenes(images=3)
+    assert evaluate(Nothing(), scenes, samples=20).intervals["mask"]["AP"] == [0, 0]
+    assert evaluate(Nothing(), scenes, samples=0).intervals == {}
+    assert bootstrap.interval(np.array([np.nan, np.nan, 0.5])) is None
