@@ -166,8 +166,15 @@ def intervals_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, Any
     Returns:
         figure -> [low, high] or None; the same for each class.
     """
+    samples, classes = samples_of_table(table, weights)
+    overall, *of_class = ({name: interval(values) for name, values in some.items()} for some in (samples, *classes))
+    return overall, of_class
+
+
+def samples_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
+    """As `intervals_of_table`, with the figure of every sample: figure -> [B], nan where it is undefined."""
     samples: dict[str, np.ndarray] = {}
-    classes: list[dict[str, Any]] = []
+    classes: list[dict[str, np.ndarray]] = []
     names = {"all": ("AP", "AR100"), "small": ("AP_S", "AR_S"), "medium": ("AP_M", "AR_M"), "large": ("AP_L", "AR_L")}
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # numpy works on arrays without Python's lock
         for area_name, area in AREAS.items():
@@ -180,9 +187,9 @@ def intervals_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, Any
             samples[recall] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in ranked]), 0)
             if area_name == "all":
                 samples["AP50"], samples["AP75"] = (mean_of_defined(aps[..., t], 0) for t in (0, 5))
-                classes = [{"AP": interval(mean_of_defined(ap_of, 1)), "AP50": interval(ap_of[:, 0]),
-                            "AP75": interval(ap_of[:, 5])} for ap_of in aps]
+                classes = [{"AP": mean_of_defined(ap_of, 1), "AP50": ap_of[:, 0], "AP75": ap_of[:, 5]}
+                           for ap_of in aps]
                 for most in (1, 10):
                     top = [rank(table, matches, k, ignored, area, most) for k in range(table.classes)]
                     samples[f"AR{most}"] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in top]), 0)
-    return {name: interval(values) for name, values in samples.items()}, classes
+    return samples, classes

@@ -16,6 +16,7 @@ two differences: AP50 is COCO's, so a class without objects does not count, and 
 gets AP 1 without them if it has no mistakes, else 0.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,43 @@ from mrcnn.match_table import LEAST_IOU, Table, precision_at
 KINDS = ("class", "place", "both", "duplicate", "background", "missed")
 
 
+@dataclasses.dataclass
+class Assigned:
+    """The kind of every error.
+
+    Attributes:
+        kind: str [D], "" for what is no mistake.
+        about: int [D], the object with the largest IoU, of its class for mistakes of place and duplicates, of another
+            for mistakes of class and both; -1 for background.
+        iou: [D], that IoU.
+        repaired: int [r], the mistakes of place and class that become right if mistakes of their kind do not happen.
+        missed: bool [G].
+    """
+
+    kind: np.ndarray
+    about: np.ndarray
+    iou: np.ndarray
+    repaired: np.ndarray
+    missed: np.ndarray
+
+
+def assign(table: Table, found: Found) -> Assigned:
+    """Says of every detection and object what is wrong with it.
+
+    Args:
+        table: Overlaps of masks.
+        found: Its matches at IoU 0.5.
+    """
+    kind, about, iou = _kinds(table, found)
+    target = np.where((kind == "place") | (kind == "class"), about, -1)
+    used = np.zeros(len(table.gt_class), bool)
+    used[found.gt[found.hit]] = True
+    repaired = _repaired(target, used, found)
+    reachable = np.zeros(len(used), bool)
+    reachable[target[repaired]] = True
+    return Assigned(kind, about, iou, repaired, ~used & ~reachable & ~table.gt_crowd)
+
+
 def error_split(table: Table, found: Found, names: Sequence[str]) -> dict[str, Any]:
     """`Result.errors`.
 
@@ -35,20 +73,16 @@ def error_split(table: Table, found: Found, names: Sequence[str]) -> dict[str, A
         found: Its matches at IoU 0.5.
         names: [K].
     """
-    kind, target = _kinds(table, found)
+    errors = assign(table, found)
     used = np.zeros(len(table.gt_class), bool)
     used[found.gt[found.hit]] = True
-    repaired = _repaired(kind, target, used, found)
-    reachable = np.zeros(len(used), bool)
-    reachable[target[repaired]] = True
-    missed = ~used & ~reachable & ~table.gt_crowd
     base = _aps(found, found.class_id, found.hit, found.hit | found.mistake, found.objects)
-    gains = {name: _without(name, table, found, kind, target, repaired, missed) - base for name in KINDS}
+    gains = {name: _without(name, table, found, errors) - base for name in KINDS}
     no_false = _aps(found, found.class_id, found.hit, found.hit, found.objects) - base
     all_found = _aps(found, found.class_id, found.hit, found.hit | found.mistake,
                      np.bincount(table.gt_class[used], minlength=table.classes)) - base
-    of_class = {name: np.bincount(table.gt_class[missed] if name == "missed" else found.class_id[kind == name],
-                                  minlength=table.classes) for name in KINDS}
+    of_class = {name: np.bincount(found.class_id[errors.kind == name], minlength=table.classes) for name in KINDS}
+    of_class["missed"] = np.bincount(table.gt_class[errors.missed], minlength=table.classes)
     return {
         "iou": IOU, "background_iou": LEAST_IOU, "AP50": _mean(base),
         "delta_ap": {name: _mean(gain) for name, gain in gains.items()},
@@ -64,8 +98,8 @@ def _mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if len(defined) else None
 
 
-def _kinds(table: Table, found: Found) -> tuple[np.ndarray, np.ndarray]:
-    """[D] the kind of each mistake ("" for others), and the object it is about (-1: none)."""
+def _kinds(table: Table, found: Found) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Assigned.kind`, `about` and `iou`."""
     real = np.flatnonzero(~table.gt_crowd[table.pair_gt])
     same = table.dt_class[table.pair_dt[real]] == table.gt_class[table.pair_gt[real]]
     own, own_gt = _largest(table, real[same])
@@ -74,7 +108,8 @@ def _kinds(table: Table, found: Found) -> tuple[np.ndarray, np.ndarray]:
              ("background", np.maximum(own, other) < LEAST_IOU)]
     kind = np.select([rule & found.mistake for _, rule in rules] + [found.mistake],
                      [name for name, _ in rules] + ["both"], "")
-    return kind, np.select([kind == "place", kind == "class"], [own_gt, other_gt], -1)
+    of_own, of_other = np.isin(kind, ("place", "duplicate")), np.isin(kind, ("class", "both"))
+    return kind, np.select([of_own, of_other], [own_gt, other_gt], -1), np.select([of_own, of_other], [own, other], 0.0)
 
 
 def _largest(table: Table, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +120,7 @@ def _largest(table: Table, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return iou, gt
 
 
-def _repaired(kind: np.ndarray, target: np.ndarray, used: np.ndarray, found: Found) -> np.ndarray:
+def _repaired(target: np.ndarray, used: np.ndarray, found: Found) -> np.ndarray:
     """int [r]: the best mistake of place or class for each object that nothing matches."""
     usable = np.flatnonzero(target >= 0)
     usable = usable[~used[target[usable]]]
@@ -93,18 +128,17 @@ def _repaired(kind: np.ndarray, target: np.ndarray, used: np.ndarray, found: Fou
     return order[np.unique(target[order], return_index=True)[1]]
 
 
-def _without(name: str, table: Table, found: Found, kind: np.ndarray, target: np.ndarray, repaired: np.ndarray,
-             missed: np.ndarray) -> np.ndarray:
+def _without(name: str, table: Table, found: Found, errors: Assigned) -> np.ndarray:
     """[K] AP50 without the errors of one kind."""
     classes, hit, objects = found.class_id, found.hit, found.objects
-    kept = (found.hit | found.mistake) & (kind != name)
+    kept = (found.hit | found.mistake) & (errors.kind != name)
     if name in ("class", "place"):
-        right = repaired[kind[repaired] == name]
+        right = errors.repaired[errors.kind[errors.repaired] == name]
         classes, hit = classes.copy(), hit.copy()
         hit[right] = kept[right] = True
-        classes[right] = table.gt_class[target[right]]
+        classes[right] = table.gt_class[errors.about[right]]
     if name == "missed":
-        objects = objects - np.bincount(table.gt_class[missed], minlength=table.classes)
+        objects = objects - np.bincount(table.gt_class[errors.missed], minlength=table.classes)
     return _aps(found, classes, hit, kept, objects)
 
 

@@ -63,7 +63,7 @@ class Result:
 
     "Twelve" is a dictionary of COCO's figures: AP (mean over IoU 0.50:0.05:0.95), AP50, AP75, AP_S, AP_M, AP_L (small
     < 32^2 px <= medium < 96^2 <= large, by mask area), AR1, AR10, AR100, AR_S, AR_M, AR_L. Lists of ten belong to
-    `iou_thresholds`, lists of 101 to the recalls or scores 0, 0.01 ... 1. `to_json` has every field but the last two.
+    `iou_thresholds`, lists of 101 to the recalls or scores 0, 0.01 ... 1. `to_json` has every field but the last three.
 
     Attributes:
         images: Number of images.
@@ -100,6 +100,7 @@ class Result:
         per_image: For each image: "image" (as predictions name it), objects, detections, AP50 (Matterport's, or None).
         image_ap50: Dataset image id -> Matterport's AP at 0.5, for the images with objects.
         predictions: The COCO results that were evaluated: a list, or a `Store` (iterable) where one was given.
+        tables: "mask" and "box": the overlaps that all figures were read from, as `mrcnn.match_files` stores them.
     """
 
     images: int
@@ -125,10 +126,11 @@ class Result:
     per_image: list[dict[str, Any]]
     image_ap50: dict[int, float]
     predictions: list[Entry] | Store
+    tables: dict[str, Table] = dataclasses.field(compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """All figures and curves as plain numbers, None for what is undefined; without image_ap50 and predictions."""
-        left_out = ("image_ap50", "predictions")
+        """All figures and curves as plain numbers, None for what is undefined; without the last three fields."""
+        left_out = ("image_ap50", "predictions", "tables")
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)
                 if field.name not in left_out}
 
@@ -210,7 +212,8 @@ def evaluate(source: Source, dataset: "Dataset", image_ids: Sequence[int] | np.n
                                               **_intervals(looked, weights)},
         matterport={"mAP50": float(np.mean(list(looked.ap50.values()))) if looked.ap50 else None},
         official={}, per_image=_per_image(looked),
-        image_ap50={image_ids[i]: ap for i, ap in looked.ap50.items()}, predictions=predictions)
+        image_ap50={image_ids[i]: ap for i, ap in looked.ap50.items()}, predictions=predictions,
+        tables=looked.tables)
 
 
 def mask_ap(source: Source, dataset: "Dataset", image_ids: Sequence[int] | np.ndarray | None = None,

@@ -1,0 +1,84 @@
+"""The table of matches of an evaluation as a file, so that two evaluations can be compared image by image later."""
+
+import dataclasses
+import os
+import pathlib
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from mrcnn.errors import InputError
+from mrcnn.files import written_whole
+from mrcnn.match_table import Table
+
+FILE = "matches.npz"
+_FORMAT = 1
+_ARRAYS = [field.name for field in dataclasses.fields(Table)][2:]
+_SMALL = ("image", "class", "key", "dt", "gt")  # whole numbers below 2^31
+
+
+@dataclasses.dataclass
+class Stored:
+    """What the file says.
+
+    Attributes:
+        tables: "mask" and "box".
+        images: What predictions call each image; [I], text.
+        names: Class names without the background.
+    """
+
+    tables: dict[str, Table]
+    images: list[str]
+    names: list[str]
+
+
+def save(path: str | os.PathLike[str], tables: dict[str, Table], images: Sequence[int | str],
+         names: Sequence[str]) -> None:
+    """Writes the tables of an evaluation; about 5 kB per image.
+
+    Args:
+        path: Of the .npz file.
+        tables: `Result.tables`.
+        images: [I] what predictions call each image.
+        names: [K] class names without the background.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    arrays = {"format": np.array(_FORMAT), "images": np.array([str(i) for i in images]), "names": np.array(names)}
+    for kind, table in tables.items():
+        for name in _ARRAYS:
+            values = getattr(table, name)
+            arrays[f"{kind}_{name}"] = values.astype(np.int32) if name.split("_")[1] in _SMALL else values
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def load(path: str | os.PathLike[str]) -> Stored:
+    """Reads what `save` wrote; every figure computed from it is the same to the last bit.
+
+    Raises:
+        InputError: There is no such file, or it is another one.
+    """
+    path = pathlib.Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        if int(arrays["format"]) != _FORMAT:
+            raise InputError(f"{path} has format {arrays['format']}, this version reads {_FORMAT}: evaluate again")
+        images, names = arrays["images"].tolist(), arrays["names"].tolist()
+        tables = {kind: _table(arrays, kind, len(images), len(names)) for kind in ("mask", "box")}
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; evaluate that run again, which writes it") from error
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is no table of matches ({error}); evaluate that run again") from error
+    return Stored(tables, images, names)
+
+
+def _table(arrays: dict[str, np.ndarray], kind: str, images: int, classes: int) -> Table:
+    values = {name: arrays[f"{kind}_{name}"] for name in _ARRAYS}
+    return Table(images, classes, **{name: a.astype(np.int64) if a.dtype == np.int32 else a
+                                     for name, a in values.items()})
