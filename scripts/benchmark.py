@@ -10,12 +10,12 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from benchmarks import data
+from benchmarks import data, evaluate
 
 from bdd100k import cli
 from mrcnn.errors import InputError
 
-BENCHMARKS = {"data": data}  # name: a module with SUMMARY, add_arguments(parser) and run(args) -> report
+BENCHMARKS = {"data": data, "evaluate": evaluate}  # name: a module with SUMMARY, add_arguments(parser) and run(args) -> report
 
 
 def parse_arguments() -> argparse.Namespace:

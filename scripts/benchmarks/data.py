@@ -53,11 +53,12 @@ keys of the JSON file:
   ratio_to_original_augmented           the same, where only ours is augmented
   rates            for original, polygons, polygons_augmented, rles, rles_augmented: images a second as {median, least,
                    most} of cpu and of wall
-  milliseconds     CPU time per image, by stage (polygons, polygons_augmented, rles, rles_augmented)
+  milliseconds     CPU time per image by stage: decode, labels (polygons or run lengths to crops), warp (of the image),
+                   masks (boxes and mini-masks), colours, batch (what is left), total
   jpeg_decode      milliseconds that OpenCV's libjpeg-turbo takes for these files alone, and the rate that this allows
   memory_mib       peak resident memory of a process of its own: before the first batch, its growth, and the peak
   workers          images a second by the clock for each number and kind of workers (--workers)
-  input, machine   what was measured, and on what
+  input, machine   what was measured, and on what; repetitions
 """
 
 
@@ -223,7 +224,7 @@ def _stages(maker: SampleMaker, number: int) -> list[tuple[str, float]]:
     y1, x1, y2, x2 = placement.window
     relight(moulded[y1:y2, x1:x2], augmentation, rng)
     clock.append(time.process_time())
-    return list(zip(("decode", "labels", "warp", "mini_masks", "colours"), np.diff(clock).tolist(), strict=True))
+    return list(zip(("decode", "labels", "warp", "masks", "colours"), np.diff(clock).tolist(), strict=True))
 
 
 def decode_alone(folder: pathlib.Path, repeat: int) -> dict[str, float]:
@@ -322,7 +323,7 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the figures as tables."""
-    console, size = Console(), report["input"]["file_bytes"]
+    console, size = Console(soft_wrap=True), report["input"]["file_bytes"]
     console.print(f"{report['input']['images']} JPEGs of 720 x 1280, {size / 1000:.0f} KB and {OBJECTS} objects each "
                   "-> 1024 x 1024, mini-masks 56 x 56; one process on one core")  # fmt: skip
     table = _table("images a second", "of CPU time", "least - most", "by clock", "least - most")

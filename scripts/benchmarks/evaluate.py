@@ -1,0 +1,268 @@
+"""Evaluation apart from inference: 1,000 images with 18 objects and 100 detections each, on two cores.
+
+Objects are ellipses of BDD100K's sizes in images of 720 x 1280; detections are boxes with 28 x 28 masks, as the model
+gives them: 40 of an image lie on its objects, moved a little, 60 anywhere. Measured, by the clock, on two cores:
+
+  paste     masks pasted into their boxes and encoded, detections written to a file
+  evaluate  COCO's figures for masks and boxes, per class, slices, errors, curves, intervals from 1,000 samples
+  official  BDD100K's two protocols, masks flattened
+  write     result.json and predictions.json
+
+Beside that runs Matterport's way of the one figure that it has, mAP at IoU 0.5: every mask pasted at full size, the
+overlaps by a dot product of full masks, one image after the other, restated here. It takes too long for 1,000 images,
+so it is measured on a sample of them, in the same process, and must give the same figure for these images.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import tempfile
+import time
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bdd100k.config import CLASS_NAMES
+from bdd100k.evaluation import add_official
+from mrcnn.evaluation import evaluate
+from mrcnn.masks import Instances
+from mrcnn.prediction_store import Store
+from mrcnn.predictions import detections_to_coco, image_key, write_entries, write_json
+
+SUMMARY = "time of a whole evaluation without inference, beside the original's way"
+SHAPE = (720, 1280)
+OBJECTS, DETECTIONS, NEAR = 18, 100, 40
+SHARES = (0.18, 0.02, 0.62, 0.06, 0.03, 0.01, 0.03, 0.05)  # of the classes in BDD100K, about
+KEYS = """\
+keys of the JSON file:
+  seconds          by the clock, of each stage and "total"; ours, for all images
+  cpu_seconds      the same, of the processor: all threads together, without what other programs took
+  cpu_milliseconds per image, the same; and "original"
+  ratio            the original's way / ours, processor time per image: all stages of ours against its single figure
+  ratio_clock      the same by the clock
+  ratio_same       the original's way / ours for this figure alone (overlaps and mAP50 from encoded masks)
+  mAP50            of the sample, by both
+  AP               of all images: mask, box, bitmask, rle, as a check that two runs evaluated the same
+  memory_mib       resident memory before and after, and its peak
+  images, sample, cores
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.epilog = KEYS
+    parser.add_argument("--images", type=int, default=1000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--sample", type=int, default=12, metavar="N", help="images for the original's way (default: "
+                        "%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+class Scenes:
+    """A dataset of ellipses with what a model would find in it."""
+
+    def __init__(self, images: int, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.class_names = ["BG", *CLASS_NAMES]
+        self.class_info = [{"source": "", "id": 0, "name": "BG"}]
+        self.class_info += [{"source": "bdd100k", "id": n, "name": name} for n, name in enumerate(CLASS_NAMES, 1)]
+        weather = ("clear", "rainy", "overcast", "snowy")
+        self.image_info = [{"id": f"{n:05d}.jpg", "path": f"{n:05d}.jpg", "height": SHAPE[0], "width": SHAPE[1],
+                            "attributes": {"weather": weather[n % 4]}} for n in range(images)]
+        self.image_ids = np.arange(images)
+        self.instances = [self._objects() for _ in range(images)]
+        self.found = [self._detections(objects) for objects in self.instances]
+
+    def load_instances(self, image_id: int) -> Instances:
+        """The objects."""
+        return self.instances[image_id]
+
+    def _boxes(self, count: int) -> np.ndarray:
+        """int [n, (y1, x1, y2, x2)]; half of the objects are under 40 pixels."""
+        size = np.exp(self.rng.normal(3.6, 0.9, (count, 2))).clip(6, 500).astype(int)
+        corner = (self.rng.random((count, 2)) * (np.array(SHAPE) - size)).astype(int)
+        return np.concatenate([corner, corner + size], axis=1)
+
+    def _classes(self, count: int) -> np.ndarray:
+        return self.rng.choice(len(SHARES), count, p=SHARES) + 1
+
+    def _objects(self) -> Instances:
+        boxes = self._boxes(OBJECTS)
+        crops = [ellipse(y2 - y1, x2 - x1) for y1, x1, y2, x2 in boxes.tolist()]
+        return Instances(self._classes(OBJECTS), boxes, crops, crowd=self.rng.random(OBJECTS) < 0.02)
+
+    def _detections(self, objects: Instances) -> dict[str, np.ndarray]:
+        chosen = self.rng.integers(0, OBJECTS, NEAR)
+        boxes, classes = self._boxes(DETECTIONS), self._classes(DETECTIONS)
+        near = objects.boxes_px[chosen]
+        sides = np.tile(near[:, 2:] - near[:, :2], 2)
+        moved = near + np.rint(self.rng.normal(0, 0.08, (NEAR, 4)) * sides).astype(int)
+        boxes[:NEAR] = np.clip(moved, 0, np.tile(SHAPE, 2))
+        classes[:NEAR] = np.where(self.rng.random(NEAR) < 0.9, objects.class_ids[chosen], classes[:NEAR])
+        scores = self.rng.random(DETECTIONS) * np.where(np.arange(DETECTIONS) < NEAR, 1, 0.6)
+        y, x = np.mgrid[:28, :28] / 13.5 - 1
+        probs = np.clip(1.5 - y**2 - x**2 + self.rng.normal(0, 0.05, (DETECTIONS, 1, 1)), 0, 1).astype(np.float32)
+        return {"rois": boxes, "class_ids": classes, "scores": scores.astype(np.float32), "mask_probs": probs}
+
+
+def ellipse(height: int, width: int) -> np.ndarray:
+    """bool [height, width]"""
+    y, x = (np.arange(height) + 0.5) / height * 2 - 1, (np.arange(width) + 0.5) / width * 2 - 1
+    return y[:, None] ** 2 + x[None] ** 2 < 1
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measures and prints; returns the figures."""
+    cores = _use_two_cores()
+    dataset: Any = Scenes(args.images, args.seed)
+    sample = list(range(min(args.sample, args.images)))
+    before = _memory()
+    stages: dict[str, _Time] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder)
+        store, result = _ours(dataset, out, stages)
+        same_ap, same = _timed(lambda: evaluate_map50(dataset, store, sample))
+    original, alone = _timed(lambda: [original_ap50(dataset.instances[i], dataset.found[i]) for i in sample])
+    theirs, ours = np.mean(original), np.mean(same_ap)
+    assert abs(theirs - ours) < 0.02, f"the two ways disagree: {theirs} and {ours}"
+    stages["total"] = _Time(*(sum(times) for times in zip(*stages.values(), strict=True)))
+    per_image = {name: 1000 * spent.cpu / args.images for name, spent in stages.items()}
+    per_image["original"] = 1000 * alone.cpu / len(sample)
+    report = {
+        "seconds": {name: spent.clock for name, spent in stages.items()},
+        "cpu_seconds": {name: spent.cpu for name, spent in stages.items()}, "cpu_milliseconds": per_image,
+        "ratio": per_image["original"] / per_image["total"], "ratio_same": alone.cpu / same.cpu,
+        "ratio_clock": alone.clock / len(sample) / (stages["total"].clock / args.images), "mAP50": {"ours": float(ours), "original": float(theirs)},
+        "AP": {"mask": result.mask["AP"], "box": result.box["AP"],
+               **{name: result.official[name]["mask"]["AP"] for name in ("bitmask", "rle")}},
+        "memory_mib": {"before": before[0], "after": _memory()[0], "peak": _memory()[1]},
+        "images": args.images, "sample": len(sample), "cores": cores}
+    _show(report)
+    return report
+
+
+def _use_two_cores() -> int:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Time(NamedTuple):
+    """Seconds by the clock, and of the processor in all threads."""
+
+    clock: float
+    cpu: float
+
+
+def _timed(function: Any) -> tuple[Any, _Time]:
+    clock, cpu = time.perf_counter(), time.process_time()
+    value = function()
+    return value, _Time(time.perf_counter() - clock, time.process_time() - cpu)
+
+
+def _ours(dataset: Any, out: pathlib.Path, stages: dict[str, _Time]) -> tuple[Store, Any]:
+    """All stages; fills `stages`."""
+    store = Store(out / "detections.jsonl", {})
+    categories = list(range(len(CLASS_NAMES) + 1))
+
+    def paste() -> None:
+        for image_id, found in enumerate(dataset.found):
+            key = image_key(dataset, image_id)
+            store.add(key, detections_to_coco(found, SHAPE, key, categories))
+
+    def files() -> None:
+        write_entries(out / "predictions.json", store)
+        write_json(out / "result.json", result.to_json(), indent=1)
+
+    _, stages["paste"] = _timed(paste)
+    result, stages["evaluate"] = _timed(lambda: evaluate(_Finished(), dataset, store=store))
+    _, stages["official"] = _timed(lambda: add_official(result, dataset, dataset.image_ids))
+    _, stages["write"] = _timed(files)
+    return store, result
+
+
+class _Finished:
+    """A model that is not asked: the store has everything."""
+
+    def detect_instances(self, images: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        raise AssertionError("an image is missing in the store")
+
+
+def evaluate_map50(dataset: Any, store: Store, sample: list[int]) -> list[float]:
+    """Matterport's AP of each image of a sample, our way."""
+    from mrcnn.evaluation import _image_ap50, _truth
+
+    aps = []
+    for image_id in sample:
+        entries = store.of_image(image_key(dataset, image_id))
+        truth = _truth(dataset.load_instances(image_id), SHAPE)
+        aps.append(_image_ap50(truth, [e["segmentation"] for e in entries],
+                               np.array([e["category_id"] - 1 for e in entries]),
+                               np.array([e["score"] for e in entries])))
+    return aps
+
+
+def original_ap50(objects: Instances, found: dict[str, np.ndarray]) -> float:
+    """AP of one image at IoU 0.5 in the manner of the original: masks of the whole image, multiplied with each other.
+
+    Objects that are crowds are left out, as in our figure.
+    """
+    real = np.flatnonzero(~objects.crowd)
+    gt_masks = objects.select(real).to_masks(SHAPE)
+    pred_masks = np.zeros((*SHAPE, len(found["rois"])), bool)
+    for n, ((y1, x1, y2, x2), probs) in enumerate(zip(found["rois"].tolist(), found["mask_probs"], strict=True)):
+        if y2 > y1 and x2 > x1:
+            pred_masks[y1:y2, x1:x2, n] = cv2.resize(probs, (x2 - x1, y2 - y1)) >= 0.5
+    flat_pred = pred_masks.reshape(-1, pred_masks.shape[2]).astype(np.float32)
+    flat_gt = gt_masks.reshape(-1, gt_masks.shape[2]).astype(np.float32)
+    shared = flat_pred.T @ flat_gt
+    overlaps = shared / (flat_pred.sum(axis=0)[:, None] + flat_gt.sum(axis=0)[None] - shared)
+    order = np.argsort(-found["scores"])
+    taken, hits = set(), []
+    for n in order:
+        hit = False
+        for m in np.argsort(-overlaps[n]):
+            if overlaps[n, m] < 0.5:
+                break
+            if m not in taken and objects.class_ids[real[m]] == found["class_ids"][n]:
+                taken.add(m)
+                hit = True
+                break
+        hits.append(hit)
+    right = np.cumsum(hits)
+    precision = np.concatenate([[0], right / np.arange(1, len(hits) + 1), [0]])
+    recall = np.concatenate([[0], right / len(real), [1]])
+    for n in range(len(precision) - 2, -1, -1):
+        precision[n] = max(precision[n], precision[n + 1])
+    steps = np.flatnonzero(recall[1:] != recall[:-1]) + 1
+    return float(np.sum((recall[steps] - recall[steps - 1]) * precision[steps]))
+
+
+def _memory() -> tuple[float, float]:
+    """Resident memory now and at its peak, MiB; 0 where the system does not say."""
+    try:
+        lines = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+        return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
+    except (OSError, KeyError):
+        return 0.0, 0.0
+
+
+def _show(report: dict[str, Any]) -> None:
+    table = Table("", "seconds", "of processor", "ms per image, of processor", box=box.SIMPLE)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, value in report["seconds"].items():
+        table.add_row(name, f"{value:.2f}", f"{report['cpu_seconds'][name]:.2f}",
+                      f"{report['cpu_milliseconds'][name]:.1f}")
+    table.add_row(f"original's mAP50 ({report['sample']} images)", "", "", f"{report['cpu_milliseconds']['original']:.1f}")
+    console = Console()
+    console.print(f"{report['images']} images x {OBJECTS} objects x {DETECTIONS} detections on {report['cores']} cores")
+    console.print(table)
+    console.print(f"original / ours: {report['ratio']:.1f} (everything against its mAP50), {report['ratio_same']:.0f} "
+                  f"(mAP50 alone); memory at its peak {report['memory_mib']['peak']:.0f} MiB")
+    console.print(json.dumps(report["AP"]))
