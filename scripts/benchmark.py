@@ -15,7 +15,8 @@ from benchmarks import data, evaluate
 from bdd100k import cli
 from mrcnn.errors import InputError
 
-BENCHMARKS = {"data": data, "evaluate": evaluate}  # name: a module with SUMMARY, add_arguments(parser) and run(args) -> report
+# name: a module with SUMMARY, add_arguments(parser) and run(args) -> report
+BENCHMARKS = {"data": data, "evaluate": evaluate}
 
 
 def parse_arguments() -> argparse.Namespace:
