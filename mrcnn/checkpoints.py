@@ -29,7 +29,7 @@ if typing.TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STATE_FILE = "state.h5"
+STATE_FILE = "training.state"  # HDF5, but not for those who look for weights by their ending
 # of the arrays of a state: all variables of the network; the step and the learning rate; the rest of the optimizer
 GROUPS = ("network", "clock", "moments")
 

@@ -44,7 +44,7 @@ def run_with_kills(logs: pathlib.Path, kills: int, longest: float) -> int:
     """Run to the end, killed at most `kills` times after a random time each. Returns how often it was."""
     killed = 0
     while True:
-        begun = any(logs.glob("*/state.h5"))
+        begun = any(logs.glob("*/training.state"))
         again = [sys.executable, str(TRAIN), "--logs", str(logs), "--resume", "--save-every", "4"]
         process = subprocess.Popen(again if begun else command(logs), stderr=subprocess.PIPE, text=True)
         try:

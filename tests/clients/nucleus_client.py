@@ -49,7 +49,7 @@ class NucleusConfig(Config):
     MAX_GT_INSTANCES = 20
     DETECTION_MAX_INSTANCES = 40
     # a network that trains in seconds
-    BACKBONE_WIDTH = 8
+    BACKBONE_WIDTH = 16
     TOP_DOWN_PYRAMID_SIZE = 16
     FPN_CLASSIF_FC_LAYERS_SIZE = 32
     RPN_CHANNELS = 16

@@ -125,12 +125,12 @@ def test_resume_refuses_other_data_other_settings_and_a_folder_without_a_state(s
     folder = straight[0].log_dir
     state = checkpoints.read_state(folder)
     model = new_model(tmp_path)
-    with pytest.raises(InputError, match="holds no state.h5"):
+    with pytest.raises(InputError, match="holds no training.state"):
         model.resume(tmp_path)
     model.resume(folder)
     with pytest.raises(InputError, match="images or labels have changed"):
         model.train(ShapesDataset().load_shapes(7), None, RATE, EPOCHS + 1, "heads")
-    (tmp_path / "state.h5").write_bytes(b"half a file")
+    (tmp_path / "training.state").write_bytes(b"half a file")
     with pytest.raises(InputError, match="is no state of a run"):
         model.resume(tmp_path)
     inside = checkpoints.State(**{**vars(state), "step": 2, "binding": True})
@@ -166,4 +166,4 @@ def test_momentum_lives_on_from_one_train_to_the_next_and_through_a_checkpoint(d
 
 def test_only_the_newest_checkpoints_are_kept(straight):
     names = sorted(name for name in os.listdir(straight[0].log_dir) if name.endswith(".h5"))
-    assert names == ["mask_rcnn_shapes_0002.h5", "mask_rcnn_shapes_0003.h5", "state.h5"]
+    assert names == ["mask_rcnn_shapes_0002.h5", "mask_rcnn_shapes_0003.h5"]
