@@ -94,7 +94,7 @@ def add_official(result: "Result", dataset: "Dataset", image_ids: Sequence[int],
         "at_most": MOST,
         "bitmask": _figures(bitmask, weights, np.concatenate([np.zeros(0, bool), *ignored]), True),
         "rle": {**_figures(builders["rle"].table(), weights), "overlapping_images": overlapping,
-                "AP_as_given": coco_figures.twelve(*coco_figures.arrays_of_table(builders["as_given"].table()))["AP"]}}
+                "AP_as_given": coco_figures.twelve(*coco_figures.figures_of_table(builders["as_given"].table()))["AP"]}}
 
 
 def frame_name(dataset: "Dataset", image_id: int) -> str:
@@ -143,7 +143,7 @@ def _add(builder: Builder, truth: dict[str, Any], crowd: np.ndarray, left: list[
 
 def _figures(table: Table, weights: np.ndarray | None, gt_ignored: np.ndarray | None = None,
              plain: bool = False) -> dict[str, Any]:
-    precision, recall = coco_figures.arrays_of_table(table, gt_ignored, plain)
+    precision, recall = coco_figures.figures_of_table(table, gt_ignored, plain)
     per_class = {}
     for k, name in enumerate(CLASS_NAMES):
         figures = coco_figures.twelve(precision[:, :, [k]], recall[:, [k]])

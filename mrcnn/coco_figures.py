@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.errors import InputError
-from mrcnn.match_table import AREAS, MOST, THRESHOLDS, Table, area_ignored, match
+from mrcnn.match_table import AREAS, MOST, THRESHOLDS, Table, area_ignored, match, precision_at, rank
 
 Figures = dict[str, float | None]
 ENGINES = ("pycocotools", "pycocotools-plain", "faster-coco-eval")
@@ -67,6 +67,29 @@ def arrays_of_table(table: Table, gt_ignored: np.ndarray | None = None,
         precision.append(evaluator.eval["precision"])
         recall.append(evaluator.eval["recall"])
     return np.concatenate(precision, axis=2), np.concatenate(recall, axis=1)
+
+
+def figures_of_table(table: Table, gt_ignored: np.ndarray | None = None,
+                     plain: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """As `arrays_of_table` without COCOeval, which takes a second per 1,000 images; precision at 100 detections alone.
+
+    Figures of protocols and parts come from here; tests hold them equal to those of `arrays_of_table`.
+    """
+    precision = np.full((len(THRESHOLDS), 101, table.classes, len(AREAS), 3), -1.0)
+    recall = np.full((len(THRESHOLDS), table.classes, len(AREAS), 3), -1.0)
+    for a, area in enumerate(AREAS.values()):
+        ignored = area_ignored(table, area, gt_ignored)
+        matches = match(table, ignored, plain=plain)
+        for k in range(table.classes):
+            for m, most in enumerate((1, 10, MOST)):
+                ranked = rank(table, matches, k, ignored, area, most)
+                objects = int(ranked.per_image.sum())
+                if not objects:
+                    continue
+                recall[:, k, a, m] = ranked.hit.sum(axis=1) / objects
+                if most == MOST:
+                    precision[:, :, k, a, m] = precision_at(ranked.hit, ranked.counted, objects)
+    return precision, recall
 
 
 def _per_image(table: Table, area: tuple[float, float], gt_ignored: np.ndarray | None,

@@ -110,15 +110,18 @@ def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[i
     height, width = int(image_shape[0]), int(image_shape[1])
     y1, x1 = int(box_px[0]), int(box_px[1])
     # RLE runs down the columns. One zero below each column of the crop ends its runs inside the column.
-    columns = np.zeros((crop.shape[1], crop.shape[0] + 1), np.int8)
-    columns[:, :-1] = crop.T
-    changes = np.flatnonzero(np.diff(columns.reshape(-1), prepend=0))  # start, end, start, end, ...
-    column, row = np.divmod(changes, columns.shape[1])
-    places = (x1 + column) * height + y1 + row
-    # Where the box is as high as the image, a run may end where the next one starts: they are one run.
-    joined = np.flatnonzero(np.diff(places) == 0)
-    places = np.delete(places, np.concatenate([joined, joined + 1]))
-    counts = np.diff(np.concatenate([[0], places, [height * width]]))
+    step = crop.shape[0] + 1
+    pixels = np.zeros(crop.shape[1] * step + 1, bool)
+    pixels[1:].reshape(crop.shape[1], step)[:, :-1] = crop.T
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1])  # start, end, start, end, ...
+    column = changes // step
+    places = changes + column * (height - step) + (x1 * height + y1)
+    if crop.shape[0] == height:  # a run may end where the next one starts: they are one run
+        joined = np.flatnonzero(places[1:] == places[:-1])
+        places = np.delete(places, np.concatenate([joined, joined + 1]))
+    counts = np.empty(len(places) + 1, np.int64)
+    counts[:-1], counts[-1] = places, height * width
+    counts[1:] -= places
     if places.size and counts[-1] == 0:
         counts = counts[:-1]
     return coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)

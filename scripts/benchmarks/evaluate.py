@@ -136,7 +136,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "seconds": {name: spent.clock for name, spent in stages.items()},
         "cpu_seconds": {name: spent.cpu for name, spent in stages.items()}, "cpu_milliseconds": per_image,
         "ratio": per_image["original"] / per_image["total"], "ratio_same": alone.cpu / same.cpu,
-        "ratio_clock": alone.clock / len(sample) / (stages["total"].clock / args.images), "mAP50": {"ours": float(ours), "original": float(theirs)},
+        "ratio_clock": alone.clock / len(sample) / (stages["total"].clock / args.images),
+        "mAP50": {"ours": float(ours), "original": float(theirs)},
         "AP": {"mask": result.mask["AP"], "box": result.box["AP"],
                **{name: result.official[name]["mask"]["AP"] for name in ("bitmask", "rle")}},
         "memory_mib": {"before": before[0], "after": _memory()[0], "peak": _memory()[1]},
@@ -259,7 +260,8 @@ def _show(report: dict[str, Any]) -> None:
     for name, value in report["seconds"].items():
         table.add_row(name, f"{value:.2f}", f"{report['cpu_seconds'][name]:.2f}",
                       f"{report['cpu_milliseconds'][name]:.1f}")
-    table.add_row(f"original's mAP50 ({report['sample']} images)", "", "", f"{report['cpu_milliseconds']['original']:.1f}")
+    table.add_row(f"original's mAP50 ({report['sample']} images)", "", "",
+                  f"{report['cpu_milliseconds']['original']:.1f}")
     console = Console()
     console.print(f"{report['images']} images x {OBJECTS} objects x {DETECTIONS} detections on {report['cores']} cores")
     console.print(table)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrcnn.coco_figures import arrays_of_lists, arrays_of_table, twelve
+from mrcnn.coco_figures import arrays_of_lists, arrays_of_table, figures_of_table
 from mrcnn.errors import InputError
 from mrcnn.evaluation import evaluate, mask_ap
 from mrcnn.match_table import AREAS, Builder, area_ignored, best_of_each, match, precision_at, rank, ranks_in_group
@@ -18,6 +18,9 @@ def test_figures_equal_cocoeval_to_the_last_bit_with_crowds_and_equal_scores(see
     for mine, expected in zip(ours, theirs, strict=True):
         assert (expected > 0).any()
         np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-12)
+    precision, recall = figures_of_table(table)
+    np.testing.assert_allclose(precision[..., 2], theirs[0][..., 2], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(recall, theirs[1], rtol=0, atol=1e-12)
 
 
 def test_figures_equal_cocoeval_beyond_100_detections_of_a_class():
