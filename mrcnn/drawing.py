@@ -14,6 +14,7 @@ import numpy as np
 
 from mrcnn.errors import InputError
 from mrcnn.masks import Instances, rle_to_crop
+from mrcnn.prediction_store import Store
 from mrcnn.predictions import category_ids, image_key
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mrcnn.evaluation import Result
 
 Colour = tuple[float, float, float]
+Plate = tuple[int, int, int, int]  # (y1, x1, y2, x2) px of a caption's background
 
 # Hues of the first classes, in the order they are given out: far apart for neighbours, and readable on dark streets.
 _HUES = (0.00, 0.58, 0.33, 0.14, 0.80, 0.47, 0.07, 0.66, 0.24, 0.90)
@@ -47,17 +49,19 @@ def class_color(class_id: int) -> Colour:
 
 def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequence[str] | None = None,
                    scores: np.ndarray | None = None, scale: float = 1.0, alpha: float = 0.45,
-                   boxes: bool = True) -> np.ndarray:
+                   boxes: bool = True, pen: float = 1.0) -> np.ndarray:
     """Draws masks, outlines, boxes and captions in the colours of the classes.
 
     Args:
         image: uint8 [H, W, 3].
         instances: What to draw; crowds and ignored objects are gray. Drawn in order, so the last is on top.
-        class_names: [C] for captions; None draws none. Objects below 24 px get none.
+        class_names: [C] for captions; None draws none. Objects below 24 px get none, nor those whose caption would
+            cover that of an object above them.
         scores: [n] from 0 to 1, shown in the captions.
         scale: Enlargement of the result; lines and letters keep their size, so small images stay readable.
         alpha: Opacity of the masks.
         boxes: Whether boxes are drawn.
+        pen: Factor for lines and letters, for images that will be looked at from afar or scaled down.
 
     Returns:
         uint8 [round(H * scale), round(W * scale), 3]; `image` is left as it is.
@@ -65,34 +69,69 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     canvas = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
     colors = [_gray_or_color(instances, n) for n in range(len(instances))]
+    line = max(1, round(pen))
     for n, color in enumerate(colors):
-        _blend(canvas, instances.boxes_px[n], instances.crops[n], color, alpha, scale)
+        _blend(canvas, instances.boxes_px[n], instances.crops[n], color, alpha, scale, line)
     for n, color in enumerate(colors if boxes else []):
         y1, x1, y2, x2 = np.round(instances.boxes_px[n] * scale).astype(int).tolist()
-        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), color, 1)
+        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), color, line)
     if class_names is None:
         return canvas
-    for n, color in enumerate(colors):
+    taken: list[Plate] = []
+    for n in reversed(range(len(colors))):  # the last is on top of the others, so its caption has the first choice
         y1, x1, y2, x2 = np.round(instances.boxes_px[n] * scale).astype(int).tolist()
-        if max(y2 - y1, x2 - x1) < _LEAST_CAPTIONED:
+        if max(y2 - y1, x2 - x1) < _LEAST_CAPTIONED * pen:
             continue
         caption = class_names[instances.class_ids[n]] + (f" {scores[n]:.2f}" if scores is not None else "")
-        draw_label(canvas, caption, (y1, x1), color)
+        plate = _free_place(_plate_size(caption, 0.4 * pen), (y1, x1, y2, x2), taken, canvas.shape)
+        if plate is not None:
+            taken.append(plate)
+            _write_plate(canvas, caption, plate, colors[n], 0.4 * pen)
     return canvas
 
 
 def draw_label(canvas: np.ndarray, text: str, corner: tuple[int, int], color: Sequence[int],
                size: float = 0.4) -> None:
     """Writes text on a plate of a colour, above `corner` (y, x) if there is room, into uint8 [H, W, 3]."""
-    (width, height), baseline = cv2.getTextSize(text, _FONT, size, 1)
-    plate_height, plate_width = height + baseline + 2, width + 4
-    y, x = corner
-    y = y - plate_height if y >= plate_height else y
-    x = max(0, min(x, canvas.shape[1] - plate_width))
-    cv2.rectangle(canvas, (x, y), (x + plate_width, y + plate_height), [int(v) for v in color], -1)
+    plate = _free_place(_plate_size(text, size), (*corner, *corner), [], canvas.shape)
+    assert plate is not None, "nothing is taken"
+    _write_plate(canvas, text, plate, color, size)
+
+
+def _free_place(size: tuple[int, int], box: tuple[int, int, int, int], taken: Sequence[Plate],
+                shape: Sequence[int]) -> Plate | None:
+    """Where a plate (height, width) covers no other: above the box, inside at the top, below it, or to its right.
+
+    None if all these are taken; the colour must do then.
+    """
+    height, width = size
+    y1, x1, y2, x2 = box
+    for y, x in ((y1 - height, x1), (y1, x1), (y2, x1), (y1 - height, x2 - width), (y1, x2), (y1, x1 - width)):
+        x = max(0, min(x, shape[1] - width))
+        if y < 0 or (y + height > shape[0] and y != y1):
+            continue
+        if all(y >= y4 or y + height <= y3 or x >= x4 or x + width <= x3 for y3, x3, y4, x4 in taken):
+            return y, x, y + height, x + width
+    return None
+
+
+def _plate_size(text: str, size: float) -> tuple[int, int]:
+    (width, height), baseline = cv2.getTextSize(text, _FONT, size, _stroke(size))
+    return height + baseline + 2, width + 4
+
+
+def _stroke(size: float) -> int:
+    """Line width of letters in px."""
+    return max(1, round(size / 0.5))
+
+
+def _write_plate(canvas: np.ndarray, text: str, plate: Plate, color: Sequence[int], size: float) -> None:
+    y1, x1, y2, x2 = plate
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), [int(v) for v in color], -1)
     bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
     letters = (0, 0, 0) if bright else (255, 255, 255)
-    cv2.putText(canvas, text, (x + 2, y + height + 1), _FONT, size, letters, 1, cv2.LINE_AA)
+    _, baseline = cv2.getTextSize(text, _FONT, size, _stroke(size))
+    cv2.putText(canvas, text, (x1 + 2, y2 - baseline - 1), _FONT, size, letters, _stroke(size), cv2.LINE_AA)
 
 
 def samples_sheet(result: "Result", dataset: "Dataset", count: int = 6, min_score: float = 0.3,
@@ -113,25 +152,46 @@ def samples_sheet(result: "Result", dataset: "Dataset", count: int = 6, min_scor
         InputError: No evaluated image has an object.
     """
     rows, titles = [], []
-    by_image: dict[int | str, list] = {}
-    for entry in result.predictions:
-        if entry["score"] >= min_score:
-            by_image.setdefault(entry["image_id"], []).append(entry)
     for place, image_id in _worst_median_best(result.image_ap50, count):
-        image = np.ascontiguousarray(dataset.load_image(image_id)[..., :3])
-        truth = dataset.load_instances(image_id)
-        found, scores = _decoded(by_image.get(image_key(dataset, image_id), []), dataset)
-        scale = cell_width / image.shape[1]
-        rows.append([draw_instances(image, truth, dataset.class_names, scale=scale),
-                     draw_instances(image, found, dataset.class_names, scores, scale=scale)])
-        flagged = int(np.count_nonzero(truth.crowd | truth.ignore))
-        gray = f", {flagged} ignored (gray)" if flagged else ""
-        objects = f"{len(truth) - flagged} object{'' if len(truth) - flagged == 1 else 's'}"
-        titles.append([f"{place}  {dataset.image_info[image_id]['id']}  truth: {objects}{gray}",
-                       f"AP50 {result.image_ap50[image_id]:.2f}  {len(found)} predictions with score >= {min_score}"])
+        row, row_titles = truth_and_predictions(result, dataset, image_id, min_score, cell_width)
+        rows.append(row)
+        titles.append([f"{place}  {row_titles[0]}", row_titles[1]])
     if not rows:
         raise InputError("no evaluated image has an object, so there is no best or worst one to show")
     return contact_sheet(rows, titles, cell_width)
+
+
+def truth_and_predictions(result: "Result", dataset: "Dataset", image_id: int, min_score: float = 0.3,
+                          cell_width: int = 640) -> tuple[list[np.ndarray], list[str]]:
+    """One row of a contact sheet.
+
+    Args:
+        result: What `evaluate` returned.
+        dataset: The dataset that it was computed on.
+        image_id: Of an image that was evaluated.
+        min_score: Weaker predictions are not drawn.
+        cell_width: Width of one picture in pixels.
+
+    Returns:
+        The image with its labelled objects and the image with the predictions, uint8 [h, cell_width, 3], and a title
+        for each.
+    """
+    key = image_key(dataset, image_id)
+    found_all = result.predictions
+    entries = found_all.of_image(key) if isinstance(found_all, Store) else [e for e in found_all if e["image_id"] == key]
+    entries = [entry for entry in entries if entry["score"] >= min_score]
+    image = np.ascontiguousarray(dataset.load_image(image_id)[..., :3])
+    truth = dataset.load_instances(image_id)
+    found, scores = _decoded(entries, dataset)
+    scale = cell_width / image.shape[1]
+    row = [draw_instances(image, truth, dataset.class_names, scale=scale),
+           draw_instances(image, found, dataset.class_names, scores, scale=scale)]
+    flagged = int(np.count_nonzero(truth.crowd | truth.ignore))
+    gray = f", {flagged} ignored (gray)" if flagged else ""
+    objects = f"{len(truth) - flagged} object{'' if len(truth) - flagged == 1 else 's'}"
+    ap50 = f"AP50 {result.image_ap50[image_id]:.2f}  " if image_id in result.image_ap50 else ""
+    return row, [f"{dataset.image_info[image_id]['id']}  truth: {objects}{gray}",
+                 f"{ap50}{len(found)} predictions with score >= {min_score}"]
 
 
 def _worst_median_best(ap50: dict[int, float], count: int) -> list[tuple[str, int]]:
@@ -210,7 +270,7 @@ def _gray_or_color(instances: Instances, n: int) -> tuple[int, int, int]:
 
 
 def _blend(canvas: np.ndarray, box_px: np.ndarray, crop: np.ndarray, color: Sequence[int], alpha: float,
-           scale: float) -> None:
+           scale: float, line: int = 1) -> None:
     """Lays a half-transparent mask with its outline over the part of the canvas under its box, in place."""
     y1, x1, y2, x2 = np.round(np.asarray(box_px) * scale).astype(int).tolist()
     y2, x2 = max(y2, y1 + 1), max(x2, x1 + 1)
@@ -221,5 +281,5 @@ def _blend(canvas: np.ndarray, box_px: np.ndarray, crop: np.ndarray, color: Sequ
     np.copyto(part, tinted, where=mask[..., None].astype(bool))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outlined = np.ascontiguousarray(part)
-    cv2.drawContours(outlined, outlines, -1, [int(c) for c in color], 1, cv2.LINE_AA)
+    cv2.drawContours(outlined, outlines, -1, [int(c) for c in color], line, cv2.LINE_AA)
     part[:] = outlined

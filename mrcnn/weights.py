@@ -25,7 +25,7 @@ from mrcnn.published import REGISTRY, Published, fetch
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["REGISTRY", "LoadReport", "Published", "fetch", "find_last", "load_weights", "random_layers",
+__all__ = ["REGISTRY", "LoadReport", "Published", "fetch", "find_last", "layer_shapes", "load_weights", "random_layers",
            "read_attrs", "save_weights", "write_layers"]
 
 # The layers whose shape depends on NUM_CLASSES, and what their last axis holds for one class.
@@ -136,7 +136,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
             or no layer of the file belongs to the model.
     """
     path = pathlib.Path(path)
-    targets = _leaf_layers(model)
+    targets = leaf_layers(model)
     excluded_names = _expand_exclude(model, exclude)
     with _open_root(path) as root:
         sources = _read_layers(root, path, set(targets))
@@ -193,6 +193,18 @@ def read_attrs(path: str | os.PathLike) -> dict[str, object]:
         return {key: _plain(value) for key, value in root.attrs.items() if not key.startswith("layer_names")}
 
 
+def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
+    """Returns leaf layer -> shapes of its arrays in a weight file, in the file's order; no array is read.
+
+    Raises:
+        InputError: the file is missing, broken or of another format.
+    """
+    path = pathlib.Path(path)
+    with _open_root(path) as root:
+        layers = _read_layers(root, path, set())
+        return {name: [tuple(array.shape) for array in arrays] for name, arrays in layers.items()}
+
+
 def find_last(model_dir: str | os.PathLike, name: str | None) -> str:
     """Path of the last epoch's checkpoint in the newest run folder that has one (NAME + date, see set_log_dir).
 
@@ -230,7 +242,7 @@ def _named_weights(layer: keras.layers.Layer) -> list[tuple[str, keras.Variable]
     return named
 
 
-def _leaf_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
+def leaf_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
     """Leaf layer name -> its variables, for the layers that have any."""
     leaves: dict[str, list[keras.Variable]] = {}
     for name, variable in _named_weights(model):
@@ -245,7 +257,7 @@ def _expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[st
     names = set(exclude or ())
     for layer in model.layers:
         if isinstance(layer, keras.Model) and layer.name in names:
-            names |= set(_leaf_layers(layer))
+            names |= set(leaf_layers(layer))
     return names
 
 

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Find objects in images, folders of images and videos.
+
+  python scripts/detect.py photo.jpg                                  # the shipped weights, which know drawn streets
+  python scripts/detect.py photos/ clip.mp4 --weights coco            # Matterport's COCO weights
+  python scripts/detect.py DIR/images/10k/val --weights last --json coco --no-pictures --min-score 0.05
+
+Writes to --out every image and video under its own name with outlines, boxes, classes and scores drawn into it, and
+with --json also
+
+  coco       detections.json, COCO results whose image_id is the file name, which scripts/evaluate.py --predictions and
+             pycocotools read; images.json, names and sizes of all images, and the categories
+  scalabel   detections.json, Scalabel frames with sizes, scores, boxes and run-length codes
+
+Frame 1 of clip.mp4 is called clip-0000001.jpg there. A file that cannot be read is named and left out. The exit code is
+0 if all were read, 1 if some were not, 2 for wrong use.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it cannot read is said by us
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bdd100k import cli
+from mrcnn.errors import InputError
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO", help="folders are searched to the bottom")
+    parser.add_argument("--weights", default="streets", metavar="NAME", help="streets (shipped), coco, last (newest "
+                        "checkpoint in --logs), or a path (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", default="runs/detect", help="default: %(default)s")
+    parser.add_argument("--json", choices=("coco", "scalabel"), help="write detections.json in this form")
+    parser.add_argument("--min-score", type=float, default=0.5, metavar="S", help="leave out weaker detections, in "
+                        "pictures and JSON (default: %(default)s)")
+    parser.add_argument("--no-pictures", action="store_true", help="write JSON alone")
+    parser.add_argument("--batch", type=cli.positive_int, metavar="N", help="images that go through the network "
+                        "together (default: IMAGES_PER_GPU of the settings)")
+    parser.add_argument("--config", choices=sorted(cli.CONFIGS), help="settings to take in place of the checkpoint's")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                        help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be given often")
+    parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_arguments()
+    if args.no_pictures and not args.json:
+        raise InputError("--no-pictures leaves nothing to write; give --json too")
+    from mrcnn.media import count_frames, find_sources
+
+    sources = find_sources(args.sources, args.out)
+    from bdd100k.detection import load_model
+    from mrcnn.detecting import CocoResults, Pictures, ScalabelFrames, detect_files
+
+    batch = [f"IMAGES_PER_GPU={args.batch}"] if args.batch else []
+    model, categories = load_model(args.weights, args.logs, args.config, [*args.overrides, *batch], args.min_score)
+    names = [name for _, name in categories]
+    console = Console(stderr=True)
+    with contextlib.ExitStack() as stack:
+        sinks = [] if args.no_pictures else [stack.enter_context(Pictures(args.out, names))]
+        if args.json == "coco":
+            sinks.append(stack.enter_context(CocoResults(args.out, categories)))
+        elif args.json == "scalabel":
+            sinks.append(stack.enter_context(ScalabelFrames(args.out, names)))
+        columns = TextColumn("detecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        bar = stack.enter_context(Progress(*columns, console=console, disable=not console.is_terminal))
+        task = bar.add_task("detecting", total=count_frames(sources))
+        report = detect_files(model, sources, names, sinks, model.config.BATCH_SIZE, lambda _: bar.advance(task))
+    objects = ", ".join(f"{count} {name}" for name, count in report.objects.most_common())
+    print(f"{report.frames} images or frames, {report.objects.total()} objects{': ' if objects else ''}{objects}")
+    if report.failed:
+        print(f"{len(report.failed)} of {len(sources)} files could not be read to the end:")
+        for path, _ in report.failed:
+            print(f"  {path}")
+    print(f"written to {args.out}")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
