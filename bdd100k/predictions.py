@@ -43,7 +43,7 @@ def load_any(path: str | pathlib.Path, dataset: "Dataset") -> Checked:
         if not _is_scalabel(path):
             return load_predictions(path, dataset)
         _refuse_other_classes(path, dataset)
-        labels = load_labels(path)
+        labels = _read(path)
         if 0 < labels.report.boxes_only == labels.report.categories.total():
             raise InputError(f"{path}: no prediction has a mask (rle or poly2d)")
         if labels.report.boxes_only:  # as the official code does
@@ -51,7 +51,7 @@ def load_any(path: str | pathlib.Path, dataset: "Dataset") -> Checked:
         return _checked(labels, path, dataset)
     _refuse_other_classes(path, dataset)
     folder = path / BITMASKS if (path / BITMASKS).is_dir() else path
-    labels = load_labels(folder)
+    labels = _read(folder)
     _give_scores(labels, folder, _score_file(path, folder))
     return _checked(labels, path, dataset)
 
@@ -73,14 +73,20 @@ def _refuse_other_classes(path: pathlib.Path, dataset: "Dataset") -> None:
                          "give COCO results")
 
 
-def _checked(labels: Labels, path: pathlib.Path, dataset: "Dataset") -> Checked:
-    """The labels as COCO results; nothing that was left out in reading may pass in silence."""
+def _read(path: pathlib.Path) -> Labels:
+    """The predictions as labels; nothing that is left out in reading may pass in silence."""
+    labels = load_labels(path)
     if labels.report.findings:
         first = "; ".join(map(str, labels.report.findings[:3]))
-        raise InputError(f"{path}: {len(labels.report.findings)} predictions cannot be used: {first}")
+        raise InputError(f"predictions that cannot be used: {len(labels.report.findings)}. {first}")
     if labels.report.unknown or labels.report.stuff:
         names = [*labels.report.unknown, *labels.report.stuff]
         raise InputError(f"{path}: predictions of {', '.join(names[:5])}; the classes are {', '.join(CLASS_NAMES)}")
+    return labels
+
+
+def _checked(labels: Labels, path: pathlib.Path, dataset: "Dataset") -> Checked:
+    """The labels as COCO results."""
     shapes = _shapes(dataset)
     entries: list[Entry] = []
     places: list[str] = []

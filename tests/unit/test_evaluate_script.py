@@ -10,7 +10,7 @@ import pytest
 from bdd100k import cli
 from bdd100k.config import StreetsConfig
 from mrcnn.evaluation import evaluate
-from tests.evaluation_scenes import Noisy, Scenes
+from tests.evaluation_scenes import Drawn, Noisy, Scenes
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def run_script(monkeypatch):
         model.config = StreetsConfig()
         return model, "stub.h5"
 
-    def run(*arguments, model=stub):
+    def run(*arguments, model=stub, dataset=scenes):
         monkeypatch.setattr("sys.argv", ["evaluate.py", *map(str, arguments)])
-        monkeypatch.setattr(cli, "open_dataset", lambda *_: scenes)
+        monkeypatch.setattr(cli, "open_dataset", lambda *_: dataset)
         if model:
             monkeypatch.setattr(script, "build_model", model)
         return cli.run(script.main)
@@ -38,15 +38,17 @@ def run_script(monkeypatch):
 
 def test_files_and_table(run_script, tmp_path, capsys):
     assert run_script("--out", tmp_path / "a") == 0
-    files = ["pr_curve.png", "predictions.json", "results.json", "samples.png"]
+    files = ["pr_curve.png", "predictions.json", "result.json", "samples.png"]
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == files
-    results = json.loads((tmp_path / "a" / "results.json").read_text())
+    results = json.loads((tmp_path / "a" / "result.json").read_text())
     scenes = Scenes(images=5)
     expected = evaluate(Noisy(scenes), scenes, batch_size=2).to_json()
     assert {name: results[name] for name in expected} == expected
     assert results["evaluated"]["weights"] == "stub.h5" and results["evaluated"]["settings"]["NAME"] == "streets"
     printed = capsys.readouterr().out
-    assert f"{expected['mask']['AP']:.3f}" in printed and f"{expected['matterport']['mAP50']:.3f}" in printed
+    assert f"{100 * expected['mask']['AP']:.1f}" in printed and "not AP50" in printed
+    low, high = expected["intervals"]["matterport"]["mAP50"]
+    assert f"{100 * expected['matterport']['mAP50']:.1f} {100 * low:.1f}-{100 * high:.1f}" in printed
     assert "train" in printed and "person" in printed
     assert cv2.imread(str(tmp_path / "a" / "samples.png")).shape[1] == 2 * 640 + 3 * 8
     assert cv2.imread(str(tmp_path / "a" / "pr_curve.png")).std() > 10
@@ -55,7 +57,7 @@ def test_files_and_table(run_script, tmp_path, capsys):
 def test_predictions_file_gives_the_same_results(run_script, tmp_path):
     assert run_script("--out", tmp_path / "a") == 0
     assert run_script("--out", tmp_path / "b", "--predictions", tmp_path / "a" / "predictions.json") == 0
-    first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in "ab")
+    first, second = (json.loads((tmp_path / name / "result.json").read_text()) for name in "ab")
     assert second.pop("evaluated")["predictions"].endswith("predictions.json") and first.pop("evaluated")
     assert first == second
     assert (tmp_path / "a" / "predictions.json").exists()
@@ -64,13 +66,52 @@ def test_predictions_file_gives_the_same_results(run_script, tmp_path):
 def test_limit_chooses_among_the_images_of_a_file(run_script, tmp_path):
     assert run_script("--out", tmp_path / "a") == 0
     assert run_script("--out", tmp_path / "b", "--limit", 2, "--predictions", tmp_path / "a" / "predictions.json") == 0
-    assert json.loads((tmp_path / "b" / "results.json").read_text())["images"] == 2
+    assert json.loads((tmp_path / "b" / "result.json").read_text())["images"] == 2
+
+
+def test_submission_and_a_stopped_run(run_script, tmp_path, monkeypatch):
+    """With BDD100K's classes; the second call goes on where Ctrl-C stopped the first."""
+    dataset = Drawn(*[[("car", (10, 10, 60, 70)), ("bus", (0, 0, 9, 9), "occluded")]] * 5)
+    dataset.instances = [dataset.load_instances(i) for i in dataset.image_ids]
+    models = []
+
+    def stopping(args, class_names):
+        model = Noisy(dataset)
+        detect, model.config, model.calls = model.detect_instances, StreetsConfig(), 0
+
+        def stop_after_two(images):
+            model.calls += 1
+            if not models and model.calls == 3:
+                models.append(model)
+                raise KeyboardInterrupt
+            return detect(images)
+
+        model.detect_instances = stop_after_two
+        model.config.BATCH_SIZE = 1
+        last.append(model)
+        return model, "stub.h5"
+
+    last: list = []
+    out = tmp_path / "a"
+    assert run_script("--out", out, model=stopping, dataset=dataset) == 130
+    assert not (out / "result.json").exists()
+    assert run_script("--out", out, "--bootstrap", 0, model=stopping, dataset=dataset) == 0
+    assert last[-1].calls == 3  # of five images
+    result = json.loads((out / "result.json").read_text())
+    assert result["intervals"] == {} and result["official"]["bitmask"]["mask"]["AP"] is not None
+    assert sorted(p.name for p in (out / "submission").iterdir()) == ["bitmask_scores.json", "bitmasks", "rle.json"]
+    assert not list(out.glob(".*"))
+    assert run_script("--out", tmp_path / "b", "--predictions", out / "submission", dataset=dataset) == 0
+    again = json.loads((tmp_path / "b" / "result.json").read_text())
+    assert again["official"]["bitmask"]["mask"] == pytest.approx(result["official"]["bitmask"]["mask"], abs=1e-9)
 
 
 @pytest.mark.parametrize("arguments,message", [
     (["--predictions", "absent.json"], "cannot read the predictions absent.json"),
     (["--weights", "none"], "untrained model"),
     (["--weights", "absent.h5"], "absent.h5"),
+    (["--engine", "best"], "engine 'best' is unknown"),
+    (["--bootstrap", "-1"], "--bootstrap -1"),
 ])
 def test_mistakes_end_with_one_line_and_code_2(run_script, tmp_path, capsys, arguments, message):
     assert run_script("--out", tmp_path / "a", *arguments, model=None) == 2
