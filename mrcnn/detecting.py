@@ -14,7 +14,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, Self, TextIO
 
 import cv2
 import numpy as np
@@ -181,7 +181,7 @@ class _JsonList:
         self._file.write(self._separator + json.dumps(entry, allow_nan=False))
         self._separator = ",\n"
 
-    def __enter__(self) -> "_JsonList":
+    def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = self._stack.enter_context(self._part.open("w", encoding="utf-8"))
         return self

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mrcnn.evaluation import Result
 
 Colour = tuple[float, float, float]
-Plate = tuple[int, int, int, int]  # (y1, x1, y2, x2) px of a caption's background
+Plate = tuple[float, float, float, float]  # (y1, x1, y2, x2) px of a caption's background
 
 # Hues of the first classes, in the order they are given out: far apart for neighbours, and readable on dark streets.
 _HUES = (0.00, 0.58, 0.33, 0.14, 0.80, 0.47, 0.07, 0.66, 0.24, 0.90)
@@ -83,7 +83,7 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
         if max(y2 - y1, x2 - x1) < _LEAST_CAPTIONED * pen:
             continue
         caption = class_names[instances.class_ids[n]] + (f" {scores[n]:.2f}" if scores is not None else "")
-        plate = _free_place(_plate_size(caption, 0.4 * pen), (y1, x1, y2, x2), taken, canvas.shape)
+        plate = free_place(_plate_size(caption, 0.4 * pen), (y1, x1, y2, x2), taken, canvas.shape)
         if plate is not None:
             taken.append(plate)
             _write_plate(canvas, caption, plate, colors[n], 0.4 * pen)
@@ -93,16 +93,23 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
 def draw_label(canvas: np.ndarray, text: str, corner: tuple[int, int], color: Sequence[int],
                size: float = 0.4) -> None:
     """Writes text on a plate of a colour, above `corner` (y, x) if there is room, into uint8 [H, W, 3]."""
-    plate = _free_place(_plate_size(text, size), (*corner, *corner), [], canvas.shape)
+    plate = free_place(_plate_size(text, size), (*corner, *corner), [], canvas.shape)
     assert plate is not None, "nothing is taken"
     _write_plate(canvas, text, plate, color, size)
 
 
-def _free_place(size: tuple[int, int], box: tuple[int, int, int, int], taken: Sequence[Plate],
-                shape: Sequence[int]) -> Plate | None:
-    """Where a plate (height, width) covers no other: above the box, inside at the top, below it, or to its right.
+def free_place(size: tuple[float, float], box: Sequence[float], taken: Sequence[Plate],
+               shape: Sequence[int]) -> Plate | None:
+    """Where a caption covers no other: above its box, inside at the top, below it or to its left.
 
-    None if all these are taken; the colour must do then.
+    Args:
+        size: (height, width) px of the caption.
+        box: (y1, x1, y2, x2) px.
+        taken: The places of others.
+        shape: (H, W, ...) of the image.
+
+    Returns:
+        (y1, x1, y2, x2) px, or None if all these are taken.
     """
     height, width = size
     y1, x1, y2, x2 = box
@@ -126,7 +133,7 @@ def _stroke(size: float) -> int:
 
 
 def _write_plate(canvas: np.ndarray, text: str, plate: Plate, color: Sequence[int], size: float) -> None:
-    y1, x1, y2, x2 = plate
+    y1, x1, y2, x2 = (round(v) for v in plate)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), [int(v) for v in color], -1)
     bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
     letters = (0, 0, 0) if bright else (255, 255, 255)
@@ -177,8 +184,8 @@ def truth_and_predictions(result: "Result", dataset: "Dataset", image_id: int, m
         for each.
     """
     key = image_key(dataset, image_id)
-    found_all = result.predictions
-    entries = found_all.of_image(key) if isinstance(found_all, Store) else [e for e in found_all if e["image_id"] == key]
+    known = result.predictions
+    entries = known.of_image(key) if isinstance(known, Store) else [e for e in known if e["image_id"] == key]
     entries = [entry for entry in entries if entry["score"] >= min_score]
     image = np.ascontiguousarray(dataset.load_image(image_id)[..., :3])
     truth = dataset.load_instances(image_id)

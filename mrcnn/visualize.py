@@ -3,6 +3,8 @@
 Functions that show something take `save=PATH` (written, then closed) or `ax=` (drawn there, nothing shown). Without
 either they show the figure if there is a display or a notebook, and leave it open for `plt.savefig` if there is none.
 
+Objects have the colours of their classes, the same in every picture; captions do not cover each other.
+
 Legend: n instances, H W image. Images are [H, W, 3] RGB, boxes [n, (y1, x1, y2, x2)] in pixels, masks [H, W, n].
 """
 
@@ -19,7 +21,7 @@ import numpy as np
 from matplotlib import patches
 from matplotlib.axes import Axes
 
-from mrcnn.drawing import Colour
+from mrcnn.drawing import Colour, Plate, class_color, free_place
 from mrcnn.masks import unmold_mask
 from mrcnn.matching import compute_matches
 from mrcnn.plots import Path, axes_for, finish, plot_overlaps, plot_pr_curves, plot_precision_recall, show_or_save
@@ -29,6 +31,9 @@ __all__ = ["apply_mask", "display_differences", "display_images", "display_insta
            "plot_pr_curves", "plot_precision_recall", "random_colors"]
 
 log = logging.getLogger(__name__)
+
+_CAPTION_PT = 8
+_OUTLINED = 1000  # px of image width for each pixel of an outline
 
 
 def display_images(images: Sequence[np.ndarray], titles: Sequence[str] | None = None, cols: int = 4,
@@ -106,7 +111,7 @@ def display_instances(image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | 
         ax: Axes to draw on.
         show_mask: Whether masks and outlines are drawn.
         show_bbox: Whether boxes are drawn.
-        colors: (r, g, b) from 0 to 1 for each instance; None gives each a random one.
+        colors: (r, g, b) from 0 to 1 for each instance; None gives each that of its class.
         captions: Text for each instance instead of class and score.
         save: File to write instead of showing.
 
@@ -117,7 +122,7 @@ def display_instances(image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | 
     if len(boxes) == 0:
         log.info("No instances to display: nothing was found above DETECTION_MIN_CONFIDENCE, or nothing is labelled")
     figure, axis = axes_for(ax, figsize)
-    colors = colors if colors is not None else random_colors(len(boxes))
+    colors = colors if colors is not None else [class_color(class_id) for class_id in class_ids]
     canvas = _canvas(image)
     real = [i for i, box in enumerate(boxes) if np.any(box)]
     if show_mask and masks is not None:
@@ -126,16 +131,12 @@ def display_instances(image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | 
     axis.axis("off")
     axis.set_title(title)
     axis.imshow(canvas)
-    for i in real:
-        y1, x1 = boxes[i][:2]
-        if show_bbox:
-            _rectangle(axis, boxes[i], colors[i], style="--", alpha=0.7)
-        if captions is not None:
-            caption = captions[i]
-        else:
-            caption = class_names[class_ids[i]] + (f" {scores[i]:.3f}" if scores is not None else "")
-        axis.text(x1 + 1, y1 + 1, caption or "", va="top", color="white", size=9,
-                  bbox={"facecolor": (*np.multiply(colors[i], 0.55),), "alpha": 0.75, "pad": 1, "edgecolor": "none"})
+    for i in real if show_bbox else []:
+        _rectangle(axis, boxes[i], colors[i], style="--", alpha=0.7)
+    if captions is None:
+        captions = [class_names[c] + (f" {scores[i]:.3f}" if scores is not None else "")
+                    for i, c in enumerate(class_ids)]
+    _write_captions(axis, canvas.shape, [(boxes[i], captions[i], colors[i]) for i in real])
     return show_or_save(figure, axis, ax, save)
 
 
@@ -196,22 +197,23 @@ def draw_rois(image: np.ndarray, rois: np.ndarray, refined_rois: np.ndarray, mas
     figure, axis = axes_for(ax, (12, 12))
     canvas = _canvas(image)
     chosen = np.random.permutation(len(rois))[:limit]
-    colors = dict(zip(chosen.tolist(), random_colors(len(chosen)), strict=True))
-    for i in chosen.tolist():
+    captions = []
+    for i in sorted(chosen.tolist(), key=lambda i: class_ids[i] > 0):  # the background below
+        color = class_color(class_ids[i])
         if class_ids[i] == 0:
             _rectangle(axis, rois[i], (0.6, 0.6, 0.6), style="--")
             continue
-        _rectangle(axis, rois[i], colors[i], style="--")
-        _rectangle(axis, refined_rois[i], colors[i])
-        axis.plot([rois[i][1], refined_rois[i][1]], [rois[i][0], refined_rois[i][0]], color=colors[i], linewidth=1)
-        axis.text(rois[i][1], rois[i][0] + 2, class_names[class_ids[i]], va="top", color="white", size=9,
-                  bbox={"facecolor": "black", "alpha": 0.5, "pad": 1, "edgecolor": "none"})
+        _rectangle(axis, rois[i], color, style="--")
+        _rectangle(axis, refined_rois[i], color)
+        axis.plot([rois[i][1], refined_rois[i][1]], [rois[i][0], refined_rois[i][0]], color=color, linewidth=1)
+        captions.append((refined_rois[i], class_names[class_ids[i]], color))
         whole = mask[i] if mask[i].shape == canvas.shape[:2] else unmold_mask(mask[i], rois[i], canvas.shape)
-        _tint(canvas, whole, colors[i])
+        _tint(canvas, whole, color)
     positive = int(np.count_nonzero(np.asarray(class_ids) > 0))
     axis.set_title(f"{len(chosen)} of {len(rois)} ROIs; {positive} positive, {len(rois) - positive} negative")
     axis.axis("off")
     axis.imshow(canvas)
+    _write_captions(axis, canvas.shape, captions)
     return show_or_save(figure, axis, ax, save)
 
 
@@ -262,7 +264,7 @@ def display_top_masks(image: np.ndarray, mask: np.ndarray, class_ids: np.ndarray
 def draw_boxes(image: np.ndarray, boxes: np.ndarray | None = None, refined_boxes: np.ndarray | None = None,
                masks: np.ndarray | None = None, captions: Sequence[str] | None = None,
                visibilities: Sequence[int] | None = None, title: str = "", ax: Axes | None = None,
-               save: Path | None = None) -> Axes:
+               save: Path | None = None, colors: Sequence[Colour] | None = None) -> Axes:
     """Shows boxes, what they were refined to, and masks.
 
     Args:
@@ -275,6 +277,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray | None = None, refined_boxes
         title: Above the image.
         ax: Axes to draw on.
         save: File to write instead of showing.
+        colors: (r, g, b) from 0 to 1 for each box; None gives random ones, to tell neighbours apart.
 
     Returns:
         The axes.
@@ -289,7 +292,8 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray | None = None, refined_boxes
     canvas = _canvas(image)
     axis.set_title(title)
     axis.axis("off")
-    for i, color in enumerate(random_colors(count)):
+    texts = []
+    for i, color in enumerate(colors if colors is not None else random_colors(count)):
         visibility = 1 if visibilities is None else visibilities[i]
         color = (0.6, 0.6, 0.6) if visibility == 0 else color
         alpha, style = (0.5 if visibility == 0 else 1.0), ("-" if visibility == 2 else ":")
@@ -301,11 +305,11 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray | None = None, refined_boxes
         if len(frames) == 2 and visibility > 0:
             axis.plot([f[1] for f in frames], [f[0] for f in frames], color=color, linewidth=1)
         if captions is not None and frames:
-            axis.text(frames[-1][1], frames[-1][0], captions[i] or "", va="top", color="white", size=9,
-                      bbox={"facecolor": color, "alpha": 0.5, "pad": 1, "edgecolor": "none"})
+            texts.append((frames[-1], captions[i], color))
         if masks is not None:
             _tint(canvas, masks[:, :, i], color)
     axis.imshow(canvas)
+    _write_captions(axis, canvas.shape, texts)
     return show_or_save(figure, axis, ax, save)
 
 
@@ -374,7 +378,31 @@ def _tint(canvas: np.ndarray, mask: np.ndarray, color: Sequence[float]) -> None:
     mask = np.asarray(mask) > 0.5
     apply_mask(canvas, mask, color, alpha=0.45)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(canvas, outlines, -1, [round(255 * c) for c in color], 1)
+    thick = max(1, round(max(canvas.shape[:2]) / _OUTLINED))
+    cv2.drawContours(canvas, outlines, -1, [round(255 * c) for c in color], thick)
+
+
+def _write_captions(axis: Axes, shape: Sequence[int], captions: Sequence[tuple[Sequence[float], str | None, Colour]]
+                    ) -> None:
+    """Writes (box, text, colour) of each where they cover no other, the last first; leaves out what finds no place.
+
+    Args:
+        axis: Shows an image of `shape` already.
+    """
+    frame = axis.get_window_extent()
+    pixels = max(shape[1] / frame.width, shape[0] / frame.height)  # of the image, in a pixel of the figure
+    letter = _CAPTION_PT / 72 * axis.figure.dpi * pixels
+    places: dict[int, Plate | None] = {}
+    for i, (box, text, _) in reversed(list(enumerate(captions))):
+        size = (1.5 * letter, (0.6 * len(text or "") + 0.4) * letter)
+        places[i] = free_place(size, box, [p for p in places.values() if p], shape) if text else None
+    for i, (_, text, color) in enumerate(captions):
+        place = places[i]
+        if place is not None:
+            bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 0.55
+            axis.text(place[1] + 0.3 * letter, (place[0] + place[2]) / 2, text, va="center", size=_CAPTION_PT,
+                      color="black" if bright else "white", clip_on=True,
+                      bbox={"facecolor": color, "alpha": 0.85, "pad": 1, "edgecolor": "none"})
 
 
 def _rectangle(axis: Axes, box: Sequence[float], color: Sequence[float], style: str = "-", alpha: float = 1.0) -> None:

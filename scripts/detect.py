@@ -21,6 +21,7 @@ import contextlib
 import os
 import pathlib
 import sys
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it cannot read is said by us
@@ -68,7 +69,7 @@ def main() -> int:
     names = [name for _, name in categories]
     console = Console(stderr=True)
     with contextlib.ExitStack() as stack:
-        sinks = [] if args.no_pictures else [stack.enter_context(Pictures(args.out, names))]
+        sinks: list[Any] = [] if args.no_pictures else [stack.enter_context(Pictures(args.out, names))]
         if args.json == "coco":
             sinks.append(stack.enter_context(CocoResults(args.out, categories)))
         elif args.json == "scalabel":

@@ -157,7 +157,27 @@ def test_display_differences_pairs_by_position(image, masks):
     # The weaker prediction comes first: Matterport's indices pointed into a copy sorted by score here.
     axis = visualize.display_differences(image, BOXES, np.array([1, 2]), masks, BOXES[[1, 0]], np.array([2, 3]),
                                          np.array([0.3, 0.9]), masks[..., [1, 0]], NAMES)
-    assert [t.get_text() for t in axis.texts] == ["missed car", "", "person 0.30 / 1.00", "train 0.90 / 1.00"]
+    assert [t.get_text() for t in axis.texts] == ["missed car", "person 0.30 / 1.00", "train 0.90 / 1.00"]
+
+
+def test_captions_of_neighbours_do_not_cover_each_other():
+    street = np.zeros((100, 200, 3), np.uint8)
+    boxes = np.array([[40, 60 + 4 * i, 60, 80 + 4 * i] for i in range(4)])
+    axis = visualize.display_instances(street, boxes, None, np.ones(4, int), NAMES, figsize=(8, 4))
+    axis.figure.canvas.draw()
+    places = [text.get_window_extent() for text in axis.texts]
+    assert len(places) == 4
+    for i, place in enumerate(places):
+        assert not any(place.overlaps(other) for other in places[:i])
+        assert axis.get_window_extent().fully_containsx(place.x0)
+
+
+def test_instances_have_the_colours_of_their_classes(masks):
+    axis = visualize.display_instances(np.zeros((40, 60, 3)), BOXES, masks, np.array([2, 1]), NAMES)
+    shown = axis.images[0].get_array()
+    for inside, class_id in (((15, 20), 2), ((30, 45), 1)):
+        expected = 0.45 * 255 * np.array(drawing.class_color(class_id))
+        np.testing.assert_allclose(shown[inside], expected, atol=1)
 
 
 def test_overlaps_mark_wrong_classes():
