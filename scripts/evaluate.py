@@ -15,6 +15,8 @@ and what the errors are. Writes to --out:
                      BDD100K's classes)
   pr_curve.png       precision over recall at IoU 0.5
   samples.png        truth and prediction for the worst, the median and the best images
+  report.html        all of this for people, in one file: curves, tables, pictures of errors, settings
+  matches.npz        what lies on what, for --compare
 
 Figures by COCO's protocol and by BDD100K's two differ: say which one you quote. A run with a model that is stopped goes
 on where it was when the same command is given again.
@@ -57,6 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of these samples (default: %(default)s)")
     parser.add_argument("--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png "
                         "(default: %(default)s)")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
     splits.add_arguments(parser)
     return parser.parse_args()
 
@@ -91,6 +94,7 @@ def main() -> None:
         raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
     cli.hold_out(args.data, args.hold_out, args.split_file)
 
+    from bdd100k.report import write_report
     from mrcnn.coco_figures import check_engine
     from mrcnn.evaluation import evaluate
 
@@ -121,6 +125,10 @@ def main() -> None:
     if args.split == "test" and held_out:
         evaluated["test_list"] = {"images": len(held_out.names), "sha256": held_out.sha256}
     write(out, result, dataset, image_ids, evaluated, args.samples)
+    if not args.no_report:
+        write_report(out / "report.html", result, dataset, image_ids, evaluated)
+    files = sorted(p.name + "/" * p.is_dir() for p in out.iterdir() if not p.name.startswith("."))
+    print(f"written to {out}: {', '.join(files)}")
     if store is not None:
         store.remove()
 
@@ -131,6 +139,7 @@ def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluate
     from bdd100k.evaluation import add_official, has_official_classes
     from bdd100k.submissions import Writer
     from bdd100k.tables import show
+    from mrcnn import match_files
     from mrcnn.drawing import samples_sheet, write_png
     from mrcnn.plots import plot_pr_curves
     from mrcnn.predictions import write_entries, write_json
@@ -140,13 +149,13 @@ def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluate
         with Writer(out / "submission") as writer:
             add_official(result, dataset, image_ids, writer.add)
     write_json(out / "result.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
+    match_files.save(out / match_files.FILE, result.tables, [row["image"] for row in result.per_image],
+                     dataset.class_names[1:])
     plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
     if result.image_ap50:
         write_png(out / "samples.png", samples_sheet(result, dataset, samples))
     console = Console()
     show(result, console if console.is_terminal else Console(width=120))
-    files = sorted(p.name + "/" * p.is_dir() for p in out.iterdir() if not p.name.startswith("."))
-    print(f"written to {out}: {', '.join(files)}")
 
 
 if __name__ == "__main__":
