@@ -61,6 +61,14 @@ def positive_int(text: str) -> int:
     return value
 
 
+def whole_number(text: str) -> int:
+    """argparse type: an integer of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
 @functools.lru_cache
 def is_custom(data: str | None) -> bool:
     """Whether a folder holds data with classes of its own, for `mrcnn.folders`, and not BDD100K's in any layout.

@@ -64,12 +64,14 @@ class Run:
         with written_whole(folder / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=1))
         args = self.arguments
+        validate = self.val_set is not None if args.val_images is None else args.val_images
         for stage in self.stages:
             if self.model.epoch >= stage.epochs:
                 continue
             self.model.train(
                 self.train_set, self.val_set, stage.learning_rate, stage.epochs, stage.layers, workers=args.workers,
                 worker_kind=args.worker_kind, save_every=args.save_every, keep=args.keep,
+                validate=validate, patience=args.patience,
             )  # fmt: skip
 
 
@@ -91,6 +93,8 @@ def begin(args: argparse.Namespace) -> Run:
         log.info("class weights: %s", ", ".join(f"{name} {weight:g}" for name, weight in named))
     if args.learning_rate is not None and args.learning_rate <= 0:
         raise InputError(f"--learning-rate {args.learning_rate} is not above 0")
+    if args.patience is not None and (val_set is None or args.val_images == 0):
+        raise InputError("--patience goes by the mask AP: it needs validation images, so --val-images above 0")
     model = _model(args, config)
     _load(model, args.weights, checkpoint, train_set.class_names)
     stages = plan(
@@ -154,7 +158,7 @@ def _open_data(args: argparse.Namespace, config: Config) -> tuple[Dataset, Datas
     train_set = cli.open_dataset(args.data, "train", args.limit, args.split_file, args.rectangles)
     cli.follow_classes(config, train_set.class_names)
     before_training(train_set, "train")
-    if not config.VALIDATION_STEPS:
+    if not config.VALIDATION_STEPS and not args.val_images:
         return train_set, None
     val_set = cli.open_dataset(args.data, "val", args.limit, args.split_file, args.rectangles)
     if val_set.class_names != train_set.class_names:

@@ -3,10 +3,10 @@
 import dataclasses
 import logging
 import math
+import os
 import pathlib
 import signal
 import threading
-import time
 import typing
 from collections.abc import Callable
 from types import FrameType
@@ -17,7 +17,8 @@ import numpy as np
 from mrcnn import checkpoints
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
-from mrcnn.network import LOSS_NAMES
+from mrcnn.files import written_whole
+from mrcnn.samples import SampleMaker
 
 if typing.TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -32,14 +33,31 @@ class NonFiniteLoss(InputError):
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
-    """Stops the run when a loss is not finite and says which term and which images."""
+    """Stops the run when a loss is not finite, says which term and which images, and writes that batch to a file.
 
-    def __init__(self, dataset: Dataset) -> None:
+    Args:
+        dataset: of the training images.
+        maker: makes the batches of the run, those of the past too.
+        folder: of the run.
+        first: (epoch, step) at which this call of `train` begins.
+    """
+
+    def __init__(self, dataset: Dataset, maker: SampleMaker, folder: str | os.PathLike, first: tuple[int, int]) -> None:
         super().__init__()
-        self.dataset = dataset
+        self.dataset, self.maker, self.folder = dataset, maker, pathlib.Path(folder)
+        self.first = first
+        self._epoch = self._first_step = 0
+        self._checked, self._last = -1, -1  # steps of this epoch: the last one with a finite loss, and the newest
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Note where the run stands."""
+        self._epoch = epoch
+        self._first_step = self.first[1] if epoch == self.first[0] else 0
+        self._checked = self._last = self._first_step - 1
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Look at the running mean of the loss: once not finite it stays so."""
+        self._last = self._first_step + batch
         if batch % CHECK_EVERY == 0:
             self._check(logs)
 
@@ -50,52 +68,35 @@ class StopWhenNotFinite(keras.callbacks.Callback):
     def _check(self, logs: dict | None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         if math.isfinite(loss):
+            self._checked = self._last
             return
         terms, image_ids = self.model.first_nonfinite() or (["loss"], [])
         images = [str(self.dataset.image_info[i].get("path") or self.dataset.image_info[i]["id"]) for i in image_ids]
+        file = self._dump(terms, image_ids)
         raise NonFiniteLoss(
             f"the loss is {loss}: {' and '.join(terms)} {'is' if len(terms) == 1 else 'are'} not finite for the batch "
-            f"with {', '.join(images) or 'unknown images'}. No checkpoint was written from here on. Look at the labels "
-            "of these images, lower LEARNING_RATE, or raise the batch size"
+            f"with {', '.join(images) or 'unknown images'}{f', written to {file}' if file else ''}. No checkpoint was "
+            "written from here on. Look at the labels of these images, lower LEARNING_RATE, or raise the batch size"
         )
 
-
-class EpochReport(keras.callbacks.Callback):
-    """Logs one line an epoch with every loss, and the share of sampled ROIs whose class was right, class by class."""
-
-    def __init__(self, class_names: list[str]) -> None:
-        super().__init__()
-        self.class_names = class_names
-        self._train_table = np.zeros((len(class_names), 2))
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Start the clock."""
-        self._start = time.monotonic()
-
-    def on_test_begin(self, logs: dict | None = None) -> None:
-        """Keep the counts of the training ROIs: validation starts them anew."""
-        self._train_table = self.model.class_accuracy.table()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Log the losses and the classes."""
-        logs = logs or {}
-        if "val_loss" not in logs:
-            self._train_table = self.model.class_accuracy.table()
-        log.info("epoch %d, %.0f s: %s", epoch + 1, time.monotonic() - self._start, _losses_text(logs, ""))
-        if "val_loss" in logs:
-            log.info("  validation: %s", _losses_text(logs, "val_"))
-        shares = [
-            f"{name} {share:.0%} of {count:.0f}"
-            for name, (count, share) in list(zip(self.class_names, self._train_table, strict=True))[1:]
-            if count
-        ]
-        log.info("  class right on sampled ROIs: %s", ", ".join(shares) or "no ROI met an object")
-
-
-def _losses_text(logs: dict, prefix: str) -> str:
-    parts = [f"loss {logs.get(prefix + 'loss', math.nan):.3f}"]
-    parts += [f"{name.removesuffix('_loss')} {logs.get(prefix + name, math.nan):.3f}" for name in LOSS_NAMES]
-    return ", ".join(parts)
+    def _dump(self, terms: list[str], image_ids: list[int]) -> pathlib.Path | None:
+        """Make the batch (of several hosts: this one's part) again and write it; None if none since the last look has
+        these images."""
+        place = self.maker.shard[0] * self.maker.batch_size
+        image_ids = image_ids[place : place + self.maker.batch_size]
+        for step in range(self._checked + 1, self._last + 1):
+            inputs = self.maker.batch(self._epoch, step).inputs
+            if inputs["input_image_meta"][:, 0].astype(int).tolist() == image_ids:
+                path = self.folder / f"nonfinite_epoch_{self._epoch + 1:04d}_step_{step + 1:04d}.npz"
+                ids = [str(self.dataset.image_info[i]["id"]) for i in image_ids]
+                arrays: dict[str, typing.Any] = {
+                    "ids": ids, "terms": terms, "epoch": self._epoch + 1, "step": step + 1,
+                    **{name.removeprefix("input_"): value for name, value in inputs.items()},
+                }  # fmt: skip
+                with written_whole(path) as temporary, temporary.open("wb") as file:
+                    np.savez_compressed(file, **arrays)
+                return path
+        return None
 
 
 class Checkpoint(keras.callbacks.Callback):

@@ -57,14 +57,18 @@ def save_checkpoint(model: "MaskRCNN", path: str | os.PathLike, epoch: int, dtyp
 def take_averages(network: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
     """Put the moving averages in place of the trained weights, and return these; [] without averages."""
     sync(network)
-    optimizer: Any = getattr(network, "optimizer", None)
-    averages = optimizer.averages() if hasattr(optimizer, "averages") else []
-    if not averages:
-        return []
-    raw = [(variable, keras.ops.convert_to_numpy(variable)) for variable in network.trainable_variables]
-    for variable, average in zip(network.trainable_variables, averages, strict=True):
+    averages = averages_of(network)
+    raw = [(variable, keras.ops.convert_to_numpy(variable)) for variable, _ in averages]
+    for variable, average in averages:
         variable.assign(average)
     return raw
+
+
+def averages_of(network: keras.Model) -> list[tuple[keras.Variable, keras.Variable]]:
+    """(variable, its moving average) of the weights that train; [] without averages."""
+    optimizer: Any = getattr(network, "optimizer", None)
+    averages = optimizer.averages() if hasattr(optimizer, "averages") else []
+    return list(zip(network.trainable_variables, averages, strict=True)) if averages else []
 
 
 def read_config(path: str | os.PathLike) -> dict | None:

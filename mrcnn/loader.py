@@ -6,6 +6,8 @@ Legend: N batch, H W moulded image, G padded ground-truth slots, M images, C cla
 
 import contextlib
 import logging
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -122,6 +124,8 @@ class Loader(keras.utils.PyDataset):
         self.epoch, self.first_batch = first_epoch, first_batch
         self.error: InputError | None = None  # the first one, see `errors_of`
         self._prefetcher = Prefetcher(self.maker, workers, worker_kind) if workers else None
+        # of each batch of this epoch: the thread that asked for it, when it asked and when it got it (time.monotonic)
+        self.handed: list[tuple[int, float, float]] = []
         self._in_epoch = False
         self._labelled, self._lost = 0, 0
 
@@ -143,6 +147,7 @@ class Loader(keras.utils.PyDataset):
     def on_epoch_begin(self) -> None:
         """Keras calls this before each epoch: from here on the workers run ahead."""
         self._in_epoch = True
+        self.handed = []
         self._labelled, self._lost = 0, 0
 
     def on_epoch_end(self) -> None:
@@ -168,11 +173,14 @@ class Loader(keras.utils.PyDataset):
     def _item(self, index: int, ahead: bool) -> tuple[dict[str, np.ndarray]]:
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of an epoch of {len(self)}")
+        asked = time.monotonic()
         try:
             batch = self._fetch((self.epoch, self.first_batch + index), ahead)
         except InputError as error:
             self.error = self.error or error
             raise
+        if self._in_epoch:
+            self.handed.append((threading.get_ident(), asked, time.monotonic()))
         self._labelled, self._lost = self._labelled + batch.labelled, self._lost + batch.lost
         return (batch.inputs,)
 

@@ -250,6 +250,8 @@ class MaskRCNN:
         worker_kind: str = "thread",
         save_every: int | None = None,
         keep: int | None = None,
+        validate: bool | int = False,
+        patience: int | None = None,
     ) -> keras.callbacks.History:
         """Train until `epochs` epochs are done in all, counting those of earlier calls and of a resumed checkpoint.
 
@@ -267,6 +269,9 @@ class MaskRCNN:
             worker_kind: "thread", or "process" where load_mask is slow Python code; see `mrcnn.prefetch`.
             save_every: steps after which the state is written, for `resume`; it is written after each epoch too.
             keep: keep this many checkpoints, the newest; None keeps all.
+            validate: measure mask AP after each epoch, on so many images of val_dataset (True: as many as take a tenth
+                of the time), and keep the best checkpoint too.
+            patience: end the stage after so many epochs without a better mask AP.
 
         Returns:
             Keras' history of this call.
@@ -279,7 +284,9 @@ class MaskRCNN:
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
         sources = tuple(no_augmentation_sources or ())
-        options = training.RunOptions(augmentation, augment, sources, workers, worker_kind, save_every, keep)
+        options = training.RunOptions(
+            augmentation, augment, sources, workers, worker_kind, save_every, keep, validate, patience
+        )
         stage = stages.Stage(layers, float(learning_rate), int(epochs))
         return training.fit(self, train_dataset, val_dataset, stage, options, list(custom_callbacks or []))
 

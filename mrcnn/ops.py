@@ -69,6 +69,24 @@ def make_deterministic() -> None:
         torch.use_deterministic_algorithms(True)
 
 
+def devices() -> list[str]:
+    """Names of the devices that the backend computes on, such as "gpu:0 NVIDIA L4" or "cpu:0"."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        details = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus]
+        return [f"gpu:{number} {name}".strip() for number, name in enumerate(details)] or ["cpu:0"]
+    if keras.config.backend() == "jax":
+        import jax
+
+        return [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()]
+    import torch
+
+    gpus = range(torch.cuda.device_count())
+    return [f"gpu:{number} {torch.cuda.get_device_name(number)}" for number in gpus] or ["cpu:0"]
+
+
 def as_data(values: keras.KerasTensor) -> keras.KerasTensor:
     """The same numbers in float32, whatever the precision, through which no gradient passes: for boxes and scores."""
     return keras.ops.stop_gradient(keras.ops.cast(values, "float32"))

@@ -13,19 +13,23 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
-from mrcnn import checkpoints, ops
+from mrcnn import checkpoints, ops, run_folder
 from mrcnn.augment_settings import Augmentation
-from mrcnn.callbacks import Checkpoint, EpochReport, StopOnSignal, StopWhenNotFinite
+from mrcnn.callbacks import Checkpoint, StopOnSignal, StopWhenNotFinite
 from mrcnn.checkpoints import State, moments
 from mrcnn.config import Config
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
 from mrcnn.images import resize_geometry
 from mrcnn.loader import Loader, errors_of
+from mrcnn.memory_hint import explaining_memory
 from mrcnn.network import build_training_network
 from mrcnn.optimizers import build_optimizer, learning_rate_schedule
+from mrcnn.reports import Recorder, Reporter
+from mrcnn.results import Results
 from mrcnn.sampling import image_weights
 from mrcnn.stages import Stage
+from mrcnn.validation import Validator
 
 if typing.TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -55,6 +59,9 @@ class RunOptions:
         worker_kind: "thread" or "process".
         save_every: steps after which the state is written, besides the end of each epoch; None: only there.
         keep: how many checkpoints are kept; None keeps all.
+        validate: validation images whose mask AP is measured after each epoch; True: as many as time allows; False or
+            0: none.
+        patience: epochs without a better mask AP after which the stage ends; None: it never ends early.
     """
 
     augmentation: object = None
@@ -64,6 +71,8 @@ class RunOptions:
     worker_kind: str = "thread"
     save_every: int | None = None
     keep: int | None = None
+    validate: bool | int = False
+    patience: int | None = None
 
 
 def compile_model(network: keras.Model, config: Config, learning_rate: typing.Any, momentum: float) -> None:
@@ -131,10 +140,14 @@ def fit(
 
     Raises:
         NonFiniteLoss: see there. Weights of the last good epoch are on disk.
-        InputError: an image or label cannot be read; or the state is of other data or layers.
+        InputError: an image or label cannot be read; the state is of other data or layers; or memory is full.
         KeyboardInterrupt: Ctrl-C; the state of that step is on disk.
     """
     config, network = model.config, model.keras_model
+    if options.validate and val_dataset is None:
+        raise InputError("validation by mask AP was asked for (validate) without validation images (val_dataset)")
+    if options.patience is not None and not options.validate:
+        raise InputError(f"patience is {options.patience}, but mask AP is not measured: give validate=True too")
     if stage.epochs <= model.epoch:
         log.warning(
             "%d epochs are done already: nothing is trained. `epochs` is the one to reach, and %d is not after it",
@@ -153,21 +166,19 @@ def fit(
         "from epoch %d%s to %d, learning rate %g, checkpoints in %s",
         state.epoch, f", step {state.step}," if state.step else "", stage.epochs, stage.learning_rate, model.log_dir,
     )  # fmt: skip
+    run_folder.describe(model, state, train_dataset, val_dataset)
     checkpoint = Checkpoint(model, state, stage.epochs, options.save_every, options.keep)
     signals = StopOnSignal(checkpoint.write_state)
-    own_callbacks = [
-        StopWhenNotFinite(train_dataset),
-        EpochReport(train_dataset.class_names),
-        checkpoint,
-        keras.callbacks.CSVLogger(os.path.join(model.log_dir, "losses.csv"), append=True),
-    ]
+    own_callbacks = _callbacks(model, state, checkpoint, loader, options, val_dataset)
     history = keras.callbacks.History()
     # Keras takes the length of all epochs of a fit from the first, so the rest of an epoch is a fit of its own
     ends = [state.epoch + 1, stage.epochs] if state.step else [stage.epochs]
+    network.stop_training = False
     try:
-        with errors_of(loader, validation):  # TensorFlow's pipeline would hide which image cannot be read
+        # TensorFlow's pipeline would hide which image cannot be read
+        with explaining_memory(config, network.image_shape), errors_of(loader, validation):
             for begins, ends_with in zip([state.epoch, *ends], ends, strict=False):
-                if begins == ends_with:
+                if begins == ends_with or network.stop_training:
                     continue
                 part = network.fit(
                     loader,
@@ -181,8 +192,35 @@ def fit(
                 _append(history, part)
     finally:
         signals.release()
+    if network.stop_training:  # before the epoch at which the checkpoint callback does it
+        checkpoints.take_averages(network)
     model.epoch = max(model.epoch, stage.epochs)
     return history
+
+
+def _callbacks(
+    model: "MaskRCNN",
+    state: State,
+    checkpoint: Checkpoint,
+    loader: Loader,
+    options: RunOptions,
+    val_dataset: Dataset | None,
+) -> list[keras.callbacks.Callback]:
+    """What a run does of itself, in this order: a row without AP is on the disk before the checkpoint, which is there
+    before its validation."""
+    train_dataset = loader.maker.dataset
+    guard = StopWhenNotFinite(train_dataset, loader.maker, model.log_dir, (state.epoch, state.step))
+    results = Results(model.log_dir, state.epoch)
+    recorder = Recorder(results, state, loader, train_dataset.class_names)
+    validator = None
+    if options.validate:
+        assert val_dataset is not None
+        count = None if options.validate is True else int(options.validate)
+        validator = Validator(
+            model, val_dataset, results, count, options.patience, state.first_epoch, recorder.epoch_seconds
+        )
+    reporter = Reporter(model, recorder, train_dataset, validator)
+    return [guard, recorder, checkpoint, *([validator] if validator else []), reporter]
 
 
 def begin(model: "MaskRCNN", stage: Stage, data: str) -> State:
@@ -249,7 +287,11 @@ def _loaders(
     state: State,
 ) -> tuple[Loader, Loader | None]:
     make = functools.partial(
-        Loader, seed=config.SEED, workers=options.workers, worker_kind=options.worker_kind, canvas=canvas
+        Loader,
+        seed=config.SEED,
+        workers=options.workers,
+        worker_kind=options.worker_kind,
+        canvas=canvas,
     )
     loader = make(
         train_dataset,
@@ -263,7 +305,7 @@ def _loaders(
         first_epoch=state.epoch,
         first_batch=state.step,
     )
-    if val_dataset is None:
+    if val_dataset is None or (options.validate and not config.VALIDATION_STEPS):  # by mask AP alone
         return loader, None
     return loader, make(val_dataset, config, shuffle=False, steps=config.VALIDATION_STEPS)
 

@@ -11,7 +11,8 @@ Recipes:
 %s
 
 A run has a folder in --logs: a checkpoint for each epoch, mask_rcnn_NAME_EPOCH.h5, and the state from which --resume
-goes on as if nothing had happened, whatever stopped the run. Ctrl-C stops after the present step.
+goes on as if nothing had happened, whatever stopped the run. Ctrl-C stops after the present step. Its figures
+are in results.csv and curves.png, pictures in batches/ and validation/, the best weights in mask_rcnn_NAME_best.h5.
 
 Every setting of mrcnn/config.py can be changed with --set KEY=VALUE: the batch (IMAGES_PER_GPU), the size of the images
 (IMAGE_MIN_DIM, IMAGE_MAX_DIM), the optimizer (OPTIMIZER=sgd, adam or adamw), the schedule (LEARNING_RATE_SCHEDULE=
@@ -68,6 +69,10 @@ def make_parser() -> argparse.ArgumentParser:
                         "written; it is written after each epoch in any case")
     parser.add_argument("--keep", type=cli.positive_int, metavar="N", help="keep only the N newest "
                         "checkpoints (default: all)")
+    parser.add_argument("--val-images", type=cli.whole_number, metavar="N", help="validation images on which mask AP "
+                        "is measured after each epoch; 0: none (default: as many as take a tenth of the time)")
+    parser.add_argument("--patience", type=cli.positive_int, metavar="N", help="end a stage after N epochs without "
+                        "a better mask AP (default: never)")
     parser.add_argument("--workers", type=cli.positive_int, default=2, metavar="N",
                         help="loaders that make batches ahead (default: %(default)s)")
     parser.add_argument("--worker-kind", choices=WORKER_KINDS, default="thread", help="threads share Python's lock "
@@ -88,7 +93,7 @@ def main() -> None:
 
         save_checkpoint(model, args.save, model.epoch, dtype="float16")
     trained = ", ".join(stage.layers for stage in run.stages)
-    print(f"trained {trained}: {model.checkpoint_path.format(epoch=model.epoch)}")
+    print(f"trained {trained}: {model.find_last()}")
 
 
 if __name__ == "__main__":
