@@ -1,0 +1,124 @@
+"""A training step: seconds, memory, how long it waits for data, and what compiling costs.
+
+Trains on drawn street scenes (720 x 1280 JPEGs, 18 objects each) as `scripts/train.py` does: the loader makes batches
+ahead while the step runs, and the time between the end of a step and the arrival of its next batch counts as waiting.
+The first step is measured apart: the backend traces and compiles in it.
+"""
+
+import argparse
+import resource
+import time
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+SUMMARY = "seconds, memory, waiting and compilation of training steps"
+KEYS = """\
+keys of the JSON file:
+  seconds_per_step   median over the measured steps, and "spread" (10th and 90th percentile)
+  seconds_per_image  the same for one image
+  compile_seconds    the first step less an ordinary one
+  build_seconds      making the network
+  data_wait          share of the time of the steps that they wait for their batches
+  peak_memory_mib    largest resident memory of the process; on a GPU its memory is not in it
+  backend, layers, batch, image, backbone, parameters, trained, steps
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.epilog = KEYS
+    parser.add_argument("--size", type=int, default=512, metavar="PX", help="side of the square images (default: "
+                        "%(default)s)")
+    parser.add_argument("--backbone", default="resnet50", help="default: %(default)s")
+    parser.add_argument("--layers", default="all", help="heads, 3+, 4+, 5+, all, or a regular expression (default: "
+                        "%(default)s)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images a step (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=10, metavar="N", help="measured steps (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loaders (default: %(default)s)")
+    parser.add_argument("--augment", default="default", help="preset of augmentation (default: %(default)s)")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                        help="another setting of the network")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measures and prints; returns the figures."""
+    import keras
+
+    from bdd100k.cli import open_dataset
+    from bdd100k.config import BDD100KConfig
+    from mrcnn.augment_settings import Augmentation, preset_settings
+    from mrcnn.loader import Loader
+    from mrcnn.model import MaskRCNN
+    from mrcnn.stages import LAYER_REGEX
+
+    sides = [f"IMAGE_MIN_DIM={args.size}", f"IMAGE_MAX_DIM={args.size}", f"IMAGES_PER_GPU={args.batch}"]
+    settings = [*sides, f"BACKBONE={args.backbone}", *preset_settings(args.augment), *args.overrides]
+    config = BDD100KConfig().override(settings)
+    dataset = open_dataset(None, "train")
+    began = time.perf_counter()
+    model = MaskRCNN("training", config, "logs")
+    network = model.keras_model
+    model.set_trainable(LAYER_REGEX.get(args.layers, args.layers), verbose=0)
+    model.compile(0.0001, config.LEARNING_MOMENTUM)
+    built = time.perf_counter() - began
+    loader = Loader(
+        dataset, config, augment=Augmentation.from_config(config), steps=args.steps + 2, workers=args.workers
+    )
+    waits, steps = _steps(network, loader)
+    took = np.array(steps[2:])  # the second one may still warm up
+    report = {
+        "seconds_per_step": float(np.median(took)),
+        "spread": np.percentile(took, [10, 90]).tolist(),
+        "seconds_per_image": float(np.median(took)) / args.batch,
+        "compile_seconds": steps[0] - float(np.median(took)),
+        "build_seconds": built,
+        "data_wait": float(np.sum(waits[2:]) / np.sum(took)),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "backend": keras.config.backend(),
+        "layers": args.layers,
+        "batch": args.batch,
+        "image": [args.size, args.size],
+        "backbone": args.backbone,
+        "parameters": int(network.count_params()),
+        "trained": int(sum(np.prod(v.shape) for v in network.trainable_variables)),
+        "steps": args.steps,
+    }
+    show(report)
+    return report
+
+
+def _steps(network: Any, loader: Any) -> tuple[list[float], list[float]]:
+    """Seconds that each step waited for its batch, and seconds of the whole step, the waiting in it."""
+    waits, steps = [], []
+    batches = iter(loader)
+    try:
+        while True:
+            began = time.perf_counter()
+            item = next(batches, None)
+            if item is None:
+                return waits, steps
+            arrived = time.perf_counter()
+            network.train_on_batch(item[0])  # returns numbers, so the step is done
+            steps.append(time.perf_counter() - began)
+            waits.append(arrived - began)
+    finally:
+        loader.close()
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the figures."""
+    size, batch = report["image"][0], report["batch"]
+    title = f"{report['backbone']}, {report['layers']}, {size} x {size}, batch {batch}, {report['backend']}"
+    table = Table(title=title, box=box.SIMPLE, show_header=False)
+    low, high = report["spread"]
+    table.add_row("step", f"{report['seconds_per_step']:.3f} s ({low:.3f} to {high:.3f})")
+    table.add_row("image", f"{report['seconds_per_image']:.3f} s")
+    table.add_row("waiting for data", f"{report['data_wait']:.1%} of the step")
+    table.add_row("compilation", f"{report['compile_seconds']:.1f} s, once; building {report['build_seconds']:.1f} s")
+    table.add_row("memory", f"{report['peak_memory_mib']:.0f} MiB at most")
+    table.add_row("parameters", f"{report['parameters'] / 1e6:.1f} million, {report['trained'] / 1e6:.1f} trained")
+    Console().print(table)
