@@ -88,7 +88,7 @@ def dots(rows: Sequence[Row], alt: str, least: float | None = 0.0, unit: str = "
         least: Where the scale begins; None makes it symmetric about 0.
         unit: Below the axis.
     """
-    label_width, number_width, row_height, plot_width = 112, 46, 24, 340
+    label_width, number_width, row_height, plot_width = 100, 42, 22, 236
     reach = [abs(v) for row in rows for v in (row.value, *(row.interval or ())) if v is not None]
     step, end = _nice(max([*reach, 0.02]))
     start = -end if least is None else least

@@ -18,6 +18,10 @@ and what the errors are. Writes to --out:
   report.html        all of this for people, in one file: curves, tables, pictures of errors, settings
   matches.npz        what lies on what, for --compare
 
+  python scripts/evaluate.py --compare runs/A runs/B --out DIR         # two of these folders, of the same images
+
+prints the differences with their intervals and writes compare.json and compare.html.
+
 Figures by COCO's protocol and by BDD100K's two differ: say which one you quote. A run with a model that is stopped goes
 on where it was when the same command is given again.
 """
@@ -50,7 +54,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--weights", default="last", metavar="NAME", help="last (newest checkpoint in --logs), streets "
                         "(shipped), or a path (default: %(default)s)")
     parser.add_argument("--predictions", metavar="PATH", help="evaluate these predictions; no model is run")
-    parser.add_argument("--out", metavar="DIR", default="runs/evaluation", help="default: %(default)s")
+    parser.add_argument("--compare", nargs=2, metavar=("RUN_A", "RUN_B"), help="compare the results in two folders; "
+                        "nothing is evaluated")
+    parser.add_argument("--out", metavar="DIR", help="default: runs/evaluation; with --compare runs/comparison")
     parser.add_argument("--engine", default="pycocotools", help="what computes COCO's twelve figures: pycocotools, "
                         "pycocotools-plain (slower) or faster-coco-eval (to be installed); the figures are the same "
                         "(default: %(default)s)")
@@ -87,11 +93,13 @@ def main() -> None:
     args = parse_arguments()
     if args.bootstrap < 0:
         raise InputError(f"--bootstrap {args.bootstrap}: give the number of samples, or 0 for no intervals")
-    out = pathlib.Path(args.out)
+    out = pathlib.Path(args.out or ("runs/comparison" if args.compare else "runs/evaluation"))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
+    if args.compare:
+        return compare(out, *args.compare, args.bootstrap, args.seed)
     cli.hold_out(args.data, args.hold_out, args.split_file)
 
     from bdd100k.report import write_report
@@ -156,6 +164,21 @@ def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluate
         write_png(out / "samples.png", samples_sheet(result, dataset, samples))
     console = Console()
     show(result, console if console.is_terminal else Console(width=120))
+
+
+def compare(out: pathlib.Path, first: str, second: str, samples: int, seed: int) -> None:
+    """Writes the comparison of two results and prints it."""
+    from bdd100k.comparison import show, write_comparison
+    from mrcnn import comparison
+    from mrcnn.predictions import write_json
+
+    a, b = comparison.read_run(first), comparison.read_run(second)
+    compared = comparison.compare(a, b, samples, seed)
+    write_json(out / "compare.json", {"a": str(a.folder), "b": str(b.folder), **compared}, indent=1)
+    write_comparison(out / "compare.html", a, b, compared)
+    console = Console()
+    show(a, b, compared, console if console.is_terminal else Console(width=120))
+    print(f"written to {out}: compare.html, compare.json")
 
 
 if __name__ == "__main__":
