@@ -60,12 +60,13 @@ def test_intervals_are_quantiles_of_cocoevals_figures():
     assert classes[2]["AP"] is None  # no object of this class
 
 
-def test_hits_for_a_recall_follow_cocos_rounding():
-    objects = np.arange(1, 400)
-    needed = bootstrap._hits_for_recall(objects)
-    for n in (1, 3, 7, 10, 29, 50, 100, 113, 399):
-        recalls = np.arange(0, n + 1) / n  # what COCO searches
-        np.testing.assert_array_equal(needed[n - 1], np.searchsorted(recalls, np.linspace(0, 1, 101)))
+def test_hits_reach_a_recall_as_coco_rounds_it():
+    objects = np.array([1, 3, 7, 10, 29, 50, 100, 113, 399])
+    steps, begin = bootstrap._steps_reached(objects)
+    for n, first in zip(objects, begin, strict=True):
+        needed = np.searchsorted(np.arange(0, n + 1) / n, np.linspace(0, 1, 101))  # what COCO looks up
+        for hits in range(n + 1):
+            assert steps[first + hits] == (needed <= hits).sum()
 
 
 def test_result_has_intervals_around_the_figures_and_the_seed_fixes_them():
