@@ -58,15 +58,13 @@ def paint(rles: list[dict[str, Any]], shape: tuple[int, int]
     np.add.at(areas, owners, places[:, 1] - places[:, 0])
     for (start, end), n in zip(places[::-1].tolist(), owners[::-1].tolist(), strict=True):
         canvas[start:end] = n + 1
-    left = np.bincount(canvas, minlength=len(rles) + 1)[1:]
+    starts = np.concatenate([[0], np.flatnonzero(canvas[1:] != canvas[:-1]) + 1])
+    ends, colours = np.append(starts[1:], canvas.size), canvas[starts]
+    left = np.bincount(colours, ends - starts, len(rles) + 1)[1:].astype(int)
     visible: list[dict[str, Any] | None] = [rle if area else None for rle, area in zip(rles, left, strict=True)]
-    cut = np.flatnonzero((left < areas) & (left > 0))
-    if len(cut):
-        starts = np.concatenate([[0], np.flatnonzero(canvas[1:] != canvas[:-1]) + 1])
-        ends, colours = np.append(starts[1:], canvas.size), canvas[starts]
-        for i in cut.tolist():
-            own = colours == i + 1
-            visible[i] = _encode(starts[own], ends[own], shape)
+    for i in np.flatnonzero((left < areas) & (left > 0)).tolist():
+        own = colours == i + 1
+        visible[i] = _encode(starts[own], ends[own], shape)
     return canvas.reshape(width, height).T, visible, bool((left < areas).any())
 
 
