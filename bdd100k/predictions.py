@@ -91,6 +91,9 @@ def _checked(labels: Labels, path: pathlib.Path, dataset: "Dataset") -> Checked:
     entries: list[Entry] = []
     places: list[str] = []
     for frame in labels:
+        if pathlib.PurePath(frame.name).stem not in shapes:
+            raise InputError(f"{path}: {frame.name!r} is no image of this dataset; its images are called "
+                             f"{', '.join(repr(name) for name in list(shapes)[:3])} ...")
         for label in filter(lambda label: label.has_mask, frame.objects):
             entries.append(_entry(frame, label, shapes))
             places.append(f"{frame.name}, label {label.id!r}")
@@ -104,8 +107,7 @@ def _shapes(dataset: "Dataset") -> dict[str, tuple[int, int]]:
 def _entry(frame: Frame, label: LabelObject, shapes: dict[str, tuple[int, int]]) -> Entry:
     segmentation: Any = label.rle
     if segmentation is None:
-        # An image that is not in the dataset has no size; the check names it.
-        shape = shapes.get(pathlib.PurePath(frame.name).stem, (1, 1))
+        shape = shapes[pathlib.PurePath(frame.name).stem]
         found = object_mask(label, *shape)
         box, crop = found if found is not None else (np.zeros(4, int), np.zeros((0, 0), bool))
         segmentation = crop_to_rle(box.tolist(), crop, shape)
