@@ -5,6 +5,7 @@ Legend: N batch, H W image, C channels. A stage Ck has stride 2^k.
 References: He et al., Deep Residual Learning (arXiv:1512.03385); Lin et al., FPN (arXiv:1612.03144).
 """
 
+import math
 from typing import Any
 
 import keras
@@ -13,6 +14,8 @@ from keras import layers
 from mrcnn.errors import InputError
 
 Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
+NormMode = bool | str | None  # of Config.TRAIN_BN: False, None, True, or "group"
+GROUPS = 32  # of GroupNorm, as in its paper
 
 # blocks in the stages 2..5
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -37,9 +40,19 @@ class BatchNorm(layers.BatchNormalization):
         return super().__call__(inputs, training=training, **kwargs)
 
 
-def _conv_bn(x: Tensor, filters: int, size: int, name: str, bn_name: str, train_bn: bool | None, **kwargs) -> Tensor:
+def normalize(x: Tensor, name: str, train_bn: NormMode) -> Tensor:
+    """Normalise [N, h, w, C]: by BatchNorm in the mode `train_bn`, or with "group" by GroupNorm (arXiv:1803.08494).
+
+    It looks at groups of channels of one image, so it trains at any size of batch. It takes no BatchNorm's weights.
+    """
+    if train_bn == "group":
+        return layers.GroupNormalization(groups=math.gcd(GROUPS, x.shape[-1]), name=name)(x)
+    return BatchNorm(name=name)(x, training=train_bn)
+
+
+def _conv_bn(x: Tensor, filters: int, size: int, name: str, bn_name: str, train_bn: NormMode, **kwargs) -> Tensor:
     x = layers.Conv2D(filters, size, name=name, **kwargs)(x)
-    return BatchNorm(name=bn_name)(x, training=train_bn)
+    return normalize(x, bn_name, train_bn)
 
 
 def identity_block(
@@ -49,7 +62,7 @@ def identity_block(
     stage: int,
     block: str,
     use_bias: bool = True,
-    train_bn: bool | None = True,
+    train_bn: NormMode = True,
 ) -> Tensor:
     """Bottleneck block whose shortcut is the identity. [N, h, w, filters[2]] -> the same shape."""
     return _bottleneck(input_tensor, kernel_size, filters, stage, block, None, use_bias, train_bn)
@@ -63,7 +76,7 @@ def conv_block(
     block: str,
     strides: tuple[int, int] = (2, 2),
     use_bias: bool = True,
-    train_bn: bool | None = True,
+    train_bn: NormMode = True,
 ) -> Tensor:
     """Bottleneck block whose shortcut is a 1 x 1 convolution. [N, h, w, c] -> [N, h / s, w / s, filters[2]]."""
     return _bottleneck(input_tensor, kernel_size, filters, stage, block, strides, use_bias, train_bn)
@@ -86,7 +99,7 @@ def _bottleneck(x, kernel_size, filters, stage, block, strides, use_bias, train_
     return layers.Activation("relu", name=f"res{stage}{block}_out")(y)
 
 
-def basic_block(x: Tensor, filters: int, stage: int, block: str, stride: int, train_bn: bool | None) -> Tensor:
+def basic_block(x: Tensor, filters: int, stage: int, block: str, stride: int, train_bn: NormMode) -> Tensor:
     """The two-convolution block of ResNet-18. [N, h, w, c] -> [N, h / stride, w / stride, filters]."""
     conv, bn = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
     shortcut = x
@@ -103,7 +116,7 @@ def resnet_graph(
     input_image: Tensor,
     architecture: str,
     stage5: bool = False,
-    train_bn: bool | None = True,
+    train_bn: NormMode = True,
     width: int = 64,
 ) -> list[Tensor | None]:
     """Build a ResNet.
@@ -112,7 +125,7 @@ def resnet_graph(
         input_image: float [N, H, W, 3], mean subtracted; H and W divide by 64.
         architecture: "resnet18", "resnet50" or "resnet101".
         stage5: build C5 too (else it is None).
-        train_bn: mode of the BatchNorm layers, see `BatchNorm`.
+        train_bn: mode of the normalisation, see `normalize` and `BatchNorm`.
         width: channels of the stem; 64 in the paper.
 
     Returns:

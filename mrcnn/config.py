@@ -151,7 +151,8 @@ class Config:
     SEED = 0  # of the sampling inside the graph, the shuffling and the flips
 
     # None: train BatchNorm normally. False: keep it frozen (right for batches below about 8). True: batch statistics.
-    TRAIN_BN: bool | None = False
+    # "group": GroupNorm in its place, which trains at any size of batch but takes no weights of BatchNorm.
+    TRAIN_BN: bool | str | None = False
 
     def __init__(self) -> None:
         self._compute()
@@ -259,7 +260,7 @@ class Config:
             value = text
         old = getattr(self, key)
         if isinstance(old, bool) or key == "TRAIN_BN":
-            good = value in (True, False) or (key == "TRAIN_BN" and value is None)
+            good = value in (True, False) or (key == "TRAIN_BN" and value in (None, "group"))
         elif isinstance(old, int):
             good = isinstance(value, int) and not isinstance(value, bool)
         elif isinstance(old, float):

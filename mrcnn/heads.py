@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from mrcnn.backbone import BatchNorm
+from mrcnn.backbone import NormMode, normalize
 from mrcnn.boxes import apply_box_deltas, clip_boxes, norm_boxes
 from mrcnn.ops import as_data, batch_gather, non_max_suppression, pyramid_crop
 
@@ -94,7 +94,7 @@ def fpn_classifier_graph(
     image_meta: Tensor,
     pool_size: int,
     num_classes: int,
-    train_bn: bool | None = True,
+    train_bn: NormMode = True,
     fc_layers_size: int = 1024,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Builds the box head: two fully connected layers, written as convolutions, on each pooled region.
@@ -105,7 +105,7 @@ def fpn_classifier_graph(
         image_meta: [N, M] float, see `mrcnn.data.compose_image_meta`.
         pool_size: height and width of a pooled region.
         num_classes: C.
-        train_bn: mode of the BatchNorm layers, see `mrcnn.backbone.BatchNorm`.
+        train_bn: mode of the normalisation, see `mrcnn.backbone.normalize`.
         fc_layers_size: width of the two layers.
 
     Returns:
@@ -116,10 +116,10 @@ def fpn_classifier_graph(
     x = PyramidROIAlign((pool_size, pool_size), name="roi_align_classifier")([rois, image_meta, *feature_maps])
     x = _merge(x)  # [N * R, pool, pool, channels]
     x = WindowConv(fc_layers_size, pool_size, name="mrcnn_class_conv1")(x)
-    x = BatchNorm(name="mrcnn_class_bn1")(x, training=train_bn)
+    x = normalize(x, "mrcnn_class_bn1", train_bn)
     x = layers.Activation("relu")(x)
     x = WindowConv(fc_layers_size, 1, name="mrcnn_class_conv2")(x)
-    x = BatchNorm(name="mrcnn_class_bn2")(x, training=train_bn)
+    x = normalize(x, "mrcnn_class_bn2", train_bn)
     x = layers.Activation("relu")(x)
     shared = ops.reshape(x, (-1, count, fc_layers_size))  # [N, R, fc]
     # The last layers are small and what they give is compared, thresholded and decoded: float32 in mixed precision too.
@@ -156,7 +156,7 @@ def build_fpn_mask_graph(
     image_meta: Tensor,
     pool_size: int,
     num_classes: int,
-    train_bn: bool | None = True,
+    train_bn: NormMode = True,
     channels: int = 256,
     logits: bool = False,
 ) -> Tensor:
@@ -168,7 +168,7 @@ def build_fpn_mask_graph(
         image_meta: [N, M] float, see `mrcnn.data.compose_image_meta`.
         pool_size: height and width of a pooled region.
         num_classes: C.
-        train_bn: mode of the BatchNorm layers, see `mrcnn.backbone.BatchNorm`.
+        train_bn: mode of the normalisation, see `mrcnn.backbone.normalize`.
         channels: width of the convolutions.
         logits: give logits instead of probabilities.
 
@@ -180,7 +180,7 @@ def build_fpn_mask_graph(
     x = _merge(x)  # [N * R, pool, pool, channels]
     for number in range(1, 5):
         x = layers.Conv2D(channels, 3, padding="same", name=f"mrcnn_mask_conv{number}")(x)
-        x = BatchNorm(name=f"mrcnn_mask_bn{number}")(x, training=train_bn)
+        x = normalize(x, f"mrcnn_mask_bn{number}", train_bn)
         x = layers.Activation("relu")(x)
     x = layers.Conv2DTranspose(channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv")(x)
     x = ops.reshape(x, (-1, count, 2 * pool_size, 2 * pool_size, channels))

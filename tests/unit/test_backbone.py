@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.backbone import fpn_graph, resnet_graph
+from mrcnn.backbone import BatchNorm, fpn_graph, resnet_graph
 from mrcnn.errors import InputError
 
 # Without the classifier. ResNet-50 and 101: keras.applications. ResNet-18: torchvision's 11,166,912 convolution
@@ -61,3 +61,18 @@ def test_pyramid_adds_the_coarser_level_upsampled():
 def test_unknown_architecture():
     with pytest.raises(InputError, match="vgg16"):
         resnet_graph(keras.Input((64, 64, 3)), "vgg16")
+
+
+def test_group_normalisation_in_place_of_batchnorm_does_not_look_at_the_batch():
+    image = keras.Input((64, 64, 3))
+    network = keras.Model(image, resnet_graph(image, "resnet18", stage5=True, train_bn="group", width=16))
+    assert not any(isinstance(layer, BatchNorm) for layer in network.layers)
+    layer = network.get_layer("bn3a_branch2a")  # the name stays, so that set_trainable's expressions hold
+    assert [weight.name for weight in layer.weights] == ["gamma", "beta"]
+    x = np.random.default_rng(3).normal(2, 5, (2, 4, 4, 32)).astype(np.float32)
+    grouped = x.reshape(2, 16, 32, 1)  # 32 channels: 32 groups of one
+    mean, variance = grouped.mean(axis=(1, 3), keepdims=True), grouped.var(axis=(1, 3), keepdims=True)
+    expected = ((grouped - mean) / np.sqrt(variance + layer.epsilon)).reshape(x.shape)
+    found = keras.ops.convert_to_numpy(layer(x, training=True))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(x[:1], training=True)), found[:1], atol=1e-5)
