@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--engine", default="pycocotools", help="what computes COCO's twelve figures: pycocotools, "
                         "pycocotools-plain (slower) or faster-coco-eval (to be installed); the figures are the same "
                         "(default: %(default)s)")
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="samples for the intervals; 0 leaves "
+    parser.add_argument("--bootstrap", type=int, default=500, metavar="N", help="samples for the intervals; 0 leaves "
                         "them out (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of these samples (default: %(default)s)")
     parser.add_argument("--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png "
@@ -144,7 +144,7 @@ def main() -> None:
 def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluated: dict[str, Any],
           samples: int) -> None:
     """Writes the files and prints the tables."""
-    from bdd100k.evaluation import add_official, has_official_classes
+    from bdd100k.evaluation import add_official, frame_name, has_official_classes
     from bdd100k.submissions import Writer
     from bdd100k.tables import show
     from mrcnn import match_files
@@ -157,7 +157,7 @@ def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluate
         with Writer(out / "submission") as writer:
             add_official(result, dataset, image_ids, writer.add)
     write_json(out / "result.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
-    match_files.save(out / match_files.FILE, result.tables, [row["image"] for row in result.per_image],
+    match_files.save(out / match_files.FILE, result.tables, [frame_name(dataset, i) for i in image_ids],
                      dataset.class_names[1:])
     plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
     if result.image_ap50:
