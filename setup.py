@@ -16,6 +16,7 @@ RUNTIME = [
     "imgaug>=0.4",
     "h5py>=3.12",
     "jinja2>=3.1",
+    "markupsafe>=2.1",
     "rich>=14",
 ]
 

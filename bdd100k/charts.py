@@ -101,8 +101,9 @@ def dots(rows: Sequence[Row], alt: str, least: float | None = 0.0, unit: str = "
     parts = []
     for tick in ticks:
         style = "axis" if abs(tick) < 1e-9 else "grid"
+        text = minus(_n(100 * tick)) + (unit if tick == ticks[-1] else "")
         parts.append(f'<path class="{style}" d="M{place(tick)} 4V{height - 24}"/><text x="{place(tick)}" '
-                     f'y="{height - 10}" class="middle">{_n(100 * tick)}{unit if tick == ticks[-1] else ""}</text>')
+                     f'y="{height - 10}" class="middle">{text}</text>')
     for n, row in enumerate(rows):
         y = 4 + (n + 0.5) * row_height
         parts.append(f'<text x="{label_width - 8}" y="{y:g}" dy="4" class="end label">{escape(_short(row.label))}'
@@ -110,7 +111,7 @@ def dots(rows: Sequence[Row], alt: str, least: float | None = 0.0, unit: str = "
         if row.interval is not None:
             parts.append(f'<path class="whisker {row.style}" d="M{place(row.interval[0])} {y:g}'
                          f'H{place(row.interval[1])}"/>')
-        text = "–" if row.value is None else f"{100 * row.value:{'+' if least is None else ''}.1f}"
+        text = "–" if row.value is None else minus(f"{100 * row.value:{'+' if least is None else ''}.1f}")
         if row.value is not None:
             parts.append(f'<circle class="dot {row.style}" cx="{place(row.value)}" cy="{y:g}" r="5"/>')
         parts.append(f'<text x="{label_width + plot_width + number_width}" y="{y:g}" dy="4" class="end label">{text}'
@@ -147,6 +148,11 @@ def meter(value: float | None, interval: Sequence[float] | None, most: float) ->
     return Markup(f'<svg class="meter" viewBox="0 0 {width} 14" width="{width}" height="14" aria-hidden="true">'
                   f'<path class="grid" d="M3 7H{width - 3}"/>{whisker}'
                   f'<circle class="dot s1" cx="{_n(3 + value / most * (width - 6))}" cy="7" r="3.5"/></svg>')
+
+
+def minus(text: str) -> str:
+    """A number with a true minus sign."""
+    return text.replace("-", "−")
 
 
 def _svg(width: float, height: float, alt: str, parts: Iterable[str]) -> Markup:

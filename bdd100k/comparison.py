@@ -15,6 +15,7 @@ from mrcnn.comparison import Run
 
 _SHOWN = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR100")
 _CHANGED = 10  # images, of each direction
+_LEAST = 0.0005  # in AP: what shows in a figure with one digit
 _MOST_PANELS = 24
 
 
@@ -75,8 +76,8 @@ def write_comparison(path: str | os.PathLike[str], a: Run, b: Run, compared: dic
         "a": a.result, "b": b.result, "folders": [str(a.folder), str(b.folder)], "compared": compared,
         "runs": [describe(run.result["evaluated"]) for run in (a, b)], "twelve": TWELVE, "kinds": KIND_NAMES,
         "verdict": verdict, "class_chart": _chart(compared), "pr_charts": _pr_charts(a, b),
-        "lost": [row for row in changed if row["difference"] < 0][:_CHANGED],
-        "gained": [row for row in changed[::-1] if row["difference"] > 0][:_CHANGED],
+        "lost": [row for row in changed if row["difference"] < -_LEAST][:_CHANGED],
+        "gained": [row for row in changed[::-1] if row["difference"] > _LEAST][:_CHANGED],
         "environment": environment()})
     write_page(path, page)
 

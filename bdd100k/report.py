@@ -130,17 +130,19 @@ def change(value: float | None) -> Markup:
     """A difference in percentage points, with its sign."""
     if value is None:
         return Markup('<span class="none">–</span>')
-    text = f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
-    return Markup(f'<data value="{value!r}">{text}</data>')
+    return Markup(f'<data value="{value!r}">{_signed(value)}</data>')
 
 
-def interval(values: Sequence[float] | None) -> Markup:
-    """[low, high] in per cent, or nothing."""
+def _signed(value: float) -> str:
+    return charts.minus(f"{round(100 * value, 1) + 0.0:+.1f}")  # + 0.0: no negative zero
+
+
+def interval(values: Sequence[float] | None, signed: bool = False) -> Markup:
+    """[low, high] in per cent, or nothing; of a difference with signs."""
     if values is None:
         return Markup("")
     low, high = values
-    between = " to " if low < 0 else "–"
-    text = f"{100 * low:.1f}{between}{100 * high:.1f}".replace("-", "−")
+    text = f"{_signed(low)} to {_signed(high)}" if signed else f"{100 * low:.1f}–{100 * high:.1f}"
     return Markup(f'<span class="interval" data-low="{low!r}" data-high="{high!r}">{text}</span>')
 
 

@@ -61,7 +61,9 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         raise InputError(f"{path} is no result of this version's evaluation ({', '.join(missing)} missing); evaluate "
                          "that run again")
     stored = match_files.load(folder / match_files.FILE)
-    if [str(row["image"]) for row in result["per_image"]] != stored.images:
+    objects = np.bincount(stored.tables["mask"].gt_image[~stored.tables["mask"].gt_crowd],
+                          minlength=len(stored.images))
+    if [row["objects"] for row in result["per_image"]] != objects.tolist():
         raise InputError(f"{path} and {match_files.FILE} beside it are of different images; evaluate that run again")
     return Run(folder, result, stored)
 

@@ -24,7 +24,7 @@ class Stored:
 
     Attributes:
         tables: "mask" and "box".
-        images: What predictions call each image; [I], text.
+        images: [I] file names.
         names: Class names without the background.
     """
 
@@ -33,20 +33,20 @@ class Stored:
     names: list[str]
 
 
-def save(path: str | os.PathLike[str], tables: dict[str, Table], images: Sequence[int | str],
+def save(path: str | os.PathLike[str], tables: dict[str, Table], images: Sequence[str],
          names: Sequence[str]) -> None:
     """Writes the tables of an evaluation; about 5 kB per image.
 
     Args:
         path: Of the .npz file.
         tables: `Result.tables`.
-        images: [I] what predictions call each image.
+        images: [I] file names: by them another run is known to be of the same images.
         names: [K] class names without the background.
 
     Raises:
         InputError: The file cannot be written.
     """
-    arrays = {"format": np.array(_FORMAT), "images": np.array([str(i) for i in images]), "names": np.array(names)}
+    arrays = {"format": np.array(_FORMAT), "images": np.array(list(images)), "names": np.array(list(names))}
     for kind, table in tables.items():
         for name in _ARRAYS:
             values = getattr(table, name)

@@ -38,7 +38,7 @@ def run_script(monkeypatch):
 
 def test_files_and_table(run_script, tmp_path, capsys):
     assert run_script("--out", tmp_path / "a") == 0
-    files = ["pr_curve.png", "predictions.json", "result.json", "samples.png"]
+    files = ["matches.npz", "pr_curve.png", "predictions.json", "report.html", "result.json", "samples.png"]
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == files
     results = json.loads((tmp_path / "a" / "result.json").read_text())
     scenes = Scenes(images=5)
@@ -52,6 +52,35 @@ def test_files_and_table(run_script, tmp_path, capsys):
     assert "train" in printed and "person" in printed
     assert cv2.imread(str(tmp_path / "a" / "samples.png")).shape[1] == 2 * 640 + 3 * 8
     assert cv2.imread(str(tmp_path / "a" / "pr_curve.png")).std() > 10
+
+
+def test_report_and_comparison(run_script, tmp_path, capsys):
+    """Of the same run with itself, of one that knows less, and of folders that cannot be compared."""
+    a, b, few = (tmp_path / name for name in ("a", "b", "few"))
+    assert run_script("--out", a) == 0
+    report = (a / "report.html").read_text()
+    result = json.loads((a / "result.json").read_text())
+    assert f'<data value="{result["mask"]["AP"]!r}">' in report and "stub.h5" in report
+    (tmp_path / "none.json").write_text("[]")
+    assert run_script("--out", b, "--predictions", tmp_path / "none.json", "--no-report") == 0
+    assert not (b / "report.html").exists() and (b / "matches.npz").exists()
+    capsys.readouterr()
+    assert run_script("--compare", a, a, "--out", tmp_path / "same") == 0
+    printed = capsys.readouterr().out
+    assert "equal" in printed and "is better" not in printed
+    assert run_script("--compare", b, a, "--out", tmp_path / "other", "--bootstrap", 50) == 0
+    printed = capsys.readouterr().out
+    assert "B is better" in printed and f"0.0  {100 * result['mask']['AP']:.1f}" in printed
+    compared = json.loads((tmp_path / "other" / "compare.json").read_text())
+    assert compared["mask"]["AP"]["difference"] == result["mask"]["AP"] and compared["samples"] == 50
+    assert "B is better" in (tmp_path / "other" / "compare.html").read_text()
+    assert run_script("--out", few, "--limit", 2, "--predictions", tmp_path / "none.json") == 0
+    for second, message in ((few, "are of different images"), (tmp_path, "has no result.json"),
+                            (tmp_path / "absent", "is no folder")):
+        capsys.readouterr()
+        assert run_script("--compare", a, second, "--out", tmp_path / "c") == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert len(error) == 1 and error[0].startswith("error: ") and message in error[0]
 
 
 def test_predictions_file_gives_the_same_results(run_script, tmp_path):
