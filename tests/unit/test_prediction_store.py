@@ -91,4 +91,5 @@ def test_memory_grows_by_numbers_not_by_masks(tmp_path):
         evaluate(model, scenes, store=store, samples=20)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] - peaks[0] < 20 * 30_000, peaks  # 30 kB per image: tables, and COCOeval's records of one class
+    # Tables, COCOeval's records of one class, and what pasting keeps for box sizes seen before, which has an end.
+    assert peaks[1] - peaks[0] < 20 * 60_000, peaks
