@@ -59,8 +59,8 @@ def take_averages(network: keras.Model) -> list[tuple[keras.Variable, np.ndarray
     sync(network)
     averages = averages_of(network)
     raw = [(variable, keras.ops.convert_to_numpy(variable)) for variable, _ in averages]
-    for variable, average in averages:
-        variable.assign(average)
+    for variable, average in averages:  # a copy: JAX refuses a step whose variables share a buffer
+        variable.assign(np.array(keras.ops.convert_to_numpy(average)))
     return raw
 
 

@@ -35,7 +35,8 @@ class Results:
 
     def put(self, row: Row) -> None:
         """Add a row, in place of one of the same epoch, and write the file."""
-        self.rows = [*(known for known in self.rows if known["epoch"] != row["epoch"]), row]
+        others = [known for known in self.rows if known["epoch"] != row["epoch"]]
+        self.rows = sorted([*others, row], key=lambda known: int(known["epoch"]))
         self._write()
 
     def best(self, after: int = 0) -> Row | None:

@@ -213,8 +213,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     theirs = weights.leaf_layers(source)
     for name, variables in weights.leaf_layers(target).items():
         for variable, trained in zip(variables, theirs[name], strict=True):
-            # through the host: JAX gives the buffers of a training step away to the next one
-            variable.assign(keras.ops.convert_to_numpy(averages.get(id(trained), trained)))
+            # a copy: JAX gives the buffers of a training step away to the next one
+            variable.assign(np.array(keras.ops.convert_to_numpy(averages.get(id(trained), trained))))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,242 @@
+"""What a run leaves in its folder is what happened in it; measuring mask AP after each epoch changes nothing."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import random
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn import weights
+from mrcnn.callbacks import NonFiniteLoss
+from mrcnn.errors import InputError
+from mrcnn.evaluation import evaluate
+from mrcnn.loader import Loader
+from mrcnn.model import MaskRCNN
+from mrcnn.results import read_results
+from mrcnn.validation import Validator, best_path
+from tests.shapes import ShapesConfig, ShapesDataset
+
+pytestmark = pytest.mark.graph
+
+SETTINGS = ["STEPS_PER_EPOCH=3", "EMA_MOMENTUM=0.5"]  # a checkpoint has the averages, not what is trained
+RATE, IMAGES = 0.002, 5
+
+
+@pytest.fixture(scope="module")
+def dataset() -> ShapesDataset:
+    return ShapesDataset().load_shapes(6)
+
+
+@pytest.fixture(scope="module")
+def val_dataset() -> ShapesDataset:
+    return ShapesDataset().load_shapes(9, seed=1)
+
+
+def train(model, dataset, epochs, **options):
+    return model.train(dataset, options.pop("val", None), RATE, epochs, "heads", workers=1, **options)
+
+
+@pytest.fixture(scope="module")
+def evaluated():
+    """What `Validator` evaluated in the fixture `runs`: a result for each epoch."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def runs(dataset, val_dataset, evaluated, tmp_path_factory):
+    """Two runs from the same weights, with and without mask AP: (model, history, next random number) of each."""
+    runs, start = [], None
+    evaluate_images = Validator._evaluate
+
+    def noted(self, model, image_ids):
+        evaluated.append(evaluate_images(self, model, image_ids))
+        return evaluated[-1]
+
+    for options in ({"val": val_dataset, "validate": IMAGES}, {}):
+        model = MaskRCNN("training", ShapesConfig().override(SETTINGS), tmp_path_factory.mktemp("logs"))
+        start = start or model.keras_model.get_weights()
+        model.keras_model.set_weights(start)
+        random.seed(3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Validator, "_evaluate", noted)
+            history = train(model, dataset, 2, **options).history
+        runs.append((model, history, random.random()))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def folder(runs) -> pathlib.Path:
+    return pathlib.Path(runs[0][0].log_dir)
+
+
+def test_validation_does_not_change_training(runs):
+    (with_ap, history, number), (without, plain, other_number) = runs
+    for a, b in zip(with_ap.keras_model.weights, without.keras_model.weights, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), err_msg=a.path)
+    assert history["loss"] == plain["loss"] and number == other_number
+    assert "val_mask_AP" in history and "val_mask_AP" not in plain and "val_loss" not in history
+
+
+def test_ap_is_that_of_the_checkpoint(runs, folder, evaluated, val_dataset):
+    model, history, _ = runs[0]
+    names = json.loads((folder / "validation.json").read_text())["images"]
+    ids = [i for i in val_dataset.image_ids if val_dataset.image_info[i]["id"] in names]
+    assert len(ids) == len(names) == IMAGES and len(evaluated) == 2
+    loaded = MaskRCNN("inference", model.config, model.model_dir)
+    for number, during in enumerate(evaluated):
+        loaded.load_weights(model.checkpoint_path.format(epoch=number + 1))
+        result = evaluate(loaded, val_dataset, ids, samples=0)
+        assert result.mask["AP"] == history["val_mask_AP"][number]
+        assert result.mask["AP50"] == history["val_mask_AP50"][number]
+        assert result.box["AP"] == history["val_box_AP"][number]
+        # the AP of a network that learnt for six steps is near 0: so the detections themselves
+        assert result.predictions == during.predictions and result.detections > 0
+    assert evaluated[0].predictions != evaluated[1].predictions
+
+
+def test_rows_are_keras_history(runs, folder):
+    history = runs[0][1]
+    with open(folder / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and {row["stage"] for row in rows} == {"heads"}
+    for name, values in history.items():
+        assert [float(row[name]) for row in rows] == values, name
+    assert {row["learning_rate"] for row in rows} == {str(RATE)} and {row["steps"] for row in rows} == {"3"}
+    assert all(float(row["seconds"]) > 0 and 0 <= float(row["data_wait"]) <= 1 for row in rows)
+
+
+def test_folder_says_how_the_run_came_about(runs, folder, dataset):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["STEPS_PER_EPOCH"] == 3 and config["NAME"] == "shapes"
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["backend"] == keras.config.backend() and environment["packages"]["numpy"] == np.__version__
+    data = json.loads((folder / "data.json").read_text())
+    assert data["train"] == {"images": 6} and data["val"] == {"images": 9} and data["classes"] == dataset.class_names
+    line = (folder / "command.txt").read_text().splitlines()[0].split("\t")
+    assert line[1] == os.getcwd() and line[3] == "heads from epoch 0 to 2"
+    pictures = [len(list(folder.glob(pattern))) for pattern in ("batches/*.png", "validation/*.png", "curves.png")]
+    assert pictures == [3, 2, 1] and len(list((folder / "tensorboard").iterdir())) == 1
+
+
+class Scripted:
+    """`Validator._evaluate` that returns these mask APs, one an epoch."""
+
+    def __init__(self, result, aps):
+        self.result, self.aps, self.calls = result, iter(aps), []
+
+    def __call__(self, model, image_ids):
+        self.calls.append(list(image_ids))
+        return dataclasses.replace(self.result, mask={**self.result.mask, "AP": next(self.aps)})
+
+
+@pytest.fixture
+def scripted(runs, folder, val_dataset, monkeypatch):
+    """Sets the mask APs of the epochs to come."""
+    names = json.loads((folder / "validation.json").read_text())["images"]
+    ids = [i for i in val_dataset.image_ids if val_dataset.image_info[i]["id"] in names]
+    result = evaluate([], val_dataset, ids, samples=0)
+
+    def set_aps(aps):
+        made = Scripted(result, aps)
+        monkeypatch.setattr(Validator, "_evaluate", lambda self, model, image_ids: made(model, image_ids))
+        return made, ids
+
+    return set_aps
+
+
+def test_the_best_checkpoint_is_kept_and_the_stage_ends_without_a_better_one(
+    runs, folder, dataset, val_dataset, scripted
+):
+    model = runs[0][0]
+    made, ids = scripted([0.1, 0.3, None, 0.3, 0.5])
+    history = train(model, dataset, 20, val=val_dataset, validate=IMAGES, patience=2).history
+    assert history["val_mask_AP"][:2] == [0.1, 0.3] and math.isnan(history["val_mask_AP"][2])
+    assert len(history["loss"]) == 4  # the second 0.3 is no better than the first
+    assert made.calls == [ids] * 4  # the images of the epochs before
+    assert best_path(model).read_bytes() == (folder / "mask_rcnn_shapes_0004.h5").read_bytes()
+    assert weights.find_last(model.model_dir, "shapes").endswith("_0006.h5")
+    # what is done again counts once, and the best checkpoint of what is left comes back
+    model.epoch = 3
+    scripted([0.05, 0.04])
+    train(model, dataset, 5, val=val_dataset, validate=IMAGES)
+    rows = read_results(folder / "results.csv")
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["val_mask_AP"] for row in rows[2:]] == [0.1, 0.05, 0.04]
+    assert best_path(model).read_bytes() == (folder / "mask_rcnn_shapes_0003.h5").read_bytes()
+
+
+def test_the_number_of_images_follows_from_the_time_of_an_epoch(runs, val_dataset, dataset, monkeypatch, scripted):
+    model = runs[1][0]
+    made, _ = scripted([0.0] * 9)
+    clock = iter(range(0, 900, 4))  # 4 s between looks at the clock: 8 images take 4 s
+    monkeypatch.setattr("mrcnn.validation.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("mrcnn.reports.Recorder.epoch_seconds", lambda self: 60.0)
+    monkeypatch.setattr("mrcnn.validation.LEAST", 2)
+    monkeypatch.setattr("mrcnn.reports.validation_sheet", lambda *args: np.zeros((4, 4, 3), np.uint8))
+    train(model, dataset, model.epoch + 1, val=val_dataset, validate=True)
+    # 0.09 * 60 s = 5.4 s for 0.5 s each: 10, more than there are
+    assert [len(call) for call in made.calls] == [2, 8, 9]
+    os.unlink(os.path.join(model.log_dir, "validation.json"))
+    monkeypatch.setattr("mrcnn.reports.Recorder.epoch_seconds", lambda self: 30.0)  # 2.7 s: 5, and whole batches
+    train(model, dataset, model.epoch + 1, val=val_dataset, validate=True)
+    assert [len(call) for call in made.calls[3:]] == [2, 8, 4]
+
+
+def test_what_cannot_be_validated_is_said(runs, dataset, val_dataset):
+    model = runs[1][0]
+    with pytest.raises(InputError, match="without validation images"):
+        train(model, dataset, 30, validate=True)
+    with pytest.raises(InputError, match="patience is 2, but mask AP is not measured"):
+        train(model, dataset, 30, val=val_dataset, patience=2)
+
+
+class ResourceExhaustedError(Exception):
+    """Named as TensorFlow's."""
+
+
+def test_full_memory_ends_in_one_message_with_numbers(runs, dataset):
+    class Full(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise ResourceExhaustedError("OOM when allocating tensor with shape[2,256,256,64]\n\nHint: long")
+
+    with pytest.raises(InputError) as caught:
+        train(runs[1][0], dataset, 30, custom_callbacks=[Full()])
+    message = str(caught.value)
+    assert "batches of 2 images of 128 x 128 px with 24 ROIs and 64 proposals each" in message
+    assert "shape[2,256,256,64]" in message and "IMAGES_PER_GPU=1 with GRADIENT_ACCUMULATION_STEPS=2" in message
+    assert "images of 64 x 64 px (25% of the pixels; IMAGE_MAX_DIM, IMAGE_MIN_DIM)" in message
+
+
+def test_the_batch_of_a_loss_that_is_not_finite_is_in_a_file(runs, dataset):
+    model = runs[1][0]
+    layer = model.keras_model.get_layer("rpn_model").get_layer("rpn_class_raw")
+    poisoned = np.full(layer.bias.shape, np.nan, np.float32)
+
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 1:
+                layer.bias.assign(poisoned)
+
+    if keras.config.backend() == "jax":  # whose variables cannot be changed while it trains
+        layer.bias.assign(poisoned)
+    epoch, step = model.epoch, 0 if keras.config.backend() == "jax" else 1
+    with pytest.raises(NonFiniteLoss) as caught:
+        train(model, dataset, epoch + 1, custom_callbacks=[Poison()])
+    path = re.search(r"written to (\S+\.npz)", str(caught.value))[1]
+    assert path.endswith(f"nonfinite_epoch_{epoch + 1:04d}_step_{step + 1:04d}.npz")
+    expected = Loader(dataset, model.config, steps=3, workers=0, first_epoch=epoch)[step][0]
+    with np.load(path) as found:
+        assert (int(found["epoch"]), int(found["step"])) == (epoch + 1, step + 1)
+        assert found["terms"][0] == "rpn_class_loss"
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name.removeprefix("input_")], value)
+        ids = expected["input_image_meta"][:, 0].astype(int)
+        assert found["ids"].tolist() == [dataset.image_info[i]["id"] for i in ids]
+    assert all(name in str(caught.value) for name in (dataset.image_info[i]["path"] for i in ids))
