@@ -2,8 +2,10 @@
 
 Legend: N batch, A anchors, S sampled anchors, R sampled ROIs, C classes incl. background, h w mask size.
 
-Every loss is one float32 scalar: the mean over the rows that count in the whole batch, 0 when none counts. The
-arithmetic is float32 whatever the compute dtype is, so that bfloat16 does not lose the sum of thousands of small terms.
+Every loss is one float32 scalar: the mean over the rows that count in the whole batch, 0 when none counts. Where
+several devices have a part of the batch each, a part's loss is its share of that mean: the shares of all add up to it.
+The arithmetic is float32 whatever the compute dtype is, so that bfloat16 does not lose the sum of thousands of small
+terms.
 """
 
 from collections.abc import Sequence
@@ -11,6 +13,8 @@ from typing import Any
 
 import keras
 from keras import ops
+
+from mrcnn.distribution import sum_over_replicas
 
 Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
 
@@ -88,7 +92,7 @@ def mrcnn_class_loss(
         return _mean_where(counts, cross_entropy)
     table = ops.convert_to_tensor([float(w) for w in class_weights], "float32")
     weights = ops.where(counts, ops.take(table, ops.cast(target_class_ids, "int32"), axis=0), 0.0)  # [N, R]
-    return ops.sum(weights * cross_entropy) / ops.maximum(ops.sum(weights), keras.config.epsilon())
+    return ops.sum(weights * cross_entropy) / ops.maximum(sum_over_replicas(ops.sum(weights)), keras.config.epsilon())
 
 
 def mrcnn_bbox_loss(target_deltas: Tensor, target_class_ids: Tensor, pred_bbox: Tensor) -> Tensor:
@@ -165,7 +169,7 @@ mrcnn_bbox_loss_graph = mrcnn_bbox_loss
 def _mean_where(counts: Tensor, loss: Tensor) -> Tensor:
     """Mean of loss [N, K] over the rows where counts [N, K] is True; 0 when there is none."""
     total = ops.sum(ops.where(counts, loss, 0.0))
-    return total / ops.maximum(ops.sum(ops.cast(counts, "float32")), 1.0)
+    return total / ops.maximum(sum_over_replicas(ops.sum(ops.cast(counts, "float32"))), 1.0)
 
 
 def _cross_entropy(class_ids: Tensor, logits: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from mrcnn.boxes import (
 from mrcnn.config import Config
 from mrcnn.data import Dataset, load_image_gt
 from mrcnn.detections import full_masks, unmold
+from mrcnn.distribution import own_folder
 from mrcnn.errors import InputError
 from mrcnn.generator import build_detection_targets, data_generator, generate_random_rois
 from mrcnn.heads import (
@@ -59,7 +60,7 @@ from mrcnn.losses import (
     rpn_class_loss_graph,
     smooth_l1,
 )
-from mrcnn.network import build_inference_network, build_training_network
+from mrcnn.network import LocalModel, build_inference_network, build_training_network
 from mrcnn.rpn import ProposalLayer, build_rpn_model, rpn_graph
 from mrcnn.targets import DetectionTargetLayer, build_rpn_targets, detection_targets_graph
 
@@ -158,7 +159,7 @@ class MaskRCNN:
             now = datetime.datetime(year, month, day, hour, minute)
             self.epoch = epoch
         folder = f"{name}{now:%Y%m%dT%H%M}"
-        self.log_dir = os.path.dirname(given) if match else os.path.join(self.model_dir, folder)
+        self.log_dir = own_folder(os.path.dirname(given) if match else os.path.join(self.model_dir, folder))
         # Matterport's placeholder: code that formats it must go on working
         self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
 
@@ -428,7 +429,7 @@ class MaskRCNN:
                 keras.Input((self.config.IMAGE_META_SIZE,), name="input_image_meta"),
                 keras.Input(anchors.shape, name="input_anchors"),
             ]
-            network = keras.Model(inputs, self.keras_model(inputs))
+            network = LocalModel(inputs, self.keras_model(inputs))
             network.jit_compile = ops.prefers_jit()
             self._sized_networks[shape] = network
         return self._sized_networks[shape]

@@ -12,7 +12,7 @@ import numpy as np
 from keras import layers
 from keras import ops as K
 
-from mrcnn import losses, ops, targets, weights
+from mrcnn import distribution, losses, ops, targets, weights
 from mrcnn.backbone import fpn_graph, resnet_graph
 from mrcnn.boxes import norm_boxes, pyramid_anchors, pyramid_anchors_px
 from mrcnn.config import Config
@@ -129,7 +129,16 @@ def _static_shape(config: Config) -> tuple[int | None, int | None, int]:
     return training_shape(config)
 
 
-class MoldingModel(keras.Model):
+class LocalModel(keras.Model):
+    """A functional model whose `predict_on_batch` is this process' own affair, also while several train together."""
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Keras' predict_on_batch."""
+        with distribution.alone():
+            return super().predict_on_batch(x)
+
+
+class MoldingModel(LocalModel):
     """A functional model that takes its image raw or moulded: uint8 pixels get the mean subtracted here, in the graph,
     so that a quarter of the bytes travel to the device; floats are taken as moulded already."""
 
@@ -189,8 +198,13 @@ class TrainingNetwork(MoldingModel):
         self.loss_means = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
         self.class_accuracy = ClassAccuracy(config.NUM_CLASSES, name="roi_accuracy")
         # first loss that was not finite: -1 (never) or 0, a flag for each term, the image ids of the batch
+        images = config.BATCH_SIZE * distribution.host()[1]
         self.nonfinite = self.add_weight(
-            shape=(1 + len(TERM_NAMES) + config.BATCH_SIZE,), initializer=_minus_one, trainable=False, name="nonfinite"
+            shape=(1 + len(TERM_NAMES) + images,),
+            initializer=_minus_one,
+            trainable=False,
+            aggregation="only_first_replica",  # all note the same
+            name="nonfinite",
         )
         return self
 
@@ -199,6 +213,24 @@ class TrainingNetwork(MoldingModel):
         named = by_name(inputs)
         known = {name: named[name] for name in self.graph_inputs if name in named}
         return super().call(known, training=training, mask=mask)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Keras' fit, on the devices and hosts that the network was built for."""
+        callbacks = [*(kwargs.pop("callbacks", None) or []), distribution.StopTogether()]
+        for name in ("x", "validation_data"):
+            if isinstance(kwargs.get(name), keras.utils.PyDataset):
+                kwargs[name] = distribution.feed(kwargs[name])
+        x = distribution.feed(x) if isinstance(x, keras.utils.PyDataset) else x
+        with distribution.fitting(self.config):
+            return super().fit(x, *args, callbacks=callbacks, **kwargs)
+
+    def compute_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Keras' metrics of a step; as rows for TensorFlow's several hosts, whose mean over axis 0 Keras then takes."""
+        metrics = super().compute_metrics(*args, **kwargs)
+        return distribution.as_rows(metrics)
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Where several devices train, Keras would take a batch out of the loader to learn shapes that are known."""
 
     def rpn_losses(self, x: dict[str, Tensor], y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
         """The two losses of the RPN: with the targets of the batch if it has them, else with targets assigned here."""
@@ -253,11 +285,13 @@ class TrainingNetwork(MoldingModel):
     ) -> Tensor:
         """Weighted sum of the five losses plus weight decay; updates the metrics. y and sample_weight are not used."""
         terms = self.loss_terms(x, y_pred)
-        for tracker in self.loss_means:
-            tracker.update_state(terms[tracker.name])
+        # of one part of the batch, if several devices have one each; all parts add up to the loss of the batch
+        decay = self.weight_decay() / distribution.replica_count()
+        whole = distribution.sum_over_replicas(K.stack([*terms.values(), decay]))  # [6]
+        for tracker, value in zip(self.loss_means, K.unstack(whole[:-1]), strict=True):
+            tracker.update_state(value)
         self.class_accuracy.update_state(y_pred["target_class_ids"], y_pred["mrcnn_class_logits"])
-        decay = self.weight_decay()
-        self._note_nonfinite(K.stack([*terms.values(), decay]), by_name(x)["input_image_meta"][:, 0])
+        self._note_nonfinite(whole, distribution.gather_rows(by_name(x)["input_image_meta"][:, 0]))
         return decay + sum(self.config.LOSS_WEIGHTS.get(name, 1.0) * value for name, value in terms.items())
 
     def weight_decay(self) -> Tensor:
@@ -345,8 +379,15 @@ def build_training_network(config: Config, image_shape: tuple[int, int, int] | N
     input_gt_class_ids int32 [N, G], input_gt_boxes float px [N, G, 4], input_gt_masks bool [N, mh, mw, G] (mini-masks,
     or [N, H, W, G] without USE_MINI_MASK), zero padded; with USE_RPN_ROIS=False also input_roi float px [N, P, 4].
     A batch may hold input_rpn_match int [N, A, 1] and input_rpn_bbox [N, S, 4] too, as `data_generator` makes them.
+
+    Raises:
+        InputError: config.GPU_COUNT devices are not there.
     """
-    height, width, channels = image_shape or training_shape(config)
+    with distribution.parallel(config):
+        return _training_network(config, *(image_shape or training_shape(config)))
+
+
+def _training_network(config: Config, height: int, width: int, channels: int) -> TrainingNetwork:
     mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
     slots = config.MAX_GT_INSTANCES
     image = keras.Input((height, width, channels), name="input_image")
@@ -399,6 +440,11 @@ def build_inference_network(config: Config) -> keras.Model:
     Outputs: [detections [N, D, (y1, x1, y2, x2, class_id, score)] norm, mrcnn_class [N, P, C],
     mrcnn_bbox [N, P, C, 4], mrcnn_mask [N, D, 28, 28, C], rois [N, P, 4], rpn_class [N, A, 2], rpn_bbox [N, A, 4]].
     """
+    with distribution.alone():
+        return _inference_network(config)
+
+
+def _inference_network(config: Config) -> MoldingModel:
     image = keras.Input(_static_shape(config), name="input_image")
     meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
     anchors = keras.Input((None, 4), name="input_anchors")

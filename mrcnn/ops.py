@@ -7,6 +7,7 @@ Legend: N batch, K boxes per image, M boxes taken, T tiles, B boxes per tile, L 
 import contextlib
 import contextvars
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,13 +20,20 @@ FAR = 1e30  # beyond any coordinate, and finite
 _portable = contextvars.ContextVar("portable", default=False)
 
 
+def for_backend(**choices: Any) -> Any:
+    """The one of tensorflow=, jax=, torch= that belongs to the backend; None if it is not among them."""
+    return choices.get(keras.config.backend())
+
+
 def prefers_jit() -> bool:
     """Whether a step runs faster compiled: True on JAX, on TensorFlow only with a GPU, False on PyTorch.
 
-    On a CPU TensorFlow's own kernels beat the code that XLA makes.
+    On a CPU TensorFlow's own kernels beat the code that XLA makes. On several devices TensorFlow cannot compile a step.
     """
     if keras.config.backend() == "tensorflow":
-        return _tensorflow_has_gpu()
+        import tensorflow as tf
+
+        return _tensorflow_has_gpu() and not tf.distribute.has_strategy()
     return keras.config.backend() == "jax"
 
 

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from mrcnn.config import Config
+from mrcnn.distribution import sum_over_replicas
 
 NO_DECAY = ("gamma", "beta", "bias")  # scales and shifts are not shrunk (AdamW)
 
@@ -20,6 +21,14 @@ class LayerRates(keras.optimizers.Optimizer):
     """
 
     layer_rates: list[float] | None = None
+    sums_gradients = True  # False: they are summed over the parts of the batch already
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        """Keras' step; the gradients of all parts of the batch are summed first, so that the sum is what is clipped."""
+        super().apply(sum_over_replicas(list(grads)) if self.sums_gradients else grads, trainable_variables)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        return grads_and_vars  # Keras' sum for TensorFlow, which comes after the clipping
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Keras' step, with the variable's own rate."""

@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn.boxes import box_refinement, compute_overlaps
+from mrcnn.distribution import uniform_rows
 from mrcnn.ops import as_data, batch_gather, crop_and_resize
 
 Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
@@ -69,7 +70,7 @@ def detection_targets(
     gt_class_ids = ops.cast(gt_class_ids, "int32")
 
     positive, negative, best_gt = _match_rois(proposals, gt_boxes_norm, gt_class_ids)
-    keys = keras.random.uniform(ops.shape(positive), seed=seed_generator)
+    keys = uniform_rows(ops.shape(positive), seed_generator)
     positive_index, positive_chosen = _sample(positive, keys, most_positives)
     negative_index, negative_chosen = _sample(negative, keys, size)
     positives = _count(positive_chosen)  # [N, 1]
@@ -181,7 +182,7 @@ def rpn_targets(
     size = config.RPN_TRAIN_ANCHORS_PER_IMAGE
     anchors, gt_boxes = ops.cast(anchors, "float32"), ops.cast(gt_boxes, "float32")
     positive, negative, anchor_gt = _match_anchors(anchors, gt_boxes, ops.cast(gt_class_ids, "int32"))
-    keys = keras.random.uniform(ops.shape(positive), seed=seed_generator)
+    keys = uniform_rows(ops.shape(positive), seed_generator)
     positive_index, positive_chosen = _sample(positive, keys, size // 2)
     negative_index, negative_chosen = _sample(negative, keys, size)
     positives, negatives = _count(positive_chosen), _count(negative_chosen)

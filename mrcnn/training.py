@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
-from mrcnn import checkpoints, ops, run_folder
+from mrcnn import checkpoints, distribution, ops, run_folder
 from mrcnn.augment_settings import Augmentation
 from mrcnn.callbacks import Checkpoint, StopOnSignal, StopWhenNotFinite
 from mrcnn.checkpoints import State, moments
@@ -77,9 +77,10 @@ class RunOptions:
 
 def compile_model(network: keras.Model, config: Config, learning_rate: typing.Any, momentum: float) -> None:
     """Compile with config.OPTIMIZER for the layers that train now; the learning rate is a number or a schedule."""
-    optimizer = build_optimizer(config, learning_rate, momentum, network.trainable_variables)
-    # the loss is in compute_loss; XLA only where it is faster than the backend's own kernels
-    network.compile(optimizer=optimizer, jit_compile=ops.prefers_jit())
+    with distribution.parallel(config):
+        optimizer = build_optimizer(config, learning_rate, momentum, network.trainable_variables)
+        # the loss is in compute_loss; XLA only where it is faster than the backend's own kernels
+        network.compile(optimizer=optimizer, jit_compile=ops.prefers_jit())
 
 
 def canvas_of(config: Config, datasets: Sequence[Dataset]) -> tuple[int, int] | None:
@@ -167,7 +168,8 @@ def fit(
         state.epoch, f", step {state.step}," if state.step else "", stage.epochs, stage.learning_rate, model.log_dir,
     )  # fmt: skip
     run_folder.describe(model, state, train_dataset, val_dataset)
-    checkpoint = Checkpoint(model, state, stage.epochs, options.save_every, options.keep)
+    keep = options.keep if distribution.is_first_host() else 1  # the others throw theirs away
+    checkpoint = Checkpoint(model, state, stage.epochs, options.save_every, keep)
     signals = StopOnSignal(checkpoint.write_state)
     own_callbacks = _callbacks(model, state, checkpoint, loader, options, val_dataset)
     history = keras.callbacks.History()
@@ -292,6 +294,7 @@ def _loaders(
         workers=options.workers,
         worker_kind=options.worker_kind,
         canvas=canvas,
+        shard=distribution.host(),
     )
     loader = make(
         train_dataset,
