@@ -207,7 +207,8 @@ class Pictures:
         about = int(self._errors.about[n])
         said = {"right": "right", "ignored": "on an ignored object"}.get(
             state, self._describe(kind, n, about).removeprefix(f"{caption}, ") if kind else "")
-        return Shape(self._classes[entry["category_id"]], decoded[0], decoded[1], caption, f"{caption}: {said}", state)
+        box_px, crop = decoded
+        return Shape(self._classes[entry["category_id"]], box_px.tolist(), crop, caption, f"{caption}: {said}", state)
 
     def _image(self, position: int) -> np.ndarray:
         return np.ascontiguousarray(self.dataset.load_image(self.image_ids[position])[..., :3])
@@ -254,9 +255,8 @@ def _overlay(shapes: Sequence[Shape], scale: float, origin: Sequence[int]) -> Ma
 
 def _outline(shape: Shape, scale: float, origin: Sequence[int]) -> str:
     """An SVG path in whole units, holes included."""
-    mask = np.pad(shape.crop.astype(np.uint8), 1)
     # Twice the size: outlines run through the centres of pixels, which would make an object a pixel smaller.
-    mask = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    mask = np.pad(shape.crop.astype(np.uint8), 1).repeat(2, axis=0).repeat(2, axis=1)
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     offset = np.array([shape.box_px[1] - 1 - origin[1], shape.box_px[0] - 1 - origin[0]])
     path = []

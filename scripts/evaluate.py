@@ -99,7 +99,7 @@ def main() -> None:
     except OSError as error:
         raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
     if args.compare:
-        return compare(out, *args.compare, args.bootstrap, args.seed)
+        return compare(out, args.compare[0], args.compare[1], args.bootstrap, args.seed)
     cli.hold_out(args.data, args.hold_out, args.split_file)
 
     from bdd100k.report import write_report
@@ -134,7 +134,7 @@ def main() -> None:
         evaluated["test_list"] = {"images": len(held_out.names), "sha256": held_out.sha256}
     write(out, result, dataset, image_ids, evaluated, args.samples)
     if not args.no_report:
-        write_report(out / "report.html", result, dataset, image_ids, evaluated)
+        write_report(out / "report.html", result, dataset, list(image_ids), evaluated)
     files = sorted(p.name + "/" * p.is_dir() for p in out.iterdir() if not p.name.startswith("."))
     print(f"written to {out}: {', '.join(files)}")
     if store is not None:
