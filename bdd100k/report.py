@@ -123,14 +123,14 @@ def percent(value: float | None, digits: int = 1) -> Markup:
     """A share in per cent, with all its digits in the attribute `value`."""
     if value is None:
         return Markup('<span class="none">–</span>')
-    return Markup(f'<data value="{value!r}">{100 * value:.{digits}f}</data>')
+    return Markup(f'<data value="{float(value)!r}">{100 * value:.{digits}f}</data>')
 
 
 def change(value: float | None) -> Markup:
     """A difference in percentage points, with its sign."""
     if value is None:
         return Markup('<span class="none">–</span>')
-    return Markup(f'<data value="{value!r}">{_signed(value)}</data>')
+    return Markup(f'<data value="{float(value)!r}">{_signed(value)}</data>')
 
 
 def _signed(value: float) -> str:
@@ -143,7 +143,7 @@ def interval(values: Sequence[float] | None, signed: bool = False) -> Markup:
         return Markup("")
     low, high = values
     text = f"{_signed(low)} to {_signed(high)}" if signed else f"{100 * low:.1f}–{100 * high:.1f}"
-    return Markup(f'<span class="interval" data-low="{low!r}" data-high="{high!r}">{text}</span>')
+    return Markup(f'<span class="interval" data-low="{float(low)!r}" data-high="{float(high)!r}">{text}</span>')
 
 
 def pr_charts(curves: dict[str, list], classes: dict[str, dict], kind: str) -> list[dict[str, Any]]:
