@@ -2,6 +2,7 @@
 # make test     install the development tools too, then lint, types and all tests; ends with pytest's summary
 # make lint     ruff and mypy alone
 # make weights  train weights/streets_resnet18.h5 again, the small weights that come with the source tree
+# make notebooks  run the notebooks in full and keep what they show (about ten minutes)
 # make clean    remove .venv, build products and caches; your runs stay
 #
 # Python 3.11, 3.12 or 3.13 is needed; PYTHON=/path/to/python3.12 chooses one.
@@ -11,7 +12,7 @@ BIN := .venv/bin
 RUNTIME := .venv/.installed
 DEVELOPMENT := .venv/.installed-dev
 
-.PHONY: demo test lint weights clean
+.PHONY: demo test lint weights notebooks clean
 .DELETE_ON_ERROR:
 
 demo: $(RUNTIME)
@@ -36,6 +37,9 @@ weights: $(RUNTIME)
 	$(PRETRAIN) --weights last --epochs 8 --learning-rate 0.0005
 	$(PRETRAIN) --weights last --epochs 7 --learning-rate 0.0001
 	$(PRETRAIN) --weights last --epochs 2 --learning-rate 0.00003 --save weights/streets_resnet18.h5
+
+notebooks: $(DEVELOPMENT)
+	$(BIN)/python -m tests.notebooks.run
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache

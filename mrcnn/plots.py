@@ -110,6 +110,33 @@ def plot_overlaps(gt_class_ids: np.ndarray, pred_class_ids: np.ndarray, pred_sco
     return show_or_save(figure, axis, ax, save)
 
 
+def plot_losses(histories: dict[str, dict[str, Sequence[float]]], save: Path | None = None) -> None:
+    """Plots the loss of the stages of a training one after the other, and the terms that it is the sum of.
+
+    Args:
+        histories: name of the stage -> what Keras' history holds: name of the loss -> one number an epoch.
+        save: file to write instead of showing.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
+    first = 1
+    for stage, losses in histories.items():
+        epochs = range(first, first + len(losses["loss"]))
+        left.plot(epochs, losses["loss"], marker="o", label=stage)
+        terms = [name for name in losses if name.endswith("_loss") and not name.startswith("val_")]
+        for number, name in enumerate(terms):
+            right.plot(epochs, losses[name], marker=".", color=f"C{number}",
+                       label=name.removesuffix("_loss") if first == 1 else None)
+        first += len(losses["loss"])
+    left.set_title("loss")
+    right.set_title("its terms")
+    for axis in (left, right):
+        axis.set_xlabel("epoch")
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    finish(figure, save)
+
+
 def axes_for(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Any, Axes]:
     """The figure and axes to draw on: the given axes, or new ones of `figsize` inches."""
     return plt.subplots(1, figsize=figsize) if ax is None else (ax.figure, ax)

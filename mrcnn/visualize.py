@@ -50,8 +50,10 @@ def display_images(images: Sequence[np.ndarray], titles: Sequence[str] | None = 
     """
     titles = titles if titles is not None else [""] * len(images)
     rows = max(1, -(-len(images) // cols))
-    tallest = max((image.shape[0] / image.shape[1] for image in images), default=1)
-    figure, axes = plt.subplots(rows, cols, figsize=(14, rows * (14 / cols * tallest + 0.4)), squeeze=False)
+    heights = [image.shape[0] / image.shape[1] for image in images] or [1.0]
+    tallest = min(max(heights), max(1.0, float(np.median(heights))))  # a few tall ones do not stretch all rows
+    figure, axes = plt.subplots(rows, cols, figsize=(14, rows * (14 / cols * tallest + 0.4)), squeeze=False,
+                                layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
@@ -398,7 +400,7 @@ def _write_captions(axis: Axes, shape: Sequence[int], captions: Sequence[tuple[S
         places[i] = free_place(size, box, [p for p in places.values() if p], shape) if text else None
     for i, (_, text, color) in enumerate(captions):
         place = places[i]
-        if place is not None:
+        if text and place is not None:
             bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 0.55
             axis.text(place[1] + 0.3 * letter, (place[0] + place[2]) / 2, text, va="center", size=_CAPTION_PT,
                       color="black" if bright else "white", clip_on=True,

@@ -26,7 +26,7 @@ from mrcnn.published import REGISTRY, Published, fetch
 logger = logging.getLogger(__name__)
 
 __all__ = ["REGISTRY", "LoadReport", "Published", "fetch", "find_last", "layer_shapes", "load_weights", "random_layers",
-           "read_attrs", "save_weights", "write_layers"]
+           "read_attrs", "read_layers", "save_weights", "write_layers"]
 
 # The layers whose shape depends on NUM_CLASSES, and what their last axis holds for one class.
 CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
@@ -203,6 +203,17 @@ def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
     with _open_root(path) as root:
         layers = _read_layers(root, path, set())
         return {name: [tuple(array.shape) for array in arrays] for name, arrays in layers.items()}
+
+
+def read_layers(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
+    """Returns leaf layer -> its arrays in a weight file, in the file's order.
+
+    Raises:
+        InputError: the file is missing, broken or of another format.
+    """
+    path = pathlib.Path(path)
+    with _open_root(path) as root:
+        return {name: [array[()] for array in arrays] for name, arrays in _read_layers(root, path, set()).items()}
 
 
 def find_last(model_dir: str | os.PathLike, name: str | None) -> str:
