@@ -124,10 +124,8 @@ class Loader(keras.utils.PyDataset):
         self.epoch, self.first_batch = first_epoch, first_batch
         self.error: InputError | None = None  # the first one, see `errors_of`
         self._prefetcher = Prefetcher(self.maker, workers, worker_kind) if workers else None
-        # of each batch of this epoch: the thread that asked for it, when it asked and when it got it (time.monotonic)
-        self.handed: list[tuple[int, float, float]] = []
-        self._in_epoch = False
-        self._labelled, self._lost = 0, 0
+        self.handed: list[tuple[int, float, float]] = []  # thread that asked; when it did; when it got it
+        self._in_epoch, self._labelled, self._lost = False, 0, 0
 
     def __len__(self) -> int:
         return self.maker.steps - self.first_batch

@@ -1,9 +1,7 @@
-"""MaskRCNN: builds the network, loads weights, trains and detects.
+"""MaskRCNN (He et al., arXiv:1703.06870): builds the network, loads weights, trains and detects.
 
 Legend: N batch, A anchors, D detections, C classes with background, H W image. Boxes are [..., (y1, x1, y2, x2)];
 `*_px` pixels, `*_norm` Matterport's (h - 1, w - 1) convention.
-
-Reference: He et al., Mask R-CNN (arXiv:1703.06870).
 """
 
 import dataclasses
@@ -270,24 +268,20 @@ class MaskRCNN:
             worker_kind: "thread", or "process" where load_mask is slow Python code; see `mrcnn.prefetch`.
             save_every: steps after which the state is written, for `resume`; it is written after each epoch too.
             keep: keep this many checkpoints, the newest; None keeps all.
-            validate: measure mask AP after each epoch, on so many images of val_dataset (True: as many as take a tenth
-                of the time), and keep the best checkpoint too.
+            validate: so many images of val_dataset for mask AP after each epoch; True: a tenth of the time; 0: none.
             patience: end the stage after so many epochs without a better mask AP.
 
         Returns:
             Keras' history of this call.
 
         Raises:
-            InputError: an inference model; data that cannot be read; or a loss that is not finite, with the terms
-                and the images.
+            InputError: an inference model; data that cannot be read; a loss that is not finite; memory is full.
         """
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
-        sources = tuple(no_augmentation_sources or ())
-        options = training.RunOptions(
-            augmentation, augment, sources, workers, worker_kind, save_every, keep, validate, patience
-        )
+        options = training.RunOptions(augmentation, augment, tuple(no_augmentation_sources or ()), workers, worker_kind,
+                                      save_every, keep, validate, patience)  # fmt: skip
         stage = stages.Stage(layers, float(learning_rate), int(epochs))
         return training.fit(self, train_dataset, val_dataset, stage, options, list(custom_callbacks or []))
 

@@ -77,6 +77,11 @@ def make_deterministic() -> None:
         torch.use_deterministic_algorithms(True)
 
 
+def backend_name() -> str:
+    """What the backend is called, for people to read."""
+    return keras.config.backend()
+
+
 def devices() -> list[str]:
     """Names of the devices that the backend computes on, such as "gpu:0 NVIDIA L4" or "cpu:0"."""
     if keras.config.backend() == "tensorflow":

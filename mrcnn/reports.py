@@ -133,7 +133,7 @@ class Recorder(keras.callbacks.Callback):
             "seconds": round(seconds, 3),
             "images_per_second": round(self.clock.loader.maker.batch_size / self.clock.step_seconds(), 3),
             "data_wait": round(self.clock.waited() / max(seconds, 1e-9), 4),
-            "validation_seconds": round(self.validation_seconds, 3),
+            "loss_seconds": round(self.validation_seconds, 3),
         }
         self.results.put(self.row)
 
@@ -142,10 +142,10 @@ class Recorder(keras.callbacks.Callback):
 
         Args:
             logs: of the epoch.
-            seconds: that validation by AP took.
+            seconds: that validation by AP took, 0 without.
         """
         self.row |= {name: float(value) for name, value in logs.items()}
-        self.row["validation_seconds"] = round(self.validation_seconds + seconds, 3)
+        self.row["ap_seconds"] = round(seconds, 3)
         self.results.put(self.row)
 
     def epoch_seconds(self) -> float:
@@ -240,7 +240,7 @@ def row_lines(row: Row) -> list[str]:
     if MASK_AP in row:
         ap = ", ".join(f"{title} {_cell(row, name, '.4f')}" for title, name in
                        (("mask AP", MASK_AP), ("AP50", "val_mask_AP50"), ("box AP", "val_box_AP")))  # fmt: skip
-        lines.append(f"  {ap} (validation took {row['validation_seconds']:.0f} s)")
+        lines.append(f"  {ap} (measured in {row['ap_seconds']:.0f} s)")
     return lines
 
 
@@ -262,7 +262,7 @@ def _losses_text(row: Row, prefix: str) -> str:
 
 def _tags(row: Row) -> dict[str, float]:
     """Figures of a row by TensorBoard tag: train/loss, val/loss, val/mask_AP, run/seconds ..."""
-    run = ("learning_rate", "seconds", "images_per_second", "data_wait", "validation_seconds")
+    run = ("learning_rate", "seconds", "images_per_second", "data_wait", "loss_seconds", "ap_seconds")
     tags = {}
     for name, value in row.items():
         if name in ("epoch", "stage", "steps") or math.isnan(float(value)):

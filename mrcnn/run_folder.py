@@ -50,7 +50,7 @@ def describe(model: "MaskRCNN", state: State, train_dataset: Dataset, val_datase
 
 def environment() -> dict[str, Any]:
     """Versions of Python, packages and the backend, the devices, and the state of the source tree."""
-    backend = keras.config.backend()
+    backend = ops.backend_name()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

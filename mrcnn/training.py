@@ -149,6 +149,8 @@ def fit(
         raise InputError("validation by mask AP was asked for (validate) without validation images (val_dataset)")
     if options.patience is not None and not options.validate:
         raise InputError(f"patience is {options.patience}, but mask AP is not measured: give validate=True too")
+    if options.patience is not None and options.validate is True and distribution.host()[1] > 1:
+        raise InputError("with patience all hosts must measure the same images: give their number, validate=N")
     if stage.epochs <= model.epoch:
         log.warning(
             "%d epochs are done already: nothing is trained. `epochs` is the one to reach, and %d is not after it",

@@ -105,8 +105,8 @@ class Validator(keras.callbacks.Callback):
         since = epoch - max(self._best[0], self.first_epoch)
         if self.patience is not None and since >= self.patience:
             log.info(
-                "mask AP has not risen for %d epochs (best: %.4f after epoch %d): the stage ends here", since,
-                self._best[1], self._best[0],
+                "the best mask AP is that of epoch %d, %.4f; %d without a better one: the stage ends here", *self._best,
+                since,
             )  # fmt: skip
             self.model.stop_training = True
 

@@ -10,6 +10,7 @@ import pytest
 from mrcnn import checkpoints, training
 from mrcnn.errors import InputError
 from mrcnn.model import MaskRCNN
+from mrcnn.results import read_results
 from mrcnn.stages import Stage
 from tests.shapes import ShapesConfig, ShapesDataset
 
@@ -85,6 +86,9 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_weights(start, straight, 
     for found, expected in zip(values(again), values(straight[0]), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert losses[-1] == straight[1][-1]
+    rows = read_results(os.path.join(stopped.log_dir, "results.csv"))
+    assert [row["epoch"] for row in rows] == [1, 2, 3] and [row["steps"] for row in rows] == [4, 2, 4]
+    assert [row["loss"] for row in rows[1:]] == losses
     assert again.find_last() == os.path.join(stopped.log_dir, "mask_rcnn_shapes_0003.h5")
 
 
