@@ -46,13 +46,16 @@ def run_with_kills(logs: pathlib.Path, kills: int, longest: float) -> int:
     while True:
         begun = any(logs.glob("*/training.state"))
         again = [sys.executable, str(TRAIN), "--logs", str(logs), "--resume", "--save-every", "4"]
-        process = subprocess.Popen(again if begun else command(logs), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            again if begun else command(logs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         try:
             _, errors = process.communicate(timeout=random.uniform(0, longest) if killed < kills else None)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             killed += 1
+            print(f"killed {killed} of {kills} in {logs.name}", flush=True)
             continue
         if process.returncode == 0 or "epochs are done" in errors:
             return killed
