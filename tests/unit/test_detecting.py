@@ -15,9 +15,9 @@ from bdd100k.frames import Frame as LabelFrame
 from bdd100k.labels import load_labels, object_mask
 from mrcnn.coco_classes import COCO_CLASSES
 from mrcnn.detecting import CocoResults, Pictures, ScalabelFrames, detect_files
-from mrcnn.errors import InputError
 from mrcnn.media import VideoFile, count_frames, find_sources, read_frames
 from mrcnn.model import MaskRCNN
+from mrcnn.weights import save_weights
 from tests.shapes import ShapesConfig, ShapesDataset
 
 NAMES = ["BG", "car", "truck", "bus"]
@@ -226,9 +226,34 @@ def test_wrong_use_ends_with_2(run, folder, tmp_path, capsys, arguments, message
     assert message in capsys.readouterr().err
 
 
-def test_weights_of_another_program_have_cocos_classes(model, tmp_path):
-    with pytest.raises(InputError, match="from 0 to 1"):
-        detection.load_model("coco", "logs", None, [], 1.5)
-    model.keras_model.save_weights(tmp_path / "x.weights.h5")
+def test_weights_of_another_program(model, expected, tmp_path, caplog):
+    """The file says neither settings nor classes: the former are Matterport's and --set, the latter are counted."""
+    save_weights(model.keras_model, tmp_path / "theirs.h5")
+    tiny, usual = ShapesConfig(), detection.PublishedConfig()
+    settings = [f"{key}={getattr(tiny, key)!r}" for key in usual.settable()
+                if key not in ("NAME", "NUM_CLASSES") and not callable(getattr(tiny, key))
+                and not np.array_equal(getattr(tiny, key), getattr(usual, key))]
+    with caplog.at_level("INFO"):
+        other, categories = detection.load_model(str(tmp_path / "theirs.h5"), "logs", None, settings, 0.05)
+    assert "Matterport's, with ResNet-101" in caplog.text
+    assert categories == [(0, "BG"), (1, "class 1"), (2, "class 2"), (3, "class 3")]
+    image, found = expected["a.png"]
+    again = other.detect([image])[0]
+    np.testing.assert_array_equal(again["rois"], found["rois"])
+    np.testing.assert_allclose(again["scores"], found["scores"], atol=1e-5)
+
+
+def test_min_score_leaves_out_weaker_ones(model, expected, tmp_path):
+    save_weights(model.keras_model, tmp_path / "ours.h5", attrs={
+        "mrcnn_config": json.dumps(model.config.to_dict()), "class_names": json.dumps(NAMES)})
+    image, found = expected["a.png"]
+    middle = float(np.median(found["scores"]))
+    other, categories = detection.load_model(str(tmp_path / "ours.h5"), "logs", None, [], middle)
+    assert [name for _, name in categories] == NAMES
+    left = other.detect([image])[0]["scores"]
+    assert 0 < len(left) < len(found["scores"]) and left.min() >= middle - 1e-6
+
+
+def test_coco_classes_have_cocos_ids():
     assert len(COCO_CLASSES) == 81 and COCO_CLASSES[1] == (1, "person") and COCO_CLASSES[80] == (90, "toothbrush")
     assert dict(COCO_CLASSES)[44] == "bottle" and dict(COCO_CLASSES)[67] == "dining table"  # after gaps in the ids
