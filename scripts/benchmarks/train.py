@@ -93,7 +93,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _steps(network: Any, loader: Any) -> tuple[list[float], list[float]]:
     """Seconds that each step waited for its batch, and seconds of the whole step, the waiting in it."""
-    waits, steps = [], []
+    waits: list[float] = []
+    steps: list[float] = []
     batches = iter(loader)
     try:
         while True:
