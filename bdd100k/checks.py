@@ -14,7 +14,15 @@ from mrcnn import checks
 from mrcnn.annotations import AnnotatedDataset
 from mrcnn.errors import InputError
 from mrcnn.findings import KINDS, Report
-from mrcnn.label_checks import NO_OBJECTS, BoxAndCrop, LabelView, Progress, check_annotated, check_labels, has_mask_files
+from mrcnn.label_checks import (
+    NO_OBJECTS,
+    BoxAndCrop,
+    LabelView,
+    Progress,
+    check_annotated,
+    check_labels,
+    has_mask_files,
+)
 
 log = logging.getLogger(__name__)
 

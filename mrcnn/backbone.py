@@ -47,7 +47,7 @@ def normalize(x: Tensor, name: str, train_bn: NormMode) -> Tensor:
     """
     if train_bn == "group":
         return layers.GroupNormalization(groups=math.gcd(GROUPS, x.shape[-1]), name=name)(x)
-    return BatchNorm(name=name)(x, training=train_bn)
+    return BatchNorm(name=name)(x, training=None if train_bn is None else bool(train_bn))
 
 
 def _conv_bn(x: Tensor, filters: int, size: int, name: str, bn_name: str, train_bn: NormMode, **kwargs) -> Tensor:

@@ -124,7 +124,8 @@ def report_lines(report: Report, most: int = 3) -> list[str]:
         most: findings to name for each kind.
     """
     lines = [f"{report.source}: {report.images} images, {report.objects} objects"]
-    lines.append("  " + (", ".join(f"{count} {name}" for name, count in report.classes.items() if count) or "no objects"))
+    present = ", ".join(f"{count} {name}" for name, count in report.classes.items() if count)
+    lines.append("  " + (present or "no objects"))
     if absent := [name for name, count in report.classes.items() if not count]:
         lines.append(f"  without objects: {', '.join(absent)}")
     counts = report.counts()

@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -288,8 +289,9 @@ def paste_mask(
     # threads for a millisecond of work, which takes six times as long where the cores are busy.
     rows = _weights(mask_probs.shape[0], y2 - y1)[top - y1 : bottom - y1]
     columns = _weights(mask_probs.shape[1], x2 - x1)[left - x1 : right - x1]
-    tall = cv2.gemm(rows, mask_probs.astype(np.float32), 1, None, 0)
-    return box, cv2.gemm(tall, columns, 1, None, 0, flags=cv2.GEMM_2_T) >= threshold
+    nothing: Any = None  # to be added; OpenCV takes it, its type stubs do not
+    tall = cv2.gemm(rows, mask_probs.astype(np.float32), 1, nothing, 0)
+    return box, np.asarray(cv2.gemm(tall, columns, 1, nothing, 0, flags=cv2.GEMM_2_T)) >= threshold
 
 
 @functools.lru_cache(512)
