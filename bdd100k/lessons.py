@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 QUICK = "NOTEBOOK_QUICK"  # environment variable: few images, few steps
 RUNS = pathlib.Path("runs")
 DPI = 72  # outputs are kept in the notebooks, so pictures are small
-JPEG_QUALITY = 72
+JPEG_QUALITY = 66
 
 
 def start(seed: int = 0) -> None:
@@ -47,7 +47,7 @@ def start(seed: int = 0) -> None:
     if "ipykernel" in sys.modules:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": JPEG_QUALITY})
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": JPEG_QUALITY, "optimize": True, "progressive": True})
 
 
 def few(full: int, quick: int) -> int:

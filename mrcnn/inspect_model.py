@@ -46,7 +46,7 @@ def score_maps(stages: Stages, config: Config, shape: Sequence[int]) -> list[np.
 
 def plot_score_maps(image: np.ndarray, maps: Sequence[np.ndarray], save: Path | None = None) -> None:
     """Draws the image and `score_maps` beside each other."""
-    figure, axes = plt.subplots(2, 3, figsize=(13, 5.2), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(11, 4.4), layout="constrained")
     axes.flat[0].imshow(image)
     axes.flat[0].set_title("the image as the network sees it")
     for level, (axis, scores) in enumerate(zip(axes.flat[1:], maps, strict=True), 2):
@@ -75,7 +75,7 @@ def plot_proposals(image: np.ndarray, stages: Stages, limit: int = 50, save: Pat
         "clipped to the image": stages["refined_anchors_clipped"][0],
         f"after suppression: the best {limit} of {len(kept)} proposals": kept,
     }
-    figure, axes = plt.subplots(2, 2, figsize=(12, 7.2), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(11, 6.6), layout="constrained")
     for axis, (title, boxes) in zip(axes.flat, pictures.items(), strict=True):
         own = denorm_boxes(boxes[:limit], shape)
         draw_boxes(image, own, title=title, ax=axis, visibilities=[2] * len(own))
@@ -140,7 +140,7 @@ def plot_classified(
         save: file to write instead of showing.
     """
     some = np.random.permutation(len(found.boxes))[:limit]
-    figure, axes = plt.subplots(2, 2, figsize=(12, 7.2), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(11, 6.6), layout="constrained")
     parts = [
         (f"{limit} of {len(found.boxes)} proposals; gray is background", some, found.boxes, None),
         (f"{len(found.confident)} with a class and enough score", found.confident, found.boxes, None),
@@ -202,7 +202,7 @@ def mask_pictures(
 
 
 def activation_pictures(
-    stages: Stages, names: Sequence[str] = ("C2", "C3", "C4", "C5", "P2", "P4"), channels: int = 6
+    stages: Stages, names: Sequence[str] = ("C2", "C4", "P2"), channels: int = 6
 ) -> tuple[list[np.ndarray], list[str]]:
     """The channels of some stages that vary most, each scaled to its own range, for `display_images` with `channels`
     columns.
