@@ -61,6 +61,8 @@ def runs(dataset, val_dataset, evaluated, tmp_path_factory):
 
     for options in ({"val": val_dataset, "validate": IMAGES}, {}):
         model = MaskRCNN("training", ShapesConfig().override(SETTINGS), tmp_path_factory.mktemp("logs"))
+        _, bias = model.keras_model.get_layer("mrcnn_class_logits").weights
+        bias.assign(np.float32([-9, 1, 1, 1]))  # finds something everywhere, however little it learns
         start = start or model.keras_model.get_weights()
         model.keras_model.set_weights(start)
         random.seed(3)
