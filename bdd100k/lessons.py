@@ -55,16 +55,22 @@ def few(full: int, quick: int) -> int:
     return quick if os.environ.get(QUICK) else full
 
 
-def open_data(data: str | None, split: str = "train", images: int = 40) -> tuple[Dataset, Config]:
+def open_data(
+    data: str | None, split: str = "train", images: int = 40, weights: str | None = None
+) -> tuple[Dataset, Config]:
     """The dataset of a lesson and settings for it.
 
     Args:
         data: a folder that the scripts take as --data, or None for drawn street scenes.
         split: "train" or "val".
         images: at most this many; the tests have 8.
+        weights: see `open_model`; a checkpoint's own settings are taken.
 
     Returns:
         The prepared dataset and, for one image a batch, the settings that the scripts would take.
+
+    Raises:
+        InputError: no such data or weights, or the weights were trained on other classes.
     """
     images = few(images, 8)
     if data is None:
@@ -73,7 +79,10 @@ def open_data(data: str | None, split: str = "train", images: int = 40) -> tuple
         dataset: Dataset = cli.open_dataset(str(folder), split, images)
     else:
         dataset = cli.open_dataset(data, split, images)
-    config = cli.build_config(None, data, None, ["IMAGES_PER_GPU=1"])
+    checkpoint = None if weights is None else cli.find_weights(weights, str(RUNS / "notebook_logs"), None)
+    if checkpoint is not None and data is not None:
+        cli.refuse_other_classes(checkpoint, dataset.class_names)
+    config = cli.build_config(None, data, checkpoint, ["IMAGES_PER_GPU=1"])
     cli.follow_classes(config, dataset.class_names)
     return dataset, config
 
@@ -82,7 +91,7 @@ def open_model(weights: str, config: Config) -> "MaskRCNN":
     """A model for inference.
 
     Args:
-        weights: "streets", "coco", or the path of an .h5 file that fits the settings.
+        weights: "streets", or the path of an .h5 file that fits the settings; "none" leaves them random.
         config: see `open_data`.
     """
     from mrcnn.model import MaskRCNN
