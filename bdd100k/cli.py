@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES, BDD100KConfig, CustomConfig, StreetsConfig
-from mrcnn.config import Config
+from mrcnn.config import PRECISIONS, Config
 from mrcnn.errors import InputError
 
 if typing.TYPE_CHECKING:
@@ -49,8 +49,18 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
                         "checkpoint, else streets without --data, bdd100k for its classes, custom for others")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                         help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be given often")
+    parser.add_argument("--precision", type=precision_setting, action="append", dest="overrides",
+                        metavar="{" + ",".join(PRECISIONS) + "}", help="arithmetic of the convolutions, --set "
+                        "PRECISION=; boxes, losses and files are float32 in any case")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="use only the first N images")
     parser.add_argument("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
+
+
+def precision_setting(text: str) -> str:
+    """argparse type: a precision, as --set takes it."""
+    if text not in PRECISIONS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PRECISIONS)}")
+    return f"PRECISION={text}"
 
 
 def positive_int(text: str) -> int:

@@ -27,7 +27,7 @@ RECORD = "run.json"
 # layers that depend on the class list: COCO's cannot serve BDD100K's
 CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 # what may be given beside --resume: everything else is that of the run
-FREE_ARGUMENTS = {"resume", "logs", "workers", "worker_kind", "save", "save_every", "keep"}
+FREE_ARGUMENTS = {"resume", "logs", "hosts", "host_index", "workers", "worker_kind", "save", "save_every", "keep"}
 
 
 @dataclasses.dataclass

@@ -25,6 +25,7 @@ RESIZE_MODES = ("square", "rect", "pad64", "crop", "none")
 BACKBONES = ("resnet18", "resnet50", "resnet101")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine")
+PRECISIONS = ("float32", "bfloat16", "float16")
 BALANCES = ("repeat-factor", "class-aware")
 COARSEST_STRIDE = 64  # P6 halves P5, whose stride is 32: the sides of an image must divide by it
 
@@ -34,9 +35,13 @@ class Config:
 
     NAME: str | None = None  # names the log folder; every subclass gives its own
 
-    # Batch: IMAGES_PER_GPU images on each of GPU_COUNT devices.
+    # Batch: IMAGES_PER_GPU images on each of GPU_COUNT devices of this host; training uses them all.
     GPU_COUNT = 1
     IMAGES_PER_GPU = 2
+
+    # Arithmetic of the convolutions: "float32", "bfloat16" (half the memory, faster on GPUs that have it) or "float16"
+    # (for GPUs that do not; the loss is scaled). None: as keras.config.set_dtype_policy says, float32 by default.
+    PRECISION: str | None = None
 
     # An "epoch" is this many steps, not one pass over the data: checkpoints and validation come after each.
     STEPS_PER_EPOCH = 1000
@@ -206,6 +211,8 @@ class Config:
                 f"CLASS_LOSS_WEIGHTS is {weights}; give NUM_CLASSES = {self.NUM_CLASSES} factors of at least 0, the "
                 "background's first, or None"
             )
+        if self.PRECISION is not None and self.PRECISION not in PRECISIONS:
+            raise InputError(f"PRECISION is {self.PRECISION!r}; use one of {', '.join(PRECISIONS)}, or None")
         if self.BALANCE is not None and self.BALANCE not in BALANCES:
             raise InputError(f"BALANCE is {self.BALANCE!r}; use one of {', '.join(BALANCES)}, or None")
         Augmentation.from_config(self)  # its settings are checked where they are explained

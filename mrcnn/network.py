@@ -17,6 +17,7 @@ from mrcnn.backbone import fpn_graph, resnet_graph
 from mrcnn.boxes import norm_boxes, pyramid_anchors, pyramid_anchors_px
 from mrcnn.config import Config
 from mrcnn.heads import DetectionLayer, build_fpn_mask_graph, fpn_classifier_graph
+from mrcnn.precision import precision_of
 from mrcnn.rpn import ProposalLayer, build_rpn_model
 
 Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
@@ -63,7 +64,7 @@ class NormBoxes(layers.Layer):
     """Pixel boxes to normalised ones. Rows of zeros, which are padding, stay zeros."""
 
     def __init__(self, image_shape: tuple[int, int], **kwargs) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)  # half precision would move the boxes by pixels
         self._image_shape = tuple(int(side) for side in image_shape)
 
     def call(self, boxes_px: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, 
     per_level = [rpn(level) for level in pyramid]
     names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
     logits, probs, deltas = (
-        layers.Concatenate(axis=1, name=name)(list(levels))
+        layers.Concatenate(axis=1, dtype="float32", name=name)(list(levels))
         for name, levels in zip(names, zip(*per_level, strict=True), strict=True)
     )
     return logits, probs, deltas
@@ -383,7 +384,7 @@ def build_training_network(config: Config, image_shape: tuple[int, int, int] | N
     Raises:
         InputError: config.GPU_COUNT devices are not there.
     """
-    with distribution.parallel(config):
+    with distribution.parallel(config), precision_of(config):
         return _training_network(config, *(image_shape or training_shape(config)))
 
 
@@ -440,7 +441,7 @@ def build_inference_network(config: Config) -> keras.Model:
     Outputs: [detections [N, D, (y1, x1, y2, x2, class_id, score)] norm, mrcnn_class [N, P, C],
     mrcnn_bbox [N, P, C, 4], mrcnn_mask [N, D, 28, 28, C], rois [N, P, 4], rpn_class [N, A, 2], rpn_bbox [N, A, 4]].
     """
-    with distribution.alone():
+    with distribution.alone(), precision_of(config):
         return _inference_network(config)
 
 

@@ -56,6 +56,26 @@ class AdamW(LayerRates, keras.optimizers.AdamW):
     """Adam whose weight decay is apart from the gradient; Loshchilov and Hutter, arXiv:1711.05101."""
 
 
+class LossScale(keras.optimizers.LossScaleOptimizer):
+    """For float16: the loss times a factor, so that small gradients do not vanish; steps that overflow are left out.
+
+    The sum of all parts of the batch is what must be finite, so the gradients are summed here and not by the optimizer
+    inside.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__(optimizer)
+        optimizer.sums_gradients = False
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        """Keras' step, on the summed gradients."""
+        super().apply(sum_over_replicas(list(grads)), trainable_variables)
+
+    def averages(self) -> list[Any]:
+        """See `LayerRates.averages`."""
+        return self.inner_optimizer.averages()
+
+
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """A straight rise from a thousandth of the rate over the first steps, then the schedule (Goyal, arXiv:1706.02677).
 
@@ -136,6 +156,8 @@ def build_optimizer(
         optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
     if config.LAYER_RATES:
         optimizer.layer_rates = [layer_rate(config, variable.path.split("/")[-2]) for variable in variables]
+    if keras.config.dtype_policy().compute_dtype == "float16":
+        optimizer = LossScale(optimizer)
     optimizer.build(variables)  # or the first step is traced twice: once to make these variables
     return optimizer
 

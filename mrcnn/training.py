@@ -25,6 +25,7 @@ from mrcnn.loader import Loader, errors_of
 from mrcnn.memory_hint import explaining_memory
 from mrcnn.network import build_training_network
 from mrcnn.optimizers import build_optimizer, learning_rate_schedule
+from mrcnn.precision import precision_of
 from mrcnn.reports import Recorder, Reporter
 from mrcnn.results import Results
 from mrcnn.sampling import image_weights
@@ -37,7 +38,14 @@ if typing.TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # What makes an optimizer the same one as before: with these equal its moments are carried over.
-OPTIMIZER_SETTINGS = ("OPTIMIZER", "GRADIENT_ACCUMULATION_STEPS", "EMA_MOMENTUM", "LAYER_RATES", "GRADIENT_CLIP_NORM")
+OPTIMIZER_SETTINGS = (
+    "OPTIMIZER",
+    "GRADIENT_ACCUMULATION_STEPS",
+    "EMA_MOMENTUM",
+    "LAYER_RATES",
+    "GRADIENT_CLIP_NORM",
+    "PRECISION",
+)
 SCHEDULE_SETTINGS = (
     "LEARNING_RATE_SCHEDULE",
     "LEARNING_RATE_DROP_EPOCHS",
@@ -77,7 +85,7 @@ class RunOptions:
 
 def compile_model(network: keras.Model, config: Config, learning_rate: typing.Any, momentum: float) -> None:
     """Compile with config.OPTIMIZER for the layers that train now; the learning rate is a number or a schedule."""
-    with distribution.parallel(config):
+    with distribution.parallel(config), precision_of(config):
         optimizer = build_optimizer(config, learning_rate, momentum, network.trainable_variables)
         # the loss is in compute_loss; XLA only where it is faster than the backend's own kernels
         network.compile(optimizer=optimizer, jit_compile=ops.prefers_jit())

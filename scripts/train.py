@@ -20,6 +20,8 @@ constant, step or cosine; WARMUP_STEPS), averaged weights (EMA_MOMENTUM=0.999), 
 """
 
 import argparse
+import functools
+import logging
 import os
 import pathlib
 import sys
@@ -63,6 +65,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, metavar="N", help="of weights, order, augmentation and sampling")
     parser.add_argument("--deterministic", action="store_true", help="the same seed gives the same weights, bit for "
                         "bit, on one machine; slower on a GPU")
+    parser.add_argument("--hosts", metavar="HOST:PORT,...", help="train on several hosts together: this list of all, "
+                        "the same for each. GPU_COUNT and IMAGES_PER_GPU are those of one host. Data, --logs and "
+                        "--weights must be readable on all; the first host writes the run")
+    parser.add_argument("--host-index", type=int, default=0, metavar="N", help="which of --hosts this is, from 0")
     parser.add_argument("--save", metavar="FILE", help="also write the final weights to this .h5 file, in half "
                         "precision, for sharing")
     parser.add_argument("--save-every", type=cli.positive_int, metavar="N", help="steps after which the state is "
@@ -82,18 +88,33 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
+def main() -> int:
     parser = make_parser()
     args = parser.parse_args()
-    run = runs.resume(args, parser.parse_args([])) if args.resume else runs.begin(args)
+    work = functools.partial(train, args, parser.parse_args([]))
+    if not args.hosts:
+        return work()
+    from mrcnn import distribution
+
+    distribution.join(args.hosts.split(","), args.host_index)
+    if args.host_index:
+        logging.getLogger().setLevel(logging.WARNING)  # what the first host says is enough
+    return distribution.run_together(functools.partial(cli.run, work))
+
+
+def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
+    run = runs.resume(args, defaults) if args.resume else runs.begin(args)
     run.execute()
     model = run.model
+    if args.host_index:
+        return 0
     if args.save:
         from mrcnn.checkpoints import save_checkpoint
 
         save_checkpoint(model, args.save, model.epoch, dtype="float16")
     trained = ", ".join(stage.layers for stage in run.stages)
     print(f"trained {trained}: {model.find_last()}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+"""Several devices, and several hosts, against one device with the whole batch: the same losses and the same weights.
+
+Each training is a process of its own (tests/hosts_worker.py): devices and hosts are fixed before the first operation.
+Sampling leaves anchors and ROIs out, so each image must also get the random numbers that it has in the whole batch.
+"""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from mrcnn import distribution
+from mrcnn.config import Config
+from mrcnn.errors import InputError
+from mrcnn.parallel_model import ParallelModel
+
+pytestmark = pytest.mark.graph
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+TENSORFLOW = keras.config.backend() == "tensorflow"
+LIMIT = 400  # seconds; about 20 on a quiet core
+
+
+def start(devices: int, images: int, *hosts: str) -> subprocess.Popen:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, "KERAS_BACKEND": keras.config.backend(), "XLA_FLAGS": flags}
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # compiling is what takes the time
+    command = [sys.executable, "-m", "tests.hosts_worker", str(devices), str(images), *hosts]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process: subprocess.Popen) -> dict:
+    try:
+        output, errors = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(output.splitlines()[-1])
+
+
+def free_addresses(count: int) -> str:
+    sockets = [socket.socket() for _ in range(count)]
+    for number in sockets:
+        number.bind(("localhost", 0))
+    addresses = ",".join(f"localhost:{s.getsockname()[1]}" for s in sockets)
+    for number in sockets:
+        number.close()
+    return addresses
+
+
+def assert_same(found: dict, expected: dict) -> None:
+    assert expected["history"]["mrcnn_mask_loss"] > 0, "no ROI met an object: the test would compare nothing"
+    assert found["history"] == pytest.approx(expected["history"], rel=1e-5, abs=1e-7)
+    assert found["weights"] == pytest.approx(expected["weights"], rel=1e-5, abs=1e-7)
+
+
+@pytest.fixture(scope="module")
+def one_device() -> dict:
+    return finish(start(1, 4))
+
+
+@pytest.mark.skipif(not TENSORFLOW, reason="elsewhere hosts and devices are one: each host of the next test has two")
+def test_two_devices(one_device):
+    assert_same(finish(start(2, 2)), one_device)
+
+
+def test_two_hosts(one_device):
+    hosts, devices = free_addresses(2), 1 if TENSORFLOW else 2
+    processes = [start(devices, 2 // devices, hosts, str(index)) for index in range(2)]
+    first, second = (finish(process) for process in processes)
+    assert_same(first, one_device)
+    assert_same(second, one_device)
+    assert "mask_rcnn_shapes_0001.h5" in first["files"]
+    assert not second["files"], "only the first host writes"
+
+
+def test_more_devices_than_there_are():
+    config = Config().override(["GPU_COUNT=64"])
+    with pytest.raises(InputError, match=r"GPU_COUNT is 64, but this host has \d"):
+        distribution.parallel(config)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "index", "message"),
+    [
+        (["a:1", "b:2"], 2, "host index is 2; with 2 hosts it is 0 to 1"),
+        (["a:1", "b:2"], -1, "host index is -1"),
+        (["a:1", "b"], 0, "give each once, as HOST:PORT"),
+        (["a:1", "a:1"], 0, "give each once, as HOST:PORT"),
+    ],
+)
+def test_hosts_that_cannot_be(addresses, index, message):
+    with pytest.raises(InputError, match=message):
+        distribution.join(addresses, index)
+
+
+def test_parallel_model_is_the_model():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    assert ParallelModel(model, 1) is model
+    with pytest.raises(InputError, match="gpu_count=2, but the model was built for 1"):
+        ParallelModel(model, 2)
