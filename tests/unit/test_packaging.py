@@ -47,6 +47,7 @@ def test_requirements_repeat_setup():
 def test_every_import_of_the_packages_is_required():
     """What mrcnn, bdd100k and scripts import comes from the standard library, from here, or from setup.py."""
     distribution_of = {"cv2": "opencv-python", "skimage": "scikit-image", "PIL": "pillow"}
+    distribution_of |= {"faster_coco_eval": "faster-coco-eval"}
     arguments = setup_arguments()
     required = arguments["install_requires"] + [r for extra in arguments["extras_require"].values() for r in extra]
     names = {re.split(r"[<>=!~]", requirement)[0] for requirement in required}
