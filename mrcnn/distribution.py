@@ -88,6 +88,8 @@ def run_together(run: Callable[[], int]) -> int:
         if host()[1] == 1:
             raise
         sys.excepthook(*sys.exc_info())
+        sys.stderr.write("error: this host stops, and so do the others. Look at the one that stopped first: where the "
+                         "above speaks of connections, it is another one. --resume goes on from the last state\n")
     if code and host()[1] > 1:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -243,6 +245,7 @@ def _join_tensorflow(addresses, index):
 def _several_hosts():
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")  # it has a line for each collective operation
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
