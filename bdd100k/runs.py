@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import pathlib
+import sys
 import typing
 
 from bdd100k import cli
@@ -27,7 +29,9 @@ RECORD = "run.json"
 # layers that depend on the class list: COCO's cannot serve BDD100K's
 CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 # what may be given beside --resume: everything else is that of the run
-FREE_ARGUMENTS = {"resume", "logs", "hosts", "host_index", "workers", "worker_kind", "save", "save_every", "keep"}
+FREE_ARGUMENTS = {"resume", "logs", "workers", "worker_kind", "save", "save_every", "keep"} | {
+    "hosts", "host_index", "ray"
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -73,6 +77,46 @@ class Run:
                 worker_kind=args.worker_kind, save_every=args.save_every, keep=args.keep,
                 validate=validate, patience=args.patience,
             )  # fmt: skip
+
+
+def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
+    """What scripts/train.py is asked for by its command line, on this host.
+
+    Args:
+        args: of the command line.
+        defaults: the command line without an option.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InputError: see `begin`, `resume` and `Run.execute`.
+    """
+    run = resume(args, defaults) if args.resume else begin(args)
+    run.execute()
+    if args.host_index:
+        return 0
+    if args.save:
+        from mrcnn.checkpoints import save_checkpoint
+
+        save_checkpoint(run.model, args.save, run.model.epoch, dtype="float16")
+    trained = ", ".join(stage.layers for stage in run.stages)
+    sys.stdout.write(f"trained {trained}: {run.model.find_last()}\n")
+    return 0
+
+
+def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addresses: list[str]) -> int:
+    """`train` as one of several hosts, args.host_index; a failure ends this process.
+
+    Raises:
+        InputError: see `mrcnn.distribution.join`.
+    """
+    from mrcnn import distribution
+
+    distribution.join(addresses, args.host_index)
+    if args.host_index:
+        logging.getLogger().setLevel(logging.WARNING)  # what the first host says is enough
+    return distribution.run_together(functools.partial(cli.run, functools.partial(train, args, defaults)))
 
 
 def begin(args: argparse.Namespace) -> Run:

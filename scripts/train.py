@@ -20,8 +20,6 @@ constant, step or cosine; WARMUP_STEPS), averaged weights (EMA_MOMENTUM=0.999), 
 """
 
 import argparse
-import functools
-import logging
 import os
 import pathlib
 import sys
@@ -30,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from bdd100k import cli, runs, splits
+from bdd100k.on_ray import train_on_ray
 from bdd100k.recipes import RECIPES
 from mrcnn.augment_settings import PRESETS
 from mrcnn.config import BALANCES
@@ -69,6 +68,8 @@ def make_parser() -> argparse.ArgumentParser:
                         "the same for each. GPU_COUNT and IMAGES_PER_GPU are those of one host. Data, --logs and "
                         "--weights must be readable on all; the first host writes the run")
     parser.add_argument("--host-index", type=int, default=0, metavar="N", help="which of --hosts this is, from 0")
+    parser.add_argument("--ray", type=cli.positive_int, metavar="N", help="the same with N workers that a Ray cluster "
+                        "starts (pip install '.[ray]'); they share its GPUs")
     parser.add_argument("--save", metavar="FILE", help="also write the final weights to this .h5 file, in half "
                         "precision, for sharing")
     parser.add_argument("--save-every", type=cli.positive_int, metavar="N", help="steps after which the state is "
@@ -91,30 +92,13 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> int:
     parser = make_parser()
     args = parser.parse_args()
-    work = functools.partial(train, args, parser.parse_args([]))
-    if not args.hosts:
-        return work()
-    from mrcnn import distribution
-
-    distribution.join(args.hosts.split(","), args.host_index)
-    if args.host_index:
-        logging.getLogger().setLevel(logging.WARNING)  # what the first host says is enough
-    return distribution.run_together(functools.partial(cli.run, work))
-
-
-def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
-    run = runs.resume(args, defaults) if args.resume else runs.begin(args)
-    run.execute()
-    model = run.model
-    if args.host_index:
+    defaults = parser.parse_args([])
+    if args.ray:
+        train_on_ray(args, defaults, args.ray)
         return 0
-    if args.save:
-        from mrcnn.checkpoints import save_checkpoint
-
-        save_checkpoint(model, args.save, model.epoch, dtype="float16")
-    trained = ", ".join(stage.layers for stage in run.stages)
-    print(f"trained {trained}: {model.find_last()}")
-    return 0
+    if args.hosts:
+        return runs.train_on_hosts(args, defaults, args.hosts.split(","))
+    return runs.train(args, defaults)
 
 
 if __name__ == "__main__":

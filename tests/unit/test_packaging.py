@@ -50,7 +50,7 @@ def test_every_import_of_the_packages_is_required():
     distribution_of |= {"faster_coco_eval": "faster-coco-eval"}
     arguments = setup_arguments()
     required = arguments["install_requires"] + [r for extra in arguments["extras_require"].values() for r in extra]
-    names = {re.split(r"[<>=!~]", requirement)[0] for requirement in required}
+    names = {re.split(r"[\[<>=!~]", requirement)[0] for requirement in required}
     own = {"mrcnn", "bdd100k", "scripts"}
     given = own | set(sys.stdlib_module_names) | {"benchmarks"}  # the folder beside scripts/benchmark.py
     given |= {"IPython", "matplotlib_inline"}  # imported only where a notebook already runs

@@ -1,0 +1,110 @@
+"""A training of several hosts whose processes Ray starts: `scripts/train.py --ray N` from any machine of the cluster.
+
+Each of N workers takes its share of the GPUs, tells the others where it is, and then does what --hosts does. Data,
+--logs, --weights and this source tree must be readable on all machines under the same paths.
+"""
+
+import argparse
+import functools
+import importlib.util
+import logging
+import os
+import socket
+import time
+from typing import Any
+
+from mrcnn.errors import InputError
+
+log = logging.getLogger("bdd100k")
+
+PATIENCE = 600  # seconds for all workers to appear: Ray may have to start machines
+
+
+def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: int) -> None:
+    """Train with `count` workers and wait for them.
+
+    Args:
+        args: the command line of scripts/train.py.
+        defaults: the command line without an option.
+        count: of workers.
+
+    Raises:
+        InputError: Ray is not installed, has fewer GPUs than workers, or a worker failed.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("--ray needs Ray: pip install '.[ray]'")
+    os.environ["RAY_TRAIN_V2_ENABLED"] = "1"  # the default of newer releases
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    names = ("KERAS_BACKEND", "PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")
+    variables = {name: os.environ[name] for name in names if name in os.environ}
+    ray.init(ignore_reinit_error=True, runtime_env={"env_vars": variables}, logging_level=logging.WARNING)
+    gpus = int(ray.cluster_resources().get("GPU", 0)) // count
+    if 0 < ray.cluster_resources().get("GPU", 0) < count:
+        raise InputError(f"--ray {count}: the cluster has {ray.cluster_resources()['GPU']:g} GPUs, fewer than workers")
+    if gpus > 1:
+        args.overrides = [f"GPU_COUNT={gpus}", *args.overrides]
+    trainer = DataParallelTrainer(
+        functools.partial(_work, args, defaults, os.getcwd(), f"mask-rcnn-{os.getpid()}-{time.time_ns()}"),
+        scaling_config=ScalingConfig(
+            num_workers=count, use_gpu=gpus > 0, resources_per_worker={"GPU": gpus} if gpus else {"CPU": 1}
+        ),
+        run_config=RunConfig(storage_path=os.path.abspath(os.path.join(args.logs, "ray"))),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise InputError(
+            f"a worker failed; look for its message above. --resume with --ray {count} goes on from the last state"
+        ) from error
+
+
+class Addresses:
+    """Where the workers are: "host:port" by rank."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, str] = {}
+
+    def add(self, rank: int, address: str) -> None:
+        """Note a worker."""
+        self.known[rank] = address
+
+    def all(self) -> dict[int, str]:
+        """Those that are known."""
+        return self.known
+
+
+def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, name: str) -> None:
+    """What each worker does."""
+    import ray.train
+
+    from bdd100k import cli, runs
+
+    os.chdir(folder)
+    context = ray.train.get_context()
+    args.host_index, count = context.get_world_rank(), context.get_world_size()
+    addresses = _exchange(name, args.host_index, count)
+    code = runs.train_on_hosts(args, defaults, addresses) if count > 1 else cli.run(
+        functools.partial(runs.train, args, defaults)
+    )  # fmt: skip
+    if code:
+        raise RuntimeError(f"exit code {code}")
+
+
+def _exchange(name: str, rank: int, count: int) -> list[str]:
+    """The addresses of all workers, in the order of their ranks."""
+    import ray
+
+    with socket.socket() as free:
+        free.bind(("", 0))
+        address = f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+    board: Any = ray.remote(num_cpus=0)(Addresses).options(name=name, get_if_exists=True).remote()
+    ray.get(board.add.remote(rank, address))
+    for _ in range(PATIENCE):
+        known = ray.get(board.all.remote())
+        if len(known) == count:
+            return [known[number] for number in range(count)]
+        time.sleep(1)
+    raise InputError(f"after {PATIENCE} seconds {len(known)} of {count} workers are there")
