@@ -104,11 +104,17 @@ def parallel(config: Config) -> contextlib.AbstractContextManager:
     """The context in which a training network is built, compiled and fitted, so that it trains on all its devices.
 
     Raises:
-        InputError: GPU_COUNT is more than there are, or the backend trains on one device only.
+        InputError: GPU_COUNT is more than there are, or the backend cannot do it.
     """
     count = int(config.GPU_COUNT)
     if count == 1 and host()[1] == 1:
         return contextlib.nullcontext()
+    accumulated = int(config.GRADIENT_ACCUMULATION_STEPS)
+    if accumulated > 1 and ops.for_backend(tensorflow=True):
+        raise InputError(
+            f"GRADIENT_ACCUMULATION_STEPS is {accumulated}: on several devices Keras cannot do that with TensorFlow. Set "
+            "it to 1 and raise IMAGES_PER_GPU, or use KERAS_BACKEND=jax"
+        )
     return _of_backend(tensorflow=_tensorflow_strategy, jax=_jax_distribution)(count).scope()
 
 

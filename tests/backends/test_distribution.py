@@ -88,6 +88,13 @@ def test_more_devices_than_there_are():
         distribution.parallel(config)
 
 
+@pytest.mark.skipif(not TENSORFLOW, reason="JAX can")
+def test_tensorflow_cannot_accumulate_on_several_devices():
+    config = Config().override(["GPU_COUNT=2", "GRADIENT_ACCUMULATION_STEPS=4"])
+    with pytest.raises(InputError, match="GRADIENT_ACCUMULATION_STEPS is 4: on several devices"):
+        distribution.parallel(config)
+
+
 @pytest.mark.parametrize(
     ("addresses", "index", "message"),
     [
