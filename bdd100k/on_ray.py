@@ -1,7 +1,8 @@
-"""A training of several hosts whose processes Ray starts: `scripts/train.py --ray N` from any machine of the cluster.
+"""A training of several hosts whose processes Ray starts: `scripts/train.py --engine ray --workers N`.
 
-Each of N workers takes its share of the GPUs, tells the others where it is, and then does what --hosts does. Data,
---logs, --weights and this source tree must be readable on all machines under the same paths.
+It may be called on any machine of the cluster. Each of N workers takes its share of the GPUs, tells the others where it
+is, and then does what --hosts does. Data, --logs, --weights and this source tree must be readable on all machines under
+the same paths.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
         InputError: Ray is not installed, has fewer GPUs than workers, or a worker failed.
     """
     if importlib.util.find_spec("ray") is None:
-        raise InputError("--ray needs Ray: pip install '.[ray]'")
+        raise InputError("--engine ray needs Ray: pip install '.[ray]'")
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"  # the default of newer releases
     import ray
     from ray.train import RunConfig, ScalingConfig
@@ -41,9 +42,10 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
     names = ("KERAS_BACKEND", "PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")
     variables = {name: os.environ[name] for name in names if name in os.environ}
     ray.init(ignore_reinit_error=True, runtime_env={"env_vars": variables}, logging_level=logging.WARNING)
-    gpus = int(ray.cluster_resources().get("GPU", 0)) // count
-    if 0 < ray.cluster_resources().get("GPU", 0) < count:
-        raise InputError(f"--ray {count}: the cluster has {ray.cluster_resources()['GPU']:g} GPUs, fewer than workers")
+    gpus_of_all = int(ray.cluster_resources().get("GPU", 0))
+    gpus = gpus_of_all // count
+    if 0 < gpus_of_all < count:
+        raise InputError(f"--workers {count}: the cluster has {gpus_of_all} GPUs, fewer than workers")
     if gpus > 1:
         args.overrides = [f"GPU_COUNT={gpus}", *args.overrides]
     trainer = DataParallelTrainer(
@@ -57,7 +59,8 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise InputError(
-            f"a worker failed; look for its message above. --resume with --ray {count} goes on from the last state"
+            f"a worker failed; look for its message above. --resume with --engine ray --workers {count} goes on from "
+            "the last state"
         ) from error
 
 

@@ -29,8 +29,8 @@ RECORD = "run.json"
 # layers that depend on the class list: COCO's cannot serve BDD100K's
 CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 # what may be given beside --resume: everything else is that of the run
-FREE_ARGUMENTS = {"resume", "logs", "workers", "worker_kind", "save", "save_every", "keep"} | {
-    "hosts", "host_index", "ray"
+FREE_ARGUMENTS = {"resume", "logs", "loaders", "loader_kind", "save", "save_every", "keep"} | {
+    "hosts", "host_index", "engine", "workers"
 }  # fmt: skip
 
 
@@ -73,14 +73,14 @@ class Run:
             if self.model.epoch >= stage.epochs:
                 continue
             self.model.train(
-                self.train_set, self.val_set, stage.learning_rate, stage.epochs, stage.layers, workers=args.workers,
-                worker_kind=args.worker_kind, save_every=args.save_every, keep=args.keep,
+                self.train_set, self.val_set, stage.learning_rate, stage.epochs, stage.layers, workers=args.loaders,
+                worker_kind=args.loader_kind, save_every=args.save_every, keep=args.keep,
                 validate=validate, patience=args.patience,
             )  # fmt: skip
 
 
-def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
-    """What scripts/train.py is asked for by its command line, on this host.
+def start(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
+    """Train as the command line of scripts/train.py says: here, as one of several hosts, or on a Ray cluster.
 
     Args:
         args: of the command line.
@@ -88,6 +88,33 @@ def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        InputError: options that do not go together; see `train_on_hosts` and `bdd100k.on_ray.train_on_ray`.
+    """
+    if args.engine == "ray":
+        from bdd100k.on_ray import train_on_ray
+
+        if args.workers is None:
+            raise InputError("--engine ray needs the number of processes that train together: --workers N")
+        if args.hosts or args.host_index is not None:
+            raise InputError("--engine ray finds the hosts itself: leave --hosts and --host-index out")
+        train_on_ray(args, defaults, args.workers)
+        return 0
+    if args.workers is not None:
+        raise InputError(
+            f"--workers {args.workers} goes with --engine ray; without Ray see --hosts. The threads that make batches "
+            "are --loaders"
+        )
+    if bool(args.hosts) != (args.host_index is not None):
+        raise InputError("--hosts HOST:PORT,... and --host-index N (which of them this one is, from 0) go together")
+    if args.hosts:
+        return train_on_hosts(args, defaults, args.hosts.split(","))
+    return train(args, defaults)
+
+
+def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
+    """The training itself, in this process; arguments and exit code as of `start`.
 
     Raises:
         InputError: see `begin`, `resume` and `Run.execute`.

@@ -28,7 +28,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from bdd100k import cli, runs, splits
-from bdd100k.on_ray import train_on_ray
 from bdd100k.recipes import RECIPES
 from mrcnn.augment_settings import PRESETS
 from mrcnn.config import BALANCES
@@ -67,9 +66,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--hosts", metavar="HOST:PORT,...", help="train on several hosts together: this list of all, "
                         "the same for each. GPU_COUNT and IMAGES_PER_GPU are those of one host. Data, --logs and "
                         "--weights must be readable on all; the first host writes the run")
-    parser.add_argument("--host-index", type=int, default=0, metavar="N", help="which of --hosts this is, from 0")
-    parser.add_argument("--ray", type=cli.positive_int, metavar="N", help="the same with N workers that a Ray cluster "
-                        "starts (pip install '.[ray]'); they share its GPUs")
+    parser.add_argument("--host-index", type=int, metavar="N", help="which of --hosts this is, from 0")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="who starts the processes: you "
+                        "(local), or a Ray cluster (pip install '.[ray]') with --workers (default: %(default)s)")
+    parser.add_argument("--workers", type=cli.positive_int, metavar="N", help="with --engine ray: train in N processes "
+                        "together, which share the GPUs of the cluster")
     parser.add_argument("--save", metavar="FILE", help="also write the final weights to this .h5 file, in half "
                         "precision, for sharing")
     parser.add_argument("--save-every", type=cli.positive_int, metavar="N", help="steps after which the state is "
@@ -80,9 +81,9 @@ def make_parser() -> argparse.ArgumentParser:
                         "is measured after each epoch; 0: none (default: as many as take a tenth of the time)")
     parser.add_argument("--patience", type=cli.positive_int, metavar="N", help="end a stage after N epochs without "
                         "a better mask AP (default: never)")
-    parser.add_argument("--workers", type=cli.positive_int, default=2, metavar="N",
-                        help="loaders that make batches ahead (default: %(default)s)")
-    parser.add_argument("--worker-kind", choices=WORKER_KINDS, default="thread", help="threads share Python's lock "
+    parser.add_argument("--loaders", type=cli.positive_int, default=2, metavar="N", help="threads or processes that "
+                        "make batches ahead (default: %(default)s)")
+    parser.add_argument("--loader-kind", choices=WORKER_KINDS, default="thread", help="threads share Python's lock "
                         "and make 100 to 150 images/s in all; processes grow with the cores, and help where labels are "
                         "read by slow Python code (default: %(default)s)")
     splits.add_arguments(parser)
@@ -93,12 +94,7 @@ def main() -> int:
     parser = make_parser()
     args = parser.parse_args()
     defaults = parser.parse_args([])
-    if args.ray:
-        train_on_ray(args, defaults, args.ray)
-        return 0
-    if args.hosts:
-        return runs.train_on_hosts(args, defaults, args.hosts.split(","))
-    return runs.train(args, defaults)
+    return runs.start(args, defaults)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ keys of the JSON file:
                    masks (boxes and mini-masks), colours, batch (what is left), total
   jpeg_decode      milliseconds that OpenCV's libjpeg-turbo takes for these files alone, and the rate that this allows
   memory_mib       peak resident memory of a process of its own: before the first batch, its growth, and the peak
-  workers          images a second by the clock for each number and kind of workers (--workers)
+  loaders          images a second by the clock for each number and kind of loaders (--loaders)
   input, machine   what was measured, and on what; repetitions
 """
 
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--images", type=cli.positive_int, default=16, metavar="N", help="scenes (default: %(default)s)")
     add("--repeat", type=cli.positive_int, default=5, metavar="N", help="repetitions (default: %(default)s)")
-    add("--workers", type=cli.positive_int, nargs="+", default=[], metavar="N", help="measure so many worker threads "
+    add("--loaders", type=cli.positive_int, nargs="+", default=[], metavar="N", help="measure so many loader threads "
         "and processes too, on all cores, by the clock")  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         folder = pathlib.Path(name)
         size = draw_images(folder, args.images)
         memory = {kind: _in_process(kind, folder) for kind in ("original", "polygons", "polygons_augmented", "rles")}
-        workers = [measure_workers(folder, kind, count) for count in args.workers for kind in WORKER_KINDS]
+        loaders = [measure_loaders(folder, kind, count) for count in args.loaders for kind in WORKER_KINDS]
         cores = _pin()
         try:
             cases = {"original": Case(original_way(folder), 1)}
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             if cores:
                 os.sched_setaffinity(0, cores)
     report = make_report(times, args)
-    report |= {"milliseconds": stages, "jpeg_decode": decode, "memory_mib": memory, "workers": workers}
+    report |= {"milliseconds": stages, "jpeg_decode": decode, "memory_mib": memory, "loaders": loaders}
     report["input"] = {"images": args.images, "shape": [720, 1280], "objects": OBJECTS, "file_bytes": size}
     report["machine"] = {"processor": platform.machine(), "cores": os.cpu_count(), "pinned": bool(cores)}
     show(report)
@@ -240,8 +240,8 @@ def decode_alone(folder: pathlib.Path, repeat: int) -> dict[str, float]:
     return {"milliseconds": 1000 * seconds, "images_per_second": 1 / seconds}
 
 
-def measure_workers(folder: pathlib.Path, kind: str, count: int) -> dict[str, Any]:
-    """Images a second by the clock, augmented, with so many workers."""
+def measure_loaders(folder: pathlib.Path, kind: str, count: int) -> dict[str, Any]:
+    """Images a second by the clock, augmented, with so many loaders."""
     maker = make_maker(folder, "polygons_augmented")
     prefetcher = Prefetcher(maker, count, kind)
     ahead = count + 2
@@ -255,7 +255,7 @@ def measure_workers(folder: pathlib.Path, kind: str, count: int) -> dict[str, An
         seconds = time.perf_counter() - start
     finally:
         prefetcher.close()
-    return {"workers": count, "kind": kind, "images_per_second": (len(steps) - ahead) / seconds}
+    return {"loaders": count, "kind": kind, "images_per_second": (len(steps) - ahead) / seconds}
 
 
 def _in_process(kind: str, folder: pathlib.Path) -> dict[str, float] | None:
@@ -345,8 +345,8 @@ def show(report: dict[str, Any]) -> None:
         if memory:
             console.print(f"memory of a process, {name}: {memory['peak']:.0f} MiB, of which {memory['growth']:.0f} "
                           "since the first batch")  # fmt: skip
-    for row in report["workers"]:
-        console.print(f"{row['workers']} workers ({row['kind']}), augmented: {row['images_per_second']:.0f} images a "
+    for row in report["loaders"]:
+        console.print(f"{row['loaders']} loaders ({row['kind']}), augmented: {row['images_per_second']:.0f} images a "
                       "second by the clock")  # fmt: skip
 
 

@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "%(default)s)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images a step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="measured steps (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loaders (default: %(default)s)")
+    parser.add_argument("--loaders", type=int, default=2, metavar="N", help="threads that make batches (default: "
+                        "%(default)s)")
     parser.add_argument("--augment", default="default", help="preset of augmentation (default: %(default)s)")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                         help="another setting of the network")
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model.compile(0.0001, config.LEARNING_MOMENTUM)
     built = time.perf_counter() - began
     loader = Loader(
-        dataset, config, augment=Augmentation.from_config(config), steps=args.steps + 2, workers=args.workers
+        dataset, config, augment=Augmentation.from_config(config), steps=args.steps + 2, workers=args.loaders
     )
     waits, steps = _steps(network, loader)
     took = np.array(steps[2:])  # the second one may still warm up

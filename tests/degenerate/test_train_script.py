@@ -96,6 +96,22 @@ def test_options_that_do_not_fit(train, folder, arguments, words):
     assert code == 2 and all(word in message for word in words), message
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--workers", 4), ("--workers 4 goes with --engine ray", "--loaders", "--hosts")),
+        (("--engine", "ray"), ("--engine ray needs", "--workers N")),
+        (("--engine", "ray", "--workers", 2, "--hosts", "a:1,b:2"), ("leave --hosts and --host-index out",)),
+        (("--hosts", "a:1,b:2"), ("--host-index N", "go together")),
+        (("--host-index", 0), ("--hosts HOST:PORT,...", "go together")),
+        (("--hosts", "a:1,b:2", "--host-index", 2), ("host index is 2; with 2 hosts it is 0 to 1",)),
+    ],
+)
+def test_several_hosts_and_ray(train, arguments, words):
+    code, message = train(*arguments)
+    assert code == 2 and all(word in message for word in words), message
+
+
 def test_truncated_jpeg_stops_the_run_by_name(train, folder, tmp_path):
     image = folder / "images" / "10k" / "train" / "b.jpg"
     image.write_bytes(image.read_bytes()[:900])

@@ -1,4 +1,4 @@
-"""--ray: what is said without Ray. A training with two workers was run by hand, with Ray 2.60 on both backends."""
+"""--engine ray without Ray. A training with two workers was run by hand, with Ray 2.60, on both backends."""
 
 import argparse
 import importlib.util
@@ -11,5 +11,5 @@ from mrcnn.errors import InputError
 
 def test_ray_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"--ray needs Ray: pip install '\.\[ray\]'"):
+    with pytest.raises(InputError, match=r"--engine ray needs Ray: pip install '\.\[ray\]'"):
         train_on_ray(argparse.Namespace(), argparse.Namespace(), 2)
