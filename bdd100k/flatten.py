@@ -52,20 +52,42 @@ def paint(rles: list[dict[str, Any]], shape: tuple[int, int]
         labels uint8 [H, W], 1 + position; what is left of each mask, None for nothing; whether any two met.
     """
     height, width = shape
-    canvas = np.zeros(height * width, np.uint8)  # column by column, as run-length codes go
-    areas = np.zeros(len(rles), int)
     places, owners = filled_runs([rle["counts"] for rle in rles])
-    np.add.at(areas, owners, places[:, 1] - places[:, 0])
-    for (start, end), n in zip(places[::-1].tolist(), owners[::-1].tolist(), strict=True):
-        canvas[start:end] = n + 1
-    starts = np.concatenate([[0], np.flatnonzero(canvas[1:] != canvas[:-1]) + 1])
-    ends, colours = np.append(starts[1:], canvas.size), canvas[starts]
+    starts, ends, colours = _top_runs(places, owners, len(rles), height * width)
+    areas = np.bincount(owners, places[:, 1] - places[:, 0], len(rles)).astype(int)
     left = np.bincount(colours, ends - starts, len(rles) + 1)[1:].astype(int)
     visible: list[dict[str, Any] | None] = [rle if area else None for rle, area in zip(rles, left, strict=True)]
+    by_colour = np.argsort(colours, kind="stable")
+    bounds = np.searchsorted(colours[by_colour], np.arange(len(rles) + 2))
     for i in np.flatnonzero((left < areas) & (left > 0)).tolist():
-        own = colours == i + 1
+        own = by_colour[bounds[i + 1]:bounds[i + 2]]
         visible[i] = _encode(starts[own], ends[own], shape)
-    return canvas.reshape(width, height).T, visible, bool((left < areas).any())
+    labels = np.repeat(colours.astype(np.uint8), ends - starts).reshape(width, height).T
+    return labels, visible, bool((left < areas).any())
+
+
+def _top_runs(places: np.ndarray, owners: np.ndarray, masks: int, size: int
+              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What lies on top, as runs from the first pixel to the last, column by column.
+
+    Args:
+        places: int [r, (start, end)].
+        owners: int [r]; the lowest lies on top.
+        masks: Number of owners.
+        size: Pixels.
+
+    Returns:
+        starts, ends, colours: int [s]; colours are 1 + owner, 0 for the background.
+    """
+    edges = np.sort(np.append(places, [0, size]))
+    edges = edges[np.append(edges[1:] != edges[:-1], True)]  # nothing begins or ends within a piece between two
+    first, last = np.searchsorted(edges, places.T)
+    count = last - first
+    pieces = np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
+    top = np.full(len(edges) - 1, masks)
+    np.minimum.at(top, pieces, np.repeat(owners, count))
+    changes = np.concatenate([[0], np.flatnonzero(top[1:] != top[:-1]) + 1])
+    return edges[changes], edges[np.append(changes[1:], -1)], (top[changes] + 1) % (masks + 1)
 
 
 def filled_runs(counts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -107,8 +129,8 @@ def _sums_in_group(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _encode(starts: np.ndarray, ends: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
-    places = np.stack([starts, ends], 1).reshape(-1)
-    runs = np.diff(np.concatenate([[0], places, [shape[0] * shape[1]]]))
+    edges = np.concatenate([[0], np.stack([starts, ends], 1).reshape(-1), [shape[0] * shape[1]]])
+    runs = edges[1:] - edges[:-1]
     runs = runs[: len(runs) - (runs[-1] == 0)]  # COCO writes no empty run at the end
-    rle = coco_mask.frPyObjects({"size": list(shape), "counts": runs.tolist()}, *shape)
+    rle = coco_mask.frPyObjects({"size": list(shape), "counts": runs}, *shape)
     return {"size": list(shape), "counts": rle["counts"].decode("ascii")}

@@ -11,7 +11,6 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -160,26 +159,32 @@ def bilinear_resize(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         float32 [height, width, ...].
     """
     low, high = image.min(), image.max()
-    rows = _interpolate(image, int(shape[0]), 0)
-    return np.clip(_interpolate(rows, int(shape[1]), 1), low, high, dtype=np.float32)
+    rows = _interpolate(image, *_places(image.shape[0], int(shape[0])))
+    columns = _interpolate(np.swapaxes(rows, 0, 1), *_places(image.shape[1], int(shape[1])))
+    return np.clip(np.swapaxes(columns, 0, 1), low, high, dtype=np.float32)
 
 
-def _interpolate(values: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Linear interpolation along one axis at `size` places, as float32."""
-    old = values.shape[axis]
-    if size == old:
-        return values.astype(np.float32)
-    position = (np.arange(size) + 0.5) * (old / size) - 0.5  # centres of the new pixels, in old pixels
-    below = np.floor(position).astype(int)
-    fraction = (position - below).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-    start = np.take(values, np.maximum(below, 0), axis).astype(np.float32)
-    end = np.take(values, np.minimum(below + 1, old - 1), axis).astype(np.float32)
-    np.moveaxis(start, axis, 0)[below < 0] = 0
-    np.moveaxis(end, axis, 0)[below + 1 >= old] = 0
-    end -= start
-    end *= fraction
-    start += end  # start + fraction * (end - start): exact where the image is flat
-    return start
+@functools.lru_cache(1024)
+def _places(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where `new` pixels lie on a zero and `old` pixels of the same length: int [new], the one whose centre comes
+    before; float32 [new], how far before. Not to be written to."""
+    position = (np.arange(new) + 0.5) * (old / new) - 0.5  # centres of the new pixels, in old pixels
+    before = np.floor(position).astype(int)
+    fraction = (position - before).astype(np.float32)
+    before += 1
+    for array in (before, fraction):
+        array.setflags(write=False)
+    return before, fraction
+
+
+def _interpolate(values: np.ndarray, before: np.ndarray, fraction: np.ndarray) -> np.ndarray:
+    """float32 [new, ...]: linear interpolation of values [old, ...], with zeros around, at `_places`."""
+    padded = np.zeros((len(values) + 2, *values.shape[1:]), np.float32)
+    padded[1:-1] = values
+    result = (padded[1:] - padded[:-1]).take(before, axis=0)
+    result *= fraction.reshape(-1, *[1] * (values.ndim - 1))
+    result += padded.take(before, axis=0)  # start + fraction * (end - start): exact where the image is flat
+    return result
 
 
 def resize_mask(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequence[int] | None = None) -> np.ndarray:
@@ -285,26 +290,12 @@ def paste_mask(
     low, high = mask_probs.min(), mask_probs.max()
     if low >= threshold or high < threshold:  # the border, which is darkened, too: the result is clipped to the range
         return box, np.full((bottom - top, right - left), low >= threshold)
-    # `bilinear_resize` as a product of matrices, and of the part inside the image only. Not by numpy: its BLAS starts
-    # threads for a millisecond of work, which takes six times as long where the cores are busy.
-    rows = _weights(mask_probs.shape[0], y2 - y1)[top - y1 : bottom - y1]
-    columns = _weights(mask_probs.shape[1], x2 - x1)[left - x1 : right - x1]
-    nothing: Any = None  # to be added; OpenCV takes it, its type stubs do not
-    tall = cv2.gemm(rows, mask_probs.astype(np.float32), 1, nothing, 0)
-    return box, np.asarray(cv2.gemm(tall, columns, 1, nothing, 0, flags=cv2.GEMM_2_T)) >= threshold
-
-
-@functools.lru_cache(512)
-def _weights(old: int, new: int) -> np.ndarray:
-    """float32 [new, old]: what each old value has in each new one, in `bilinear_resize`; not to be written to."""
-    position = (np.arange(new) + 0.5) * (old / new) - 0.5
-    below = np.floor(position).astype(int)
-    fraction = (position - below).astype(np.float32)
-    weights = np.zeros((new, old + 2), np.float32)  # with the zeros around
-    weights[np.arange(new), below + 1] = 1 - fraction
-    weights[np.arange(new), below + 2] = fraction
-    weights.setflags(write=False)
-    return weights[:, 1:-1]
+    # `bilinear_resize` of the part inside the image. Column by column in memory, as run-length codes go.
+    before, fraction = _places(mask_probs.shape[0], y2 - y1)
+    rows = _interpolate(mask_probs, before[top - y1 : bottom - y1], fraction[top - y1 : bottom - y1])
+    before, fraction = _places(mask_probs.shape[1], x2 - x1)
+    columns = _interpolate(rows.T, before[left - x1 : right - x1], fraction[left - x1 : right - x1])
+    return box, (columns >= threshold).T
 
 
 def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int]) -> np.ndarray:

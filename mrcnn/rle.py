@@ -113,18 +113,17 @@ def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[i
     step = crop.shape[0] + 1
     pixels = np.zeros(crop.shape[1] * step + 1, bool)
     pixels[1:].reshape(crop.shape[1], step)[:, :-1] = crop.T
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1])  # start, end, start, end, ...
-    column = changes // step
-    places = changes + column * (height - step) + (x1 * height + y1)
+    changes = (pixels[1:] != pixels[:-1]).nonzero()[0]  # start, end, start, end, ...
+    edges = np.zeros(len(changes) + 2, np.int64)
+    edges[1:-1] = changes + changes // step * (height - step) + (x1 * height + y1)
+    edges[-1] = height * width
     if crop.shape[0] == height:  # a run may end where the next one starts: they are one run
-        joined = np.flatnonzero(places[1:] == places[:-1])
-        places = np.delete(places, np.concatenate([joined, joined + 1]))
-    counts = np.empty(len(places) + 1, np.int64)
-    counts[:-1], counts[-1] = places, height * width
-    counts[1:] -= places
-    if places.size and counts[-1] == 0:
+        joined = np.flatnonzero(edges[2:-1] == edges[1:-2]) + 1
+        edges = np.delete(edges, np.concatenate([joined, joined + 1]))
+    counts = edges[1:] - edges[:-1]
+    if len(counts) > 1 and counts[-1] == 0:
         counts = counts[:-1]
-    return coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
+    return coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)  # a list takes it longer
 
 
 def tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] | None:
