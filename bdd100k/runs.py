@@ -32,6 +32,7 @@ CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask
 FREE_ARGUMENTS = {"resume", "logs", "loaders", "loader_kind", "save", "save_every", "keep"} | {
     "hosts", "host_index", "engine", "workers"
 }  # fmt: skip
+PATHS = {"data", "weights", "split_file"}
 
 
 @dataclasses.dataclass
@@ -109,7 +110,7 @@ def start(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
     if bool(args.hosts) != (args.host_index is not None):
         raise InputError("--hosts HOST:PORT,... and --host-index N (which of them this one is, from 0) go together")
     if args.hosts:
-        return train_on_hosts(args, defaults, args.hosts.split(","))
+        return train_on_hosts(args, defaults, [address.strip() for address in args.hosts.split(",")])
     return train(args, defaults)
 
 
@@ -140,7 +141,9 @@ def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addre
     """
     from mrcnn import distribution
 
-    distribution.join(addresses, args.host_index)
+    # paths may differ: each host has its own view of the files
+    same = {_option(key): value for key, value in vars(args).items() if key not in FREE_ARGUMENTS | PATHS}
+    distribution.join(addresses, args.host_index, {"--resume": args.resume is not None, **same})
     if args.host_index:
         logging.getLogger().setLevel(logging.WARNING)  # what the first host says is enough
     return distribution.run_together(functools.partial(cli.run, functools.partial(train, args, defaults)))
@@ -186,9 +189,8 @@ def resume(args: argparse.Namespace, defaults: argparse.Namespace) -> Run:
     """
     given = [key for key, value in vars(args).items() if value != getattr(defaults, key) and key not in FREE_ARGUMENTS]
     if given:
-        names = ", ".join("--" + {"overrides": "set"}.get(key, key).replace("_", "-") for key in given)
-        raise InputError(f"{names}: a run that goes on keeps its options; leave them out, or start a new run with "
-                         "--weights last")
+        raise InputError(f"{', '.join(map(_option, given))}: a run that goes on keeps its options; leave them out, or "
+                         "start a new run with --weights last")
     folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
     try:
         record = json.loads((folder / RECORD).read_text())
@@ -207,6 +209,11 @@ def resume(args: argparse.Namespace, defaults: argparse.Namespace) -> Run:
     if state.epoch >= stages[-1].epochs:
         raise InputError(f"--resume {folder}: all {state.epoch} epochs are done; --weights last adds more to them")
     return Run(model, train_set, val_set, stages, args)
+
+
+def _option(key: str) -> str:
+    """The option of an argument."""
+    return "--" + {"overrides": "set"}.get(key, key).replace("_", "-")
 
 
 def _last_run(logs: str) -> pathlib.Path:

@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +25,7 @@ import keras
 from mrcnn import ops
 from mrcnn.config import Config
 from mrcnn.errors import InputError
+from mrcnn.rendezvous import meet
 
 Tensor = Any  # a tensor of the chosen backend
 
@@ -32,15 +33,18 @@ Tensor = Any  # a tensor of the chosen backend
 # ---------------------------------------------------------------------------------------------------- hosts
 
 
-def join(addresses: Sequence[str], index: int) -> None:
+def join(addresses: Sequence[str], index: int, terms: Mapping[str, Any] | None = None) -> None:
     """Make this process one of several that train together. Call it before anything else is asked of the backend.
+
+    It returns when all are there.
 
     Args:
         addresses: "host:port" of all processes, the same list for each; their first one writes the files.
         index: which of them this process is.
+        terms: what must be the same for all, by name; see `mrcnn.rendezvous.meet`.
 
     Raises:
-        InputError: the list or the index cannot be, or the backend cannot train on several hosts.
+        InputError: the list or the index cannot be, the backend cannot train on several hosts, or they do not meet.
     """
     wrong = [address for address in addresses if not address.rpartition(":")[2].isdigit() or address.startswith(":")]
     if wrong or len(set(addresses)) < len(addresses):
@@ -48,7 +52,9 @@ def join(addresses: Sequence[str], index: int) -> None:
     if not 0 <= index < len(addresses):
         raise InputError(f"host index is {index}; with {len(addresses)} hosts it is 0 to {len(addresses) - 1}")
     if len(addresses) > 1:
-        _of_backend(tensorflow=_join_tensorflow, jax=_join_jax)(list(addresses), index)
+        connect = _of_backend(tensorflow=_join_tensorflow, jax=_join_jax)
+        meet(addresses, index, {"KERAS_BACKEND": ops.backend_name(), **(terms or {})})
+        connect(list(addresses), index)
 
 
 def host() -> tuple[int, int]:
@@ -112,8 +118,8 @@ def parallel(config: Config) -> contextlib.AbstractContextManager:
     accumulated = int(config.GRADIENT_ACCUMULATION_STEPS)
     if accumulated > 1 and ops.for_backend(tensorflow=True):
         raise InputError(
-            f"GRADIENT_ACCUMULATION_STEPS is {accumulated}: on several devices Keras cannot do that with TensorFlow. Set "
-            "it to 1 and raise IMAGES_PER_GPU, or use KERAS_BACKEND=jax"
+            f"GRADIENT_ACCUMULATION_STEPS is {accumulated}: on several devices Keras cannot do that with TensorFlow. "
+            "Set it to 1 and raise IMAGES_PER_GPU, or use KERAS_BACKEND=jax"
         )
     return _of_backend(tensorflow=_tensorflow_strategy, jax=_jax_distribution)(count).scope()
 
