@@ -57,14 +57,14 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def precision_setting(text: str) -> str:
-    """argparse type: a precision, as --set takes it."""
+    """argparse type: a precision, as --set takes it. Raises ArgumentTypeError for another word."""
     if text not in PRECISIONS:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PRECISIONS)}")
     return f"PRECISION={text}"
 
 
 def positive_int(text: str) -> int:
-    """argparse type: an integer of at least 1."""
+    """argparse type: an integer of at least 1. Raises ArgumentTypeError below that, ValueError for other texts."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
@@ -72,7 +72,7 @@ def positive_int(text: str) -> int:
 
 
 def whole_number(text: str) -> int:
-    """argparse type: an integer of at least 0."""
+    """argparse type: an integer of at least 0. Raises ArgumentTypeError below that, ValueError for other texts."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is below 0")
@@ -204,7 +204,11 @@ def hold_out(data: str | None, count: int | None, split_file: str | None = None,
 
 
 def config_class(name: str | None, data: str | None) -> type[Config]:
-    """The settings that `--config` names, or the default for the data: streets for the embedded scenes."""
+    """The settings that `--config` names, or the default for the data: streets for the embedded scenes.
+
+    Raises:
+        InputError: there is no folder `data`.
+    """
     return CONFIGS[name or ("streets" if data is None else "custom" if is_custom(data) else "bdd100k")]
 
 

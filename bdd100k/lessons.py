@@ -93,6 +93,9 @@ def open_model(weights: str, config: Config) -> "MaskRCNN":
     Args:
         weights: "streets", or the path of an .h5 file that fits the settings; "none" leaves them random.
         config: see `open_data`.
+
+    Raises:
+        InputError: no such weights, or they do not fit the settings.
     """
     from mrcnn.model import MaskRCNN
 
@@ -111,6 +114,9 @@ def training_model(weights: str, config: Config, epochs: int, steps: int) -> "Ma
         config: its steps an epoch are set.
         epochs: of a stage.
         steps: of a stage.
+
+    Raises:
+        InputError: as `open_model`.
     """
     from mrcnn.model import MaskRCNN
     from mrcnn.weights import CLASS_LAYERS
@@ -136,6 +142,9 @@ def weights_of_two_stages(weights: str, train: Dataset, config: Config, steps: i
 
     Returns:
         Weight files: at the start, after the heads, at the end.
+
+    Raises:
+        InputError: as `open_model`, or the training fails.
     """
     from mrcnn.weights import save_weights
 

@@ -20,6 +20,7 @@ def flatten_path(vertices: np.ndarray, types: str, tolerance_px: float = CURVE_T
     Args:
         vertices: float [k, 2], (x, y) px.
         types: k letters L or C.
+        tolerance_px: how far the chords of a curve may be from it.
 
     Returns:
         float64 [m, 2]; curve points lie exactly on the curve, its end points are kept.

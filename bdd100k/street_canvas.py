@@ -130,7 +130,7 @@ class Canvas:
             cv2.fillPoly(self.ids, [fixed], instance, cv2.LINE_8, SHIFT)
 
     def fill_many(self, polygons: np.ndarray, colour: Colour, z: float, shines: bool = False) -> None:
-        """Fill disjoint world polygons [n, k, 3] of the background with one colour."""
+        """Fill disjoint polygons [n, k, 3] of the background, in metres of the world, with one colour."""
         n, k = polygons.shape[:2]
         px = self.project(polygons.reshape(n * k, 3)).reshape(n, k, 2)
         fixed = np.rint(px * (1 << SHIFT)).astype(np.int32)

@@ -58,7 +58,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Body:
-    """A side profile: outline (along, up) from rear bottom over the roof to front bottom; which edges are glass."""
+    """A side profile: outline (along, up) from rear bottom over the roof to front bottom; which edges are glass.
+
+    All lengths, those of `windows` and `wheels` along it too, are metres.
+    """
 
     outline: tuple[tuple[float, float], ...]
     glass: tuple[int, ...]
@@ -444,7 +447,10 @@ def _cargo_lines(
 
 
 def crate(rng: random.Random, frame: Frame, size: tuple[float, float, float], snow: bool = False) -> Thing:
-    """A box, bin or container in a car's colours: background that only its shape tells from a vehicle."""
+    """A box, bin or container in a car's colours: background that only its shape tells from a vehicle.
+
+    Its size is (length, width, height) in metres.
+    """
     length, width, height = size
     colour, parts = any_paint(rng), Parts()
     prism(

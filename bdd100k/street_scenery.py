@@ -115,7 +115,7 @@ def patches(canvas: Canvas, rng: random.Random, x: tuple[float, float], colour: 
 
 
 def shadow(canvas: Canvas, footprint: np.ndarray, drift: float, strength: float) -> None:
-    """The dark patch below a thing; `drift` moves it sideways as the sun does."""
+    """The dark patch below a thing, footprint world points [4, 3]; `drift` moves it sideways as the sun does."""
     z = float(footprint[:, 2].mean())
     if z < 2.5:
         return

@@ -91,7 +91,12 @@ def _whole(text: str) -> int | None:
 
 
 def scalabel_frames(labels: Labels, masks: str, done: Conversion) -> list[dict[str, Any]]:
-    """Scalabel frames; `masks` is that of `bdd100k.convert.convert`."""
+    """Scalabel frames; `masks` is that of `bdd100k.convert.convert`.
+
+    Raises:
+        InputError: the size of a frame with polygons is not known.
+        LabelError: the poly2d beside a label's rle, which nothing has read so far, is no closed path.
+    """
     return [_scalabel_frame(frame, labels.report.format, masks, done) for frame in labels]
 
 
@@ -176,7 +181,11 @@ def _count_hidden(found: list[BoxAndCrop | None], done: Conversion) -> None:
 
 
 def coco_document(labels: Labels, masks: str, done: Conversion) -> dict[str, Any]:
-    """A COCO document; `masks` is that of `bdd100k.convert.convert`."""
+    """A COCO document; `masks` is that of `bdd100k.convert.convert`.
+
+    Raises:
+        InputError: the size of a frame with polygons is not known.
+    """
     coco = labels.report.format == "coco"
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

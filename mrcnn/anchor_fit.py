@@ -52,6 +52,9 @@ def training_boxes(objects: ObjectSet, config: Config) -> list[TrainingBoxes]:
     Args:
         objects: in the pixels of their images.
         config: IMAGE_* are read. With "crop" every object is taken in the whole scaled image, wherever crops lie.
+
+    Raises:
+        InputError: see `mrcnn.images.resize_geometry`.
     """
     groups: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
     sizes_of_objects = objects.image_sizes[objects.image_ids]

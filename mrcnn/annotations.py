@@ -174,7 +174,11 @@ class AnnotatedDataset(Dataset):
 
 
 def object_mask(label: Annotation, shape: tuple[int, int]) -> BoxAndCrop | None:
-    """Box and mask of an object in an image of `shape` (height, width); None if no pixel belongs to it."""
+    """Box and mask of an object in an image of `shape` (height, width); None if no pixel belongs to it.
+
+    Raises:
+        InputError: a run-length code whose runs do not fit its size; readers check that before.
+    """
     if label.rle is not None:
         return rle_to_crop(label.rle)
     if label.polygons is not None:

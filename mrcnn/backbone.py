@@ -158,6 +158,10 @@ def resnet_graph(
 def fpn_graph(stages: list[Tensor], channels: int) -> list[Tensor]:
     """Feature pyramid over C2..C5: top-down sums, then 3 x 3 convolutions against the aliasing of the upsampling.
 
+    Args:
+        stages: [C1, C2, C3, C4, C5] of `resnet_graph`; C1 is not used.
+        channels: of every map of the pyramid; 256 in the paper.
+
     Returns:
         [P2, P3, P4, P5, P6], float [N, H / 2^k, W / 2^k, channels]. P6 is a subsampled P5 and serves the RPN alone.
     """

@@ -4,6 +4,8 @@ An evaluation on other images of the same kind would give other figures; the int
 per image, so drawing an image twice counts its hits, mistakes and objects twice: every sample is evaluated from one
 ranking, with a weight for each image, and no image is matched again. A sample equals COCO's figures of the list of
 drawn images, up to the order of equal scores.
+
+Legend: I images, B samples, T IoU thresholds.
 """
 
 import itertools
@@ -50,7 +52,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
 
 
 def mean_of_defined(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """The mean without nan; nan where all are."""
+    """The mean of [...] over some axes without nan, in the shape that is left; nan where all are."""
     defined = ~np.isnan(values)
     count = defined.sum(axis=axis)
     total = np.where(defined, values, 0).sum(axis=axis)

@@ -1,8 +1,8 @@
 """Box arithmetic, written once for numpy arrays and for the tensors of any Keras backend.
 
-A box is (y1, x1, y2, x2), y2 and x2 exclusive. Numpy arrays (or lists) give numpy arrays, tensors give tensors. Every
-function works in pixels and in normalised coordinates alike unless its name or its docstring says which.
-Legend: A anchors.
+A box is (y1, x1, y2, x2), y2 and x2 exclusive, in any coordinates, pixels or normalised, unless the name or the
+docstring of a function says which. Numpy arrays (or lists) give numpy arrays, tensors give tensors.
+Legend: A anchors, N batch.
 """
 
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ def compute_overlaps(boxes1: Array, boxes2: Array) -> Array:
 
 
 def area(corners: tuple) -> Array:
-    """Area of boxes given as the tuple (y1, x1, y2, x2) of arrays of one shape."""
+    """Areas of boxes in any coordinates, given as the tuple (y1, x1, y2, x2) of arrays [...] -> [...]."""
     return (corners[2] - corners[0]) * (corners[3] - corners[1])
 
 
@@ -140,7 +140,8 @@ def clip_boxes(boxes: Array, window: Array) -> Array:
 
     Args:
         boxes: [..., n, 4] float or int, (y1, x1, y2, x2).
-        window: (y1, x1, y2, x2), one for all [4] or one per image [N, 4] for boxes [N, n, 4].
+        window: (y1, x1, y2, x2) in the coordinates of the boxes, one for all [4] or one per image [N, 4] for boxes
+            [N, n, 4].
 
     Returns:
         The shape of `boxes`. A box outside the window collapses onto its edge (area 0).
@@ -235,7 +236,7 @@ def generate_pyramid_anchors(
     Args:
         scales: one side length in pixels per level.
         ratios: width / height, the same for all levels.
-        feature_shapes: (height, width) of each level's feature map.
+        feature_shapes: [levels, (height, width)], cells of each level's feature map.
         feature_strides: pixels per cell of each level.
         anchor_stride: as in generate_anchors.
 

@@ -40,6 +40,10 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         maker: makes the batches of the run, those of the past too.
         folder: of the run.
         first: (epoch, step) at which this call of `train` begins.
+
+    Raises:
+        NonFiniteLoss: after a step or an epoch.
+        InputError: the batch cannot be made again, or not be written.
     """
 
     def __init__(self, dataset: Dataset, maker: SampleMaker, folder: str | os.PathLike, first: tuple[int, int]) -> None:

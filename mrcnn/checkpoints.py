@@ -55,7 +55,10 @@ def save_checkpoint(model: "MaskRCNN", path: str | os.PathLike, epoch: int, dtyp
 
 
 def take_averages(network: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
-    """Put the moving averages in place of the trained weights, and return these; [] without averages."""
+    """Put the moving averages in place of the trained weights; returns these with their values, of the same shape.
+
+    Without averages nothing changes and the list is empty.
+    """
     sync(network)
     averages = averages_of(network)
     raw = [(variable, keras.ops.convert_to_numpy(variable)) for variable, _ in averages]
@@ -147,7 +150,7 @@ def read_state(folder: str | os.PathLike) -> State | None:
 
 
 def state_of(checkpoint: str | os.PathLike, epoch: int) -> State | None:
-    """The state beside a checkpoint if it was written with it, after the same epoch."""
+    """The state beside a checkpoint if it was written with it, after the same epoch. Raises as `read_state` does."""
     state = read_state(pathlib.Path(checkpoint).parent)
     return state if state is not None and (state.epoch, state.step) == (epoch, 0) else None
 

@@ -165,10 +165,10 @@ def crossing(points: np.ndarray) -> tuple[float, float] | None:
     other, do not count: outlines around a hole are drawn that way.
 
     Args:
-        points: [k, (x, y)], the last one is joined to the first.
+        points: [k, (x, y)] px, the last one is joined to the first.
 
     Returns:
-        (x, y), or None if no two edges cross.
+        (x, y) px, or None if no two edges cross.
     """
     starts = np.asarray(points, np.float64)
     if len(starts) < 4:

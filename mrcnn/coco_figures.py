@@ -4,6 +4,9 @@
   `mrcnn.match_table`, which finds the same ones for all images at once. The default.
 - "pycocotools-plain": COCOeval as installed, start to end.
 - "faster-coco-eval": the C++ program of that name, an optional extra: pip install 'mask-rcnn-bdd100k[eval]'.
+
+Legend, COCOeval's axes: T IoU thresholds, R recalls, K classes (without the background), A areas (all, small, medium,
+large), M most detections per image (1, 10, 100); G objects.
 """
 
 import contextlib
@@ -42,7 +45,7 @@ def twelve(precision: np.ndarray, recall: np.ndarray) -> Figures:
 
 
 def mean(values: np.ndarray) -> float | None:
-    """The mean of what is defined, that is not -1."""
+    """The mean of what is defined, that is not -1, in an array of any shape; None if nothing is."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else None
 

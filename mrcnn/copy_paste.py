@@ -23,7 +23,7 @@ def choose(instances: Instances, class_chances: np.ndarray, most: int, rng: np.r
 
     Args:
         instances: n objects of the donor; crowds and ignored ones are never taken.
-        class_chances: float [C], how likely an object of each class is taken.
+        class_chances: float [C], C classes incl. background: how likely an object of each class is taken.
         most: places that are free.
         rng: of this image.
     """
@@ -107,11 +107,11 @@ def hide(instances: Instances, pasted: Instances, seen: np.ndarray, min_area: fl
 def uncovered(
     box: np.ndarray, crop: np.ndarray, cover_boxes: np.ndarray, cover_crops: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """What some masks leave of another: its box, tight again, and crop; None if nothing is left.
+    """What some masks leave of another: its box int [4], tight again, and crop bool [h, w]; None if nothing is left.
 
     Args:
-        box: int [4]; crop: bool [h, w] inside it.
-        cover_boxes: int [n, 4]; cover_crops: n bool arrays inside them.
+        box: int [4] px; crop: bool [h, w] inside it.
+        cover_boxes: int [n, 4] px; cover_crops: n arrays, bool [y2 - y1, x2 - x1] inside them.
     """
     first, last = np.maximum(box[:2], cover_boxes[:, :2]), np.minimum(box[2:], cover_boxes[:, 2:])
     touching = np.flatnonzero((first < last).all(axis=1))

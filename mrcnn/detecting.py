@@ -1,7 +1,8 @@
 """Detection in files: images, folders and videos in; pictures, videos and JSON out. Frames pass in batches, so memory
 does not grow with their number.
 
-What comes out of a run are sinks: each is told of every frame with what was found in it. Legend: n detections.
+What comes out of a run are sinks: each is told of every frame with what was found in it. Legend: n detections, H W
+image, C classes incl. background.
 """
 
 import collections
@@ -98,7 +99,7 @@ def to_instances(found: Detections, shape: Sequence[int]) -> tuple[Instances, np
         shape: (H, W, ...) of the image.
 
     Returns:
-        The objects that lie in the image, and their scores.
+        The m <= n objects that lie in the image, and their scores [m].
     """
     order = np.argsort(found["scores"], kind="stable")
     pasted = [(i, *paste_mask(found["mask_probs"][i], found["rois"][i], shape)) for i in order]
@@ -126,7 +127,7 @@ class Pictures:
         return self
 
     def add(self, frame: Frame, found: Detections) -> None:
-        """Draws and writes a frame."""
+        """Draws and writes a frame. Raises InputError where it cannot be written."""
         instances, scores = to_instances(found, frame.image.shape)
         pen = max(1.0, max(frame.image.shape[:2]) / PEN_WIDTH)
         picture = draw_instances(frame.image, instances, self.class_names, scores, pen=pen)

@@ -22,7 +22,7 @@ def unmold(
 
     Args:
         detections: [D, (y1, x1, y2, x2, class_id, score)] norm, zero padded.
-        mrcnn_mask: [D, h, w, C] probabilities.
+        mrcnn_mask: float [D, h, w, C] probabilities.
         original_image_shape: (H, W, channels) before resizing.
         image_shape: (h, w, channels) of the moulded image.
         window: (y1, x1, y2, x2) px: the part of the moulded image that is not padding.

@@ -1,4 +1,7 @@
-"""What a detector does at IoU 0.5: precision and recall against the score, who is taken for whom, calibration."""
+"""What a detector does at IoU 0.5: precision and recall against the score, who is taken for whom, calibration.
+
+Legend: that of `mrcnn.match_table`.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,7 +24,8 @@ class Found:
         hit: bool [D], on an object that counts.
         mistake: bool [D], on none; the rest lies on crowds and ignored objects.
         gt: int [D], the object, or -1.
-        score, class_id: [D].
+        score: float64 [D].
+        class_id: int [D], from 0.
         objects: int [K], objects that count.
     """
 

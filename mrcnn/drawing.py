@@ -1,6 +1,7 @@
 """Instances drawn into images with OpenCV: fast enough for video, sharp enough for a report.
 
-Images are uint8 [H, W, 3] RGB. Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive.
+Images are uint8 [H, W, 3] RGB. Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive. Legend: n instances, H W
+image, C classes incl. background.
 """
 
 import colorsys
@@ -92,7 +93,7 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
 
 def draw_label(canvas: np.ndarray, text: str, corner: tuple[int, int], color: Sequence[int],
                size: float = 0.4) -> None:
-    """Writes text on a plate of a colour, above `corner` (y, x) if there is room, into uint8 [H, W, 3]."""
+    """Writes text on a plate of a colour, above `corner` (y, x) px if there is room, into uint8 [H, W, 3]."""
     plate = free_place(_plate_size(text, size), (*corner, *corner), [], canvas.shape)
     assert plate is not None, "nothing is taken"
     _write_plate(canvas, text, plate, color, size)

@@ -14,6 +14,8 @@ the best-scored one for an object that nothing matches, else it goes; other mist
 not add up to 1 - AP50: one repair can make another worth more. Detections on crowds are no mistakes. As in TIDE's code;
 two differences: AP50 is COCO's, so a class without objects does not count, and a class of which every object was missed
 gets AP 1 without them if it has no mistakes, else 0.
+
+Legend: that of `mrcnn.match_table`.
 """
 
 import dataclasses

@@ -83,7 +83,11 @@ class Folder:
         return own[0] if len(own) == 1 and not found else None
 
     def kinds(self) -> dict[str, list[pathlib.Path]]:
-        """The formats that are there, the surest first, with their files (none for text files and masks)."""
+        """The formats that are there, the surest first, with their files (none for text files and masks).
+
+        Raises:
+            InputError: a JSON file cannot be read.
+        """
         found: dict[str, list[pathlib.Path]] = {"coco": [], "via": [], "labelme": []}
         seen: dict[pathlib.Path, list[str | None]] = {}
         for path in self.documents:
@@ -110,7 +114,7 @@ class Folder:
 
 
 def json_kind(path: pathlib.Path) -> str | None:
-    """Which of the formats a JSON file is, by its keys; None for any other."""
+    """Which of the formats a JSON file is, by its keys; None for any other. Raises InputError if it cannot be read."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -136,7 +140,11 @@ def recognise(root: str | os.PathLike) -> str | None:
 
 
 def coco_categories(root: str | os.PathLike) -> list[str]:
-    """The category names of the COCO files in a folder, read without parsing the rest of a file."""
+    """The category names of the COCO files in a folder, read without parsing the rest of a file.
+
+    Raises:
+        InputError: there is no such folder, or a JSON file cannot be read.
+    """
     names: list[str] = []
     for path in Folder(root).kinds().get("coco", []):
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -29,7 +29,7 @@ def generate_random_rois(
     Args:
         image_shape: (H, W, ...).
         count: P.
-        gt_class_ids: not read.
+        gt_class_ids: int [n], not read.
         gt_boxes: int [n, 4].
 
     Returns:
@@ -62,7 +62,7 @@ def build_detection_targets(
     """Targets of the heads for one image's proposals. The network has its own (`mrcnn.targets.detection_targets`).
 
     Args:
-        rpn_rois: [P, 4].
+        rpn_rois: int [P, 4].
         gt_class_ids: int [G], 0 in unused slots.
         gt_boxes: int [G, 4].
         gt_masks: bool [H, W, G] or mini-masks [h, w, G].

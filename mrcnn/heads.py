@@ -1,6 +1,7 @@
 """What is computed per region of interest: pooling from the pyramid, classes and boxes, masks, final detections.
 
-Legend: N batch, R regions per image (static), C classes incl. background, D detections, h w pooled size.
+Legend: N batch, R regions per image (static), C classes incl. background, D detections, h w pooled size, M = 12 + C
+columns of the meta data.
 
 The regions of all images are merged into the batch axis, [N * R, h, w, channels], so the heads are plain convolutions.
 Layer names and weight shapes are Matterport's.

@@ -113,7 +113,7 @@ def as_channels(image: np.ndarray, count: int) -> np.ndarray:
     """An image for a network of IMAGE_CHANNEL_COUNT channels: `as_rgb` for three, any other number is taken as it is.
 
     Args:
-        image: [H, W, count]; [H, W] is one channel.
+        image: [H, W, count] of any number type; [H, W] is one channel.
         count: channels of the network.
 
     Returns:
@@ -137,7 +137,7 @@ class Geometry:
 
     Attributes:
         size: (height, width) after scaling, before padding or cropping.
-        window: (y1, x1, y2, x2), where the picture lies in the result.
+        window: (y1, x1, y2, x2) px, where the picture lies in the result.
         scale: the factor.
         padding: [(top, bottom), (left, right), (0, 0)].
         crop: (y, x, height, width) in the scaled picture, or None.
@@ -177,8 +177,8 @@ def resize_geometry(
 
     Args:
         image_shape: (H, W, ...).
-        min_dim: IMAGE_MIN_DIM or None.
-        max_dim: IMAGE_MAX_DIM or None.
+        min_dim: IMAGE_MIN_DIM in pixels, or None.
+        max_dim: IMAGE_MAX_DIM in pixels, or None.
         min_scale: IMAGE_MIN_SCALE or None.
         mode: "square", "rect", "pad64", "crop" or "none".
         randint: gives the place of the crop: randint(0, n) is in 0..n.
@@ -235,8 +235,8 @@ def resize_image(
 
     Args:
         image: [H, W, channels], any number type.
-        min_dim: the short side is scaled up to this.
-        max_dim: the long side is kept within this ("square" and "rect").
+        min_dim: the short side is scaled up to so many pixels.
+        max_dim: the long side is kept within so many pixels ("square" and "rect").
         min_scale: at least this factor, as long as max_dim allows.
         mode:
             "none": the image as it is.
@@ -280,6 +280,8 @@ def resize(
     anti_aliasing_sigma: float | None = None,
 ) -> np.ndarray:
     """scikit-image's `resize` with Matterport's defaults; bool images too, which today's scikit-image refuses.
+
+    The image is [h, w, ...] of any number type, `output_shape` (height, width, ...); the rest is scikit-image's.
 
     Returns:
         float [*output_shape]; without `preserve_range` integer types are brought to 0..1.
@@ -327,7 +329,7 @@ def compose_image_meta(
         image_shape: (H, W, channels) as moulded.
         window: (y1, x1, y2, x2) pixels of the picture in the moulded image.
         scale: factor from original to moulded.
-        active_class_ids: C flags, 1 for each class of the image's source.
+        active_class_ids: [C] flags, 1 for each class of the image's source.
 
     Returns:
         float64 [1 + 3 + 3 + 4 + 1 + C].

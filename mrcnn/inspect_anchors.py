@@ -1,6 +1,6 @@
 """Anchors looked at: where they lie, in which order, which objects they reach, what they are trained towards.
 
-Legend: A anchors, n objects. Boxes are (y1, x1, y2, x2) in pixels of the image as the network sees it.
+Legend: A anchors, n objects, C classes incl. background. Boxes are (y1, x1, y2, x2) in pixels of the image as the network sees it.
 """
 
 import copy
@@ -33,7 +33,7 @@ def level_sizes(config: Config, shape: Sequence[int]) -> np.ndarray:
 
 
 def level_table(config: Config, shape: Sequence[int]) -> list[Row]:
-    """Rows for `display_table`: what each level of the pyramid has."""
+    """Rows for `display_table`: what each level of the pyramid has; the arguments are those of `level_sizes`."""
     sizes = level_sizes(config, shape)
     rows = [["level", "stride, px", "cells", "anchor side, px", "anchors", "share"]]
     levels = zip(compute_backbone_shapes(config, tuple(shape)), config.BACKBONE_STRIDES, config.RPN_ANCHOR_SCALES,
@@ -45,7 +45,12 @@ def level_table(config: Config, shape: Sequence[int]) -> list[Row]:
 
 
 def order_table(config: Config, shape: Sequence[int], indices: Sequence[int]) -> list[Row]:
-    """Rows for `display_table`: level, row, column, ratio (width / height) and box of some anchors."""
+    """Rows for `display_table`: level, row, column, ratio (width / height) and box of some anchors.
+
+    Args:
+        config, shape: as in `level_sizes`.
+        indices: positions of the anchors, 0..A-1.
+    """
     anchors, sizes = pyramid_anchors_px(config, tuple(shape)), level_sizes(config, shape)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     widths = -(-compute_backbone_shapes(config, tuple(shape))[:, 1] // config.RPN_ANCHOR_STRIDE)

@@ -1,4 +1,4 @@
-"""What a mask loses on its way through a mini-mask. Legend: n objects, S sizes of mini-masks."""
+"""What a mask loses on its way through a mini-mask. Legend: n objects, H W image. Boxes are (y1, x1, y2, x2) px."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -57,6 +57,9 @@ def losses(
 
     Returns:
         The longer side of each object's box in pixels, int [n], and for each size the IoUs, float [n].
+
+    Raises:
+        InputError: see `load_image_gt`.
     """
     sides: list[int] = []
     ious: dict[int, list[float]] = {size: [] for size in sizes}
@@ -70,7 +73,11 @@ def losses(
 
 
 def loss_table(sides: np.ndarray, ious: dict[int, np.ndarray]) -> list[list[str]]:
-    """Rows for `display_table`: the mean IoU by the side of the object, one column a mini-mask size."""
+    """Rows for `display_table`: the mean IoU by the side of the object, one column a mini-mask size.
+
+    Args:
+        sides, ious: of `losses`, px and IoU.
+    """
     rows = [["longer side, px", "objects", *(f"{size} x {size}" for size in ious)]]
     groups = np.digitize(sides, BORDERS)
     for group in np.unique(groups):

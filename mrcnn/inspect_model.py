@@ -38,7 +38,13 @@ def moulded(model: "MaskRCNN", image: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def score_maps(stages: Stages, config: Config, shape: Sequence[int]) -> list[np.ndarray]:
-    """The best object score of the anchors of each cell, float [rows, columns] for each level, the finest first."""
+    """The best object score of the anchors of each cell, float [rows, columns] for each level, the finest first.
+
+    Args:
+        stages: of the image.
+        config: strides and RPN_ANCHOR_*.
+        shape: (H, W, ...) of the image as the network sees it.
+    """
     scores = np.split(stages["rpn_class"][0, :, 1], np.cumsum(level_sizes(config, shape))[:-1])
     cells = -(-compute_backbone_shapes(config, tuple(shape)) // config.RPN_ANCHOR_STRIDE)
     return [own.reshape(*size, -1).max(axis=-1) for own, size in zip(scores, cells, strict=True)]
@@ -87,9 +93,16 @@ def plot_proposals(image: np.ndarray, stages: Stages, limit: int = 50, save: Pat
 
 @dataclasses.dataclass
 class Classified:
-    """What the box head says of each proposal: int ids [P] (0 is background), scores [P], boxes before and after its
-    refinement, float [P, 4]; and which proposals pass the least score, and which of these the suppression of each class
-    leaves, int, by falling score."""
+    """What the box head says of each proposal.
+
+    Attributes:
+        boxes: float [P, 4], before its refinement.
+        refined: float [P, 4], after it.
+        class_ids: int [P], 0 is background.
+        scores: float [P].
+        confident: int [k], positions of those that pass the least score.
+        kept: int [m], which of these the suppression of each class leaves, by falling score.
+    """
 
     boxes: np.ndarray
     refined: np.ndarray
@@ -106,7 +119,7 @@ def classify(stages: Stages, config: Config, shape: Sequence[int], window: np.nd
         stages: of the image.
         config: BBOX_STD_DEV and DETECTION_*.
         shape: (H, W, ...) of the image as the network sees it.
-        window: int [4], the part of it that is not padding.
+        window: int (y1, x1, y2, x2) [4] px, the part of it that is not padding.
     """
     probs, rows = stages["mrcnn_class"][0], np.arange(len(stages["mrcnn_class"][0]))
     class_ids = probs.argmax(axis=-1)
@@ -181,7 +194,7 @@ def mask_pictures(
         count: how many.
 
     Returns:
-        Pictures and titles, row by row.
+        Pictures uint8 [h, w, 3] and titles, row by row.
     """
     detections = stages["detections"][0]
     boxes, class_ids = denorm_boxes(detections[:, :4], image.shape[:2]), detections[:, 4].astype(int)

@@ -25,8 +25,8 @@ class TrainingRois:
     Attributes:
         image_id: position in the dataset.
         image: uint8 [H, W, 3] as the network sees it.
-        proposals: int [P, 4], before sampling.
-        rois: [R, 4].
+        proposals: int [P, 4], P random ones, before sampling.
+        rois: int [R, 4].
         class_ids: int [R], 0 for background.
         deltas: float [R, (dy, dx, log(dh), log(dw))], the targets, in units of BBOX_STD_DEV.
         refined: float [R, 4], what the targets make of the ROIs.
@@ -44,7 +44,7 @@ class TrainingRois:
 
     @property
     def positives(self) -> np.ndarray:
-        """Positions of the ROIs that have an object."""
+        """int [positives], positions of the ROIs that have an object."""
         return np.flatnonzero(self.class_ids > 0)
 
 

@@ -96,6 +96,9 @@ def drift(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, floa
 
     Returns:
         Layer -> relative change, 0 for a layer that did not move.
+
+    Raises:
+        InputError: a file is missing, broken or of another format.
     """
     old, new = read_layers(before), read_layers(after)
     changes = {}

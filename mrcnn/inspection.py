@@ -86,7 +86,10 @@ def proposal_stages(network: keras.Model, config: Config) -> dict[str, Tensor]:
 
 
 def stage_outputs(network: keras.Model, config: Config) -> dict[str, Tensor]:
-    """Symbolic outputs of all named stages, in forward order. Backbone stages only of our own backbones."""
+    """Symbolic outputs of all named stages, in forward order, each of the shape that its layer gives.
+
+    Those of the backbone only where it is one of ours.
+    """
     names = {layer.name for layer in network.layers}
     last = {}
     for k in (2, 3, 4, 5):

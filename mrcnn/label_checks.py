@@ -46,10 +46,10 @@ class LabelView(abc.ABC):
 
     @abc.abstractmethod
     def fill(self, label: Any, shape: tuple[int, int]) -> BoxAndCrop | None:
-        """The mask of one label by itself, in an image of `shape`."""
+        """The mask of one label by itself, in an image of `shape` (height, width); None where it has none."""
 
     def visible(self, image_id: int, shape: tuple[int, int]) -> list[BoxAndCrop | None]:
-        """The masks of all labels of an image, where nearer ones hide others too."""
+        """The masks of all labels of an image of `shape` (height, width), where nearer ones hide others too."""
         return [self.fill(label, shape) for label in self.labels(image_id)]
 
 
@@ -183,7 +183,7 @@ class AnnotatedLabels(LabelView):
         return y1, x1, y2, x2
 
     def fill(self, label: Annotation, shape: tuple[int, int]) -> BoxAndCrop | None:
-        """As loading fills it; a box where there is no outline."""
+        """As loading fills it; a box where there is no outline. Raises as `object_mask` does."""
         return object_mask(label, shape)
 
 

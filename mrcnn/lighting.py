@@ -1,6 +1,7 @@
 """Augmentation of colours: jitter, blur, and what weather and hour do to a street. Objects stay where they are.
 
-Everything works in place on the picture inside the moulded image, so that the padding stays black.
+Everything works in place on the picture inside the moulded image, so that the padding stays black. Images are uint8
+[h, w, 3] RGB.
 """
 
 import cv2

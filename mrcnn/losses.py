@@ -76,7 +76,7 @@ def mrcnn_class_loss(
     Args:
         target_class_ids: [N, R] int, 0 for background.
         pred_class_logits: [N, R, C] float.
-        active_class_ids: [N, C], 1 for the classes of the data set that the image comes from, else 0.
+        active_class_ids: [N, C] int, 1 for the classes of the data set that the image comes from, else 0.
         roi_valid: [N, R] bool, False for padding; None counts every row, as Matterport does.
         class_weights: C factors of at least 0; each row counts by that of its target class. None: all alike.
 
@@ -101,7 +101,7 @@ def mrcnn_bbox_loss(target_deltas: Tensor, target_class_ids: Tensor, pred_bbox: 
     Args:
         target_deltas: [N, R, (dy, dx, log(dh), log(dw))] float, already divided by BBOX_STD_DEV.
         target_class_ids: [N, R] int; rows <= 0 do not count.
-        pred_bbox: [N, R, C, 4] float.
+        pred_bbox: [N, R, C, 4] float, deltas likewise.
 
     Returns:
         float32 scalar, the mean over positive ROIs and the four numbers.
@@ -140,9 +140,9 @@ def rpn_bbox_loss_graph(config: Any, target_bbox: Tensor, rpn_match: Tensor, rpn
 
     Args:
         config: not read; Matterport's signature.
-        target_bbox: [N, S, 4] float; row k belongs to the k-th positive anchor of the image, zero padded.
+        target_bbox: [N, S, 4] float deltas; row k belongs to the k-th positive anchor of the image, zero padded.
         rpn_match: [N, A, 1] int.
-        rpn_bbox: [N, A, 4] float.
+        rpn_bbox: [N, A, 4] float deltas.
 
     Returns:
         float32 scalar.

@@ -194,7 +194,7 @@ def resize_mask(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequenc
     thinner than 1 / scale pixels can vanish.
 
     Args:
-        mask: [H, W, n].
+        mask: [H, W, n], bool or numbers.
         scale: factor for both sides.
         padding: [(top, bottom), (left, right), (0, 0)], zeros added after scaling.
         crop: (y, x, height, width) cut out after scaling, in place of the padding.
@@ -239,7 +239,7 @@ def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[i
 
     Args:
         bbox: int [n, (y1, x1, y2, x2)] pixels. A box without area gives an empty mask.
-        mini_mask: [h, w, n].
+        mini_mask: [h, w, n], bool or numbers from 0 to 1; a pixel belongs to it above one half.
         image_shape: (H, W, ...).
 
     Returns:

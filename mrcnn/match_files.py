@@ -1,4 +1,7 @@
-"""The table of matches of an evaluation as a file, so that two evaluations can be compared image by image later."""
+"""The table of matches of an evaluation as a file, so that two evaluations can be compared image by image later.
+
+Legend: that of `mrcnn.match_table`.
+"""
 
 import dataclasses
 import os

@@ -66,11 +66,11 @@ class Builder:
         """Adds the next image.
 
         Args:
-            gt_class, dt_class: Classes from 0.
-            gt_crowd: Crowds and ignored objects.
-            gt_area, dt_area: px^2.
-            dt_score: Scores.
-            gt_shape, dt_shape: COCO's run-length codes, or boxes [x, y, width, height].
+            gt_class, dt_class: int [g] and [d], from 0.
+            gt_crowd: bool [g], crowds and ignored objects.
+            gt_area, dt_area: [g] and [d], px^2.
+            dt_score: [d].
+            gt_shape, dt_shape: g and d of COCO's run-length codes, or boxes [x, y, width, height] px.
         """
         scores = np.asarray(dt_score, np.float64)
         kept = best_of_each(np.asarray(dt_class, np.int64), scores)

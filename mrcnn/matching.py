@@ -89,7 +89,7 @@ def ap_from_matches(pred_match: np.ndarray, pred_scores: np.ndarray,
     """AP as the area under the precision envelope (PASCAL VOC 2010), for one image.
 
     Args:
-        pred_match: [P], index of the matched object or -1.
+        pred_match: int or float [P], index of the matched object or -1.
         pred_scores: [P]; equal scores keep their order.
         gt_count: T.
 
@@ -128,6 +128,9 @@ def compute_matches(gt_boxes: np.ndarray, gt_class_ids: np.ndarray, gt_masks: np
         gt_match: float [T], index of the matched prediction or -1; T and P count without padding.
         pred_match: float [P], index of the matched object or -1.
         overlaps: float32 [P, T], mask IoU.
+
+    Raises:
+        InputError: The masks of truth and predictions differ in height or width.
     """
     gt_class_ids, _, gt_masks = _trim(gt_boxes, gt_class_ids, gt_class_ids, gt_masks)
     pred_class_ids, pred_scores, pred_masks = _trim(pred_boxes, pred_class_ids, pred_scores, pred_masks)
@@ -152,6 +155,9 @@ def compute_ap(gt_boxes: np.ndarray, gt_class_ids: np.ndarray, gt_masks: np.ndar
         precisions: [P + 2].
         recalls: [P + 2].
         overlaps: float32 [P, T], in the caller's order.
+
+    Raises:
+        InputError: See `compute_matches`.
     """
     _, pred_match, overlaps = compute_matches(gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids,
                                               pred_scores, pred_masks, iou_threshold)
@@ -203,7 +209,7 @@ def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> 
 
     Returns:
         recall: In [0, 1]; 0 when there is no object.
-        positive_ids: Indices of the predicted boxes that reach the IoU with some object.
+        positive_ids: int [p], indices of the predicted boxes that reach the IoU with some object.
     """
     from mrcnn.boxes import compute_overlaps  # late: Keras takes seconds to import, and no other figure needs it
 

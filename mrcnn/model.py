@@ -94,8 +94,8 @@ RUN_AND_EPOCH = re.compile(r".*[/\\][\w-]+(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})[/
 class MaskRCNN:
     """Mask R-CNN with Matterport's interface.
 
-    The network is in `keras_model`. A model built for "training" cannot detect and the other way round, as in the
-    original: the graphs differ (targets here, detections there) while the weights are the same.
+    The network is in `keras_model`. A model built for "training" raises InputError where it is to detect and the other
+    way round, as in the original: the graphs differ (targets here, detections there), the weights are the same.
     """
 
     def __init__(self, mode: str, config: Config, model_dir: str | os.PathLike) -> None:
@@ -338,7 +338,7 @@ class MaskRCNN:
 
         Args:
             detections: [D, (y1, x1, y2, x2, class_id, score)] norm, zero padded.
-            mrcnn_mask: [D, h, w, C] probabilities.
+            mrcnn_mask: float [D, h, w, C] probabilities.
             original_image_shape: (H, W, channels) before resizing.
             image_shape: (h, w, channels) of the moulded image.
             window: (y1, x1, y2, x2) px: the part of the moulded image that is not padding.
@@ -457,7 +457,7 @@ class MaskRCNN:
             image_metas: [N, 12 + C] of moulded images.
 
         Returns:
-            name -> array, in the order of `outputs`.
+            name -> array of the shape of its tensor, in the order of `outputs`.
         """
         if image_metas is None:
             molded, image_metas, _ = self.mold_inputs(images)

@@ -61,7 +61,7 @@ class Anchors(layers.Layer):
 
 
 class NormBoxes(layers.Layer):
-    """Pixel boxes to normalised ones. Rows of zeros, which are padding, stay zeros."""
+    """Boxes [N, n, 4] px -> float32 norm, in images of `image_shape` (H, W, ...). Rows of zeros, padding, stay zeros."""
 
     def __init__(self, image_shape: tuple[int, int], **kwargs) -> None:
         super().__init__(dtype="float32", **kwargs)  # half precision would move the boxes by pixels
@@ -74,7 +74,11 @@ class NormBoxes(layers.Layer):
 
 
 def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
-    """Backbone and FPN. image float [N, H, W, channels], mean subtracted -> [P2..P6]."""
+    """Backbone and FPN. image float [N, H, W, channels], mean subtracted -> [P2..P6].
+
+    Raises:
+        InputError: config.BACKBONE is unknown.
+    """
     if callable(config.BACKBONE):
         stages = config.BACKBONE(image, stage5=True, train_bn=config.TRAIN_BN)
     else:
@@ -188,7 +192,7 @@ class TrainingNetwork(MoldingModel):
     """
 
     def prepare(self, config: Config, image_shape: tuple[int, int, int]) -> "TrainingNetwork":
-        """Attach what the loss needs. Called once, right after the graph was built."""
+        """Attach what the loss needs; image_shape is (H, W, channels). Called once, right after the graph was built."""
         self.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
         self.config = config
         self.image_shape = image_shape
@@ -234,7 +238,7 @@ class TrainingNetwork(MoldingModel):
         """Where several devices train, Keras would take a batch out of the loader to learn shapes that are known."""
 
     def rpn_losses(self, x: dict[str, Tensor], y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The two losses of the RPN: with the targets of the batch if it has them, else with targets assigned here."""
+        """The two losses of the RPN, float32 scalars: by the targets of the batch if it has them, else assigned here."""
         logits, pred_deltas = y_pred["rpn_class_logits"], y_pred["rpn_bbox"]
         if "input_rpn_match" in x:
             rpn_match = x["input_rpn_match"]
@@ -284,7 +288,10 @@ class TrainingNetwork(MoldingModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Weighted sum of the five losses plus weight decay; updates the metrics. y and sample_weight are not used."""
+        """Weighted sum of the five losses plus weight decay, a float32 scalar; updates the metrics.
+
+        x and y_pred are the inputs and outputs of the graph by name. y and sample_weight are not used.
+        """
         terms = self.loss_terms(x, y_pred)
         # of one part of the batch, if several devices have one each; all parts add up to the loss of the batch
         decay = self.weight_decay() / distribution.replica_count()
@@ -298,7 +305,7 @@ class TrainingNetwork(MoldingModel):
     def weight_decay(self) -> Tensor:
         """L2 of the trained weights but BatchNorm's: Matterport's mean of squares, or the true sum (TRUE_WEIGHT_DECAY).
 
-        Matterport divides by the size of each tensor, which leaves next to nothing; the true form adds
+        A float32 scalar. Matterport divides by the size of each tensor, which leaves next to nothing; the true form adds
         WEIGHT_DECAY / 2 * sum(w^2), whose gradient is WEIGHT_DECAY * w. AdamW has its own, so the term is 0.
         """
         if self.config.OPTIMIZER == "adamw":
@@ -358,7 +365,7 @@ class ClassAccuracy(keras.metrics.Metric):
         self.hits.assign_add(K.sum(one_hot * right[:, None], axis=0))
 
     def result(self) -> Tensor:
-        """Share of positive ROIs whose class is right; 0 without any."""
+        """Share of positive ROIs whose class is right, a float32 scalar; 0 without any."""
         return K.sum(self.hits[1:]) / K.maximum(K.sum(self.counts[1:]), 1.0)
 
     def table(self) -> np.ndarray:
@@ -382,7 +389,7 @@ def build_training_network(config: Config, image_shape: tuple[int, int, int] | N
     A batch may hold input_rpn_match int [N, A, 1] and input_rpn_bbox [N, S, 4] too, as `data_generator` makes them.
 
     Raises:
-        InputError: config.GPU_COUNT devices are not there.
+        InputError: config.GPU_COUNT devices are not there, or config.BACKBONE is unknown.
     """
     with distribution.parallel(config), precision_of(config):
         return _training_network(config, *(image_shape or training_shape(config)))
@@ -440,6 +447,9 @@ def build_inference_network(config: Config) -> keras.Model:
     Inputs: [input_image (as in training) [N, H, W, 3], input_image_meta [N, 12 + C], input_anchors norm [N, A, 4]].
     Outputs: [detections [N, D, (y1, x1, y2, x2, class_id, score)] norm, mrcnn_class [N, P, C],
     mrcnn_bbox [N, P, C, 4], mrcnn_mask [N, D, 28, 28, C], rois [N, P, 4], rpn_class [N, A, 2], rpn_bbox [N, A, 4]].
+
+    Raises:
+        InputError: config.BACKBONE is unknown.
     """
     with distribution.alone(), precision_of(config):
         return _inference_network(config)

@@ -101,7 +101,7 @@ def devices() -> list[str]:
 
 
 def as_data(values: keras.KerasTensor) -> keras.KerasTensor:
-    """The same numbers in float32, whatever the precision, through which no gradient passes: for boxes and scores."""
+    """The same numbers [...] in float32, whatever the precision, through which no gradient passes: boxes and scores."""
     return keras.ops.stop_gradient(keras.ops.cast(values, "float32"))
 
 

@@ -29,7 +29,7 @@ class LabelError(ValueError):
 
 
 def as_points(values: Any) -> Path2D:
-    """Checks a polygon: at least three finite (x, y) pairs. Raises LabelError otherwise."""
+    """Checks a polygon, float64 [k, (x, y)] px: k >= 3, finite, within FARTHEST_PX. Raises LabelError otherwise."""
     try:
         points = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -46,7 +46,7 @@ def as_points(values: Any) -> Path2D:
 
 
 def rectangle(x1: float, y1: float, x2: float, y2: float) -> Path2D:
-    """The four corners of a box, px; x2 and y2 exclusive. Raises LabelError where it has no area."""
+    """The corners of a box, float64 [4, (x, y)] px; x2 and y2 exclusive. Raises LabelError where it has no area."""
     points = as_points([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
     if x2 <= x1 or y2 <= y1:
         raise LabelError(f"rectangle from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) has no area")

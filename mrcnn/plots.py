@@ -2,6 +2,7 @@
 
 Functions that show something take `save=PATH` (written, then closed) or `ax=` (drawn there, nothing shown). Without
 either they show the figure if there is a display or a notebook, and leave it open for `plt.savefig` if there is none.
+Legend: C classes incl. background.
 """
 
 import colorsys

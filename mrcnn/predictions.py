@@ -1,4 +1,4 @@
-"""Predictions in the form that evaluation reads and writes: a list of COCO results.
+"""Predictions in the form that evaluation reads and writes: a list of COCO results. Legend: C classes with background.
 
 One entry is `{"image_id", "category_id", "score", "bbox": [x, y, width, height], "segmentation": {"size": [h, w],
 "counts": compressed RLE}}`, boxes in pixels of the original image. They come from a model (`predict`) or from a file
@@ -175,7 +175,11 @@ def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> Checke
 
 def check_predictions(entries: Any, dataset: "Dataset", source: str = "predictions",
                       places: Sequence[str] | None = None) -> Checked:
-    """As `load_predictions`, for entries in memory; `source`, and `places` one by one, name them in errors."""
+    """As `load_predictions`, for entries in memory; `source`, and `places` one by one, name them in errors.
+
+    Raises:
+        InputError: An entry cannot be used.
+    """
     if not isinstance(entries, list):
         raise InputError(f"{source}: expected a list of COCO results {{image_id, category_id, score, segmentation}}, "
                          f"got {type(entries).__name__}")

@@ -43,7 +43,7 @@ class Sample(NamedTuple):
 class Batch(NamedTuple):
     """The inputs of the network for one step, and counts for the log."""
 
-    inputs: dict[str, np.ndarray]
+    inputs: dict[str, np.ndarray]  # by name, [N, ...] each; see `mrcnn.loader.Loader`
     labelled: int
     lost: int
 
@@ -56,7 +56,11 @@ class Donors(NamedTuple):
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Donors":
-        """Rare classes first: images by a class drawn evenly, objects by 1 / how many of their class there are."""
+        """Rare classes first: images by a class drawn evenly, objects by 1 / how many of their class there are.
+
+        Raises:
+            InputError: no image has an object, or one has a class id that the dataset does not know.
+        """
         counts = image_class_counts(dataset)
         objects = counts.sum(axis=0)
         chances = np.divide(1.0, objects, out=np.zeros(len(objects)), where=objects > 0)
@@ -110,7 +114,7 @@ class SampleMaker:
 
         Args:
             position: 0, 1, 2, ...
-            min_dim: short side of the picture (see `Augmentation.min_dims`), or None.
+            min_dim: short side of the picture in pixels (see `Augmentation.min_dims`), or None.
 
         Raises:
             InputError: see `batch`.

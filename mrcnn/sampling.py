@@ -129,6 +129,9 @@ def effective_class_counts(dataset: Dataset | np.ndarray, weights: np.ndarray) -
 
     Returns:
         float64 [C].
+
+    Raises:
+        InputError: see `image_class_counts`.
     """
     return np.asarray(weights, np.float64) @ _counts(dataset)
 

@@ -4,6 +4,8 @@ A slice of images is evaluated as if it were all. A slice of objects is evaluate
 objects are ignored, so that detections on them do not count. What a detection that lies on no object was meant for
 cannot be known: unless its size tells, it is a mistake in every slice of objects, and AP of a rare kind of object is
 low for that alone. AR has no such fault.
+
+Legend: that of `mrcnn.match_table`; B samples of the bootstrap.
 """
 
 from collections.abc import Sequence

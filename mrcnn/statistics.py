@@ -128,6 +128,9 @@ def balancing(objects: ObjectSet, config: Config) -> dict[str, Any]:
 
     Returns:
         For "none", "repeat-factor" and "class-aware": images (in a pass), classes (objects by name) and shares.
+
+    Raises:
+        InputError: REPEAT_THRESHOLD is outside 0..1.
     """
     counts = objects.class_counts
     weights = {"none": np.ones(len(counts)), "repeat-factor": repeat_factors(counts, config.REPEAT_THRESHOLD)}

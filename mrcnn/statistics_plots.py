@@ -100,7 +100,7 @@ def plot_anchors(
     Args:
         groups: what `training_boxes` returned.
         config: whose anchors are drawn.
-        overlaps: best IoU of each object, by the name of the settings.
+        overlaps: best IoU of each object, float [n], by the name of the settings.
         proposed: other (scales, ratios) to draw.
         save: file to write instead of showing.
     """

@@ -168,8 +168,8 @@ def rpn_targets(
     the one that it overlaps most itself).
 
     Args:
-        anchors: [A, (y1, x1, y2, x2)] float, the same for all images. Pixels give Matterport's deltas; see `gt_boxes`.
-        gt_boxes: [N, G, 4] float or int in the same space as the anchors.
+        anchors: [A, (y1, x1, y2, x2)] float, the same for all images. Pixels give Matterport's deltas.
+        gt_boxes: [N, G, 4] float or int, pixels or normalised as the anchors are.
         gt_class_ids: [N, G] int, negative for crowds, 0 for padding.
         config: RPN_TRAIN_ANCHORS_PER_IMAGE (S), RPN_BBOX_STD_DEV.
         seed_generator: source of the random choice; None uses that of keras.random (not inside a compiled step).
@@ -237,7 +237,7 @@ def build_rpn_targets(
     The same rules as `rpn_targets`, drawn with np.random in Matterport's order.
 
     Args:
-        image_shape: not read.
+        image_shape: (H, W, ...), not read.
         anchors: [A, (y1, x1, y2, x2)] float pixels.
         gt_class_ids: [G] int, negative for crowds; no padding.
         gt_boxes: [G, 4] pixels.

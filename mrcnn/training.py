@@ -115,7 +115,7 @@ def canvas_of(config: Config, datasets: Sequence[Dataset]) -> tuple[int, int] | 
 
 
 def resize_network(model: "MaskRCNN", canvas: tuple[int, int]) -> None:
-    """Build the training network of `model` again for images of another size, with the weights that it has."""
+    """Build the training network of `model` again for images of size `canvas` (height, width), with its weights."""
     image_shape = (*canvas, int(model.config.IMAGE_CHANNEL_COUNT))
     if model.keras_model.image_shape == image_shape:
         return

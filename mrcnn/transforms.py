@@ -109,7 +109,7 @@ def draw_placement(
         source: (height, width, ...) of the image as loaded.
         augmentation: the ranges.
         rng: of this image.
-        min_dim: one of augmentation.min_dims, or None.
+        min_dim: one of augmentation.min_dims, px, or None.
     """
     base = Placement.of(plan, source)
     size, offset, factor = base.size, base.offset, 1.0
@@ -197,7 +197,7 @@ def warp_image(
 
     Args:
         image: uint8 [h, w] or [h, w, 3].
-        matrix: see the head of this file.
+        matrix: float64 [2, 3], see the head of this file.
         shape: (height, width) of the result.
         corner: (y, x) in the moulded image of the result's top left pixel.
 
@@ -217,7 +217,7 @@ def warp_instances(
 
     Args:
         instances: n objects of the image as loaded.
-        matrix: see the head of this file.
+        matrix: float64 [2, 3], see the head of this file.
         shape: (H, W, ...) of the moulded image.
         min_area: objects of which a smaller share is inside are dropped.
 

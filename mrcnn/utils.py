@@ -76,7 +76,7 @@ def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float)
     """Greedy non-maximum suppression of arrays (graphs use `mrcnn.ops.non_max_suppression`).
 
     Args:
-        boxes: float [n, (y1, x1, y2, x2)].
+        boxes: float [n, (y1, x1, y2, x2)] in any coordinates.
         scores: float [n].
         threshold: a box is dropped if its IoU with a better one that stays is above this.
 

@@ -66,6 +66,9 @@ class Validator(keras.callbacks.Callback):
             patience: stop after so many epochs without a better mask AP; None: never.
             first_epoch: at which the stage began; patience counts from there.
             epoch_seconds: gives the time that the steps of an epoch take.
+
+        Raises:
+            InputError: validation.json in the run folder cannot be understood.
         """
         super().__init__()
         self.owner, self.dataset, self.results = owner, dataset, results
@@ -78,7 +81,11 @@ class Validator(keras.callbacks.Callback):
         self._best = self._known_best()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Evaluate; copy the checkpoint if it is the best; stop if it is time."""
+        """Evaluate; copy the checkpoint if it is the best; stop if it is time.
+
+        Raises:
+            InputError: an image cannot be read, or a file not be written.
+        """
         assert logs is not None, "Keras passes the same dictionary to all callbacks of an epoch"
         with _same_random_state():
             if self._detector is None:

@@ -5,7 +5,8 @@ either they show the figure if there is a display or a notebook, and leave it op
 
 Objects have the colours of their classes, the same in every picture; captions do not cover each other.
 
-Legend: n instances, H W image. Images are [H, W, 3] RGB, boxes [n, (y1, x1, y2, x2)] in pixels, masks [H, W, n].
+Legend: n instances, H W image, h w mask target, C classes incl. background. Images are [H, W, 3] RGB of any number
+type, from 0 to 255. Boxes are [n, (y1, x1, y2, x2)] in pixels. Masks are [H, W, n], bool or numbers from 0 to 1.
 """
 
 import colorsys
@@ -82,7 +83,7 @@ def apply_mask(image: np.ndarray, mask: np.ndarray, color: Sequence[float], alph
 
     Args:
         image: [H, W, 3], 0 to 255.
-        mask: [H, W]; a pixel belongs to it where the value is 1 (or True).
+        mask: [H, W], bool or numbers; a pixel belongs to it where the value is 1 (or True).
         color: (r, g, b) from 0 to 1.
         alpha: Opacity.
 
@@ -161,6 +162,9 @@ def display_differences(image: np.ndarray, gt_box: np.ndarray, gt_class_id: np.n
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: The masks of truth and predictions differ in height or width.
     """
     gt_match, pred_match, overlaps = compute_matches(gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score,
                                                      pred_mask, iou_threshold, score_threshold)

@@ -67,7 +67,16 @@ def save_weights(model: keras.Model, path: str | os.PathLike, dtype: str | None 
 
 def write_layers(path: pathlib.Path, layers: Mapping[str, Mapping[str, np.ndarray]],
                  attrs: Mapping[str, object] | None = None) -> None:
-    """Writes arrays in the layout of this module: layer name -> {"conv1/kernel:0": array}; whole or not at all."""
+    """Writes arrays in the layout of this module; the file appears only when it is complete.
+
+    Args:
+        path: the file.
+        layers: layer name -> {"conv1/kernel:0": array of any shape}.
+        attrs: further root attributes.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["layer_names"] = _bytes_array(list(layers))
         # Keras has TensorFlow's array layout on every backend; Keras 2 turns kernels round if it reads another name.
@@ -206,7 +215,7 @@ def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
 
 
 def read_layers(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
-    """Returns leaf layer -> its arrays in a weight file, in the file's order.
+    """Returns leaf layer -> its arrays, of any shape, in a weight file, in the file's order.
 
     Raises:
         InputError: the file is missing, broken or of another format.
