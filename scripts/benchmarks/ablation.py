@@ -7,14 +7,19 @@
   + rectangular      an input of the images' shape: nearly the pixels of the square, none of them padding
 
 Each line is one call of scripts/train.py and one of scripts/evaluate.py, in a folder of its own in --out, with the
-same data, seed and steps. A line that is done is not done again: the same command goes on after a stop. --size small is
-for drawn street scenes on processors, from random weights with GroupNorm; large is for BDD100K on a GPU, from ImageNet
-weights.
+same data, seed and steps. A choice that lowers mask AP is left out of the lines after it. A line that is done is not
+done again: the same command goes on after a stop.
+
+--size small is for drawn street scenes on processors: it starts from the shipped weights, and the larger backbone is
+theirs at twice the width with the same outputs (Net2Net, Chen et al. 2016, arXiv:1511.05641). --size large is for
+BDD100K on a GPU, from ImageNet weights.
 """
 
 import argparse
 import json
+import logging
 import pathlib
+import re
 import resource
 import shutil
 import subprocess
@@ -23,6 +28,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +37,7 @@ from bdd100k.cli import open_dataset, positive_int
 from mrcnn import comparison
 from mrcnn.errors import InputError
 from mrcnn.sampling import image_class_counts
+from mrcnn.weights import fetch, read_layers, write_layers
 
 SUMMARY = "the worth of augmentation, class balance, backbone and a rectangular input"
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
@@ -40,15 +47,15 @@ KEYS = """\
 keys of the JSON file:
   lines     for each line: "options" of scripts/train.py; "AP", "AP50" of masks with "interval" (95 %, over the images);
             "rare_AP", the mean over the rarest classes; "per_class"; "minutes" of training by the clock and
-            "cpu_minutes" of all its threads; "difference" in AP to the line before it, with its "interval" and which of
-            the two is "better" ("b": this one; null: the interval has 0 in it)
+            "cpu_minutes" of all its threads; "difference" in AP to the last line that was kept, with its "interval" and
+            which of the two is "better" ("b": this one; null: the interval has 0 in it); "kept"
   rare      the rarest classes, with the number of their objects in the training images
   command   options of all lines
 """
 
 
 class Size(NamedTuple):
-    """Settings of all lines, and what the last two change."""
+    """Options of all lines, and what the last two add."""
 
     options: tuple[str, ...]
     settings: tuple[str, ...]
@@ -58,13 +65,11 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    # Adam learns from random weights within the hour; its rate of 0.002 is for the heads, 0.0002 for all layers
     "small": Size(
-        ("--config", "streets", "--weights", "none"),
-        ("IMAGE_RESIZE_MODE=square", "IMAGE_MIN_DIM=448", "IMAGE_MAX_DIM=448", "TRAIN_BN=group", "STEPS_PER_EPOCH=100",
-         "LEARNING_RATE=0.002", "VALIDATION_STEPS=0"),
-        ("2", "12"),
-        ("BACKBONE=resnet50",),
+        ("--config", "streets", "--weights", "streets"),
+        ("IMAGE_RESIZE_MODE=square", "IMAGE_MIN_DIM=448", "IMAGE_MAX_DIM=448", "VALIDATION_STEPS=0"),
+        ("1", "4"),
+        ("BACKBONE_WIDTH=64",),
         ("IMAGE_RESIZE_MODE=rect", "IMAGE_MIN_DIM=320", "IMAGE_MAX_DIM=576"),
     ),
     "large": Size(
@@ -74,7 +79,7 @@ SIZES = {
         ("BACKBONE=resnet101",),
         ("IMAGE_RESIZE_MODE=rect", "IMAGE_MIN_DIM=768", "IMAGE_MAX_DIM=1280"),
     ),
-}  # fmt: skip
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,20 +95,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", default="runs/ablation", help="default: %(default)s")
 
 
-def lines(size: Size) -> dict[str, list[str]]:
-    """Options of scripts/train.py by name of the line; each line has those of the lines before it."""
-    steps = {
+def choices(size: Size, out: pathlib.Path) -> dict[str, list[str]]:
+    """What each line adds to the options of scripts/train.py."""
+    backbone = _set(size.backbone)
+    if size is SIZES["small"]:
+        backbone += ["--weights", str(widen(fetch("streets"), out / "streets_wide.h5"))]
+    return {
         "seed recipe": [],
         "+ augmentation": ["--augment", "default"],
         "+ class balance": ["--balance", "repeat-factor"],
-        "+ larger backbone": _set(size.backbone),
+        "+ larger backbone": backbone,
         "+ rectangular": _set(size.rectangle),
     }
-    found, options = {}, list[str]()
-    for name, added in steps.items():
-        options = options + added
-        found[name] = options
-    return found
+
+
+def widen(source: pathlib.Path, target: pathlib.Path, noise: float = 0.01) -> pathlib.Path:
+    """Write weights whose backbone has each channel twice, so that the network computes what it did (Net2Net).
+
+    A layer that reads doubled channels has half of each weight. Factors of 1 +- `noise` let the twins part in training.
+
+    Returns:
+        `target`.
+    """
+    rng = np.random.default_rng(0)
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for name, arrays in read_layers(source).items():
+        backbone, reads = re.match(r"(conv1|bn_conv1|res\d|bn\d)", name), re.match(r"(res\d|fpn_c\d)", name)
+        layers[name] = {}
+        for number, array in enumerate(arrays):
+            if array.ndim == 4 and reads:
+                array = np.concatenate([array, array], axis=2) / 2
+            if backbone:
+                array = np.concatenate([array, array], axis=-1)
+            if array.ndim == 4 and backbone:
+                array = array * rng.normal(1, noise, array.shape)
+            layers[name][f"{name}/{number}:0"] = array.astype(np.float32)
+    write_layers(target, layers)
+    return target
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -115,17 +143,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         _call("streets.py", ["--out", data, *(f"--{name}={value}" for name, value in SCENES.items())], out)
     epochs = [str(count) for count in args.epochs or size.epochs]
     common = [*size.options, "--recipe", "seed", "--epochs", *epochs, "--val-images", "0", *_set(size.settings)]
-    folders = []
-    report: dict[str, Any] = {"command": [*common, *_set(args.overrides)], "rare": _rare(data), "lines": {}}
-    for name, options in lines(size).items():
-        folders.append(out / name.replace("+ ", "").replace(" ", "_"))
-        # the user's settings come last, so that they hold in all lines
-        spent = _train_and_evaluate(folders[-1], data, [*common, *options, *_set(args.overrides)])
-        report["lines"][name] = line = {"options": options, **_figures(folders[-1], report["rare"]), **spent}
-        if len(folders) > 1:
-            before, now = map(comparison.read_run, folders[-2:])
-            line["difference"] = comparison.compare(before, now)["mask"]["AP"]
-        Console(stderr=True).print(f"{name}: mask AP {line['AP']:.4f}", highlight=False)
+    own = _set(args.overrides)  # the user's settings come last, so that they hold in all lines
+    report: dict[str, Any] = {"command": [*common, *own], "rare": _rare(data), "lines": {}}
+    kept: list[str] = []
+    best: comparison.Run | None = None
+    for name, added in choices(size, out).items():
+        folder = out / name.replace("+ ", "").replace(" ", "_")
+        spent = _train_and_evaluate(folder, data, [*common, *kept, *added, *own])
+        report["lines"][name] = line = {"options": [*kept, *added], **_figures(folder, report["rare"]), **spent}
+        this = comparison.read_run(folder)
+        if best is not None:
+            line["difference"] = comparison.compare(best, this)["mask"]["AP"]
+        line["kept"] = best is None or line["difference"]["difference"] >= 0
+        if line["kept"]:
+            kept, best = line["options"], this
+        logging.getLogger("bdd100k").info("%s: mask AP %.4f", name, line["AP"])
     show(report)
     return report
 
@@ -183,20 +215,22 @@ def _figures(folder: pathlib.Path, rare: Iterable[str]) -> dict[str, Any]:
 def show(report: dict[str, Any]) -> None:
     """Print the table."""
     rare = ", ".join(f"{name} {count}" for name, count in report["rare"].items())
-    table = Table(title=f"mask AP in %; rare: {rare} objects", box=box.SIMPLE)
-    for column in ("", "AP", "AP50", "against the line above", "AP rare", "minutes", "CPU minutes"):
+    title = f"mask AP in %, gain over the line that was kept last, 95 % intervals; rare: {rare} objects"
+    table = Table(title=title, box=box.SIMPLE)
+    for column in ("", "AP", "AP50", "gain", "AP rare", "minutes", "CPU minutes"):
         table.add_column(column, justify="right" if column else "left")
     for name, line in report["lines"].items():
         low, high = line["interval"]
         table.add_row(
-            name, f"{100 * line['AP']:.1f} ({100 * low:.1f} to {100 * high:.1f})", f"{100 * line['AP50']:.1f}",
-            _against(line.get("difference")), "" if line["rare_AP"] is None else f"{100 * line['rare_AP']:.1f}",
+            name if line["kept"] else f"{name} (not kept)",
+            f"{100 * line['AP']:.1f} ({100 * low:.1f} to {100 * high:.1f})", f"{100 * line['AP50']:.1f}",
+            _gain(line.get("difference")), "" if line["rare_AP"] is None else f"{100 * line['rare_AP']:.1f}",
             f"{line['minutes']:.1f}", f"{line['cpu_minutes']:.1f}",
         )  # fmt: skip
     Console(width=max(Console().width, 100)).print(table)
 
 
-def _against(difference: dict[str, Any] | None) -> str:
+def _gain(difference: dict[str, Any] | None) -> str:
     if difference is None:
         return ""
     low, high = difference["interval"]
