@@ -18,9 +18,12 @@ DEVELOPMENT := .venv/.installed-dev
 demo: $(RUNTIME)
 	$(BIN)/python scripts/demo.py
 
+# Two processes, each with whole files, so that what the tests of a file share is made once: much of a test is the
+# backend's start and its tracing, which take one core.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 test: lint
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m graph
+	KERAS_BACKEND=tensorflow $(PYTEST)
+	KERAS_BACKEND=jax $(PYTEST) -m graph
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .

@@ -34,8 +34,15 @@ setup(
         "torch": ["torch>=2.5"],
         "eval": ["faster-coco-eval>=1.6"],  # --engine faster-coco-eval; the same figures
         "ray": ["ray[train]>=2.50"],  # scripts/train.py --engine ray
-        "export": ["onnxruntime>=1.20", "tf2onnx>=1.17"],
-        # jax: the tests run on a second backend
-        "dev": ["pytest>=8", "hypothesis>=6", "nbmake>=1.5", "ruff>=0.15", "mypy>=1.15", "jax>=0.5"],
+        # xdist: the tests run in two processes; jax: on a second backend
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6",
+            "nbmake>=1.5",
+            "ruff>=0.15",
+            "mypy>=1.15",
+            "jax>=0.5",
+        ],
     },
 )
