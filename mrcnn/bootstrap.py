@@ -1,4 +1,4 @@
-"""Confidence intervals by drawing images with replacement (Efron's percentile bootstrap).
+"""Confidence intervals by drawing images with replacement: the percentile bootstrap.
 
 An evaluation on other images of the same kind would give other figures; the interval says how far apart. Matches are
 per image, so drawing an image twice counts its hits, mistakes and objects twice: every sample is evaluated from one
@@ -6,6 +6,8 @@ ranking, with a weight for each image, and no image is matched again. A sample e
 drawn images, up to the order of equal scores.
 
 Legend: I images, B samples, T IoU thresholds.
+
+Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 """
 
 import itertools
@@ -52,7 +54,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
 
 
 def mean_of_defined(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """The mean of [...] over some axes without nan, in the shape that is left; nan where all are."""
+    """The mean, float64, of [...] over some axes without nan, in the shape that is left; nan where all are."""
     defined = ~np.isnan(values)
     count = defined.sum(axis=axis)
     total = np.where(defined, values, 0).sum(axis=axis)
@@ -67,7 +69,7 @@ def sampled_ap(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
         weights: int [B, I].
 
     Returns:
-        [B, T]; nan where a sample has no object of the class.
+        float64 [B, T]; nan where a sample has no object of the class.
     """
     objects = weights @ ranked.per_image  # [B]
     result = np.full((len(weights), len(ranked.hit)), np.nan)
@@ -84,6 +86,15 @@ def sampled_ap(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
     return result
 
 
+def sampled_aps(ranked: Sequence[Ranked], weights: np.ndarray) -> list[np.ndarray]:
+    """`sampled_ap` of each of several rankings, on all processors: numpy lets Python's lock go for large arrays."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads == 1 or len(weights) * sum(np.count_nonzero(r.hit) for r in ranked) < _AT_ONCE:
+        return [sampled_ap(r, weights) for r in ranked]
+    with ThreadPoolExecutor(min(4, threads)) as pool:
+        return list(pool.map(lambda r: sampled_ap(r, weights), ranked))
+
+
 def _some_ap(ranked: Ranked, drawn: np.ndarray, objects: np.ndarray, hit_once: np.ndarray) -> np.ndarray:
     """`sampled_ap` of samples that have objects. Precision matters at hits only: in between, it falls.
 
@@ -95,10 +106,12 @@ def _some_ap(ranked: Ranked, drawn: np.ndarray, objects: np.ndarray, hit_once: n
         objects: int [b], 1 or more.
         hit_once: int [h], detections that are hits at some threshold.
     """
+    rows = list(drawn)
     last = hit_once[-1] + 1  # what comes after the last hit changes nothing
     always = np.logical_and.reduce(ranked.counted[:, :last], axis=0)
-    counted = _running(drawn, ranked.image[:last], always, hit_once)  # [h, b]
+    counted = _running(rows, ranked.image[:last], always, hit_once)  # [h, b]
     steps, begin = _steps_reached(objects)
+    most = objects.astype(np.int32)
     result = np.zeros((len(objects), len(ranked.hit)))
     for t, hit in enumerate(ranked.hit):
         hits = hit[hit_once]
@@ -108,33 +121,36 @@ def _some_ap(ranked: Ranked, drawn: np.ndarray, objects: np.ndarray, hit_once: n
         total = counted[hits]
         sometimes = ranked.counted[t, :last] & ~always  # ignored at another threshold
         if sometimes.any():
-            total += _running(drawn, ranked.image[:last], sometimes, places)
-        found = _running(drawn, ranked.image[places], np.ones(len(places), bool), np.arange(len(places)))
+            total += _running(rows, ranked.image[:last], sometimes, places)
+        found = _running(rows, ranked.image[places], np.ones(len(places), bool), np.arange(len(places)))
         precision = found / (total + np.spacing(1))
         for better, worse in itertools.pairwise(precision[::-1]):
             np.maximum(better, worse, out=worse)
-        found = np.minimum(found, objects) + begin
-        reached = steps[found]
-        reached[1:] -= steps[found[:-1]]
-        result[:, t] = np.einsum("hb,hb->b", precision, reached) / len(_STEPS)
+        np.minimum(found, most, out=found)
+        found += begin
+        reached = steps.take(found)
+        gained = np.einsum("hb,hb->b", precision[1:], reached[1:] - reached[:-1])
+        result[:, t] = (precision[0] * reached[0] + gained) / len(_STEPS)
     return result
 
 
-def _running(drawn: np.ndarray, images: np.ndarray, chosen: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _running(rows: list[np.ndarray], images: np.ndarray, chosen: np.ndarray, places: np.ndarray) -> np.ndarray:
     """int32 [p, b]: how many of the chosen detections each sample has up to each place, itself included.
 
     Args:
-        drawn: int32 [I, b].
+        rows: How often each image was drawn, I arrays int32 [b].
         images: int [n], of each detection.
         chosen: bool [n].
         places: int [p], rising.
     """
-    sums = np.empty((len(places), drawn.shape[1]), np.int32)
-    total = np.zeros(drawn.shape[1], np.int32)
+    sums = np.empty((len(places), len(rows[0])), np.int32)
+    total = np.zeros(len(rows[0]), np.int32)
+    ends = np.searchsorted(np.flatnonzero(chosen), places, side="right").tolist()
+    images = images[chosen].tolist()
     start = 0
-    for row, end in zip(sums, (places + 1).tolist(), strict=True):
-        for image in images[start:end][chosen[start:end]].tolist():
-            total += drawn[image]
+    for row, end in zip(sums, ends, strict=True):
+        for image in images[start:end]:
+            total += rows[image]
         row[:] = total
         start = end
     return sums
@@ -147,12 +163,16 @@ def _steps_reached(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         objects: int [b].
 
     Returns:
-        float [s], and where each sample begins in it, int [b]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
+        float [s], and where each sample begins in it, int32 [b]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
     """
     begin = np.cumsum(objects + 1) - objects - 1
-    sample = np.repeat(np.arange(len(objects)), objects + 1)
-    recall = (np.arange(len(sample)) - begin[sample]) / objects[sample]
-    return np.searchsorted(_STEPS, recall, side="right").astype(np.float64), begin
+    recall = _STEPS[:, None]
+    needed = np.ceil(recall * objects).astype(int)  # hits; by rounding one too many or one too few
+    needed -= (needed > 0) & ((needed - 1) / objects >= recall)
+    needed += needed / objects < recall
+    reached = np.cumsum(np.bincount((begin + needed).ravel(), minlength=int((objects + 1).sum())))
+    reached -= np.repeat(np.arange(len(objects)) * len(_STEPS), objects + 1)  # of the samples before
+    return reached.astype(np.float64), begin.astype(np.int32)
 
 
 def sampled_recall(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
@@ -163,7 +183,7 @@ def sampled_recall(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
         weights: int [B, I].
 
     Returns:
-        [B]; nan where a sample has no object of the class.
+        float64 [B]; nan where a sample has no object of the class.
     """
     per_image = np.bincount(ranked.image, weights=ranked.hit.sum(axis=0), minlength=weights.shape[1])
     objects = weights @ ranked.per_image
@@ -171,7 +191,7 @@ def sampled_recall(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
 
 
 def sampled_mean(values: dict[int, float] | Sequence[float], weights: np.ndarray) -> np.ndarray:
-    """[B]: the weighted mean of one value per image; images without one, in a dictionary, are left out."""
+    """float64 [B]: the weighted mean of one value per image; images without one, in a dictionary, are left out."""
     filled = np.full(weights.shape[1], np.nan)
     for image, value in values.items() if isinstance(values, dict) else enumerate(values):
         filled[image] = value
@@ -182,7 +202,7 @@ def sampled_mean(values: dict[int, float] | Sequence[float], weights: np.ndarray
 
 def interval_of_ap(ranked: list[Ranked], weights: np.ndarray) -> list[float] | None:
     """[low, high] of COCO's AP over the classes that have objects."""
-    aps = [sampled_ap(r, weights) for r in ranked if r.per_image.sum()]
+    aps = sampled_aps([r for r in ranked if r.per_image.sum()], weights)
     return interval(mean_of_defined(np.stack(aps), (0, 2))) if aps else None  # [K, B, T] -> [B]
 
 
@@ -206,20 +226,21 @@ def samples_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, np.nd
     samples: dict[str, np.ndarray] = {}
     classes: list[dict[str, np.ndarray]] = []
     names = {"all": ("AP", "AR100"), "small": ("AP_S", "AR_S"), "medium": ("AP_M", "AR_M"), "large": ("AP_L", "AR_L")}
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # numpy works on arrays without Python's lock
-        for area_name, area in AREAS.items():
-            ignored = area_ignored(table, area)
-            matches = match(table, ignored)
-            ranked = [rank(table, matches, k, ignored, area) for k in range(table.classes)]
-            aps = np.stack(list(pool.map(lambda r: sampled_ap(r, weights), ranked)))  # [K, B, T]
-            ap, recall = names[area_name]
-            samples[ap] = mean_of_defined(aps, (0, 2))
-            samples[recall] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in ranked]), 0)
-            if area_name == "all":
-                samples["AP50"], samples["AP75"] = (mean_of_defined(aps[..., t], 0) for t in (0, 5))
-                classes = [{"AP": mean_of_defined(ap_of, 1), "AP50": ap_of[:, 0], "AP75": ap_of[:, 5]}
-                           for ap_of in aps]
-                for most in (1, 10):
-                    top = [rank(table, matches, k, ignored, area, most) for k in range(table.classes)]
-                    samples[f"AR{most}"] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in top]), 0)
+    rankings = {}
+    for area_name, area in AREAS.items():
+        ignored = area_ignored(table, area)
+        matches = match(table, ignored)
+        rankings[area_name] = [rank(table, matches, k, ignored, area) for k in range(table.classes)]
+        for most in (1, 10) if area_name == "all" else ():
+            top = [rank(table, matches, k, ignored, area, most) for k in range(table.classes)]
+            samples[f"AR{most}"] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in top]), 0)
+    all_aps = sampled_aps([r for ranked in rankings.values() for r in ranked], weights)
+    for n, (area_name, ranked) in enumerate(rankings.items()):
+        aps = np.stack(all_aps[n * table.classes:(n + 1) * table.classes])  # [K, B, T]
+        ap, recall = names[area_name]
+        samples[ap] = mean_of_defined(aps, (0, 2))
+        samples[recall] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in ranked]), 0)
+        if area_name == "all":
+            samples["AP50"], samples["AP75"] = (mean_of_defined(aps[..., t], 0) for t in (0, 5))
+            classes = [{"AP": mean_of_defined(ap_of, 1), "AP50": ap_of[:, 0], "AP75": ap_of[:, 5]} for ap_of in aps]
     return samples, classes
