@@ -1,6 +1,7 @@
 """BDD100K as a Dataset: finds images and labels in the official layouts and in flat folders, and gives instances.
 
-The import name `bdd100k` is also that of the official toolkit; the two cannot be installed together.
+BDD100K: Yu et al., arXiv:1805.04687. The import name `bdd100k` is also that of the official toolkit; the two cannot be
+installed together.
 """
 
 import logging

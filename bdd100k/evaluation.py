@@ -1,4 +1,4 @@
-"""BDD100K's two protocols of instance segmentation, and the files that they take.
+"""BDD100K's two protocols of instance segmentation, and the files that they take (github.com/bdd100k/bdd100k).
 
 Both are COCO's figures on masks without overlaps. Predictions are flattened first: the better score has the pixel
 (`bdd100k.flatten`), at most 100 objects per image. The same predictions get other figures than by COCO's protocol, and

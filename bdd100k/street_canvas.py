@@ -68,7 +68,7 @@ class Parts:
         self.entries.append(("line", points, colour, width))
 
     def limb(self, start: np.ndarray, end: np.ndarray, radii: tuple[float, float], colour: Colour) -> None:
-        """A tapered capsule between two world points, radii in metres."""
+        """A tapered capsule between two world points, start [3] and end [3]; radii in metres."""
         points = np.array([[*start], [*end], [radii[0], radii[1], 0.0]])
         self.entries.append(("limb", points, colour, 0.0))
 
@@ -98,7 +98,7 @@ class Canvas:
         return x + self.curve * z * z
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """World points [k, 3] -> pixels [k, 2] (x, y), the centre of pixel 0 at 0."""
+        """World points float [k, 3] -> pixels float64 [k, 2] (x, y), the centre of pixel 0 at 0."""
         scale = self.focal / np.maximum(points[:, 2], NEAR_M)
         px = np.empty((len(points), 2))
         px[:, 0] = self.centre + points[:, 0] * scale

@@ -23,7 +23,11 @@ class Frame:
     eye: float
 
     def world(self, along: np.ndarray | float, across: np.ndarray | float, up: np.ndarray | float) -> np.ndarray:
-        """Own coordinates (ahead, right, up) -> world points [k, 3]."""
+        """Own coordinates -> world points float64 [k, 3]; all in metres.
+
+        Args:
+            along, across, up: ahead, right and up, [k] or one number for all.
+        """
         sin, cos = math.sin(self.yaw), math.cos(self.yaw)
         points = np.empty((max(np.size(along), np.size(across), np.size(up)), 3))
         points[:, 0] = along * sin + across * cos + self.x
@@ -32,7 +36,7 @@ class Frame:
         return points
 
     def joint(self, ahead: float, right: float, up: float) -> np.ndarray:
-        """One point in own coordinates -> world point [3]."""
+        """One point in own coordinates -> world point float64 [3], metres."""
         sin, cos = math.sin(self.yaw), math.cos(self.yaw)
         return np.array((ahead * sin + right * cos + self.x, up, ahead * cos - right * sin + self.z))
 
@@ -271,7 +275,7 @@ def prism(
 
 
 def box_section(half: float, low: float, high: float) -> np.ndarray:
-    """A rectangular cross-section [4, 2] for boxes, cargo and bins."""
+    """A rectangular cross-section float64 [4, (across, up)] for boxes, cargo and bins, in metres."""
     return np.array([[-half, low], [half, low], [half, high], [-half, high]])
 
 
@@ -449,7 +453,7 @@ def _cargo_lines(
 def crate(rng: random.Random, frame: Frame, size: tuple[float, float, float], snow: bool = False) -> Thing:
     """A box, bin or container in a car's colours: background that only its shape tells from a vehicle.
 
-    Its size is (length, width, height) in metres.
+    `size`: (length, width, height) in metres.
     """
     length, width, height = size
     colour, parts = any_paint(rng), Parts()

@@ -144,9 +144,10 @@ def _figures(overlaps: np.ndarray) -> dict[str, Any] | None:
 def propose(groups: Sequence[TrainingBoxes], config: Config) -> Proposal | None:
     """Scales and ratios that overlap the objects better, as many as there are now, so that weights still fit.
 
-    The distance of an object to an anchor is 1 - IoU on the grid where anchors really lie. From two starts, the present
-    settings and the quantiles of size and shape in log space, each number is moved by ever smaller factors as long as
-    the mean distance falls and no size of objects loses more than MOST_LOST. No chance is involved.
+    The distance of an object to an anchor is 1 - IoU, as in YOLOv2 (Redmon and Farhadi, arXiv:1612.08242, section 2),
+    but on the grid where anchors really lie. From two starts, the present settings and the quantiles of size and shape
+    in log space, each number is moved by ever smaller factors as long as the mean distance falls and no size of objects
+    loses more than MOST_LOST. No chance is involved.
 
     Returns:
         The better result, or None if there is no object or nothing better than the present settings.

@@ -69,7 +69,9 @@ def apply_to_masks(
         window: (y1, x1, y2, x2) pixels of the picture in the padded image.
 
     Returns:
-        image, masks [H, W, n] (empty where an object left the picture) and the box around the moved window.
+        image: uint8 [H, W, 3].
+        masks: bool [H, W, n], empty where an object left the picture.
+        window: the box (y1, x1, y2, x2) px around the moved window.
 
     Raises:
         InputError: the size changed.

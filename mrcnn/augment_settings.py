@@ -1,4 +1,7 @@
-"""Settings of the built-in augmentation, and the presets that --augment of the training script names."""
+"""Settings of the built-in augmentation, and the presets that --augment of the training script names.
+
+The preset "lsj", large-scale jitter with copy-paste, is the recipe of Ghiasi et al. (arXiv:2012.07177).
+"""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -7,9 +10,8 @@ import numpy as np
 
 from mrcnn.errors import InputError
 
-# --augment of the training script: settings of Config. "lsj" is the recipe of Ghiasi et al. 2021: large-scale jitter
-# and copy-paste. It wants long training, and a tenth of its pictures are scaled by less than 0.3: BDD100K's objects are
-# small already.
+# --augment of the training script: settings of Config. "lsj" wants long training, and a tenth of its pictures are
+# scaled by less than 0.3: BDD100K's objects are small already.
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     "flip": {"AUGMENT_FLIP": 0.5},

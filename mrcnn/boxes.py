@@ -93,7 +93,7 @@ def area(corners: tuple) -> Array:
 
 
 def apply_box_deltas(boxes: Array, deltas: Array) -> Array:
-    """Moves and scales boxes (Girshick et al. 2014, R-CNN, appendix C, eq. 1-4).
+    """Moves and scales boxes (Girshick et al., R-CNN, arXiv:1311.2524, appendix C, eq. 1-4).
 
     Args:
         boxes: [..., 4] float or int, (y1, x1, y2, x2).
@@ -116,7 +116,7 @@ def apply_box_deltas(boxes: Array, deltas: Array) -> Array:
 
 
 def box_refinement(box: Array, gt_box: Array) -> Array:
-    """Deltas that turn `box` into `gt_box`: the inverse of apply_box_deltas.
+    """Deltas that turn `box` into `gt_box`: the inverse of apply_box_deltas (R-CNN, appendix C, eq. 6-9).
 
     Args:
         box: [..., 4] float or int, (y1, x1, y2, x2).

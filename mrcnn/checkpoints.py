@@ -55,9 +55,10 @@ def save_checkpoint(model: "MaskRCNN", path: str | os.PathLike, epoch: int, dtyp
 
 
 def take_averages(network: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
-    """Put the moving averages in place of the trained weights; returns these with their values, of the same shape.
+    """Put the moving averages in place of the trained weights; without averages nothing changes.
 
-    Without averages nothing changes and the list is empty.
+    Returns:
+        The weights and the values that they had, of the same shape and type; [] without averages.
     """
     sync(network)
     averages = averages_of(network)

@@ -1,4 +1,4 @@
-"""Copy-paste: objects of one image put into another (Ghiasi et al. 2021), rare classes above all.
+"""Copy-paste: objects of one image put into another (Ghiasi et al., arXiv:2012.07177), rare classes above all.
 
 All in pixels of the moulded image. What a pasted object covers is taken from the masks beneath it. Unlike the paper,
 an object keeps its place and size in the picture (or is mirrored with its picture): a street's perspective says how

@@ -99,7 +99,7 @@ def to_instances(found: Detections, shape: Sequence[int]) -> tuple[Instances, np
         shape: (H, W, ...) of the image.
 
     Returns:
-        The m <= n objects that lie in the image, and their scores [m].
+        The m <= n objects that lie in the image, and their scores, float [m].
     """
     order = np.argsort(found["scores"], kind="stable")
     pasted = [(i, *paste_mask(found["mask_probs"][i], found["rois"][i], shape)) for i in order]

@@ -118,7 +118,9 @@ def confusion(table: Table, names: Sequence[str], least_score: float | None) -> 
 
 
 def calibration(found: Found, names: Sequence[str]) -> dict[str, Any]:
-    """`Result.calibration`: precision against score in ten bins, and the expected calibration error (Guo et al. 2017).
+    """`Result.calibration`: precision against score in ten bins, and the expected calibration error.
+
+    ECE as in Guo et al. (arXiv:1706.04599), section 2.
 
     Args:
         found: The matches; detections on crowds do not count.

@@ -200,7 +200,7 @@ def sum_over_replicas(values: Any) -> Any:
 
 
 def gather_rows(values: Tensor) -> Tensor:
-    """The rows [n, ...] of all parts of the batch, [N, ...], in its order."""
+    """The rows [n, ...] of all parts of the batch, N in all: [N, ...], in its order."""
     context = _replica_context()
     return values if context is None else context.all_gather(values, axis=0)
 

@@ -82,8 +82,9 @@ class Result:
         score_curves: Masks at IoU 0.5 against a least score: "iou", "scores" [101], "all" (every class together) and
             "per_class" name -> "precision", "recall", "f1" [101] each, and "best": score, precision, recall, f1 where
             F1 is largest.
-        confusion: "iou", "score" (the best one of all classes together), "classes" (names, then "background"), "counts"
-            [C][C], rows truth, columns predictions: who was taken for whom; classes do not matter for the match.
+        confusion: "iou", "score" (the best one of all classes together), "classes" (C: names, then "background"),
+            "counts" [C][C], rows truth, columns predictions: who was taken for whom; classes do not matter for the
+            match.
         errors: TIDE's split at IoU 0.5 (arXiv:2008.08115): "iou", "background_iou", "AP50", "delta_ap" (what AP50 would
             gain if errors of one kind did not happen: class, place, both, duplicate, background, missed),
             "false_positives" and "false_negatives" (the gain without any of them), "counts" of each kind, "per_class"

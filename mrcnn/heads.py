@@ -6,7 +6,7 @@ columns of the meta data.
 The regions of all images are merged into the batch axis, [N * R, h, w, channels], so the heads are plain convolutions.
 Layer names and weight shapes are Matterport's.
 
-References: He et al. 2017 (Mask R-CNN), section 3 and figure 4; Lin et al. 2017 (FPN), eq. 1.
+References: He et al., Mask R-CNN (arXiv:1703.06870), section 3 and figure 4; Lin et al., FPN (arXiv:1612.03144), eq. 1.
 """
 
 from typing import Any
@@ -48,7 +48,7 @@ def roi_levels(boxes_norm: Tensor, image_shape: tuple) -> Tensor:
 
 @keras.saving.register_keras_serializable("mrcnn")
 class PyramidROIAlign(layers.Layer):
-    """Pools each region to a fixed size from the level that fits its size.
+    """ROIAlign: pools each region to a fixed size from the level that fits its size.
 
     Call it on [boxes_norm [N, R, 4], image_meta [N, M], P2, P3, P4, P5], each map [N, Hl, Wl, channels]; it gives
     [N, R, h, w, channels] in the dtype of the maps. One bilinear sample per bin, the corners of the grid on the corners

@@ -1,6 +1,7 @@
 """Anchors looked at: where they lie, in which order, which objects they reach, what they are trained towards.
 
-Legend: A anchors, n objects, C classes incl. background. Boxes are (y1, x1, y2, x2) in pixels of the image as the network sees it.
+Legend: A anchors, n objects, C classes incl. background. Boxes are (y1, x1, y2, x2) in pixels of the image as the
+network sees it.
 """
 
 import copy

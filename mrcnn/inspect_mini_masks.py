@@ -27,7 +27,7 @@ def detour_pictures(
         count: how many masks.
 
     Returns:
-        Four pictures for each and their titles, for `display_images` with four columns.
+        Four pictures, bool [h, w], for each and their titles, for `display_images` with four columns.
     """
     minis = minimize_mask(boxes, masks, mini_shape)
     expanded = expand_mask(boxes, minis, masks.shape)

@@ -78,8 +78,11 @@ def target_table(own: TrainingRois, class_names: Sequence[str], count: int = 8) 
 
 
 def mask_pictures(own: TrainingRois, class_names: Sequence[str], count: int = 5) -> tuple[list[np.ndarray], list[str]]:
-    """What the largest ROIs cut out of the image, one an object, then their mask targets: for `display_images` with
-    `count` columns."""
+    """What the largest ROIs cut out of the image, one an object, then their mask targets.
+
+    Returns:
+        Pictures uint8 [CROP, CROP, 3] and float [mh, mw], and titles, for `display_images` with `count` columns.
+    """
     areas = (own.rois[:, 2:] - own.rois[:, :2]).prod(axis=1)
     ranked = own.positives[np.argsort(-areas[own.positives], kind="stable")]
     _, first = np.unique(np.round(own.refined[ranked]), axis=0, return_index=True)  # one box is one object

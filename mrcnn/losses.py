@@ -1,4 +1,4 @@
-"""The five losses of Mask R-CNN (He et al. 2017, section 3), as pure functions on padded batches.
+"""The five losses of Mask R-CNN (He et al., arXiv:1703.06870, section 3), as pure functions on padded batches.
 
 Legend: N batch, A anchors, S sampled anchors, R sampled ROIs, C classes incl. background, h w mask size.
 
@@ -20,7 +20,7 @@ Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model i
 
 
 def smooth_l1(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Smooth L1 per element with beta 1 (Girshick 2015, Fast R-CNN, eq. 3).
+    """Smooth L1 per element with beta 1 (Girshick, Fast R-CNN, arXiv:1504.08083, eq. 3).
 
     Args:
         y_true: [...] float.

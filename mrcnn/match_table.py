@@ -101,7 +101,7 @@ class Builder:
 
 
 def best_of_each(classes: np.ndarray, scores: np.ndarray, most: int = MOST) -> np.ndarray:
-    """int [k]: the positions, in order, of the `most` best scores of every class; of equal scores the first."""
+    """int [k]: where, in order, the `most` best scores [n] of each class stand; classes [n]; of equals the first."""
     if len(classes) <= most:
         return np.arange(len(classes))
     order = np.argsort(-scores, kind="stable")
@@ -251,7 +251,7 @@ def precision_at(hit: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarr
         objects: Objects that count, 1 or more.
 
     Returns:
-        [T, 101]; 0 at recalls that are not reached.
+        float64 [T, 101]; 0 at recalls that are not reached.
     """
     hits = np.cumsum(hit, axis=1)
     precision = hits / (np.cumsum(counted, axis=1) + np.spacing(1))

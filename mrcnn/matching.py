@@ -86,7 +86,7 @@ def match_overlaps(overlaps: np.ndarray, pred_class_ids: np.ndarray, pred_scores
 
 def ap_from_matches(pred_match: np.ndarray, pred_scores: np.ndarray,
                     gt_count: int) -> tuple[float, np.ndarray, np.ndarray]:
-    """AP as the area under the precision envelope (PASCAL VOC 2010), for one image.
+    """AP as the area under the precision envelope, as PASCAL VOC computes it since 2010, for one image.
 
     Args:
         pred_match: int or float [P], index of the matched object or -1.

@@ -40,7 +40,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def memory_message(error: BaseException, config: Config, image_shape: Sequence[int]) -> str:
-    """What was too large, and what to lower, in the order in which it costs least; image_shape is (height, width, ...)."""
+    """What was too large, and what to lower, in the order in which it costs least; image_shape is (H, W, ...)."""
     height, width = (int(side) for side in image_shape[:2])
     said = next((line.strip() for line in str(error).splitlines() if _WORDS.search(line)), type(error).__name__)
     advice = []

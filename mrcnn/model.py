@@ -457,7 +457,7 @@ class MaskRCNN:
             image_metas: [N, 12 + C] of moulded images.
 
         Returns:
-            name -> array of the shape of its tensor, in the order of `outputs`.
+            name -> array of the shape and type of its tensor, in the order of `outputs`.
         """
         if image_metas is None:
             molded, image_metas, _ = self.mold_inputs(images)

@@ -61,7 +61,7 @@ class Anchors(layers.Layer):
 
 
 class NormBoxes(layers.Layer):
-    """Boxes [N, n, 4] px -> float32 norm, in images of `image_shape` (H, W, ...). Rows of zeros, padding, stay zeros."""
+    """Boxes [N, n, 4] px -> float32 norm, in images of `image_shape` (H, W). Rows of zeros, padding, stay zeros."""
 
     def __init__(self, image_shape: tuple[int, int], **kwargs) -> None:
         super().__init__(dtype="float32", **kwargs)  # half precision would move the boxes by pixels
@@ -238,7 +238,12 @@ class TrainingNetwork(MoldingModel):
         """Where several devices train, Keras would take a batch out of the loader to learn shapes that are known."""
 
     def rpn_losses(self, x: dict[str, Tensor], y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The two losses of the RPN, float32 scalars: by the targets of the batch if it has them, else assigned here."""
+        """The two losses of the RPN, float32 scalars: by the targets in the batch if it has any, else assigned here.
+
+        Args:
+            x: the inputs [N, ...] by name.
+            y_pred: the outputs [N, ...] by name; rpn_class_logits [N, A, 2] and rpn_bbox [N, A, 4] are read.
+        """
         logits, pred_deltas = y_pred["rpn_class_logits"], y_pred["rpn_bbox"]
         if "input_rpn_match" in x:
             rpn_match = x["input_rpn_match"]
@@ -259,7 +264,7 @@ class TrainingNetwork(MoldingModel):
         }
 
     def loss_terms(self, x: Any, y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The five losses of a batch, float32 scalars by name."""
+        """The five losses of a batch, float32 scalars by name; x and y_pred as in `rpn_losses`, x also as a list."""
         x = by_name(x)
         rois = y_pred["output_rois"]
         active_class_ids = K.cast(x["input_image_meta"], "int32")[:, 12:]
@@ -305,8 +310,8 @@ class TrainingNetwork(MoldingModel):
     def weight_decay(self) -> Tensor:
         """L2 of the trained weights but BatchNorm's: Matterport's mean of squares, or the true sum (TRUE_WEIGHT_DECAY).
 
-        A float32 scalar. Matterport divides by the size of each tensor, which leaves next to nothing; the true form adds
-        WEIGHT_DECAY / 2 * sum(w^2), whose gradient is WEIGHT_DECAY * w. AdamW has its own, so the term is 0.
+        A float32 scalar. Matterport divides by the size of each tensor, which leaves next to nothing; the true form
+        adds WEIGHT_DECAY / 2 * sum(w^2), whose gradient is WEIGHT_DECAY * w. AdamW has its own, so the term is 0.
         """
         if self.config.OPTIMIZER == "adamw":
             return K.convert_to_tensor(0.0)
@@ -355,7 +360,10 @@ class ClassAccuracy(keras.metrics.Metric):
         self.hits = self.add_variable((num_classes,), "zeros", name="hits")
 
     def update_state(self, target_class_ids: Tensor, class_logits: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch: target_class_ids int32 [N, R] (0 background or padding), class_logits [N, R, C]."""
+        """Add a batch: target_class_ids int32 [N, R] (0 background or padding), class_logits [N, R, C].
+
+        sample_weight, [N, R] where a caller has any, is not used.
+        """
         num_classes = self.counts.shape[0]
         ids = K.reshape(K.cast(target_class_ids, "int32"), (-1,))  # [N * R]
         called = K.reshape(K.argmax(class_logits, axis=-1), (-1,))

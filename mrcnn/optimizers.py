@@ -40,7 +40,10 @@ class LayerRates(keras.optimizers.Optimizer):
         """Called by `fit` at its end: the weights stay what they are."""
 
     def averages(self) -> list[Any]:
-        """The moving averages of the trained weights, in their order; empty without EMA_MOMENTUM."""
+        """The exponential moving averages of the trained weights, in their order; empty without EMA_MOMENTUM.
+
+        As Tarvainen and Valpola (arXiv:1703.01780) keep them for a teacher.
+        """
         return list(self._model_variables_moving_average) if self.use_ema else []
 
 
@@ -102,6 +105,8 @@ def learning_rate_schedule(
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """The learning rate of a call of `train` that goes from `first_epoch` to `epochs`, by LEARNING_RATE_SCHEDULE.
 
+    "cosine" is half a period without restarts (Loshchilov and Hutter, arXiv:1608.03983, eq. 5).
+
     Args:
         config: STEPS_PER_EPOCH, WARMUP_STEPS and LEARNING_RATE_* are read.
         learning_rate: its highest value.
@@ -130,7 +135,7 @@ def learning_rate_schedule(
 def build_optimizer(
     config: Config, learning_rate: Any, momentum: float, variables: Sequence[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of config.OPTIMIZER for these variables, built.
+    """The optimizer of config.OPTIMIZER for these variables, built. It clips as Pascanu et al. (arXiv:1211.5063).
 
     Args:
         config: OPTIMIZER, GRADIENT_CLIP_NORM (of all gradients together), GRADIENT_ACCUMULATION_STEPS, EMA_MOMENTUM,

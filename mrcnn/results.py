@@ -34,7 +34,7 @@ class Results:
             self._write()
 
     def put(self, row: Row) -> None:
-        """Add a row, in place of one of the same epoch, and write the file. Raises InputError where the disk refuses."""
+        """Add a row, in place of one of the same epoch, and write the file. Raises InputError if the disk refuses."""
         others = [known for known in self.rows if known["epoch"] != row["epoch"]]
         self.rows = sorted([*others, row], key=lambda known: int(known["epoch"]))
         self._write()

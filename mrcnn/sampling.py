@@ -43,11 +43,12 @@ def image_class_counts(dataset: Dataset) -> np.ndarray:
 
 
 def repeat_factors(dataset: Dataset | np.ndarray, threshold: float = 0.1) -> np.ndarray:
-    """How often each image is shown in a pass, so that rare classes are seen more (Gupta et al. 2019, LVIS, appendix).
+    """How often each image is shown in a pass, so that rare classes are seen more.
 
-    f(c) is the share of images that show class c, r(c) = max(1, sqrt(threshold / f(c))), and an image is repeated
-    r = max r(c) over its classes times. LVIS takes 0.001 for its 1,203 classes; 0.1 suits the eight of BDD100K, where
-    it repeats images of trains (f about 0.005) 4 to 5 times, and leaves classes in a tenth of the images alone.
+    As in LVIS (Gupta et al., arXiv:1908.03195, appendix B.2), f(c) is the share of images that show class c, r(c) =
+    max(1, sqrt(threshold / f(c))), and an image is repeated r = max r(c) over its classes times. LVIS takes 0.001 for
+    its 1,203 classes; 0.1 suits the eight of BDD100K, where it repeats images of trains (f about 0.005) 4 to 5 times,
+    and leaves classes in a tenth of the images alone.
 
     Args:
         dataset: prepared, or its `image_class_counts`.
@@ -68,9 +69,10 @@ def repeat_factors(dataset: Dataset | np.ndarray, threshold: float = 0.1) -> np.
 
 
 def class_aware_weights(dataset: Dataset | np.ndarray) -> np.ndarray:
-    """How often each image is shown if first a class is drawn, evenly, and then an image of it (Shen et al. 2016).
+    """How often each image is shown if first a class is drawn, evenly, and then an image of it.
 
-    Stronger than `repeat_factors`: the images of a class in 0.5 % of the set make up 1 / (C - 1) of a pass.
+    Class-aware sampling (Shen et al., arXiv:1512.05830). Stronger than `repeat_factors`: the images of a class in 0.5 %
+    of the set make up 1 / (C - 1) of a pass.
 
     Args:
         dataset: prepared, or its `image_class_counts`.
@@ -167,8 +169,9 @@ def pass_length(weights: np.ndarray) -> int:
 def class_weights(dataset: Dataset | np.ndarray, method: str = "effective", beta: float = 0.999) -> np.ndarray:
     """Weights of the classes in the class loss, larger for rare classes: for config.CLASS_LOSS_WEIGHTS.
 
-    "effective" divides by the effective number (1 - beta^n) / (1 - beta) of n objects (Cui et al. 2019, eq. 6): it
-    stops growing near 1 / (1 - beta) objects, so that frequent classes are not told apart. "inverse" divides by n.
+    "effective" divides by the effective number (1 - beta^n) / (1 - beta) of n objects (Cui et al., arXiv:1901.05555,
+    section 4): it stops growing near 1 / (1 - beta), so that frequent classes are not told apart. "inverse" divides by
+    n.
 
     Args:
         dataset: prepared, or its `image_class_counts`.

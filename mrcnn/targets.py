@@ -6,7 +6,8 @@ A ground-truth slot holds an object where its class id is positive, a crowd (a r
 background) where it is negative, and padding where it is 0. Every shape is static: what is chosen at random comes out
 of `top_k` over random keys, and rows that are not used are zero.
 
-References: Ren et al. 2015 (Faster R-CNN), section 3.1.2; He et al. 2017 (Mask R-CNN), section 3.1.
+References: Ren et al., Faster R-CNN (arXiv:1506.01497), section 3.1.2; He et al., Mask R-CNN (arXiv:1703.06870),
+section 3.1.
 """
 
 from typing import Any

@@ -94,7 +94,7 @@ def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float)
 
 
 def trim_zeros(x: np.ndarray) -> np.ndarray:
-    """The rows of a padded [n, k] array that are not all zero."""
+    """The rows [m, k] of a padded [n, k] array, of the same type, that are not all zero."""
     assert x.ndim == 2, f"trim_zeros takes [rows, columns], not {x.shape}"
     return x[(x != 0).any(axis=1)]
 

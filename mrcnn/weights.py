@@ -215,7 +215,7 @@ def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
 
 
 def read_layers(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
-    """Returns leaf layer -> its arrays, of any shape, in a weight file, in the file's order.
+    """Returns leaf layer -> its arrays, of any shape and type, in a weight file, in the file's order.
 
     Raises:
         InputError: the file is missing, broken or of another format.
