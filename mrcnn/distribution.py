@@ -99,6 +99,7 @@ def run_together(run: Callable[[], int]) -> int:
     if code and host()[1] > 1:
         sys.stdout.flush()
         sys.stderr.flush()
+        shutil.rmtree(_scratch(), ignore_errors=True)
         os._exit(code)  # without the handshake at the end, for which the others are not ready
     return code
 

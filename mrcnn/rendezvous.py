@@ -56,7 +56,7 @@ class _Patience:
     """How long has been waited: says so, seldom, and gives up."""
 
     def __init__(self, limit: float, notice: float) -> None:
-        self.limit, self.next = limit, notice
+        self.limit, self.notice, self.next = limit, notice, notice
         self.began = time.monotonic()
 
     def check(self, missing: str, advice: str) -> None:
@@ -195,7 +195,8 @@ def _wait_at_first(addresses: Sequence[str], index: int, terms: dict[str, Any], 
             with socket.create_connection(_pair(addresses[0]), timeout=ANSWER) as connection:
                 line = _Line(connection)
                 line.send({"index": index, "terms": terms})
-                _listen_to_first(line, addresses, patience)
+                # from here on the first host decides when it is too late
+                _listen_to_first(line, addresses, _Patience(patience.limit + 2 * ANSWER, patience.notice))
                 return
         except OSError as error:
             patience.check(f"host 0, {addresses[0]} ({error})", "Start the same command there, with --host-index 0; "
