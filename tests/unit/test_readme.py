@@ -1,34 +1,145 @@
-"""What the README shows exists and works: scripts, options, files, the class for own data."""
+"""What README, docs/ and weights/ show works: every block is run as it stands, or listed here with the reason why not.
 
+The blocks run in order in one folder, as a reader would type them; see tests/documents.py for what is made small.
+"""
+
+import contextlib
+import hashlib
 import pathlib
 import re
+import runpy
+import shlex
 import subprocess
 import sys
 
-import cv2
+import h5py
 import numpy as np
 import pytest
 
-from mrcnn.data import Dataset
+from tests import documents
+from tests.documents import ROOT, Block, Runner, blocks
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
+TEXTS = {name: (ROOT / name).read_text() for name in documents.documents()}
+ALL = [block for name in TEXTS for block in blocks(name)]
+OTHER_MACHINES = "needs other machines; its options are parsed, "
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def parsed(runner: Runner, words: list[str]) -> None:
+    runner.parse(words)
 
 
-@pytest.mark.parametrize("script", sorted(set(re.findall(r"scripts/\w+\.py", README))))
-def test_scripts_know_the_options_shown(script):
-    shown = {option for line in README.splitlines() if script in line for option in re.findall(r"--[a-z-]+", line)}
-    result = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert shown <= set(re.findall(r"--[a-z-]+", result.stdout))
+def planned(runner: Runner, words: list[str]) -> None:
+    """What make would do; the demo itself runs in test_demo."""
+    assert words[0] == "make" and len(words) == 2
+    said = documents.make(words[1])
+    wanted = {"demo": ["scripts/demo.py"], "test": ["ruff check", "mypy", "KERAS_BACKEND=tensorflow", "KERAS_BACKEND=jax", "-m pytest"]}
+    assert all(part in said for part in wanted[words[1]])
+
+
+def made_by_make(runner: Runner, words: list[str]) -> None:
+    assert words == ["source", ".venv/bin/activate"] and "BIN := .venv/bin\n" in (ROOT / "Makefile").read_text()
+
+
+# what is not run: a pattern, why, and what is looked at instead
+NOT_RUN = [
+    (r"make ", "installs packages and takes minutes", planned),
+    (r"source ", "there need not be an environment here", made_by_make),
+    (r".* --hosts ", OTHER_MACHINES + "and tests/backends/test_distribution.py trains on two hosts", parsed),
+    (r".* --engine ray", OTHER_MACHINES + "and tests/unit/test_on_ray.py has what can be tested here", parsed),
+    (r"python scripts/benchmark\.py ", "measures for minutes; its options are parsed", parsed),
+]
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    place = tmp_path_factory.mktemp("documents")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        documents.make_small(monkeypatch, place)
+        documents.lay_out(place)
+        yield Runner(place, monkeypatch)
+        documents.make_large_again()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", ALL, ids=str)
+def test_block(runner, block: Block):
+    if block.language == "text":
+        assert not re.search(r"^(python3?|make|pip|source|cd|git) ", block.text, re.MULTILINE), "a command in a text block"
+        return
+    if block.language == "python":
+        from bdd100k.detection import PublishedConfig
+
+        runner.code(block, config=PublishedConfig())
+        return
+    assert block.language == "", "commands stand in blocks without a language, others are python or text"
+    for words in block.commands():
+        check = next((check for pattern, _, check in NOT_RUN if re.match(pattern, shlex.join(words))), None)
+        check(runner, words) if check else runner.run(words)
+
+
+def test_code_of_the_readme_did_something(runner):
+    """The model for old code holds the weights of the file, and the one for leaves was trained."""
+    names = runner.names["README.md"]
+    assert names["model"].epoch == 2 and names["train"].class_names == ["BG", "leaf"]
+    labels = documents.write_plant(runner.place / "again")
+    with contextlib.chdir(runner.place):
+        instances = names["train"].load_instances(0)
+    assert instances.boxes_px.tolist() == [[10, 20, 30, 50], [40, 0, 60, 80]]
+    masks = instances.to_masks((60, 80))
+    np.testing.assert_array_equal(masks[..., 0], labels == 1)
+    np.testing.assert_array_equal(masks[..., 1], labels == 9)
+
+
+@pytest.mark.slow
+def test_demo(runner, monkeypatch, capsys):
+    """`make demo` at a small size: each of its steps, and the figure at its end."""
+    monkeypatch.setattr(subprocess, "run", runner.process)
+    sizes = "--train 2 --val 2 --heads-steps 1 --all-steps 1".split()
+    assert runner.script(["python", "scripts/demo.py", *sizes]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^demo: mask mAP@0\.5 \d\.\d\d in \d+ s, report runs/demo/report$", printed, re.MULTILINE)
+    assert (runner.place / "runs/demo/report/report.html").exists()
+
+
+def shown_options() -> dict[tuple[str, ...], set[str]]:
+    """(script, or script and benchmark) -> the options that the documents show on a line with it."""
+    shown: dict[tuple[str, ...], set[str]] = {}
+    for line in "\n".join(TEXTS.values()).splitlines():
+        for script, word, rest in re.findall(r"(scripts/\w+\.py)(?: ([a-z]+)\b(?!\.))?(.*)", line):
+            key = (script, word) if word and "benchmark" in script else (script,)
+            shown.setdefault(key, set()).update(re.findall(r"--[a-z-]+", rest))
+    return shown
+
+
+@pytest.mark.parametrize("command", sorted(shown_options()), ids=" ".join)
+def test_scripts_know_the_options_shown(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [*command, "--help"])
+    monkeypatch.syspath_prepend(ROOT / "scripts")  # as Python does
+    main = runpy.run_path(str(ROOT / command[0]))["main"]
+    with contextlib.suppress(SystemExit):
+        main()
+    assert shown_options()[command] <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+
+
+def anchors(text: str) -> set[str]:
+    """The names that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[name]):
+        if not target.startswith("http"):
+            path, _, anchor = target.partition("#")
+            file = (ROOT / name).parent / path if path else ROOT / name
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file.read_text()), target
 
 
 def test_files_named_exist():
-    for name in re.findall(r"`((?:mrcnn|bdd100k|scripts|weights|tests)/[\w./]*|Makefile|LICENSE)`", README):
+    for name in re.findall(r"`((?:mrcnn|bdd100k|scripts|weights|tests|docs)/[\w./]*|Makefile|LICENSE)`", README):
         assert (ROOT / name).exists(), name
     for folder, files in re.findall(r"^(mrcnn|scripts)/ +(.*?)(?=^\w+/|^```)", README, re.MULTILINE | re.DOTALL):
         named = files.split(":")[-1] if folder == "mrcnn" else files.split(" and ")[0]
@@ -36,19 +147,27 @@ def test_files_named_exist():
             assert (ROOT / folder / f"{name}.py").exists(), f"{folder}/{name}.py"
 
 
-def test_class_for_own_data(tmp_path):
-    labels = np.zeros((6, 8), np.uint8)
-    labels[1:3, 2:5], labels[4:6, 0:8] = 1, 9
-    cv2.imwrite(str(tmp_path / "a.png"), labels)
-    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((6, 8, 3), np.uint8))
-    names = {"Dataset": Dataset, "cv2": cv2, "np": np}
-    exec(next(block for block in blocks("python") if "class Leaves" in block), names)
-    dataset = names["Leaves"]()
-    dataset.load(tmp_path)
-    dataset.prepare()
-    assert dataset.class_names == ["BG", "leaf"] and dataset.num_images == 1
-    instances = dataset.load_instances(0)
-    assert instances.boxes_px.tolist() == [[1, 2, 3, 5], [4, 0, 6, 8]] and instances.class_ids.tolist() == [1, 1]
-    masks = instances.to_masks((6, 8))
-    np.testing.assert_array_equal(masks[..., 0], labels == 1)
-    np.testing.assert_array_equal(masks[..., 1], labels == 9)
+def test_extras_named_exist():
+    known = set(re.findall(r'^        "(\w+)": \[', (ROOT / "setup.py").read_text(), re.MULTILINE))
+    named = {extra for text in TEXTS.values() for extra in re.findall(r"'\.\[(\w+)\]'", text)}
+    assert named and named <= known
+
+
+def test_picture_is_small():
+    (picture,) = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert (ROOT / picture).stat().st_size < 200_000
+
+
+def test_every_shipped_weight_file_has_a_card():
+    listed = subprocess.run(["git", "ls-files", "weights"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    for path in [ROOT / name for name in listed if name.endswith(".h5")] or (ROOT / "weights").glob("streets_*.h5"):
+        check_card(path, path.with_suffix(".md").read_text())
+
+
+def check_card(path: pathlib.Path, card: str) -> None:
+    """Size, hash and number of values are those of the file."""
+    sizes: list[int] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
+    assert f"{sum(sizes):,} numbers" in card and f"{path.stat().st_size:,} bytes" in card
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in card

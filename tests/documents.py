@@ -1,0 +1,236 @@
+"""Runs the commands and code blocks of the documents as they stand.
+
+Their words are not touched. What they name (DIR, photos/, leaves ...) lies in the folder in which they run, and what
+would take long is made small behind them: networks, images, epochs, drawn scenes.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import textwrap
+import time
+import types
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.annotated import folder as annotated_folder
+
+ROOT = pathlib.Path(__file__).parent.parent
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+SMALL = {
+    "BACKBONE_WIDTH": 16, "TOP_DOWN_PYRAMID_SIZE": 16, "RPN_CHANNELS": 16, "FPN_CLASSIF_FC_LAYERS_SIZE": 16,
+    "MASK_HEAD_CHANNELS": 8, "IMAGE_MIN_DIM": 128, "IMAGE_MAX_DIM": 128, "IMAGES_PER_GPU": 1, "PRE_NMS_LIMIT": 100,
+    "POST_NMS_ROIS_TRAINING": 20, "POST_NMS_ROIS_INFERENCE": 10, "TRAIN_ROIS_PER_IMAGE": 8, "MAX_GT_INSTANCES": 20,
+    "DETECTION_MAX_INSTANCES": 5, "STEPS_PER_EPOCH": 1, "VALIDATION_STEPS": 1,
+}  # fmt: skip
+FEW = 2  # images of each split
+run_process = subprocess.run
+
+
+def documents() -> list[str]:
+    """Paths of all documents for users, in the order in which they are run: what one leaves serves the next."""
+    found = [path for folder in ("docs", "weights") for path in sorted((ROOT / folder).glob("*.md"))]
+    names = [str(path.relative_to(ROOT)) for path in found]
+    first = ["README.md", "docs/training.md"]  # the first checkpoints
+    return [*first, *(name for name in names if name not in first)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block: language "" for commands, "python", or "text" for what is only to be looked at."""
+
+    document: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line}"
+
+    def commands(self) -> list[list[str]]:
+        """The words of each command; comments are gone."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
+
+
+def blocks(document: str) -> list[Block]:
+    """All fenced blocks of a document."""
+    text = (ROOT / document).read_text()
+    return [Block(document, text.count("\n", 0, found.start()) + 1, found[2], textwrap.dedent(found[3]))
+            for found in FENCE.finditer(text)]  # fmt: skip
+
+
+def lay_out(place: pathlib.Path) -> None:
+    """What the documents name: DIR in BDD100K's layout, leaves with labelme's labels, plants with label pictures,
+    photos, clip.mp4 and mask_rcnn_coco.h5."""
+    from bdd100k.convert import convert
+    from bdd100k.detection import PublishedConfig
+    from bdd100k.streets import write_streets
+    from mrcnn.model import MaskRCNN
+
+    data = place / "DIR"
+    write_streets(data, FEW, FEW, 0, 3)
+    for split in ("train", "val"):
+        labels = data / "labels" / "ins_seg"
+        (labels / "bitmasks").mkdir(exist_ok=True)
+        convert(labels / "rles" / f"ins_seg_{split}.json", labels / "bitmasks" / split, "bitmask")
+    annotated_folder(place / "leaves", "labelme", tuple("abcdefghij"))
+    for split in ("train", "val"):
+        (place / "plants" / split).mkdir(parents=True)
+        write_plant(place / "plants" / split / "a")
+    (place / "photos").mkdir()
+    picture = next((data / "images" / "10k" / "val").glob("*.jpg"))
+    (place / "photos" / "street.jpg").write_bytes(picture.read_bytes())
+    clip = cv2.VideoWriter(str(place / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (128, 96))
+    for shade in (60, 120):
+        clip.write(np.full((96, 128, 3), shade, np.uint8))
+    clip.release()
+    coco = MaskRCNN("inference", PublishedConfig(), str(place / "logs"))
+    coco.keras_model.save_weights(place / "mask_rcnn_coco.h5")
+
+
+def write_plant(path: pathlib.Path) -> np.ndarray:
+    """path.jpg and path.png with the ids of two leaves, which are returned, uint8 [60, 80]."""
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:30, 20:50], labels[40:60, 0:80] = 1, 9
+    cv2.imwrite(f"{path}.png", labels)
+    cv2.imwrite(f"{path}.jpg", np.full((60, 80, 3), 90, np.uint8))
+    return labels
+
+
+def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
+    """Small settings and networks, one epoch, few scenes; the weights that would be downloaded are those in `place`."""
+    import keras
+
+    from bdd100k import cli, recipes, runs, streets
+    from bdd100k.config import StreetsConfig
+    from mrcnn import backbone, published, weights
+    from mrcnn.config import Config
+
+    for kind in (Config, *cli.CONFIGS.values()):
+        for name, value in SMALL.items():
+            if name in vars(kind) and not (kind is StreetsConfig and "DIM" not in name and "STEPS" not in name):
+                monkeypatch.setattr(kind, name, value)  # the layers of the shipped weights keep their sizes
+    for name, stages in {"resnet50": (1, 1, 2, 1), "resnet101": (1, 1, 3, 1)}.items():
+        monkeypatch.setitem(backbone.BLOCKS, name, stages)
+    plan = recipes.plan
+    monkeypatch.setattr(runs, "plan", lambda recipe, config, layers, epochs, *rest: plan(
+        recipe, config, layers, epochs or [1], *rest))  # fmt: skip
+    write = streets.write_streets
+    monkeypatch.setattr(streets, "write_streets", lambda folder, train, val, test=0, seed=0, workers=1: write(
+        folder, min(train, FEW), min(val, FEW), min(test, FEW), seed, 1))  # fmt: skip
+    monkeypatch.setitem(published.REGISTRY, "coco", dataclasses.replace(published.REGISTRY["coco"], size=None))
+    monkeypatch.setattr(weights, "fetch", lambda name: published.fetch(
+        name, place if name == "coco" else published.SHIPPED))  # fmt: skip
+    cli.is_custom.cache_clear()  # it remembers names of folders
+    if keras.config.backend() == "tensorflow":  # a step of a small network is run sooner than traced
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+
+
+def make_large_again() -> None:
+    """What `monkeypatch` does not take back."""
+    import keras
+
+    from bdd100k import cli
+
+    cli.is_custom.cache_clear()
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(False)
+
+
+class Runner:
+    """Runs blocks in a folder, in this process: TensorFlow is imported once."""
+
+    def __init__(self, place: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.place, self.monkeypatch = place, monkeypatch
+        self.names: dict[str, dict] = {}  # what the code of a document has defined
+
+    def code(self, block: Block, **given: object) -> dict:
+        """Run a Python block after those before it in its document; returns the names that are defined then."""
+        names = self.names.setdefault(block.document, {"__name__": "__main__"} | given)
+        with contextlib.chdir(self.place):
+            exec(compile("\n" * block.line + block.text, str(ROOT / block.document), "exec"), names)
+        return names
+
+    def script(self, words: list[str]) -> int:
+        """Run `python scripts/NAME.py ARGUMENTS`; returns the exit code."""
+        from bdd100k import cli
+
+        main = self.load(words)["main"]
+        with contextlib.chdir(self.place):
+            return cli.run(main)
+
+    def parse(self, words: list[str]) -> None:
+        """Only let the script read its options."""
+        names = self.load(words)
+        names["make_parser"]().parse_args(words[2:]) if "make_parser" in names else names["parse_arguments"]()
+
+    def load(self, words: list[str]) -> dict:
+        """The names of a script that believes itself called with these words."""
+        assert words[0] == "python", f"{shlex.join(words)}: only Python scripts are known here"
+        self.monkeypatch.setattr(sys, "argv", words[1:])
+        self.monkeypatch.syspath_prepend(ROOT / "scripts")  # as Python does
+        return runpy.run_path(str(ROOT / words[1]))
+
+    def process(self, command: list[str], **options: Any) -> Any:
+        """In place of subprocess.run: scripts of this repository run in this process."""
+        if command[0] != sys.executable:
+            return run_process(command, **options)
+        script = pathlib.Path(command[1]).relative_to(ROOT)
+        return types.SimpleNamespace(returncode=self.script(["python", str(script), *command[2:]]))
+
+    def leave_an_epoch(self) -> None:
+        """Make the newest run of the script one that was stopped before its last epoch."""
+        record = max(self.place.glob("logs/*/run.json"), key=os.path.getmtime)
+        run = json.loads(record.read_text())
+        run["stages"][-1]["epochs"] += 1
+        record.write_text(json.dumps(run))
+        record.with_name("training.state").touch()  # a run from code may be newer
+
+    def results(self, words: list[str]) -> list[pathlib.Path]:
+        """Files and folders that a command has to leave: see its options."""
+        options = dict(zip(words, words[1:], strict=False))
+        name = pathlib.Path(words[1]).stem
+        out = self.place / options.get("--out", {"evaluate": "runs/evaluation", "detect": "runs/detect"}.get(name, "."))
+        if name == "train":
+            return [max(self.place.glob("logs/*/*_0*.h5"), key=os.path.getmtime, default=out)]
+        if name == "evaluate":
+            return [out / ("compare.html" if "--compare" in words else "result.json")]
+        if name == "convert":
+            return [self.place / words[3]]
+        files = [self.place / options["--json"]] if options.get("--json", "").endswith(".json") else []
+        if name == "detect":
+            files += [out / "detections.json"] if "--json" in words else [out / "street.jpg", out / "clip.mp4"]
+        return files + ([out] if "--out" in words else [])
+
+    def run(self, words: list[str]) -> None:
+        """Run a command; it ends with 0 and leaves what it should."""
+        if "--resume" in words:
+            self.leave_an_epoch()
+        began = time.time()
+        assert self.script(words) == 0, shlex.join(words)
+        for path in self.results(words):
+            inside = [path, *path.rglob("*")] if path.is_dir() else [path]
+            assert path.exists() and max(p.stat().st_mtime for p in inside) >= began - 1, f"{path} after {words}"
+
+
+def make(target: str) -> str:
+    """What `make TARGET` would do."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
