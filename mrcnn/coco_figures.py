@@ -1,4 +1,6 @@
-"""COCO's twelve figures, by one of three engines that give the same numbers.
+"""COCO's twelve figures (Lin et al., arXiv:1405.0312; cocodataset.org/#detection-eval), by one of three engines.
+
+They give the same numbers.
 
 - "pycocotools": COCOeval accumulates; the matches, which take it 5 s per 1,000 images in a Python loop, come from
   `mrcnn.match_table`, which finds the same ones for all images at once. The default.
@@ -11,7 +13,7 @@ large), M most detections per image (1, 10, 100); G objects.
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.errors import InputError
-from mrcnn.match_table import AREAS, MOST, THRESHOLDS, Table, area_ignored, match, precision_at, rank
+from mrcnn.match_table import AREAS, MOST, THRESHOLDS, Ranked, Table, area_ignored, match, precision_at, rank
 
 Figures = dict[str, float | None]
 ENGINES = ("pycocotools", "pycocotools-plain", "faster-coco-eval")
@@ -52,32 +54,28 @@ def mean(values: np.ndarray) -> float | None:
 
 def arrays_of_table(table: Table, gt_ignored: np.ndarray | None = None,
                     plain: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """COCOeval's precision [T, R, K, A, M] and recall [T, K, A, M], -1 where there is no object.
+    """COCOeval's precision [T, R, K, A, M] and recall [T, K, A, M], float64, -1 where there is no object.
 
     Args:
         table: The overlaps.
         gt_ignored: bool [G], objects that count neither way; None takes the crowds.
         plain: See `match`.
     """
-    by_area = [_per_image(table, area, gt_ignored, plain) for area in AREAS.values()]
-    precision, recall = [], []
-    for class_id in range(table.classes):
-        evaluator = _quietly(COCOeval, None, None, "segm")
-        evaluator.params.catIds, evaluator.params.imgIds = [class_id], list(range(table.images))
-        evaluator._paramsEval = evaluator.params
-        evaluator.evalImgs = [entry for entries in by_area for entry in next(entries)]
-        _quietly(evaluator.accumulate)
-        precision.append(evaluator.eval["precision"])
-        recall.append(evaluator.eval["recall"])
-    return np.concatenate(precision, axis=2), np.concatenate(recall, axis=1)
+    return _arrays(table, gt_ignored, plain, _cocoeval)
 
 
 def figures_of_table(table: Table, gt_ignored: np.ndarray | None = None,
                      plain: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """As `arrays_of_table` without COCOeval, which takes a second per 1,000 images; precision at 100 detections alone.
+    """As `arrays_of_table` without COCOeval's loop over detections; tests hold both equal."""
+    def of_class(ranked: Ranked, objects: int) -> tuple[np.ndarray, np.ndarray]:
+        return precision_at(ranked.hit, ranked.counted, objects), ranked.hit.sum(axis=1) / objects
 
-    Figures of protocols and parts come from here; tests hold them equal to those of `arrays_of_table`.
-    """
+    return _arrays(table, gt_ignored, plain, of_class)
+
+
+def _arrays(table: Table, gt_ignored: np.ndarray | None, plain: bool,
+            accumulate: Callable[[Ranked, int], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall; `accumulate` makes them [T, R] and [T] of a ranking and the number of its objects."""
     precision = np.full((len(THRESHOLDS), 101, table.classes, len(AREAS), 3), -1.0)
     recall = np.full((len(THRESHOLDS), table.classes, len(AREAS), 3), -1.0)
     for a, area in enumerate(AREAS.values()):
@@ -87,33 +85,26 @@ def figures_of_table(table: Table, gt_ignored: np.ndarray | None = None,
             for m, most in enumerate((1, 10, MOST)):
                 ranked = rank(table, matches, k, ignored, area, most)
                 objects = int(ranked.per_image.sum())
-                if not objects:
-                    continue
-                recall[:, k, a, m] = ranked.hit.sum(axis=1) / objects
-                if most == MOST:
-                    precision[:, :, k, a, m] = precision_at(ranked.hit, ranked.counted, objects)
+                if objects:
+                    precision[:, :, k, a, m], recall[:, k, a, m] = accumulate(ranked, objects)
     return precision, recall
 
 
-def _per_image(table: Table, area: tuple[float, float], gt_ignored: np.ndarray | None,
-               plain: bool) -> Iterator[list[dict[str, Any] | None]]:
-    """For each class: COCOeval's record of every image at one area range."""
-    gt_ignored = area_ignored(table, area, gt_ignored)
-    matches = match(table, gt_ignored, plain=plain)
-    hit = np.zeros((len(THRESHOLDS), len(table.dt_score)), bool)
-    ignored = np.zeros_like(hit)
-    hit[:, matches.candidates], ignored[:, matches.candidates] = matches.hit, matches.on_ignored
-    ignored |= ~hit & ((table.dt_area < area[0]) | (table.dt_area > area[1]))
-    for class_id in range(table.classes):
-        own = np.flatnonzero(table.dt_class == class_id)
-        own = own[np.lexsort((-table.dt_score[own], table.dt_image[own]))]
-        bounds = np.searchsorted(table.dt_image[own], np.arange(table.images + 1))
-        objects = np.flatnonzero(table.gt_class == class_id)
-        gt_bounds = np.searchsorted(table.gt_image[objects], np.arange(table.images + 1))
-        scores, hits, outs, flags = table.dt_score[own], hit[:, own], ignored[:, own], gt_ignored[objects]
-        yield [{"dtScores": scores[a:b], "dtMatches": hits[:, a:b], "dtIgnore": outs[:, a:b], "gtIgnore": flags[c:d]}
-               if b > a or d > c else None
-               for a, b, c, d in zip(bounds[:-1], bounds[1:], gt_bounds[:-1], gt_bounds[1:], strict=True)]
+def _cocoeval(ranked: Ranked, objects: int) -> tuple[np.ndarray, np.ndarray]:
+    """COCOeval's precision [T, R] and recall [T], of a ranking that it takes for that of one image.
+
+    Its loop over detections takes longest, so those that count at no threshold are left out: they change nothing.
+    """
+    counted = ranked.counted.any(axis=0)
+    evaluator = _quietly(COCOeval, None, None, "segm")
+    params = evaluator.params
+    params.catIds, params.imgIds, params.maxDets = [0], [0], [len(ranked.score) + 1]
+    params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]
+    evaluator._paramsEval = params
+    evaluator.evalImgs = [{"dtScores": ranked.score[counted], "dtMatches": ranked.hit[:, counted],
+                           "dtIgnore": ~ranked.counted[:, counted], "gtIgnore": np.zeros(objects, bool)}]
+    _quietly(evaluator.accumulate)
+    return evaluator.eval["precision"][:, :, 0, 0, 0], evaluator.eval["recall"][:, 0, 0, 0]
 
 
 def arrays_of_lists(truth: dict[str, list], detections: list[dict], kind: str,

@@ -5,6 +5,7 @@ stand image by image, in the order in which they were given; of each class at mo
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable
 from typing import Any
@@ -51,6 +52,12 @@ class Table:
     pair_dt: np.ndarray
     pair_gt: np.ndarray
     pair_iou: np.ndarray
+
+    @functools.cached_property
+    def by_score(self) -> list[np.ndarray]:
+        """For each class int [n], its detections, the best score first; made once, for the table does not change."""
+        order = np.argsort(-self.dt_score, kind="stable")
+        return [order[self.dt_class[order] == class_id] for class_id in range(self.classes)]
 
 
 class Builder:
@@ -226,8 +233,7 @@ def rank(table: Table, matches: Matches, class_id: int, gt_ignored: np.ndarray,
         area: px^2; detections outside that match nothing do not count. None counts all.
         most: Detections per image and class.
     """
-    own = np.flatnonzero(table.dt_class == class_id)
-    own = own[np.argsort(-table.dt_score[own], kind="stable")]
+    own = table.by_score[class_id]
     if most < MOST:
         own = own[ranks_in_group(table.dt_image[own]) < most]
     hit = np.zeros((len(matches.hit), len(own)), bool)

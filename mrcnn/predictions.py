@@ -110,16 +110,17 @@ def detections_to_coco(detections: dict[str, np.ndarray], shape: tuple[int, int]
         One entry per detection, in order. Boxes without area and exact repetitions are left out: neither can match.
     """
     entries, seen = [], set()
-    for roi, class_id, score, probs in zip(detections["rois"], detections["class_ids"], detections["scores"],
-                                           detections["mask_probs"], strict=True):
-        y1, x1, y2, x2 = (int(v) for v in roi)
-        same = (y1, x1, y2, x2, int(class_id), float(score))
+    columns = [np.asarray(detections[name]) for name in ("rois", "class_ids", "scores")]
+    rows = zip(columns[0].astype(int).tolist(), columns[1].astype(int).tolist(), columns[2].astype(float).tolist(),
+               detections["mask_probs"], strict=True)
+    for (y1, x1, y2, x2), class_id, score, probs in rows:
+        same = (y1, x1, y2, x2, class_id, score)
         if y2 <= y1 or x2 <= x1 or same in seen:
             continue
         seen.add(same)
         box_px, crop = paste_mask(probs, [y1, x1, y2, x2], shape)
-        entries.append({"image_id": key, "category_id": categories[int(class_id)],
-                        "score": min(float(score), 1.0),  # a float32 softmax may end at 1.0000001
+        entries.append({"image_id": key, "category_id": categories[class_id],
+                        "score": min(score, 1.0),  # a float32 softmax may end at 1.0000001
                         "bbox": [x1, y1, x2 - x1, y2 - y1],
                         "segmentation": _text_counts(crop_to_rle(box_px.tolist(), crop, shape))})
     return entries
