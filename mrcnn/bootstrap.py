@@ -148,7 +148,7 @@ def _interpolated_ap(found: np.ndarray, total: np.ndarray, objects: np.ndarray, 
             np.maximum(better, worse, out=worse)
         best = precision[0]
         reached = steps.take(np.minimum(found[max(start - 1, 0):end], objects) + begin)
-        gained = np.diff(reached, axis=0, prepend=np.zeros((int(start == 0), len(objects))))
+        gained = np.diff(reached, axis=0, prepend=np.zeros((int(start == 0), len(objects)), np.uint8))
         result += np.einsum("hb,hb->b", precision, gained)
     return result / len(_STEPS)
 
@@ -182,16 +182,17 @@ def _steps_reached(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         objects: int [b].
 
     Returns:
-        float [s], and where each sample begins in it, int32 [b]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
+        uint8 [s], and where each sample begins in it, int32 [b]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
     """
-    begin = np.cumsum(objects + 1) - objects - 1
+    numbers, which = np.unique(objects, return_inverse=True)
+    begin = np.cumsum(numbers + 1) - numbers - 1
     recall = _STEPS[:, None]
-    needed = np.ceil(recall * objects).astype(int)  # hits; by rounding one too many or one too few
-    needed -= (needed > 0) & ((needed - 1) / objects >= recall)
-    needed += needed / objects < recall
-    reached = np.cumsum(np.bincount((begin + needed).ravel(), minlength=int((objects + 1).sum())))
-    reached -= np.repeat(np.arange(len(objects)) * len(_STEPS), objects + 1)  # of the samples before
-    return reached.astype(np.float64), begin.astype(np.int32)
+    needed = np.ceil(recall * numbers).astype(int)  # hits; by rounding one too many or one too few
+    needed -= (needed > 0) & ((needed - 1) / numbers >= recall)
+    needed += needed / numbers < recall
+    reached = np.cumsum(np.bincount((begin + needed).ravel(), minlength=int((numbers + 1).sum())))
+    reached -= np.repeat(np.arange(len(numbers)) * len(_STEPS), numbers + 1)  # of the numbers before
+    return reached.astype(np.uint8), begin[which].astype(np.int32)
 
 
 def sampled_recall(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
