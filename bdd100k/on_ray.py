@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import logging
 import os
+import pathlib
 import socket
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from mrcnn.errors import InputError
 
 log = logging.getLogger("bdd100k")
 
+VARIABLES = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")  # of this process, for the workers too
 PATIENCE = 600  # seconds for all workers to appear: Ray may have to start machines
 
 
@@ -39,8 +41,9 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
     from ray.train import RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    names = ("KERAS_BACKEND", "PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")
-    variables = {name: os.environ[name] for name in names if name in os.environ}
+    variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    source = str(pathlib.Path(__file__).resolve().parent.parent)
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
     ray.init(ignore_reinit_error=True, runtime_env={"env_vars": variables}, logging_level=logging.WARNING)
     gpus_of_all = int(ray.cluster_resources().get("GPU", 0))
     gpus = gpus_of_all // count

@@ -124,6 +124,8 @@ class Recorder(keras.callbacks.Callback):
         if not self._in_test:
             self._training_ended()
         seconds = self.clock.seconds
+        maker = self.clock.loader.maker
+        images = maker.batch_size * maker.shard[1]  # of a step, on all hosts
         self.row = {
             "epoch": epoch + 1,
             "stage": str(self.state.stage["layers"]),
@@ -131,7 +133,7 @@ class Recorder(keras.callbacks.Callback):
             "learning_rate": float(str(np.float32(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))),
             **{name: float(value) for name, value in (logs or {}).items()},
             "seconds": round(seconds, 3),
-            "images_per_second": round(self.clock.loader.maker.batch_size / self.clock.step_seconds(), 3),
+            "images_per_second": round(images / self.clock.step_seconds(), 3),
             "data_wait": round(self.clock.waited() / max(seconds, 1e-9), 4),
             "loss_seconds": round(self.validation_seconds, 3),
         }

@@ -61,8 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--class-weights", choices=CLASS_WEIGHTINGS, help="weight rare classes more in the class loss: "
                         "by the effective number of objects, or by the inverse number")
     parser.add_argument("--seed", type=int, metavar="N", help="of weights, order, augmentation and sampling")
-    parser.add_argument("--deterministic", action="store_true", help="the same seed gives the same weights, bit for "
-                        "bit, on one machine; slower on a GPU")
+    parser.add_argument("--deterministic", action="store_true", help="the same command gives the same weights, bit "
+                        "for bit, on the same machine (see docs/training.md); slower on a GPU")
     parser.add_argument("--hosts", metavar="HOST:PORT,...", help="train on several hosts together: this list of all, "
                         "the same for each. GPU_COUNT and IMAGES_PER_GPU are those of one host. Data, --logs and "
                         "--weights must be readable on all; the first host writes the run")
