@@ -128,7 +128,9 @@ def overlaps_of(
     return _all_overlaps(groups, config, scales, ratios)[0]
 
 
-def _all_overlaps(groups, config, scales, ratios) -> tuple[np.ndarray, np.ndarray]:
+def _all_overlaps(
+    groups: Sequence[TrainingBoxes], config: Config, scales: Any, ratios: Any
+) -> tuple[np.ndarray, np.ndarray]:
     parts = [best_overlaps(group.boxes, group.shape, config, scales, ratios) for group in groups]
     empty = np.zeros(0)
     return np.concatenate([empty, *parts]), np.concatenate([empty, *(group.sizes for group in groups)])

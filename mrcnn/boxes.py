@@ -23,12 +23,12 @@ MAX_LOG_SCALE = 10.0
 MIN_SIZE = 1e-7
 
 
-def _module(*arrays):
+def _module(*arrays: Any) -> Any:
     """numpy if all are numpy arrays, lists or numbers, else keras.ops: the two spell what is used here alike."""
     return np if all(isinstance(a, (np.ndarray, np.generic, list, tuple, int, float)) for a in arrays) else keras.ops
 
 
-def _array(xp, values, dtype=None):
+def _array(xp: Any, values: Any, dtype: str | None = None) -> Array:
     """`values` as a float array of `xp`: of `dtype`, or as it is, integers as float64 (numpy) or float32 (tensors)."""
     if xp is np:
         values = np.asarray(values)
@@ -38,12 +38,12 @@ def _array(xp, values, dtype=None):
     return values if is_float and dtype is None else keras.ops.cast(values, dtype or "float32")
 
 
-def _split(boxes):
+def _split(boxes: Array) -> tuple[Array, Array, Array, Array]:
     """[..., 4] -> four [...]."""
     return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
 
 
-def _iou(xp, box, boxes, box_area, boxes_area):
+def _iou(xp: Any, box: tuple, boxes: tuple, box_area: Any, boxes_area: Any) -> Array:
     """IoU of corner tuples that broadcast against each other; 0 where the union is empty."""
     height = xp.minimum(box[2], boxes[2]) - xp.maximum(box[0], boxes[0])
     width = xp.minimum(box[3], boxes[3]) - xp.maximum(box[1], boxes[1])
@@ -159,7 +159,7 @@ def clip_boxes(boxes: Array, window: Array) -> Array:
     return xp.stack([y1, x1, y2, x2], axis=-1)
 
 
-def _scale_and_shift(xp, shape):
+def _scale_and_shift(xp: Any, shape: Any) -> tuple[Array, Array]:
     """(h - 1, w - 1, h - 1, w - 1) and (0, 0, 1, 1): Matterport's normalisation, in which 1.0 is the last pixel."""
     if xp is np:
         height, width = shape[0], shape[1]

@@ -73,7 +73,7 @@ def own_folder(folder: str) -> str:
 
 
 @functools.cache
-def _scratch():
+def _scratch() -> str:
     folder = tempfile.mkdtemp(prefix="mask-rcnn-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -223,19 +223,19 @@ def uniform_rows(shape: Sequence[Any], seed: keras.random.SeedGenerator | None) 
     return everywhere[first : first + shape[0]]
 
 
-def _replica_context():
+def _replica_context() -> Any:
     """TensorFlow's, where a step runs as one of several replicas; else None."""
     return ops.for_backend(tensorflow=_tensorflow_replica, jax=_nothing, torch=_nothing)()
 
 
-def _nothing():
+def _nothing() -> None:
     return None
 
 
 # ---------------------------------------------------------------------------------------------------- TensorFlow
 
 
-def _tensorflow_replica():
+def _tensorflow_replica() -> Any:
     import tensorflow as tf
 
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
@@ -243,19 +243,19 @@ def _tensorflow_replica():
     return tf.distribute.get_replica_context()  # None while a network is being built
 
 
-def _tensorflow_host():
+def _tensorflow_host() -> tuple[int, int]:
     task = json.loads(os.environ.get("TF_CONFIG") or "{}")
     workers = task.get("cluster", {}).get("worker", [])
     return (int(task["task"]["index"]), len(workers)) if len(workers) > 1 else (0, 1)
 
 
-def _join_tensorflow(addresses, index):
+def _join_tensorflow(addresses: Sequence[str], index: int) -> None:
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
     _several_hosts()  # collective operations are set up before the first operation of any kind
 
 
 @functools.cache
-def _several_hosts():
+def _several_hosts() -> Any:
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # it has a line for each collective operation
@@ -263,7 +263,7 @@ def _several_hosts():
 
 
 @functools.cache  # the same for building as for fitting
-def _tensorflow_strategy(count):
+def _tensorflow_strategy(count: int) -> Any:
     import tensorflow as tf
 
     if host()[1] > 1:
@@ -280,17 +280,17 @@ def _tensorflow_strategy(count):
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def _tensorflow_any(flag):
+def _tensorflow_any(flag: bool) -> bool:
     import tensorflow as tf
 
-    def total():
+    def total() -> Tensor:
         return tf.distribute.get_replica_context().all_reduce("SUM", tf.cast(flag, tf.float32))
 
     strategy = _several_hosts()
     return float(strategy.experimental_local_results(strategy.run(total))[0]) > 0
 
 
-def _tensorflow_feed(loader):
+def _tensorflow_feed(loader: Any) -> Any:
     """The loader for several hosts. Of the loader itself Keras would let each host take every n-th image."""
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
@@ -298,7 +298,7 @@ def _tensorflow_feed(loader):
     replicas = len(strategy.extended.worker_devices)
 
     class Feed(PyDatasetAdapter):
-        def get_tf_dataset(self):
+        def get_tf_dataset(self) -> Any:
             part = super().get_tf_dataset()
             images = loader.maker.batch_size // replicas
             return strategy.distribute_datasets_from_function(
@@ -311,13 +311,13 @@ def _tensorflow_feed(loader):
 # ---------------------------------------------------------------------------------------------------- JAX
 
 
-def _jax_host():
+def _jax_host() -> tuple[int, int]:
     import jax
 
     return jax.process_index(), jax.process_count()
 
 
-def _join_jax(addresses, index):
+def _join_jax(addresses: Sequence[str], index: int) -> None:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")  # where there is no GPU
@@ -325,7 +325,7 @@ def _join_jax(addresses, index):
 
 
 @functools.cache
-def _jax_distribution(count):
+def _jax_distribution(count: int) -> Any:
     import jax
 
     chosen = []
@@ -337,7 +337,7 @@ def _jax_distribution(count):
     return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
 
 
-def _jax_any(flag):
+def _jax_any(flag: bool) -> bool:
     import numpy as np
     from jax.experimental import multihost_utils
 

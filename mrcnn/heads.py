@@ -58,21 +58,21 @@ class PyramidROIAlign(layers.Layer):
         pool_shape: (h, w).
     """
 
-    def __init__(self, pool_shape: tuple[int, int], **kwargs) -> None:
+    def __init__(self, pool_shape: tuple[int, int], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)  # boxes and image sizes stay float32 in half precision
-        self.pool_shape = tuple(pool_shape)
+        self.pool_shape: tuple[int, int] = (pool_shape[0], pool_shape[1])
 
-    def call(self, inputs):
+    def call(self, inputs: list[Tensor]) -> Tensor:
         boxes, image_meta, *feature_maps = inputs
         boxes = as_data(boxes)
         levels = roi_levels(boxes, (image_meta[:, 4:5], image_meta[:, 5:6]))  # meta 4:7 is the shape of the image
         return pyramid_crop(feature_maps, boxes, levels - FINEST_LEVEL, self.pool_shape)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
         boxes, feature_map = inputs[0], inputs[2]
         return keras.KerasTensor((*boxes.shape[:2], *self.pool_shape, feature_map.shape[-1]), dtype=feature_map.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pool_shape": self.pool_shape}
 
 
@@ -83,7 +83,7 @@ class WindowConv(layers.Conv2D):
     The weights are those of Conv2D. On a CPU JAX takes eight times as long for the convolution, TensorFlow 1.2 times.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         kernel = ops.reshape(self.kernel, (-1, self.filters))  # [h * w * c, C]
         out = ops.matmul(ops.reshape(inputs, (-1, kernel.shape[0])), kernel) + self.bias
         return ops.reshape(out, (-1, 1, 1, self.filters))
@@ -138,16 +138,16 @@ class MaskConv(layers.Conv2D):
     `call(x)` gives probabilities; `call(x, logits=True)` what the sigmoid is taken of, for a loss without clipping.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build((None, *input_shape[2:]))
         self.input_spec = layers.InputSpec(ndim=5, axes={-1: input_shape[-1]})
 
-    def call(self, inputs, logits=False):
+    def call(self, inputs: Tensor, logits: bool = False) -> Tensor:
         out = ops.cast(super().call(_merge(inputs)), "float32")
         out = ops.reshape(out, (-1, *inputs.shape[1:4], self.filters))
         return out if logits else ops.sigmoid(out)
 
-    def compute_output_spec(self, inputs, logits=False):
+    def compute_output_spec(self, inputs: keras.KerasTensor, logits: bool = False) -> keras.KerasTensor:
         return keras.KerasTensor((*inputs.shape[:4], self.filters), dtype="float32")
 
 
@@ -188,7 +188,7 @@ def build_fpn_mask_graph(
     return MaskConv(num_classes, 1, name="mrcnn_mask")(x, logits=logits)
 
 
-def _merge(x):
+def _merge(x: Tensor) -> Tensor:
     """[N, R, ...] -> [N * R, ...]."""
     return ops.reshape(x, (-1, *x.shape[2:]))
 
@@ -237,16 +237,16 @@ def refine_detections_graph(rois: Tensor, probs: Tensor, deltas: Tensor, window:
 class DetectionLayer(layers.Layer):
     """`refine_detections` as a layer on [rois, mrcnn_class, mrcnn_bbox, image_meta], always in float32."""
 
-    def __init__(self, config: Any, **kwargs) -> None:
+    def __init__(self, config: Any, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.config = config
 
-    def call(self, inputs):
+    def call(self, inputs: list[Tensor]) -> Tensor:
         rois, probs, deltas, image_meta = inputs
         # meta 4:6 is the size of the image, one for the batch, and 7:11 the window in pixels
         windows_norm = norm_boxes(image_meta[:, 7:11], image_meta[0, 4:6])
         return refine_detections(rois, probs, deltas, windows_norm, self.config)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
         return keras.KerasTensor((inputs[0].shape[0], self.config.DETECTION_MAX_INSTANCES, 6), dtype="float32")

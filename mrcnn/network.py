@@ -48,7 +48,7 @@ def training_shape(config: Config) -> tuple[int, int, int]:
 class Anchors(layers.Layer):
     """The anchors of the fixed training size, repeated for each image of the batch: -> float32 [N, A, 4] norm."""
 
-    def __init__(self, anchors_norm: np.ndarray, **kwargs) -> None:
+    def __init__(self, anchors_norm: np.ndarray, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._anchors_norm = np.asarray(anchors_norm, "float32")
 
@@ -63,7 +63,7 @@ class Anchors(layers.Layer):
 class NormBoxes(layers.Layer):
     """Boxes [N, n, 4] px -> float32 norm, in images of `image_shape` (H, W). Rows of zeros, padding, stay zeros."""
 
-    def __init__(self, image_shape: tuple[int, int], **kwargs) -> None:
+    def __init__(self, image_shape: tuple[int, int], **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)  # half precision would move the boxes by pixels
         self._image_shape = tuple(int(side) for side in image_shape)
 
@@ -354,7 +354,7 @@ class ClassAccuracy(keras.metrics.Metric):
     `result()` is the share over all positive ROIs; `table()` gives count and share per class.
     """
 
-    def __init__(self, num_classes: int, **kwargs) -> None:
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.counts = self.add_variable((num_classes,), "zeros", name="counts")
         self.hits = self.add_variable((num_classes,), "zeros", name="hits")

@@ -7,12 +7,17 @@ Legend: N batch, K boxes per image, M boxes taken, T tiles, B boxes per tile, L 
 import contextlib
 import contextvars
 import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from mrcnn import boxes as box_ops
+from mrcnn.errors import InputError
+
+Tensor = Any  # a tensor of the backend that runs
 
 NMS_TILE = 256  # boxes resolved at once: 256 x 256 overlaps stay in the cache of a core
 FAR = 1e30  # beyond any coordinate, and finite
@@ -38,14 +43,14 @@ def prefers_jit() -> bool:
 
 
 @functools.cache
-def _tensorflow_has_gpu():
+def _tensorflow_has_gpu() -> bool:
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))
 
 
 @contextlib.contextmanager
-def portable():
+def portable() -> Iterator[None]:
     """Within it models are traced without TensorFlow's own kernels, for formats that lack them (LiteRT, ONNX)."""
     token = _portable.set(True)
     try:
@@ -54,7 +59,7 @@ def portable():
         _portable.reset(token)
 
 
-def _has_native_kernels():
+def _has_native_kernels() -> bool:
     """Whether TensorFlow's NMS and crop-and-resize serve: they are faster, but XLA has no crop-and-resize."""
     if keras.config.backend() != "tensorflow" or _portable.get():
         return False
@@ -65,8 +70,13 @@ def _has_native_kernels():
 
 
 def make_deterministic() -> None:
-    """From now on the same steps give the same bits: TensorFlow takes only kernels that do; JAX's and PyTorch's CPU
-    kernels do anyway. Slower on a GPU."""
+    """From now on the same steps give the same bits: TensorFlow takes only kernels that do, JAX does anyway on a CPU.
+
+    Slower on a GPU.
+
+    Raises:
+        InputError: JAX on a GPU without the flag that it reads when it starts.
+    """
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -75,6 +85,12 @@ def make_deterministic() -> None:
         import torch
 
         torch.use_deterministic_algorithms(True)
+    else:
+        import jax
+
+        flag = "--xla_gpu_deterministic_ops=true"
+        if flag not in os.environ.get("XLA_FLAGS", "") and any(device.platform == "gpu" for device in jax.devices()):
+            raise InputError(f"JAX on a GPU gives the same bits only if it is started so: set XLA_FLAGS={flag}")
 
 
 def backend_name() -> str:
@@ -157,11 +173,11 @@ def non_max_suppression(
     return _tiled_nms(boxes, scores, max_outputs, iou_threshold, class_ids)
 
 
-def _native_nms(boxes, scores, max_outputs, iou_threshold):
+def _native_nms(boxes: Tensor, scores: Tensor, max_outputs: int, iou_threshold: float) -> tuple[Tensor, Tensor]:
     """non_max_suppression by TensorFlow's kernel, image by image."""
     import tensorflow as tf
 
-    def one_image(inputs):
+    def one_image(inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         indices, count = tf.raw_ops.NonMaxSuppressionV4(
             boxes=inputs[0],
             scores=inputs[1],
@@ -176,7 +192,9 @@ def _native_nms(boxes, scores, max_outputs, iou_threshold):
     return tf.map_fn(one_image, (boxes, scores), fn_output_signature=signature)
 
 
-def _tiled_nms(boxes, scores, max_outputs, iou_threshold, class_ids):
+def _tiled_nms(
+    boxes: Tensor, scores: Tensor, max_outputs: int, iou_threshold: float, class_ids: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """non_max_suppression tile by tile: B sorted boxes against the M taken so far, then among themselves.
 
     K x M overlaps instead of the K x K of the textbook's matrix, and it stops when M boxes are taken.
@@ -188,7 +206,7 @@ def _tiled_nms(boxes, scores, max_outputs, iou_threshold, class_ids):
     order = ops.argsort(-scores, axis=-1)  # stable on every backend; -inf and padding come last
     padding = tiles * size - total
 
-    def by_score(values, fill):
+    def by_score(values: Tensor, fill: float) -> Tensor:
         pad = [[0, 0], [0, padding]] + [[0, 0]] * (len(values.shape) - 2)
         return ops.pad(batch_gather(values, order), pad, constant_values=fill)
 
@@ -198,7 +216,7 @@ def _tiled_nms(boxes, scores, max_outputs, iou_threshold, class_ids):
     in_tile, places = ops.arange(size, dtype="int32"), ops.arange(max_outputs, dtype="int32")
     earlier = in_tile[:, None] < in_tile  # [B, B]: row before column
 
-    def suppresses(taken, tile):
+    def suppresses(taken: Tensor, tile: Tensor) -> Tensor:
         """[N, taken, tile] bool; both are index arrays [N, ...] into the sorted boxes."""
         answer = box_ops.compute_overlaps(batch_gather(boxes, taken), batch_gather(boxes, tile)) > iou_threshold
         if classes is None:
@@ -206,7 +224,7 @@ def _tiled_nms(boxes, scores, max_outputs, iou_threshold, class_ids):
         same = batch_gather(classes, taken)[:, :, None] == batch_gather(classes, tile)[:, None]
         return ops.logical_and(answer, same)
 
-    def next_tile(tile, picked, count):
+    def next_tile(tile: Tensor, picked: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         here = ops.zeros_like(picked[:, :1]) + tile * size + in_tile  # [N, B]
         is_picked = places < count[:, None]  # [N, M]
         gone = ops.any(ops.logical_and(suppresses(picked, here), is_picked[:, :, None]), axis=1)
@@ -220,7 +238,7 @@ def _tiled_nms(boxes, scores, max_outputs, iou_threshold, class_ids):
         count = ops.minimum(count + ops.sum(ops.cast(keep, "int32"), axis=1), max_outputs)
         return tile + 1, picked, count
 
-    def unfinished(tile, picked, count):
+    def unfinished(tile: Tensor, picked: Tensor, count: Tensor) -> Tensor:
         return ops.logical_and(tile < tiles, ops.any(count < max_outputs))
 
     start = (ops.cast(0, "int32"), ops.zeros((images, max_outputs), "int32"), ops.zeros((images,), "int32"))
@@ -230,7 +248,7 @@ def _tiled_nms(boxes, scores, max_outputs, iou_threshold, class_ids):
     return ops.where(keep, ops.cast(indices, "int32"), 0), keep
 
 
-def _greedy(suppresses, alive):
+def _greedy(suppresses: Tensor, alive: Tensor) -> Tensor:
     """Greedy choice within a tile. suppresses [N, B, B] (only earlier to later), alive [N, B] -> kept [N, B].
 
     The greedy answer is the one fixed point of kept = alive and not suppressed by a kept box. Each round settles at
@@ -238,7 +256,7 @@ def _greedy(suppresses, alive):
     """
     ops = keras.ops
 
-    def again(kept, _):
+    def again(kept: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor]:
         gone = ops.any(ops.logical_and(suppresses, kept[:, :, None]), axis=1)
         new = ops.logical_and(alive, ops.logical_not(gone))
         return new, ops.any(ops.not_equal(new, kept))
@@ -287,12 +305,14 @@ def pyramid_crop(
     return crop(feature_maps, boxes_norm, levels, crop_size)
 
 
-def _native_crop(feature_maps, boxes_norm, levels, crop_size):
+def _native_crop(
+    feature_maps: Sequence[Tensor], boxes_norm: Tensor, levels: Tensor, crop_size: tuple[int, int]
+) -> Tensor:
     """pyramid_crop by TensorFlow's kernel, level by level: 3 to 5 times as fast on a CPU as the gathers."""
     import tensorflow as tf
 
     @tf.custom_gradient
-    def crop(*maps):
+    def crop(*maps: Tensor) -> tuple[Tensor, Callable]:
         count = tf.shape(levels)[1]
         image = tf.repeat(tf.range(tf.shape(levels)[0]), count)  # [N * K]
         rows = tf.dynamic_partition(tf.range(tf.size(levels)), tf.reshape(levels, [-1]), len(maps))
@@ -306,7 +326,7 @@ def _native_crop(feature_maps, boxes_norm, levels, crop_size):
         crops = tf.reshape(tf.dynamic_stitch(rows, crops), (-1, count, *crop_size, maps[0].shape[-1]))
         crops.set_shape((*levels.shape, *crop_size, maps[0].shape[-1]))
 
-        def gradient(upstream):
+        def gradient(upstream: Tensor) -> list[Tensor]:
             # The kernel's own gradient varies with the threads that add into one pixel (the original's by 0.3 %). In a
             # compiled graph only the indices and the weights of this second forward pass are computed.
             with tf.GradientTape() as tape:
@@ -319,7 +339,9 @@ def _native_crop(feature_maps, boxes_norm, levels, crop_size):
     return crop(*feature_maps)
 
 
-def _gather_crop(feature_maps, boxes_norm, levels, crop_size):
+def _gather_crop(
+    feature_maps: Sequence[Tensor], boxes_norm: Tensor, levels: Tensor, crop_size: tuple[int, int]
+) -> Tensor:
     """pyramid_crop by four gathers from all maps laid end to end: the cost does not depend on the number of levels."""
     ops = keras.ops
     images, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
@@ -338,7 +360,7 @@ def _gather_crop(feature_maps, boxes_norm, levels, crop_size):
         start + ops.arange(images, dtype="int32")[:, None] * height * width
     )  # [N, K]: the image's first row in `flat`
 
-    def corner(row, column):
+    def corner(row: Tensor, column: Tensor) -> Tensor:
         index = first[:, :, None, None] + row[..., None] * width[:, :, None, None] + column[:, :, None]
         return ops.take(flat, index, axis=0)  # [N, K, h, w, C]
 
@@ -351,7 +373,7 @@ def _gather_crop(feature_maps, boxes_norm, levels, crop_size):
     return ops.where(inside, upper + (lower - upper) * weight_y, ops.zeros((), flat.dtype))
 
 
-def _sample_points(low, high, size, count):
+def _sample_points(low: Tensor, high: Tensor, size: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Where to sample along one axis: `count` points from low * (size - 1) to high * (size - 1), both included.
 
     low, high [N, K] float32 normalised, size [N, K] int32 -> below, above [N, K, count] int32 (the two pixels around

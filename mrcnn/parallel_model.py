@@ -12,7 +12,7 @@ from mrcnn.errors import InputError
 class ParallelModel:
     """Matterport's wrapper for several GPUs. The model it is given is parallel already, so that model is what it is."""
 
-    def __new__(cls, keras_model: keras.Model, gpu_count: int) -> keras.Model:  # type: ignore[misc]
+    def __new__(cls, keras_model: keras.Model, gpu_count: int) -> keras.Model:
         """Return `keras_model`.
 
         Raises:

@@ -109,17 +109,17 @@ class ProposalLayer(layers.Layer):
         config: PRE_NMS_LIMIT and RPN_BBOX_STD_DEV count; None for the defaults of Config.
     """
 
-    def __init__(self, proposal_count: int, nms_threshold: float, config: Config | None = None, **kwargs) -> None:
+    def __init__(self, proposal_count: int, nms_threshold: float, config: Config | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")  # half precision would move the boxes by pixels
         super().__init__(**kwargs)
         self.proposal_count = proposal_count
         self.nms_threshold = nms_threshold
         self.config = config or Config()
 
-    def call(self, inputs):
+    def call(self, inputs: list[Tensor]) -> Tensor:
         rpn_probs, rpn_bbox, anchors = inputs
         steps = propose(rpn_probs, rpn_bbox, anchors, self.config, self.proposal_count, self.nms_threshold)
         return steps["proposals"]
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
         return keras.KerasTensor((inputs[0].shape[0], self.proposal_count, 4), dtype="float32")

@@ -110,17 +110,18 @@ def detection_targets_graph(
 class DetectionTargetLayer(keras.layers.Layer):
     """`detection_targets` as a layer on [proposals, gt_class_ids, gt_boxes_norm, gt_masks], always in float32."""
 
-    def __init__(self, config: Any, seed: int | None = None, **kwargs) -> None:
+    def __init__(self, config: Any, seed: int | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")  # half precision would move the boxes by pixels
         super().__init__(**kwargs)
         self.config = config
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs):
-        return detection_targets(*inputs, self.config, self.seed_generator)
+    def call(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        proposals, gt_class_ids, gt_boxes_norm, gt_masks = inputs
+        return detection_targets(proposals, gt_class_ids, gt_boxes_norm, gt_masks, self.config, self.seed_generator)
 
 
-def _match_rois(proposals, gt_boxes, gt_class_ids):
+def _match_rois(proposals: Tensor, gt_boxes: Tensor, gt_class_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """-> positive [N, P] bool, negative [N, P] bool, the object that each proposal overlaps most [N, P] int32."""
     overlaps = compute_overlaps(proposals, gt_boxes)  # [N, P, G]
     iou = ops.where((gt_class_ids > 0)[:, None], overlaps, 0.0)
@@ -132,7 +133,7 @@ def _match_rois(proposals, gt_boxes, gt_class_ids):
     return positive, ops.logical_and(is_roi, negative), ops.cast(ops.argmax(iou, axis=-1), "int32")
 
 
-def _crop_masks(gt_masks, gt_index, rois, roi_gt_boxes, config):
+def _crop_masks(gt_masks: Tensor, gt_index: Tensor, rois: Tensor, roi_gt_boxes: Tensor, config: Any) -> Tensor:
     """The part of each ROI's object mask that lies under the ROI, [N, K] ROIs -> [N, K, mh, mw] float32, 0 or 1."""
     height, width = gt_masks.shape[1:3]
     count = gt_index.shape[1]
@@ -143,7 +144,7 @@ def _crop_masks(gt_masks, gt_index, rois, roi_gt_boxes, config):
     return ops.round(ops.reshape(crops, (-1, count, *config.MASK_SHAPE)))
 
 
-def _relative_to(boxes, frames):
+def _relative_to(boxes: Tensor, frames: Tensor) -> Tensor:
     """boxes [..., 4] in the coordinates in which the box `frames` [..., 4] is (0, 0, 1, 1)."""
     corner = ops.concatenate([frames[..., :2]] * 2, axis=-1)
     sides = ops.concatenate([frames[..., 2:] - frames[..., :2]] * 2, axis=-1)
@@ -195,14 +196,16 @@ def rpn_targets(
     return index, match, ops.where(is_positive[..., None], deltas, 0.0)
 
 
-def _match_anchors(anchors, gt_boxes, gt_class_ids):
+def _match_anchors(anchors: Tensor, gt_boxes: Tensor, gt_class_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """-> positive [N, A] bool, negative [N, A] bool, the object to regress to [N, A] int32.
 
     One slot of ground truth after the other, up to the last that is used, with running maxima per anchor: the [N, A, G]
     overlaps, 105 MB per image at 1024 px, never exist.
     """
 
-    def next_slot(slot, best_iou, best_gt, forced_iou, forced_gt, crowd_iou):
+    def next_slot(
+        slot: Tensor, best_iou: Tensor, best_gt: Tensor, forced_iou: Tensor, forced_gt: Tensor, crowd_iou: Tensor
+    ) -> tuple[Tensor, ...]:
         ids = ops.take(gt_class_ids, slot, axis=1)[:, None]  # [N, 1]
         overlaps = compute_overlaps(ops.take(gt_boxes, slot, axis=1)[:, None], anchors)[:, 0]  # [N, A]
         crowd_iou = ops.maximum(crowd_iou, ops.where(ids < 0, overlaps, 0.0))
@@ -271,14 +274,14 @@ def build_rpn_targets(
     return rpn_match, rpn_bbox
 
 
-def _drop_random(rpn_match, value, most):
+def _drop_random(rpn_match: np.ndarray, value: int, most: int) -> None:
     """Makes all but `most` anchors with this value neutral, in place."""
     ids = np.flatnonzero(rpn_match == value)
     if len(ids) > most:
         rpn_match[np.random.choice(ids, len(ids) - most, replace=False)] = 0
 
 
-def _deltas_float64(boxes, gt_boxes):
+def _deltas_float64(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
     """`box_refinement` (float32, as Matterport's) in the float64 that Matterport's anchor targets have."""
     sides, gt_sides = boxes[:, 2:] - boxes[:, :2], gt_boxes[:, 2:] - gt_boxes[:, :2]
     shift = gt_boxes[:, :2] + 0.5 * gt_sides - (boxes[:, :2] + 0.5 * sides)
@@ -288,7 +291,7 @@ def _deltas_float64(boxes, gt_boxes):
 # ---------------------------------------------------------------------------------------------------- sampling
 
 
-def _sample(candidates, keys, count):
+def _sample(candidates: Tensor, keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The candidates [N, K] with the highest keys, at most `count` -> index [N, count], chosen [N, count] bool."""
     keys = ops.where(candidates, keys, -1.0)
     missing = count - keys.shape[1]
@@ -298,12 +301,14 @@ def _sample(candidates, keys, count):
     return ops.minimum(ops.cast(index, "int32"), candidates.shape[1] - 1), values >= 0
 
 
-def _count(flags):
+def _count(flags: Tensor) -> Tensor:
     """[N, K] bool -> [N, 1] int32."""
     return ops.sum(ops.cast(flags, "int32"), axis=1, keepdims=True)
 
 
-def _pack(positive_index, positives, negative_index, negatives, size):
+def _pack(
+    positive_index: Tensor, positives: Tensor, negative_index: Tensor, negatives: Tensor, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Puts positives, then negatives, into `size` rows.
 
     Args: positive_index [N, K <= size] and negative_index [N, size], of which the first positives [N, 1] and negatives
