@@ -269,7 +269,11 @@ def follow_classes(config: Config, class_names: Sequence[str]) -> None:
 
 
 def trained_classes(checkpoint: str) -> list[str] | None:
-    """The class names that a checkpoint was trained on, background first; None for files of other programs."""
+    """The class names that a checkpoint was trained on, background first; None for files of other programs.
+
+    Raises:
+        InputError: the file is missing, broken or of another format.
+    """
     from mrcnn.checkpoints import read_class_names, read_config
 
     names = read_class_names(checkpoint)

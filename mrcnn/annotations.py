@@ -161,7 +161,11 @@ class AnnotatedDataset(Dataset):
         return {known["name"]: i for i, known in enumerate(self.class_info) if known["source"] == source}
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Full masks: bool [H, W, n] and int32 [n] class ids, negative for crowds and ignored objects."""
+        """Full masks: bool [H, W, n] and int32 [n] class ids, negative for crowds and ignored objects.
+
+        Raises:
+            InputError: see `load_instances`.
+        """
         info = self.image_info[image_id]
         if "annotated" not in info:
             return super().load_mask(image_id)

@@ -112,6 +112,9 @@ class Checkpoint(keras.callbacks.Callback):
         last: the epoch that ends the stage: with it the weights become their moving averages, if there are any.
         every: also write the state each time that so many steps of an epoch are done; None leaves that out.
         keep: checkpoints to keep, the newest ones; None keeps all.
+
+    Raises:
+        InputError: a file cannot be written.
     """
 
     def __init__(

@@ -76,13 +76,21 @@ def averages_of(network: keras.Model) -> list[tuple[keras.Variable, keras.Variab
 
 
 def read_config(path: str | os.PathLike) -> dict | None:
-    """The settings that a checkpoint was written with, or None for a file of another program."""
+    """The settings that a checkpoint was written with, or None for a file of another program.
+
+    Raises:
+        InputError: the file is missing, broken or of another format.
+    """
     text = weights.read_attrs(path).get("mrcnn_config")
     return json.loads(str(text)) if text else None
 
 
 def read_class_names(path: str | os.PathLike) -> list[str] | None:
-    """The class names that a checkpoint was trained on, background first; None where it does not say."""
+    """The class names that a checkpoint was trained on, background first; None where it does not say.
+
+    Raises:
+        InputError: the file is missing, broken or of another format.
+    """
     text = weights.read_attrs(path).get("class_names")
     return json.loads(str(text)) if text else None
 

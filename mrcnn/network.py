@@ -158,14 +158,22 @@ class MoldingModel(LocalModel):
         return super().call(inputs, training=training, mask=mask)
 
     def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
-        """Keras' save_weights, and by layer name where Keras 3 refuses: any .h5 that is not a .weights.h5."""
+        """Keras' save_weights, and by layer name where Keras 3 refuses: any .h5 that is not a .weights.h5.
+
+        Raises:
+            InputError: by layer name, where the folder does not exist or the disk refuses.
+        """
         if _is_by_name_file(filepath):
             weights.save_weights(self, filepath)
         else:
             super().save_weights(filepath, overwrite=overwrite, **kwargs)
 
     def load_weights(self, filepath: str | os.PathLike, by_name: bool = False, **kwargs: Any) -> None:
-        """Keras' load_weights, and by layer name for any .h5 that is not a .weights.h5."""
+        """Keras' load_weights, and by layer name for any .h5 that is not a .weights.h5.
+
+        Raises:
+            InputError: by layer name, as `mrcnn.weights.load_weights` does.
+        """
         if by_name or _is_by_name_file(filepath):
             weights.load_weights(self, filepath, exclude=kwargs.get("exclude"))
         else:

@@ -84,7 +84,11 @@ class RunOptions:
 
 
 def compile_model(network: keras.Model, config: Config, learning_rate: typing.Any, momentum: float) -> None:
-    """Compile with config.OPTIMIZER for the layers that train now; the learning rate is a number or a schedule."""
+    """Compile with config.OPTIMIZER for the layers that train now; the learning rate is a number or a schedule.
+
+    Raises:
+        InputError: see `mrcnn.distribution.parallel`.
+    """
     with distribution.parallel(config), precision_of(config):
         optimizer = build_optimizer(config, learning_rate, momentum, network.trainable_variables)
         # the loss is in compute_loss; XLA only where it is faster than the backend's own kernels

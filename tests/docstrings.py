@@ -261,14 +261,21 @@ class Packages:
             reference = node if everywhere else getattr(node, "func", None)
             if isinstance(reference, ast.Name):
                 calls.add((reference.id, caught))
-            elif isinstance(reference, ast.Attribute) and (everywhere or reference.attr.startswith("_")):
-                calls.add((reference.attr, caught))
+            elif isinstance(reference, ast.Attribute):
+                before = reference.value.id if isinstance(reference.value, ast.Name) else ""
+                if everywhere or reference.attr.startswith("_"):
+                    calls.add((reference.attr, caught))
+                elif before:  # a method of its own, or a function of an imported module
+                    owner = item.owner.name if item.owner and before in ("self", "cls") else before
+                    calls.add((f"{owner}.{reference.attr}", caught))
         return errors, list(calls)
 
     def _called(self, name: str, module: Module, everywhere: bool) -> list[Item]:
-        owner, dot, made = name.partition(".")
+        before, dot, called = name.partition(".")
         if dot:
-            return [i for i in self.by_name.get(made, []) if i.module is module and i.owner and i.owner.name == owner]
+            named, file = self.by_name.get(called, []), module.imports.get(before, "").removesuffix(".py")
+            methods = [i for i in named if i.module is module and i.owner and i.owner.name == before]
+            return methods or [i for i in named if not i.owner and i.module.name == f"{file}/{before}.py"]
         named = self.by_name.get(name, [])
         if everywhere:
             return named
