@@ -275,7 +275,7 @@ def prism(
 
 
 def box_section(half: float, low: float, high: float) -> np.ndarray:
-    """A rectangular cross-section float64 [4, (across, up)] for boxes, cargo and bins, in metres."""
+    """A rectangular cross-section float [4, (across, up)] for boxes, cargo and bins, in metres."""
     return np.array([[-half, low], [half, low], [half, high], [-half, high]])
 
 
