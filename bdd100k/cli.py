@@ -43,7 +43,7 @@ def run(main: Callable[[], int | None]) -> int:
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """--data, --weights, --logs, --config, --set: the same in train and evaluate."""
     parser.add_argument("--data", metavar="DIR", help="BDD100K folder, or images with VIA, labelme, COCO, YOLO or "
-                        "mask annotations (README); without it the embedded street scenes are used")
+                        "mask annotations (docs/data.md); without it the embedded street scenes are used")
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     parser.add_argument("--config", choices=sorted(CONFIGS), help="settings to start from; by default those of the "
                         "checkpoint, else streets without --data, bdd100k for its classes, custom for others")
