@@ -32,6 +32,7 @@ def show(a: Run, b: Run, compared: dict[str, Any], console: Console) -> None:
             if compared["samples"] else "in %, no intervals (--bootstrap 0)")
     rows = [(f"{kind} {figure}", compared[kind][figure]) for kind in ("mask", "box") for figure in _SHOWN]
     rows.append(("mAP@0.5 (Matterport)", compared["matterport"]["mAP50"]))
+    rows += [(f"BDD100K {name} AP", own["mask"]["AP"]) for name, own in compared["official"].items()]
     console.print(_table("All classes", note, rows))
     console.print(_table("Classes", "mask AP", [(name, own["mask"]["AP"]) for name, own in
                                                 compared["per_class"].items()]))

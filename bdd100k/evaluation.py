@@ -60,7 +60,8 @@ def has_official_classes(dataset: "Dataset") -> bool:
 def add_official(result: "Result", dataset: "Dataset", image_ids: Sequence[int], write: Write | None = None) -> None:
     """Fills `result.official`: "bitmask" and "rle", each with "mask" (COCO's twelve), "per_class" (AP, AP50, AP75),
     "interval" (of AP) and "detections" (what was left after flattening); "rle" also has "overlapping_images" and
-    "AP_as_given"; "at_most" is the limit of objects per image.
+    "AP_as_given"; "at_most" is the limit of objects per image. `result.tables` gets the overlaps of both, images in the
+    order of their names.
 
     Args:
         result: What `evaluate` returned for these images.
@@ -83,17 +84,21 @@ def add_official(result: "Result", dataset: "Dataset", image_ids: Sequence[int],
         truth = _truth(dataset, image_id, shape)
         crowds.append(truth["crowd"])
         ignored.append(truth["ignore"])
-        left = [(e, rle) for e, rle in zip(flat.entries, flat.visible, strict=True) if rle is not None]
+        left = _columns([(e, rle) for e, rle in zip(flat.entries, flat.visible, strict=True) if rle is not None])
+        objects = (truth["areas"], truth["rles"])
         either = truth["crowd"] | truth["ignore"]
-        _add(builders["bitmask"], truth, np.zeros(len(either), bool), left)
-        _add(builders["rle"], truth, either, left)
-        _add(builders["as_given"], truth, either, [] if _meet(given, flat) else [(e, e["segmentation"]) for e in given])
+        builders["bitmask"].add(truth["class"], np.zeros(len(either), bool), *objects, *left)
+        builders["rle"].add(truth["class"], either, *objects, *left)
+        overlap = _meet(given, flat)
+        builders["as_given"].add(truth["class"], either, *objects,
+                                 *_columns([] if overlap else [(e, e["segmentation"]) for e in given]))
     weights = bootstrap.draw(len(by_name), SAMPLES, result.intervals["seed"]) if result.intervals else None
-    bitmask = dataclasses.replace(builders["bitmask"].table(), gt_crowd=np.concatenate([np.zeros(0, bool), *crowds]))
+    bitmask = dataclasses.replace(builders["bitmask"].table(), gt_crowd=np.concatenate([np.zeros(0, bool), *crowds]),
+                                  gt_ignored=np.concatenate([np.zeros(0, bool), *ignored]), plain=True)
+    result.tables.update(bitmask=bitmask, rle=builders["rle"].table())
     result.official = {
-        "at_most": MOST,
-        "bitmask": _figures(bitmask, weights, np.concatenate([np.zeros(0, bool), *ignored]), True),
-        "rle": {**_figures(builders["rle"].table(), weights), "overlapping_images": overlapping,
+        "at_most": MOST, "bitmask": _figures(bitmask, weights),
+        "rle": {**_figures(result.tables["rle"], weights), "overlapping_images": overlapping,
                 "AP_as_given": coco_figures.twelve(*coco_figures.figures_of_table(builders["as_given"].table()))["AP"]}}
 
 
@@ -135,22 +140,21 @@ def _meet(given: list[dict[str, Any]], flat: Flat) -> bool:
     return sum(int(coco_mask.area(rle)) for rle in masks) > int(coco_mask.area(coco_mask.merge(masks)))
 
 
-def _add(builder: Builder, truth: dict[str, Any], crowd: np.ndarray, left: list[tuple[dict, dict]]) -> None:
-    rles = [rle for _, rle in left]
-    builder.add(truth["class"], crowd, truth["areas"], truth["rles"], [e["category_id"] - 1 for e, _ in left],
-                [e["score"] for e, _ in left], [float(coco_mask.area(rle)) for rle in rles], rles)
+def _columns(entries: list[tuple[dict, dict]]) -> tuple[list, list, list, list]:
+    """Classes, scores, areas and masks of entries with their masks, as `Builder.add` takes them."""
+    rles = [rle for _, rle in entries]
+    return ([e["category_id"] - 1 for e, _ in entries], [e["score"] for e, _ in entries],
+            [float(coco_mask.area(rle)) for rle in rles], rles)
 
 
-def _figures(table: Table, weights: np.ndarray | None, gt_ignored: np.ndarray | None = None,
-             plain: bool = False) -> dict[str, Any]:
-    precision, recall = coco_figures.figures_of_table(table, gt_ignored, plain)
+def _figures(table: Table, weights: np.ndarray | None) -> dict[str, Any]:
+    precision, recall = coco_figures.figures_of_table(table)
     per_class = {}
     for k, name in enumerate(CLASS_NAMES):
         figures = coco_figures.twelve(precision[:, :, [k]], recall[:, [k]])
         per_class[name] = {figure: figures[figure] for figure in _PER_CLASS}
-    ignored = table.gt_crowd if gt_ignored is None else gt_ignored
-    matches = match(table, ignored, plain=plain)
-    ranked = [rank(table, matches, k, ignored) for k in range(table.classes)]
+    matches = match(table)
+    ranked = [rank(table, matches, k, table.ignored) for k in range(table.classes)]
     return {"mask": coco_figures.twelve(precision, recall), "per_class": per_class,
             "detections": len(table.dt_score),
             "interval": None if weights is None else bootstrap.interval_of_ap(ranked, weights)}

@@ -52,35 +52,27 @@ def mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if defined.size else None
 
 
-def arrays_of_table(table: Table, gt_ignored: np.ndarray | None = None,
-                    plain: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """COCOeval's precision [T, R, K, A, M] and recall [T, K, A, M], float64, -1 where there is no object.
-
-    Args:
-        table: The overlaps.
-        gt_ignored: bool [G], objects that count neither way; None takes the crowds.
-        plain: See `match`.
-    """
-    return _arrays(table, gt_ignored, plain, _cocoeval)
+def arrays_of_table(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """COCOeval's precision [T, R, K, A, M] and recall [T, K, A, M], float64, -1 where there is no object."""
+    return _arrays(table, _cocoeval)
 
 
-def figures_of_table(table: Table, gt_ignored: np.ndarray | None = None,
-                     plain: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def figures_of_table(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """As `arrays_of_table` without COCOeval's loop over detections; tests hold both equal."""
     def of_class(ranked: Ranked, objects: int) -> tuple[np.ndarray, np.ndarray]:
         return precision_at(ranked.hit, ranked.counted, objects), ranked.hit.sum(axis=1) / objects
 
-    return _arrays(table, gt_ignored, plain, of_class)
+    return _arrays(table, of_class)
 
 
-def _arrays(table: Table, gt_ignored: np.ndarray | None, plain: bool,
-            accumulate: Callable[[Ranked, int], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(table: Table, accumulate: Callable[[Ranked, int], tuple[np.ndarray, np.ndarray]]
+            ) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall; `accumulate` makes them [T, R] and [T] of a ranking and the number of its objects."""
     precision = np.full((len(THRESHOLDS), 101, table.classes, len(AREAS), 3), -1.0)
     recall = np.full((len(THRESHOLDS), table.classes, len(AREAS), 3), -1.0)
     for a, area in enumerate(AREAS.values()):
-        ignored = area_ignored(table, area, gt_ignored)
-        matches = match(table, ignored, plain=plain)
+        ignored = area_ignored(table, area)
+        matches = match(table, ignored)
         for k in range(table.classes):
             for m, most in enumerate((1, 10, MOST)):
                 ranked = rank(table, matches, k, ignored, area, most)

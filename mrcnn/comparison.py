@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from mrcnn import bootstrap, match_files
+from mrcnn.coco_figures import Figures
 from mrcnn.errors import InputError
 from mrcnn.match_files import Stored
-from mrcnn.match_table import Table
 
 RESULT_FILE = "result.json"
 _PER_CLASS = ("AP", "AP50", "AP75")
@@ -78,7 +78,8 @@ def compare(a: Run, b: Run, samples: int = bootstrap.SAMPLES, seed: int = 0) -> 
 
     Returns:
         "images", "samples", "level", "seed"; "mask" and "box": figure -> row; "matterport" -> mAP50 -> row; "per_class"
-        name -> "mask", "box" -> AP, AP50, AP75 -> row; "per_image": image, a, b, difference (Matterport's AP50), the
+        name -> "mask", "box" -> AP, AP50, AP75 -> row; "official": protocol that both runs have -> "mask" figure ->
+        row, "per_class" name -> AP, AP50, AP75 -> row; "per_image": image, a, b, difference (Matterport's AP50), the
         largest loss first; "settings": name -> (a, b) where they differ. A row is a, b, difference, interval ([low,
         high] or None), better ("a", "b" or None: whether the interval excludes 0).
 
@@ -91,30 +92,58 @@ def compare(a: Run, b: Run, samples: int = bootstrap.SAMPLES, seed: int = 0) -> 
     result: dict[str, Any] = {"images": images, "samples": samples, "level": bootstrap.LEVEL, "seed": seed}
     per_class: dict[str, dict[str, Any]] = {name: {} for name in a.stored.names}
     for kind in ("mask", "box"):
-        sampled = [_sampled(run.stored.tables[kind], weights) for run in (a, b)]
-        result[kind] = {figure: _row(a.result[kind][figure], b.result[kind][figure],
-                                     *(overall.get(figure) for overall, _ in sampled)) for figure in a.result[kind]}
-        for k, name in enumerate(a.stored.names):
-            own_a, own_b = (run.result["per_class"][name][kind] for run in (a, b))
-            of_class = [classes[k] if classes else {} for _, classes in sampled]
-            per_class[name][kind] = {figure: _row(own_a[figure], own_b[figure], *(s.get(figure) for s in of_class))
-                                     for figure in _PER_CLASS}
+        classes = [{name: own[kind] for name, own in run.result["per_class"].items()} for run in (a, b)]
+        result[kind], of_class = _rows(a, b, kind, [run.result[kind] for run in (a, b)], classes, weights)
+        for name, own in of_class.items():
+            per_class[name][kind] = own
+    result["official"] = _official(a, b, weights)
     ap50 = [{n: row["AP50"] for n, row in enumerate(run.result["per_image"]) if row["AP50"] is not None}
             for run in (a, b)]
     means = [None if weights is None else bootstrap.sampled_mean(values, weights) for values in ap50]
-    result["matterport"] = {"mAP50": _row(*(run.result["matterport"]["mAP50"] for run in (a, b)), *means)}
+    result["matterport"] = {"mAP50": _row([run.result["matterport"]["mAP50"] for run in (a, b)], means)}
     rows = [{"image": a.stored.images[n], "a": ap50[0][n], "b": ap50[1][n], "difference": ap50[1][n] - ap50[0][n]}
             for n in ap50[0]]
     return {**result, "per_class": per_class, "per_image": sorted(rows, key=lambda row: row["difference"]),
             "settings": _different_settings(a.result["evaluated"], b.result["evaluated"])}
 
 
-def _sampled(table: Table, weights: np.ndarray | None) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
-    return ({}, []) if weights is None else bootstrap.samples_of_table(table, weights)
+def _rows(a: Run, b: Run, kind: str, figures: list[Figures], classes: list[dict[str, Figures]],
+          weights: np.ndarray | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The rows of all classes together, and of each class.
+
+    Args:
+        a, b: The runs.
+        kind: Name of the tables; runs of earlier versions have none of the protocols, and so no interval.
+        figures, classes: COCO's twelve of both runs; class name -> AP, AP50, AP75 and more.
+        weights: int [B, I] of the bootstrap, or None.
+    """
+    tables = [run.stored.tables.get(kind) for run in (a, b)]
+    sampled = [({}, []) if weights is None or table is None else bootstrap.samples_of_table(table, weights)
+               for table in tables]
+    of_class = {}
+    for k, name in enumerate(a.stored.names):
+        samples = [own[k] if own else {} for _, own in sampled]
+        of_class[name] = {figure: _row([own[name][figure] for own in classes], [s.get(figure) for s in samples])
+                          for figure in _PER_CLASS}
+    return {figure: _row([own[figure] for own in figures], [overall.get(figure) for overall, _ in sampled])
+            for figure in figures[0]}, of_class
 
 
-def _row(a: float | None, b: float | None, samples_a: np.ndarray | None, samples_b: np.ndarray | None
-         ) -> dict[str, Any]:
+def _official(a: Run, b: Run, weights: np.ndarray | None) -> dict[str, Any]:
+    """The rows of the protocols that both runs have."""
+    known = [{name: own for name, own in run.result.get("official", {}).items() if isinstance(own, dict)}
+             for run in (a, b)]
+    result = {}
+    for name in known[0]:
+        if name in known[1]:
+            mask, classes = ([own[name][part] for own in known] for part in ("mask", "per_class"))
+            rows, of_class = _rows(a, b, name, mask, classes, weights)
+            result[name] = {"mask": rows, "per_class": of_class}
+    return result
+
+
+def _row(values: Sequence[float | None], samples: Sequence[np.ndarray | None]) -> dict[str, Any]:
+    (a, b), (samples_a, samples_b) = values, samples
     interval = None
     if samples_a is not None and samples_b is not None and a is not None and b is not None:
         interval = bootstrap.interval(samples_b - samples_a)

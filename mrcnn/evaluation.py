@@ -101,7 +101,8 @@ class Result:
         per_image: For each image: "image" (as predictions name it), objects, detections, AP50 (Matterport's, or None).
         image_ap50: Dataset image id -> Matterport's AP at 0.5, for the images with objects.
         predictions: The COCO results that were evaluated: a list, or a `Store` (iterable) where one was given.
-        tables: "mask" and "box": the overlaps that all figures were read from, as `mrcnn.match_files` stores them.
+        tables: "mask" and "box": the overlaps that all figures were read from, as `mrcnn.match_files` stores them; and
+            those of `official`, by the names of the protocols.
     """
 
     images: int

@@ -13,11 +13,10 @@ import numpy as np
 
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
-from mrcnn.match_table import Table
+from mrcnn.match_table import ARRAYS, Table
 
 FILE = "matches.npz"
 _FORMAT = 1
-_ARRAYS = [field.name for field in dataclasses.fields(Table)][2:]
 _SMALL = ("image", "class", "key", "dt", "gt")  # whole numbers below 2^31
 
 
@@ -26,7 +25,7 @@ class Stored:
     """What the file says.
 
     Attributes:
-        tables: "mask" and "box".
+        tables: "mask" and "box", and those of the protocols of a benchmark.
         images: [I] file names.
         names: Class names without the background.
     """
@@ -38,7 +37,7 @@ class Stored:
 
 def save(path: str | os.PathLike[str], tables: dict[str, Table], images: Sequence[str],
          names: Sequence[str]) -> None:
-    """Writes the tables of an evaluation; about 2 kB per image of 20 objects.
+    """Writes the tables of an evaluation; about 2 kB per image of 20 objects, 4 with BDD100K's protocols.
 
     Args:
         path: Of the .npz file.
@@ -49,11 +48,15 @@ def save(path: str | os.PathLike[str], tables: dict[str, Table], images: Sequenc
     Raises:
         InputError: The file cannot be written.
     """
-    arrays = {"format": np.array(_FORMAT), "images": np.array(list(images)), "names": np.array(list(names))}
+    arrays = {"format": np.array(_FORMAT), "images": np.array(list(images)), "names": np.array(list(names)),
+              "kinds": np.array(list(tables))}
     for kind, table in tables.items():
-        for name in _ARRAYS:
+        for name in ARRAYS:
             values = getattr(table, name)
             arrays[f"{kind}_{name}"] = values.astype(np.int32) if name.split("_")[1] in _SMALL else values
+        arrays[f"{kind}_plain"] = np.array(table.plain)
+        if table.gt_ignored is not None:
+            arrays[f"{kind}_gt_ignored"] = table.gt_ignored
     with written_whole(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -71,7 +74,8 @@ def load(path: str | os.PathLike[str]) -> Stored:
         if int(arrays["format"]) != _FORMAT:
             raise InputError(f"{path} has format {arrays['format']}, this version reads {_FORMAT}: evaluate again")
         images, names = arrays["images"].tolist(), arrays["names"].tolist()
-        tables = {kind: _table(arrays, kind, len(images), len(names)) for kind in ("mask", "box")}
+        kinds = arrays["kinds"].tolist() if "kinds" in arrays else ["mask", "box"]  # as earlier versions wrote it
+        tables = {kind: _table(arrays, kind, len(images), len(names)) for kind in kinds}
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; evaluate that run again, which writes it") from error
     except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
@@ -82,6 +86,7 @@ def load(path: str | os.PathLike[str]) -> Stored:
 
 
 def _table(arrays: dict[str, np.ndarray], kind: str, images: int, classes: int) -> Table:
-    values = {name: arrays[f"{kind}_{name}"] for name in _ARRAYS}
-    return Table(images, classes, **{name: a.astype(np.int64) if a.dtype == np.int32 else a
-                                     for name, a in values.items()})
+    values = {name: arrays[f"{kind}_{name}"] for name in ARRAYS}
+    return Table(images, classes, gt_ignored=arrays.get(f"{kind}_gt_ignored"),
+                 plain=bool(arrays.get(f"{kind}_plain", False)),
+                 **{name: a.astype(np.int64) if a.dtype == np.int32 else a for name, a in values.items()})

@@ -22,13 +22,14 @@ AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large
 
 @dataclasses.dataclass
 class Table:
-    """The detections, the objects and their overlaps, by masks or by boxes.
+    """The detections, the objects and their overlaps, by masks or by boxes, and the rules by which they are matched.
 
     Attributes:
         images: Number of images.
         classes: K.
         gt_image, gt_class: int [G], from 0.
         gt_crowd: bool [G], crowds and ignored objects: any number of detections may lie on them and count neither way.
+            (Where `gt_ignored` is given: any number may match them.)
         gt_area: [G] px^2, of the mask (also where boxes are compared, as in COCO).
         dt_image, dt_class: int [D], from 0.
         dt_score: [D].
@@ -36,6 +37,8 @@ class Table:
         dt_key: int [D], position of the detection among all that were added.
         pair_dt, pair_gt: int [P].
         pair_iou: [P], IoU; for crowds the share of the detection that lies on them.
+        gt_ignored: bool [G], objects that count neither way, where they are others than the crowds.
+        plain: Ignored objects are not put last, and of equal IoUs the first object is taken.
     """
 
     images: int
@@ -52,12 +55,21 @@ class Table:
     pair_dt: np.ndarray
     pair_gt: np.ndarray
     pair_iou: np.ndarray
+    gt_ignored: np.ndarray | None = None
+    plain: bool = False
+
+    @property
+    def ignored(self) -> np.ndarray:
+        """bool [G], objects that count neither way."""
+        return self.gt_crowd if self.gt_ignored is None else self.gt_ignored
 
     @functools.cached_property
-    def by_score(self) -> list[np.ndarray]:
-        """For each class int [n], its detections, the best score first; made once, for the table does not change."""
-        order = np.argsort(-self.dt_score, kind="stable")
-        return [order[self.dt_class[order] == class_id] for class_id in range(self.classes)]
+    def by_score(self) -> np.ndarray:
+        """int [D], the detections, the best score first; made once, for the table does not change."""
+        return np.argsort(-self.dt_score, kind="stable")
+
+
+ARRAYS = [field.name for field in dataclasses.fields(Table)][2:-2]  # one value per object, detection or pair
 
 
 class Builder:
@@ -100,11 +112,10 @@ class Builder:
 
     def table(self) -> Table:
         """All images that were added."""
-        names = [field.name for field in dataclasses.fields(Table)][2:]
         empty = {name: np.zeros(0, bool if name == "gt_crowd" else np.float64 if name.endswith(
-            ("area", "score", "iou")) else np.int64) for name in names}
-        joined = {name: np.concatenate([empty[name], *(row[name] for row in self._rows)]) for name in names}
-        return Table(self._images, self._classes, **joined)
+            ("area", "score", "iou")) else np.int64) for name in ARRAYS}
+        joined = {name: np.concatenate([empty[name], *(row[name] for row in self._rows)]) for name in ARRAYS}
+        return Table(self._images, self._classes, **joined)  # type: ignore[arg-type]  # none of them is `plain`
 
 
 def best_of_each(classes: np.ndarray, scores: np.ndarray, most: int = MOST) -> np.ndarray:
@@ -150,8 +161,7 @@ class Matches:
     gt: np.ndarray
 
 
-def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.ndarray = THRESHOLDS,
-          plain: bool = False) -> Matches:
+def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.ndarray = THRESHOLDS) -> Matches:
     """Matches as COCOeval does, for all images at once.
 
     Each detection, the best score first, takes the free object of its class with the largest IoU; an ignored one only
@@ -161,11 +171,10 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
 
     Args:
         table: The overlaps.
-        gt_ignored: bool [G], objects that count neither way; None takes the crowds.
+        gt_ignored: bool [G], objects that count neither way; None takes those of the table.
         thresholds: IoU [T].
-        plain: Do not put ignored objects last, and of equal IoUs take the first object.
     """
-    ignored = table.gt_crowd if gt_ignored is None else gt_ignored
+    ignored = table.ignored if gt_ignored is None else gt_ignored
     least = np.minimum(thresholds, 1 - 1e-10)[:, None]
     pairs = np.flatnonzero((table.dt_class[table.pair_dt] == table.gt_class[table.pair_gt])
                            & (table.pair_iou >= least.min()))
@@ -176,14 +185,14 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
     turn = np.empty(len(candidates), np.int64)
     turn[by_score] = ranks_in_group(group[by_score])
     gt, iou = table.pair_gt[pairs], table.pair_iou[pairs]
-    order = np.lexsort((-gt if plain else gt, iou, place, turn[place]))
+    order = np.lexsort((-gt if table.plain else gt, iou, place, turn[place]))
     gt, iou, place, turns = gt[order], iou[order], place[order], turn[place][order]
     taken = np.zeros((len(thresholds), len(table.gt_class)), bool)
     found = np.full((len(thresholds), len(candidates)), -1, np.int32)
     bounds = np.searchsorted(turns, np.arange(turns[-1] + 2)) if len(turns) else np.zeros(1, int)
     for start, end in itertools.pairwise(bounds):
-        _take_turn(gt[start:end], iou[start:end], place[start:end], least, ignored & (not plain), table.gt_crowd, taken,
-                   found)
+        _take_turn(gt[start:end], iou[start:end], place[start:end], least, ignored & (not table.plain), table.gt_crowd,
+                   taken, found)
     hit = found >= 0
     return Matches(candidates, hit, hit & ignored[found], found)
 
@@ -233,7 +242,7 @@ def rank(table: Table, matches: Matches, class_id: int, gt_ignored: np.ndarray,
         area: px^2; detections outside that match nothing do not count. None counts all.
         most: Detections per image and class.
     """
-    own = table.by_score[class_id]
+    own = table.by_score[table.dt_class[table.by_score] == class_id]
     if most < MOST:
         own = own[ranks_in_group(table.dt_image[own]) < most]
     hit = np.zeros((len(matches.hit), len(own)), bool)
@@ -268,7 +277,7 @@ def precision_at(hit: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarr
                      for row, recall in zip(padded, hits / objects, strict=True)])
 
 
-def area_ignored(table: Table, area: Iterable[float], gt_ignored: np.ndarray | None = None) -> np.ndarray:
-    """bool [G]: crowds (or `gt_ignored`), and objects outside an area range."""
+def area_ignored(table: Table, area: Iterable[float]) -> np.ndarray:
+    """bool [G]: what the table ignores, and objects outside an area range."""
     low, high = area
-    return (table.gt_crowd if gt_ignored is None else gt_ignored) | (table.gt_area < low) | (table.gt_area > high)
+    return table.ignored | (table.gt_area < low) | (table.gt_area > high)

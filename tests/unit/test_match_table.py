@@ -93,7 +93,8 @@ def one_pair_each(ious, crowd=(), plain=False):
     table.pair_iou = ious.ravel()
     table.gt_crowd = np.isin(np.arange(m), crowd)
     found = np.full(n, -1)
-    matches = match(table, thresholds=np.array([0.5]), plain=plain)
+    table.plain = plain
+    matches = match(table, thresholds=np.array([0.5]))
     found[matches.candidates] = matches.gt[0]
     return found.tolist()
 
