@@ -79,7 +79,7 @@ def _top_runs(places: np.ndarray, owners: np.ndarray, masks: int, size: int
     Returns:
         starts, ends, colours: int [s]; colours are 1 + owner, 0 for the background.
     """
-    edges = np.sort(np.append(places, [0, size]))
+    edges = np.sort(np.append(places, [0, size]), kind="stable")  # merges; those of each mask are in order already
     edges = edges[np.append(edges[1:] != edges[:-1], True)]  # nothing begins or ends within a piece between two
     first, last = np.searchsorted(edges, places.T)
     count = last - first
@@ -129,7 +129,8 @@ def _sums_in_group(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _encode(starts: np.ndarray, ends: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
-    edges = np.concatenate([[0], np.stack([starts, ends], 1).reshape(-1), [shape[0] * shape[1]]])
+    edges = np.zeros(2 * len(starts) + 2, np.int64)
+    edges[1:-1:2], edges[2:-1:2], edges[-1] = starts, ends, shape[0] * shape[1]
     runs = edges[1:] - edges[:-1]
     runs = runs[: len(runs) - (runs[-1] == 0)]  # COCO writes no empty run at the end
     rle = coco_mask.frPyObjects({"size": list(shape), "counts": runs}, *shape)

@@ -138,10 +138,11 @@ def write_entries(path: str | os.PathLike[str], entries: Iterable[Entry]) -> Non
     """As `write_json` for a list, one entry after the other, so that they need not be in memory together."""
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.part")
+    encode = json.JSONEncoder(allow_nan=False).encode  # `json.dumps` would make an encoder for each entry
     with temporary.open("w", encoding="utf-8") as file:
         file.write("[")
         for n, entry in enumerate(entries):
-            file.write((",\n" if n else "") + json.dumps(entry, allow_nan=False))
+            file.write((",\n" if n else "") + encode(entry))
         file.write("]\n")
     temporary.replace(path)
 
