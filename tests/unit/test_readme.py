@@ -56,10 +56,12 @@ NOT_RUN = [
 def runner(tmp_path_factory):
     place = tmp_path_factory.mktemp("documents")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        documents.make_small(monkeypatch, place)
-        documents.lay_out(place)
-        yield Runner(place, monkeypatch)
-        documents.make_large_again()
+        try:
+            documents.make_small(monkeypatch, place)
+            documents.lay_out(place)
+            yield Runner(place, monkeypatch)
+        finally:
+            documents.make_large_again()
 
 
 @pytest.mark.slow
