@@ -12,6 +12,7 @@ from bdd100k.frames import Frame, LabelObject, Labels, normalise_category
 from bdd100k.labels import BoxAndCrop, uncovered, visible_masks
 from bdd100k.outlines import plain_poly2d
 from mrcnn.masks import crop_to_rle, polygons_to_crop
+from mrcnn.outlines import LabelError
 from mrcnn.tracing import crop_to_polygons
 
 _UNSEEN = "objects that no pixel is seen of"
@@ -95,7 +96,6 @@ def scalabel_frames(labels: Labels, masks: str, done: Conversion) -> list[dict[s
 
     Raises:
         InputError: the size of a frame with polygons is not known.
-        LabelError: the poly2d beside a label's rle, which nothing has read so far, is no closed path.
     """
     return [_scalabel_frame(frame, labels.report.format, masks, done) for frame in labels]
 
@@ -143,7 +143,10 @@ def _scalabel_label(
         document["coco"] = kept
     done.objects += 1
     if not coco and source.get("poly2d") and (as_written or (masks == "rle" and mask is not None)):
-        document["poly2d"] = plain_poly2d(source["poly2d"])
+        try:
+            document["poly2d"] = plain_poly2d(source["poly2d"])
+        except LabelError:  # beside an rle, which is what counts, nobody has read it so far
+            done.lost["broken outlines (poly2d) of objects that have a mask (rle)"] += 1
     if mask is None:
         done.lost["masks that no pixel is seen of"] += label.has_mask and not as_written
     elif masks == "rle":

@@ -76,10 +76,14 @@ class StopWhenNotFinite(keras.callbacks.Callback):
             return
         terms, image_ids = self.model.first_nonfinite() or (["loss"], [])
         images = [str(self.dataset.image_info[i].get("path") or self.dataset.image_info[i]["id"]) for i in image_ids]
-        file = self._dump(terms, image_ids)
+        try:
+            file = self._dump(terms, image_ids)
+            dumped = f", written to {file}" if file else ""
+        except InputError as error:  # the loss is what the user has to hear of
+            dumped = f" ({error})"
         raise NonFiniteLoss(
             f"the loss is {loss}: {' and '.join(terms)} {'is' if len(terms) == 1 else 'are'} not finite for the batch "
-            f"with {', '.join(images) or 'unknown images'}{f', written to {file}' if file else ''}. No checkpoint was "
+            f"with {', '.join(images) or 'unknown images'}{dumped}. No checkpoint was "
             "written from here on. Look at the labels of these images, lower LEARNING_RATE, or raise the batch size"
         )
 

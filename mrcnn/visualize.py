@@ -23,6 +23,7 @@ from matplotlib import patches
 from matplotlib.axes import Axes
 
 from mrcnn.drawing import Colour, Plate, class_color, free_place
+from mrcnn.errors import InputError
 from mrcnn.masks import unmold_mask
 from mrcnn.matching import compute_matches
 from mrcnn.plots import Path, axes_for, finish, plot_overlaps, plot_pr_curves, plot_precision_recall, show_or_save
@@ -289,10 +290,10 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray | None = None, refined_boxes
         The axes.
 
     Raises:
-        ValueError: Neither boxes nor refined boxes were given.
+        InputError: Neither boxes nor refined boxes were given.
     """
     if boxes is None and refined_boxes is None:
-        raise ValueError("give boxes, refined_boxes or both")
+        raise InputError("draw_boxes: give boxes, refined_boxes or both")
     count = len(boxes if boxes is not None else refined_boxes)  # type: ignore[arg-type]
     figure, axis = axes_for(ax, (12, 12))
     canvas = _canvas(image)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from bdd100k import cli
 from bdd100k.convert import convert
@@ -115,6 +116,18 @@ def test_labels_that_are_dropped_are_named(run, tmp_path, caplog):
     message = caplog.text
     assert "'bad'" in message and "unicorn" in message and "road" in message
     assert "1 images, 1 objects written" in message
+
+
+def test_a_broken_outline_beside_a_good_mask_is_left_out_and_counted(run, tmp_path, caplog):
+    caplog.set_level("INFO")
+    rle = coco_mask.encode(np.asfortranarray(np.eye(8, 10, dtype=np.uint8)))
+    label = {"id": "1", "category": "car", "rle": {**rle, "counts": rle["counts"].decode()}}
+    label["poly2d"] = [{"vertices": [[1, 1]], "types": "L", "closed": True}]
+    (tmp_path / "s.json").write_text(json.dumps(frames(labels=[label])))
+    assert run("s.json", "r.json", "--to", "scalabel")[0] == 0
+    (written,) = json.loads((tmp_path / "r.json").read_text())[0]["labels"]
+    assert "poly2d" not in written and "rle" in written
+    assert "1 broken outlines (poly2d) of objects that have a mask (rle)" in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "I;16"])

@@ -8,13 +8,14 @@ import os
 import pathlib
 import random
 import re
+import types
 
 import keras
 import numpy as np
 import pytest
 
 from mrcnn import weights
-from mrcnn.callbacks import NonFiniteLoss
+from mrcnn.callbacks import NonFiniteLoss, StopWhenNotFinite
 from mrcnn.errors import InputError
 from mrcnn.evaluation import evaluate
 from mrcnn.loader import Loader
@@ -239,6 +240,19 @@ def test_full_memory_ends_in_one_message_with_numbers(runs, dataset):
     assert "batches of 2 images of 128 x 128 px with 24 ROIs and 512 proposals each" in message
     assert "shape[2,256,256,64]" in message and "IMAGES_PER_GPU=1 with GRADIENT_ACCUMULATION_STEPS=2" in message
     assert "images of 64 x 64 px (25% of the pixels; IMAGE_MAX_DIM, IMAGE_MIN_DIM)" in message
+
+
+def test_a_full_disk_does_not_hide_the_loss(dataset, tmp_path, monkeypatch):
+    def full(*_):
+        raise InputError("x.npz cannot be written: No space left on device")
+
+    guard = StopWhenNotFinite(dataset, None, tmp_path, (0, 0))  # type: ignore[arg-type]
+    guard.set_model(types.SimpleNamespace(first_nonfinite=lambda: (["mrcnn_mask_loss"], [0])))
+    guard.on_epoch_begin(0)
+    monkeypatch.setattr(guard, "_dump", full)
+    with pytest.raises(NonFiniteLoss, match="mrcnn_mask_loss is not finite .*No space left on device") as caught:
+        guard.on_train_batch_end(0, {"loss": math.nan})
+    assert str(dataset.image_info[0]["path"]) in str(caught.value)
 
 
 def test_the_batch_of_a_loss_that_is_not_finite_is_in_a_file(runs, dataset):
