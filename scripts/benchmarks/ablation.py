@@ -37,7 +37,6 @@ from bdd100k.cli import open_dataset, positive_int
 from mrcnn import comparison
 from mrcnn.errors import InputError
 from mrcnn.sampling import image_class_counts
-from mrcnn.weights import fetch, read_layers, write_layers
 
 SUMMARY = "the worth of augmentation, class balance, backbone and a rectangular input"
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
@@ -97,6 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def choices(size: Size, out: pathlib.Path) -> dict[str, list[str]]:
     """What each line adds to the options of scripts/train.py."""
+    from mrcnn.weights import fetch  # late: the other benchmarks measure memory, and Keras takes 800 MiB
+
     backbone = _set(size.backbone)
     if size is SIZES["small"]:
         backbone += ["--weights", str(widen(fetch("streets"), out / "streets_wide.h5"))]
@@ -117,6 +118,8 @@ def widen(source: pathlib.Path, target: pathlib.Path, noise: float = 0.01) -> pa
     Returns:
         `target`.
     """
+    from mrcnn.weights import read_layers, write_layers
+
     rng = np.random.default_rng(0)
     layers: dict[str, dict[str, np.ndarray]] = {}
     for name, arrays in read_layers(source).items():
