@@ -68,6 +68,14 @@ class Table:
         """int [D], the detections, the best score first; made once, for the table does not change."""
         return np.argsort(-self.dt_score, kind="stable")
 
+    @functools.cached_property
+    def place(self) -> np.ndarray:
+        """int [D]: how many detections of its image and class stand before each one in `by_score`."""
+        group = self.dt_image * self.classes + self.dt_class
+        place = np.empty(len(group), np.int64)
+        place[self.by_score] = ranks_in_group(group[self.by_score])
+        return place
+
 
 ARRAYS = [field.name for field in dataclasses.fields(Table)][2:-2]  # one value per object, detection or pair
 
@@ -178,8 +186,11 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
     least = np.minimum(thresholds, 1 - 1e-10)[:, None]
     pairs = np.flatnonzero((table.dt_class[table.pair_dt] == table.gt_class[table.pair_gt])
                            & (table.pair_iou >= least.min()))
-    candidates = np.unique(table.pair_dt[pairs])
-    place = np.searchsorted(candidates, table.pair_dt[pairs])  # [p] -> candidate
+    position = np.full(len(table.dt_score), -1)
+    position[table.pair_dt[pairs]] = 0
+    candidates = np.flatnonzero(position == 0)
+    position[candidates] = np.arange(len(candidates))
+    place = position[table.pair_dt[pairs]]  # [p] -> candidate
     group = table.dt_image[candidates] * table.classes + table.dt_class[candidates]
     by_score = np.argsort(-table.dt_score[candidates], kind="stable")
     turn = np.empty(len(candidates), np.int64)
@@ -244,12 +255,13 @@ def rank(table: Table, matches: Matches, class_id: int, gt_ignored: np.ndarray,
     """
     own = table.by_score[table.dt_class[table.by_score] == class_id]
     if most < MOST:
-        own = own[ranks_in_group(table.dt_image[own]) < most]
+        own = own[table.place[own] < most]
     hit = np.zeros((len(matches.hit), len(own)), bool)
     ignored = np.zeros_like(hit)
-    at = np.searchsorted(matches.candidates, own)
-    real = np.flatnonzero(matches.candidates[np.minimum(at, len(matches.candidates) - 1)] == own) if len(
-        matches.candidates) else np.zeros(0, int)
+    at = np.full(len(table.dt_score), -1)
+    at[matches.candidates] = np.arange(len(matches.candidates))
+    at = at[own]
+    real = np.flatnonzero(at >= 0)
     hit[:, real], ignored[:, real] = matches.hit[:, at[real]], matches.on_ignored[:, at[real]]
     if area is not None:
         ignored |= ~hit & ((table.dt_area[own] < area[0]) | (table.dt_area[own] > area[1]))
