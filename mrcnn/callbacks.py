@@ -14,7 +14,7 @@ from types import FrameType
 import keras
 import numpy as np
 
-from mrcnn import checkpoints
+from mrcnn import checkpoints, distribution
 from mrcnn.data import Dataset
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
@@ -205,8 +205,11 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def _stop_if_asked(self) -> None:
         if self.received:
-            log.warning("stopping after this step; the state is written")
-            self.save()
+            if distribution.is_first_host():
+                log.warning("stopping after this step; the state is written")
+                self.save()
+            else:
+                log.warning("stopping after this step; its state is not written, only the first host does that")
             raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:

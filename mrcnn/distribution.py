@@ -14,9 +14,11 @@ import contextlib
 import functools
 import json
 import os
+import pathlib
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +30,9 @@ from mrcnn.errors import InputError
 from mrcnn.rendezvous import meet
 
 Tensor = Any  # a tensor of the chosen backend
+
+LOST = ("Collective ops is aborted", "Gloo ")  # what TensorFlow and JAX say on a CPU, or where a host has gone
+SCRATCH = "mask-rcnn-"  # begins the names of folders whose files nobody wants
 
 
 # ---------------------------------------------------------------------------------------------------- hosts
@@ -74,7 +79,18 @@ def own_folder(folder: str) -> str:
 
 @functools.cache
 def _scratch() -> str:
-    folder = tempfile.mkdtemp(prefix="mask-rcnn-")
+    """A folder that goes with this process; those of processes that were killed go now. Their locks tell them apart."""
+    import fcntl  # not on Windows, where backends cannot join hosts
+
+    now = time.time()
+    for old in pathlib.Path(tempfile.gettempdir()).glob(f"{SCRATCH}*/lock"):
+        with contextlib.suppress(OSError), old.open() as file:
+            if now - old.stat().st_mtime > 60:  # a younger one may not be locked yet
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(old.parent)
+    folder = tempfile.mkdtemp(prefix=SCRATCH)
+    lock = os.open(os.path.join(folder, "lock"), os.O_CREAT)  # open, and so locked, until the process ends
+    fcntl.flock(lock, fcntl.LOCK_EX)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -90,16 +106,21 @@ def run_together(run: Callable[[], int]) -> int:
     code = 1
     try:
         code = run()
-    except Exception:
+    except Exception as error:
         if host()[1] == 1:
             raise
-        sys.excepthook(*sys.exc_info())
-        sys.stderr.write("error: this host stops, and so do the others. Look at the one that stopped first: where the "
-                         "above speaks of connections, it is another one. --resume goes on from the last state\n")
+        lost = [line for line in str(error).splitlines() if any(words in line for words in LOST)]
+        if lost:
+            sys.stderr.write(f"error: another host stopped, so this one does too; look there for the reason ({lost[0]}"
+                             "). --resume goes on from the last state\n")  # fmt: skip
+        else:
+            sys.excepthook(*sys.exc_info())
+            sys.stderr.write("error: this host stops, and so do the others. --resume goes on from the last state\n")
     if code and host()[1] > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        shutil.rmtree(_scratch(), ignore_errors=True)
+        if not is_first_host():
+            shutil.rmtree(_scratch(), ignore_errors=True)
         os._exit(code)  # without the handshake at the end, for which the others are not ready
     return code
 

@@ -1,6 +1,6 @@
-"""A training of three steps in a process of its own: python -m tests.hosts_worker DEVICES IMAGES [HOSTS INDEX].
+"""Trainings of three steps in a process of their own: python -m tests.hosts_worker DEVICESxIMAGES,... [HOSTS INDEX].
 
-Prints one line of JSON: the losses, and what the weights have become. DEVICES are pretended, on the CPU, each for
+Each prints one line of JSON: the losses, and what the weights have become. DEVICES are pretended, on the CPU, each for
 IMAGES images (JAX wants XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES). With HOSTS ("host:port,host:port")
 it is process INDEX of several; when all is printed, the second one fails while the first one goes on.
 """
@@ -16,40 +16,67 @@ import numpy as np
 from mrcnn import distribution
 from tests.shapes import ShapesConfig, ShapesDataset
 
-DEVICES, IMAGES = int(sys.argv[1]), int(sys.argv[2])
-VALIDATION = int(keras.config.backend() == "tensorflow")  # where it has a way of its own; compiling it takes time
-SETTINGS = ["STEPS_PER_EPOCH=3", f"VALIDATION_STEPS={VALIDATION}", "TRUE_WEIGHT_DECAY=True", "WEIGHT_DECAY=0.01",
+TENSORFLOW = keras.config.backend() == "tensorflow"  # there validation has a way of its own; compiling it takes time
+SETTINGS = ["STEPS_PER_EPOCH=3", "VALIDATION_STEPS=1", "TRUE_WEIGHT_DECAY=True", "WEIGHT_DECAY=0.01",
             "GRADIENT_CLIP_NORM=1.0", "CLASS_LOSS_WEIGHTS=[1.0, 0.5, 2.0, 1.0]"]  # fmt: skip
 
 
-def split_tensorflow() -> None:
-    """One CPU becomes DEVICES devices."""
+class SmallConfig(ShapesConfig):
+    """With a backbone of five convolutions: tracing and compiling are what takes the time."""
+
+    @staticmethod
+    def BACKBONE(image, stage5, train_bn):
+        stages = []
+        for number in range(1, 6):
+            image = keras.layers.Conv2D(16, 3, 2, "same", activation="relu", name=f"conv{number}")(image)
+            stages.append(image)
+        return stages
+
+    @staticmethod
+    def COMPUTE_BACKBONE_SHAPE(image_shape):
+        return np.array([[image_shape[0] // stride, image_shape[1] // stride] for stride in (4, 8, 16, 32, 64)])
+
+
+def prepare_tensorflow(devices: int) -> None:
+    """One CPU becomes several devices; graphs run as they are, because optimizing them is what takes the time."""
     import tensorflow as tf
 
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES)
+    if devices > 1:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
 
 
 def main() -> None:
     """Train, and print what came of it."""
-    if DEVICES > 1 and keras.config.backend() == "tensorflow":
-        split_tensorflow()
-    if len(sys.argv) > 3:
-        distribution.join(sys.argv[3].split(","), int(sys.argv[4]))
+    batches = [tuple(map(int, batch.split("x"))) for batch in sys.argv[1].split(",")]
+    if TENSORFLOW:
+        prepare_tensorflow(max(devices for devices, _ in batches))
+    if len(sys.argv) > 2:
+        distribution.join(sys.argv[2].split(","), int(sys.argv[3]))
+    for number, (devices, images) in enumerate(batches):
+        train(devices, images, validate=TENSORFLOW and number == 0)
+
+
+def train(devices: int, images: int, validate: bool) -> None:
+    """One training."""
+    from mrcnn import reports
     from mrcnn.model import MaskRCNN
 
+    reports.plot_curves = lambda *args: None  # a tenth of the time
     keras.utils.set_random_seed(5)
-    config = ShapesConfig().override([f"GPU_COUNT={DEVICES}", f"IMAGES_PER_GPU={IMAGES}", *SETTINGS])
+    batch = [f"GPU_COUNT={devices}", f"IMAGES_PER_GPU={images}"]
+    config = SmallConfig().override([*batch, *SETTINGS])
     with tempfile.TemporaryDirectory() as logs:
         model = MaskRCNN("training", config, logs)
         for name in ("rpn_class_raw", "rpn_bbox_pred"):  # so proposals are anchors at first, and some meet an object
             kernel = model.keras_model.get_layer("rpn_model").get_layer(name).kernel
             kernel.assign(np.zeros(kernel.shape))
         dataset = ShapesDataset().load_shapes(12)
-        history = model.train(dataset, dataset, 0.002, 1, "all", workers=1).history
+        history = model.train(dataset, dataset if validate else None, 0.002, 1, "all", workers=1).history
         files = sorted(name for _, _, names in os.walk(logs) for name in names)
         report(model, history, files)
-        if len(sys.argv) > 3:  # one host fails, the other must not wait for it
+        if distribution.host()[1] > 1:  # one host fails, the other must not wait for it
             if distribution.is_first_host():
                 model.train(dataset, None, 0.002, 2, "all", workers=1)
             raise RuntimeError("on purpose")

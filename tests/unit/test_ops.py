@@ -1,10 +1,13 @@
 """NMS against a brute-force loop, crop-and-resize against hand-drawn grids and TensorFlow's own operations."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
 from mrcnn import ops
+from mrcnn.errors import InputError
 from tests.compiled import RUNS, compiled, to_numpy, traced
 from tests.gradients import value_and_gradient
 
@@ -254,3 +257,16 @@ def test_half_precision_maps_keep_full_precision_coordinates(dtype):
     expected = to_numpy(crop(keras.ops.cast(image, "float32"), boxes))
     assert keras.backend.standardize_dtype(found.dtype) == dtype
     np.testing.assert_allclose(to_numpy(keras.ops.cast(found, "float32")), expected, atol=0.04)
+
+
+@pytest.mark.skipif(keras.config.backend() != "jax", reason="TensorFlow is told by a call")
+def test_jax_on_a_gpu_must_be_started_deterministic(monkeypatch):
+    import jax
+
+    ops.make_deterministic()  # on a CPU it is
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="gpu")])
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
+    with pytest.raises(InputError, match="set XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
+        ops.make_deterministic()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    ops.make_deterministic()
