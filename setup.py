@@ -33,7 +33,8 @@ setup(
         "jax": ["jax>=0.5"],
         "torch": ["torch>=2.5"],
         "eval": ["faster-coco-eval>=1.6"],  # --engine faster-coco-eval; the same figures
-        "ray": ["ray[train]>=2.50"],  # scripts/train.py --engine ray
+        # scripts/train.py --engine ray; without "default" Ray Train warns every second that it cannot ask for states
+        "ray": ["ray[default,train]>=2.50"],
         # xdist: the tests run in two processes; jax: on a second backend
         "dev": [
             "pytest>=8",

@@ -33,6 +33,7 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
 
     Raises:
         InputError: Ray is not installed, has fewer GPUs than workers, or a worker failed.
+        KeyboardInterrupt: Ctrl-C; the workers have ended, without writing the state of their step.
     """
     if importlib.util.find_spec("ray") is None:
         raise InputError("--engine ray needs Ray: pip install '.[ray]'")
@@ -65,6 +66,8 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
             f"a worker failed; look for its message above. --resume with --engine ray --workers {count} goes on from "
             "the last state"
         ) from error
+    except SystemExit as stop:  # after Ctrl-C Ray ends the workers, and then this process without a word
+        raise KeyboardInterrupt from stop
 
 
 class Addresses:
