@@ -30,6 +30,7 @@ def run(main: Callable[[], int | None]) -> int:
     """Run a script: what main returns (None is 0), 2 with one message for a user's mistake, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.WARNING)  # which devices it looked for and did not find
     try:
         return main() or 0
     except InputError as error:

@@ -32,7 +32,7 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
         count: of workers.
 
     Raises:
-        InputError: Ray is not installed, has fewer GPUs than workers, or a worker failed.
+        InputError: Ray is not installed, has fewer GPUs (or, without any, CPUs) than workers, or a worker failed.
         KeyboardInterrupt: Ctrl-C; the workers have ended, without writing the state of their step.
     """
     if importlib.util.find_spec("ray") is None:
@@ -46,14 +46,16 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
     source = str(pathlib.Path(__file__).resolve().parent.parent)
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
     ray.init(ignore_reinit_error=True, runtime_env={"env_vars": variables}, logging_level=logging.WARNING)
-    gpus_of_all = int(ray.cluster_resources().get("GPU", 0))
-    gpus = gpus_of_all // count
-    if 0 < gpus_of_all < count:
-        raise InputError(f"--workers {count}: the cluster has {gpus_of_all} GPUs, fewer than workers")
-    if gpus > 1:
+    kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
+    found = int(ray.cluster_resources().get(kind, 0))
+    if found < count:
+        raise InputError(f"--workers {count}: the Ray cluster has {found} {kind}s, fewer than workers")
+    gpus = found // count if kind == "GPU" else 0
+    if gpus > 1 and args.resume is None:  # a run that goes on has its own
         args.overrides = [f"GPU_COUNT={gpus}", *args.overrides]
+    board = ray.remote(num_cpus=0)(Addresses).remote()  # lives as long as this process knows it
     trainer = DataParallelTrainer(
-        functools.partial(_work, args, defaults, os.getcwd(), f"mask-rcnn-{os.getpid()}-{time.time_ns()}"),
+        functools.partial(_work, args, defaults, os.getcwd(), board),
         scaling_config=ScalingConfig(
             num_workers=count, use_gpu=gpus > 0, resources_per_worker={"GPU": gpus} if gpus else {"CPU": 1}
         ),
@@ -85,7 +87,7 @@ class Addresses:
         return self.known
 
 
-def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, name: str) -> None:
+def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, board: Any) -> None:
     """What each worker does."""
     import ray.train
 
@@ -94,7 +96,7 @@ def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, n
     os.chdir(folder)
     context = ray.train.get_context()
     args.host_index, count = context.get_world_rank(), context.get_world_size()
-    addresses = _exchange(name, args.host_index, count)
+    addresses = _exchange(board, args.host_index, count)
     code = runs.train_on_hosts(args, defaults, addresses) if count > 1 else cli.run(
         functools.partial(runs.train, args, defaults)
     )  # fmt: skip
@@ -102,14 +104,13 @@ def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, n
         raise RuntimeError(f"exit code {code}")
 
 
-def _exchange(name: str, rank: int, count: int) -> list[str]:
+def _exchange(board: Any, rank: int, count: int) -> list[str]:
     """The addresses of all workers, in the order of their ranks."""
     import ray
 
     with socket.socket() as free:
         free.bind(("", 0))
         address = f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
-    board: Any = ray.remote(num_cpus=0)(Addresses).options(name=name, get_if_exists=True).remote()
     ray.get(board.add.remote(rank, address))
     for _ in range(PATIENCE):
         known = ray.get(board.all.remote())
