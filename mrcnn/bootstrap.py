@@ -156,7 +156,7 @@ def _interpolated_ap(found: np.ndarray, total: np.ndarray, objects: np.ndarray, 
 
 
 def _accumulate(operation: np.ufunc, rows: np.ndarray) -> None:
-    """`operation.accumulate` down the rows of an array [n, b], in place; group by group, which takes a third of the time."""
+    """`operation.accumulate` down the rows of an array [n, b], in place; group by group takes a third of the time."""
     groups = rows[:len(rows) // _GROUP * _GROUP].reshape(-1, _GROUP, rows.shape[1])
     for before, row in itertools.pairwise(groups.swapaxes(0, 1)):  # one row of each group
         operation(before, row, out=row)
