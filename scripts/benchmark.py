@@ -10,13 +10,20 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from benchmarks import ablation, data, evaluate, precision, train
+from benchmarks import ablation, data, detect, evaluate, precision, train
 
 from bdd100k import cli
 from mrcnn.errors import InputError
 
 # name: a module with SUMMARY, add_arguments(parser) and run(args) -> report
-BENCHMARKS = {"data": data, "evaluate": evaluate, "train": train, "ablation": ablation, "precision": precision}
+BENCHMARKS = {
+    "data": data,
+    "detect": detect,
+    "evaluate": evaluate,
+    "train": train,
+    "ablation": ablation,
+    "precision": precision,
+}
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -3,17 +3,23 @@
 Trains on drawn street scenes (720 x 1280 JPEGs, 18 objects each) as `scripts/train.py` does: the loader makes batches
 ahead while the step runs, and the time between the end of a step and the arrival of its next batch counts as waiting.
 The first step is measured apart: the backend traces and compiles in it.
+
+With --against torchvision its Mask R-CNN R50-FPN trains on the same batches, step by step in turns with ours. For equal
+work: --layers 3+, which trains what it trains by default.
 """
 
 import argparse
 import resource
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from . import torchvision_model
 
 SUMMARY = "seconds, memory, waiting and compilation of training steps"
 KEYS = """\
@@ -24,6 +30,7 @@ keys of the JSON file:
   build_seconds      making the network
   data_wait          share of the time of the steps that they wait for their batches
   peak_memory_mib    largest resident memory of the process; on a GPU its memory is not in it
+  torchvision        seconds of its step, if asked for, and "ratio": torchvision / ours, median over the steps
   backend, layers, batch, image, backbone, parameters, trained, steps
 """
 
@@ -41,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loaders", type=int, default=2, metavar="N", help="threads that make batches (default: "
                         "%(default)s)")
     parser.add_argument("--augment", default="default", help="preset of augmentation (default: %(default)s)")
+    parser.add_argument("--against", choices=["torchvision"], help="measure this too (pip install torch torchvision)")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                         help="another setting of the network")
 
@@ -56,6 +64,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from mrcnn.model import MaskRCNN
     from mrcnn.stages import LAYER_REGEX
 
+    if args.against:
+        torchvision_model.refuse_without()
     sides = [f"IMAGE_MIN_DIM={args.size}", f"IMAGE_MAX_DIM={args.size}", f"IMAGES_PER_GPU={args.batch}"]
     settings = [*sides, f"BACKBONE={args.backbone}", *preset_settings(args.augment), *args.overrides]
     config = BDD100KConfig().override(settings)
@@ -69,7 +79,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     loader = Loader(
         dataset, config, augment=Augmentation.from_config(config), steps=args.steps + 2, workers=args.loaders
     )
-    waits, steps = _steps(network, loader)
+    theirs = None
+    if args.against:
+        theirs = torchvision_model.Other(torchvision_model.trainer, int(config.NUM_CLASSES), args.size)
+    waits, steps, others = _steps(network, loader, theirs)
     took = np.array(steps[2:])  # the second one may still warm up
     report = {
         "seconds_per_step": float(np.median(took)),
@@ -88,25 +101,33 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "trained": int(sum(np.prod(v.shape) for v in network.trainable_variables)),
         "steps": args.steps,
     }
+    if args.against:
+        report["torchvision"] = float(np.median(others[2:]))
+        report["ratio"] = float(np.median(np.array(others[2:]) / took))
     show(report)
     return report
 
 
-def _steps(network: Any, loader: Any) -> tuple[list[float], list[float]]:
-    """Seconds that each step waited for its batch, and seconds of the whole step, the waiting in it."""
+def _steps(
+    network: Any, loader: Any, other: Callable[[dict[str, np.ndarray]], float] | None
+) -> tuple[list[float], list[float], list[float]]:
+    """Seconds that each step waited for its batch, of the whole step with the waiting, and of the other's step."""
     waits: list[float] = []
     steps: list[float] = []
+    others: list[float] = []
     batches = iter(loader)
     try:
         while True:
             began = time.perf_counter()
             item = next(batches, None)
             if item is None:
-                return waits, steps
+                return waits, steps, others
             arrived = time.perf_counter()
             network.train_on_batch(item[0])  # returns numbers, so the step is done
             steps.append(time.perf_counter() - began)
             waits.append(arrived - began)
+            if other is not None:
+                others.append(other(item[0]))
     finally:
         loader.close()
 
@@ -119,6 +140,8 @@ def show(report: dict[str, Any]) -> None:
     low, high = report["spread"]
     table.add_row("step", f"{report['seconds_per_step']:.3f} s ({low:.3f} to {high:.3f})")
     table.add_row("image", f"{report['seconds_per_image']:.3f} s")
+    if "ratio" in report:
+        table.add_row("torchvision", f"{report['torchvision']:.3f} s a step, {report['ratio']:.2f} times ours")
     table.add_row("waiting for data", f"{report['data_wait']:.1%} of the step")
     table.add_row("compilation", f"{report['compile_seconds']:.1f} s, once; building {report['build_seconds']:.1f} s")
     table.add_row("memory", f"{report['peak_memory_mib']:.0f} MiB at most")

@@ -1,0 +1,135 @@
+"""Detection in one image: from its pixels to boxes, classes, scores and full masks.
+
+A drawn street, cut square, at the size that the network takes it. Random weights, and no threshold on the scores: so
+there are always 100 detections with masks to paste, whatever the image. The first calls, in which the backend traces
+and compiles, are not counted.
+
+With --against torchvision its Mask R-CNN R50-FPN detects in the same image, in turns with ours.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bdd100k.cli import positive_int
+
+from . import torchvision_model
+
+SUMMARY = "seconds from an image to its detections, also beside torchvision"
+KEYS = """\
+keys of the JSON file, for each of "sizes":
+  detect       seconds of MaskRCNN.detect_instances and the full masks: median, and "spread" (10th, 90th percentile)
+  network      the network alone, with "spread"
+  torchvision  the same as detect, if asked for; "ratio": torchvision / detect, median of the ratios of turns
+  backend, backbone, rounds
+"""
+WARM_UP = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.epilog = KEYS
+    parser.add_argument("--sizes", type=positive_int, nargs="+", default=[512, 1024], metavar="PX", help="sides of the "
+                        "images, multiples of 64 (default: 512 1024)")
+    parser.add_argument("--rounds", type=positive_int, default=10, metavar="N", help="default: %(default)s")
+    parser.add_argument("--backbone", default="resnet50", help="default: %(default)s")
+    parser.add_argument("--against", choices=["torchvision"], help="measure this too (pip install torch torchvision)")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                        help="another setting of the network, e.g. RPN_CHANNELS=256 as torchvision has")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measures and prints; returns the figures."""
+    import keras
+
+    if args.against:
+        torchvision_model.refuse_without()
+    report: dict[str, Any] = {"backend": keras.config.backend(), "backbone": args.backbone, "rounds": args.rounds,
+                              "sizes": {}}  # fmt: skip
+    for size in args.sizes:
+        image = street(size)
+        calls, classes = _ours(image, args.backbone, args.overrides)
+        if args.against:
+            calls["torchvision"] = torchvision_model.Other(torchvision_model.detector, image, classes)
+        taken = in_turns(calls, args.rounds)
+        figures: dict[str, Any] = {name: summary(seconds) for name, seconds in taken.items()}
+        if args.against:
+            figures["ratio"] = float(np.median(taken["torchvision"] / taken["detect"]))
+        report["sizes"][size] = figures
+    show(report)
+    return report
+
+
+def street(size: int) -> np.ndarray:
+    """A drawn street, uint8 [size, size, 3] RGB."""
+    from bdd100k.streets import draw_scene
+
+    whole = draw_scene(0, 0).image
+    left = (whole.shape[1] - whole.shape[0]) // 2
+    return cv2.resize(whole[:, left : left + whole.shape[0]], (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _ours(image: np.ndarray, backbone: str, overrides: list[str]) -> tuple[dict[str, Callable[[], float]], int]:
+    """The calls to measure, which give their seconds, and the number of classes."""
+    from bdd100k.config import BDD100KConfig
+    from mrcnn.model import MaskRCNN
+
+    size = image.shape[0]
+    sides = [f"IMAGE_MIN_DIM={size}", f"IMAGE_MAX_DIM={size}", "DETECTION_MIN_CONFIDENCE=0"]
+    config = BDD100KConfig().override([*sides, f"BACKBONE={backbone}", *overrides])
+    config.validate()
+    model = MaskRCNN("inference", config, "logs")
+    molded, metas, _ = model.mold_inputs([image])
+    anchors = model.get_anchors(molded[0].shape)[None]
+
+    def detect() -> None:
+        (found,) = model.detect([image])
+        assert found["masks"].shape[:2] == image.shape[:2], "full masks"
+
+    inputs = [molded, metas, anchors]
+    calls = {"detect": clocked(detect), "network": clocked(lambda: model.keras_model.predict_on_batch(inputs))}
+    return calls, int(config.NUM_CLASSES)
+
+
+def clocked(call: Callable[[], Any]) -> Callable[[], float]:
+    """A call that gives the seconds that it takes."""
+
+    def run() -> float:
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+
+    return run
+
+
+def in_turns(calls: dict[str, Callable[[], float]], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of each call by the clock, [rounds]; all in each round, so that they meet the same load."""
+    taken = [[call() for call in calls.values()] for _ in range(WARM_UP + rounds)]
+    return dict(zip(calls, np.array(taken[WARM_UP:]).T, strict=True))
+
+
+def summary(seconds: np.ndarray) -> dict[str, Any]:
+    """Median and spread of measured seconds."""
+    return {"seconds": float(np.median(seconds)), "spread": np.percentile(seconds, [10, 90]).tolist()}
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the figures."""
+    table = Table(title=f"{report['backbone']}, {report['backend']}, seconds an image", box=box.SIMPLE)
+    for column in ("", *(f"{size} px" for size in report["sizes"])):
+        table.add_column(column, justify="right" if column else "left")
+    names = dict.fromkeys(name for figures in report["sizes"].values() for name in figures)
+    for name in names:
+        cells = [figures[name] for figures in report["sizes"].values()]
+        table.add_row("torchvision / detect" if name == "ratio" else name, *(
+            f"{cell:.2f}" if name == "ratio" else
+            f"{cell['seconds']:.3f} ({cell['spread'][0]:.3f} to {cell['spread'][1]:.3f})" for cell in cells
+        ))  # fmt: skip
+    Console().print(table)

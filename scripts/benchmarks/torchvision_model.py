@@ -1,0 +1,123 @@
+"""torchvision's Mask R-CNN R50-FPN on the same images, for `--against torchvision`.
+
+It runs in a process of its own, so that neither framework's threads and libraries are in the other's way.
+"""
+
+import importlib.util
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from mrcnn.errors import InputError
+from mrcnn.masks import expand_mask
+
+
+def refuse_without() -> None:
+    """Raises InputError where torchvision is not installed."""
+    if importlib.util.find_spec("torchvision") is None:
+        raise InputError("--against torchvision needs it: pip install torch torchvision")
+
+
+class Other:
+    """A call that runs in another process; calling this object gives the seconds that it took there."""
+
+    def __init__(self, make: Callable[..., Callable[..., Any]], *args: Any) -> None:
+        """Args:
+        make: `detector` or `trainer`.
+        args: for it.
+        """
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        context.Process(target=_serve, args=(theirs, make, args), daemon=True).start()
+        theirs.close()
+
+    def __call__(self, *args: Any) -> float:
+        """Run it once and wait."""
+        self.pipe.send(args)
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            raise InputError("--against torchvision: it failed, see above") from None
+
+
+def _serve(pipe: Connection, make: Callable[..., Callable[..., Any]], args: tuple) -> None:
+    call = make(*args)
+    while True:
+        try:
+            given = pipe.recv()
+        except EOFError:  # the benchmark has ended
+            return
+        began = time.perf_counter()
+        call(*given)
+        pipe.send(time.perf_counter() - began)
+
+
+def detector(image: np.ndarray, classes: int) -> Callable[[], Any]:
+    """A call that detects in one image, uint8 [H, W, 3], at its own size.
+
+    Random weights; every box counts, so that the mask head has its 100 boxes and the masks are pasted, as in ours.
+    """
+    import torch
+
+    size = max(image.shape[:2])
+    model = _model(classes, size, box_score_thresh=0.0).eval()
+    batch = [_to_tensor(image)]
+
+    def detect() -> Any:
+        with torch.inference_mode():
+            (found,) = model(batch)
+        assert len(found["masks"]) == 100, "as many masks as ours"
+        return found
+
+    return detect
+
+
+def trainer(classes: int, size: int) -> Callable[[dict[str, np.ndarray]], Any]:
+    """A call that trains one step of SGD, all layers but stem and res2 (its default), on a batch of our loader."""
+    import torch
+
+    model = _model(classes, size, trainable_backbone_layers=3).train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
+
+    def step(inputs: dict[str, np.ndarray]) -> None:
+        images = [_to_tensor(image) for image in inputs["input_image"]]
+        targets = [_target(inputs, row) for row in range(len(images))]
+        loss = sum(model(images, targets).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _model(classes: int, size: int, **options: Any) -> Any:
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+    return maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=classes, min_size=size, max_size=size, **options
+    )
+
+
+def _to_tensor(image: np.ndarray) -> Any:
+    """uint8 [H, W, 3] -> float [3, H, W] in 0 to 1."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
+
+
+def _target(inputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
+    """The objects of an image of our batch: boxes [n, (x1, y1, x2, y2)] px, labels [n], masks uint8 [n, H, W]."""
+    import torch
+
+    real = np.flatnonzero(inputs["input_gt_class_ids"][row] > 0)
+    boxes = inputs["input_gt_boxes"][row][real].astype(int)
+    masks = expand_mask(boxes, inputs["input_gt_masks"][row][..., real], inputs["input_image"].shape[1:3])
+    return {
+        "boxes": torch.from_numpy(boxes[:, [1, 0, 3, 2]].astype(np.float32)),
+        "labels": torch.from_numpy(inputs["input_gt_class_ids"][row][real].astype(np.int64)),
+        "masks": torch.from_numpy(masks.transpose(2, 0, 1).astype(np.uint8)),
+    }
