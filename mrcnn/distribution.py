@@ -109,7 +109,7 @@ def run_together(run: Callable[[], int]) -> int:
     except Exception as error:
         if host()[1] == 1:
             raise
-        lost = [line for line in str(error).splitlines() if any(words in line for words in LOST)]
+        lost = [line[line.index(words) :] for line in str(error).splitlines() for words in LOST if words in line]
         if lost:
             sys.stderr.write(f"error: another host stopped, so this one does too; look there for the reason ({lost[0]}"
                              "). --resume goes on from the last state\n")  # fmt: skip
