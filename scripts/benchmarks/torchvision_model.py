@@ -37,10 +37,10 @@ class Other:
 
     def __call__(self, *args: Any) -> float:
         """Run it once and wait."""
-        self.pipe.send(args)
         try:
+            self.pipe.send(args)
             return self.pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             raise InputError("--against torchvision: it failed, see above") from None
 
 
