@@ -81,8 +81,8 @@ def sampled_ap(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
         result[rows] = 0
         return result
     drawn = np.ascontiguousarray(weights.T)  # [I, B]: all samples of an image side by side
-    sometimes = np.count_nonzero(ranked.counted.any(axis=0) & ~ranked.counted.all(axis=0))
-    step = max(64, _AT_ONCE // max(len(hit_once), sometimes))
+    sometimes = np.flatnonzero(ranked.counted.any(axis=0) & ~ranked.counted.all(axis=0))
+    step = max(64, _AT_ONCE // max(len(hit_once), len(sometimes)))
     for start in range(0, len(rows), step):
         some = rows[start:start + step]
         result[some] = _some_ap(ranked, np.ascontiguousarray(drawn[:, some]), objects[some], hit_once)

@@ -44,6 +44,32 @@ def test_every_sample_equals_cocoeval_on_the_drawn_images(seed):
                 np.testing.assert_allclose(recall[k][sample], np.nan if expected < 0 else expected, atol=1e-9)
 
 
+def test_rankings_longer_than_a_block_equal_cocoeval_in_threads_and_in_parts(monkeypatch):
+    table, truth, detections = overlap_table(np.random.default_rng(6), images=70, classes=2, objects=12, decimals=None)
+    weights = bootstrap.draw(70, 130, 1)
+    ranked = [rank(table, match(table), k, table.gt_crowd) for k in range(2)]
+    hits = ranked[0].hit[0].sum()
+    monkeypatch.setattr(bootstrap, "_BLOCK", 64)
+    assert hits > 64 + bootstrap._GROUP and (~ranked[0].counted).any() and not ranked[1].per_image.any()
+    whole = [bootstrap.sampled_ap(r, weights) for r in ranked]
+    for sample in (0, 64, 129):
+        precision, _ = arrays_of_lists(*drawn_lists(truth, detections, weights[sample]), "box", "pycocotools-plain")
+        np.testing.assert_allclose(whole[0][sample], precision[:, :, 0, 0, 2].mean(axis=1), atol=1e-9)
+    monkeypatch.setattr(bootstrap, "_AT_ONCE", 70 * int(hits))  # samples in two parts, and enough of them for threads
+    parts = bootstrap.sampled_aps([*ranked, *ranked], weights)
+    for k, values in enumerate(parts):
+        np.testing.assert_array_equal(values, whole[k % 2])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 15, 16, 17, 32, 100])
+def test_running_sums_and_maxima_group_by_group(rows):
+    values = np.random.default_rng(rows).integers(-9, 9, (rows, 3))
+    for operation, turned in ((np.add, values), (np.maximum, values[::-1])):
+        result = turned.copy() if turned is values else values.copy()[::-1]
+        bootstrap._accumulate(operation, result)
+        np.testing.assert_array_equal(result, operation.accumulate(turned, axis=0))
+
+
 def test_intervals_are_quantiles_of_cocoevals_figures():
     table, truth, detections = overlap_table(np.random.default_rng(4), images=6, decimals=None)
     weights = bootstrap.draw(6, 20, 3)
