@@ -37,6 +37,14 @@ class SmallConfig(ShapesConfig):
         return np.array([[image_shape[0] // stride, image_shape[1] // stride] for stride in (4, 8, 16, 32, 64)])
 
 
+class NoTensorFlow:
+    """Nobody imports TensorFlow, as if it were not installed: Keras does, for seconds, only to give it the seed."""
+
+    def find_spec(self, name, path=None, target=None) -> None:
+        if name == "tensorflow":
+            raise ModuleNotFoundError(name)
+
+
 def prepare_tensorflow(devices: int) -> None:
     """One CPU becomes several devices; graphs run as they are, because optimizing them is what takes the time."""
     import tensorflow as tf
@@ -52,6 +60,8 @@ def main() -> None:
     batches = [tuple(map(int, batch.split("x"))) for batch in sys.argv[1].split(",")]
     if TENSORFLOW:
         prepare_tensorflow(max(devices for devices, _ in batches))
+    else:
+        sys.meta_path.insert(0, NoTensorFlow())
     if len(sys.argv) > 2:
         distribution.join(sys.argv[2].split(","), int(sys.argv[3]))
     for number, (devices, images) in enumerate(batches):
