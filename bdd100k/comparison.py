@@ -15,6 +15,7 @@ from mrcnn.comparison import Run
 
 _SHOWN = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR100")
 _CHANGED = 10  # images, of each direction
+_PROTOCOLS = {"bitmask": "bitmask", "rle": "RLE"}  # as they are called
 _LEAST = 0.0005  # in AP: what shows in a figure with one digit
 _MOST_PANELS = 24
 
@@ -32,7 +33,8 @@ def show(a: Run, b: Run, compared: dict[str, Any], console: Console) -> None:
             if compared["samples"] else "in %, no intervals (--bootstrap 0)")
     rows = [(f"{kind} {figure}", compared[kind][figure]) for kind in ("mask", "box") for figure in _SHOWN]
     rows.append(("mAP@0.5 (Matterport)", compared["matterport"]["mAP50"]))
-    rows += [(f"BDD100K {name} AP", own["mask"]["AP"]) for name, own in compared["official"].items()]
+    rows += [(f"BDD100K {_PROTOCOLS.get(name, name)} AP", own["mask"]["AP"])
+             for name, own in compared["official"].items()]
     console.print(_table("All classes", note, rows))
     console.print(_table("Classes", "mask AP", [(name, own["mask"]["AP"]) for name, own in
                                                 compared["per_class"].items()]))
@@ -76,7 +78,7 @@ def write_comparison(path: str | os.PathLike[str], a: Run, b: Run, compared: dic
     page = render("compare.html.j2", {
         "a": a.result, "b": b.result, "folders": [str(a.folder), str(b.folder)], "compared": compared,
         "runs": [describe(run.result["evaluated"]) for run in (a, b)], "twelve": TWELVE, "kinds": KIND_NAMES,
-        "verdict": verdict, "class_chart": _chart(compared), "pr_charts": _pr_charts(a, b),
+        "protocols": _PROTOCOLS, "verdict": verdict, "class_chart": _chart(compared), "pr_charts": _pr_charts(a, b),
         "lost": [row for row in changed if row["difference"] < -_LEAST][:_CHANGED],
         "gained": [row for row in changed[::-1] if row["difference"] > _LEAST][:_CHANGED],
         "environment": environment()})
