@@ -7,7 +7,7 @@ CLASS_NAMES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycl
 
 
 class BDD100KConfig(Config):
-    """BDD100K instance segmentation: 720 x 1280 images on a 1024 x 1024 input, about 18 objects each.
+    """BDD100K instance segmentation: 720 x 1280 images on a 768 x 1280 input, about 18 objects each.
 
     One image a device at ResNet-50 takes about 8 GB for training in float32.
     """
@@ -19,9 +19,11 @@ class BDD100KConfig(Config):
     STEPS_PER_EPOCH = 1000
     VALIDATION_STEPS = 50
     AUGMENT_FLIP = 0.5
-    # 0.8 of the original size: zero padding below and above makes the square
-    IMAGE_MIN_DIM = 1024
-    IMAGE_MAX_DIM = 1024
+    # as they are, but for 48 rows of padding: the pyramid needs multiples of 64. A square of 1024 has as many pixels,
+    # shows the images at 0.8 of their size, and wastes the rest (docs/performance.md, "Ablation")
+    IMAGE_RESIZE_MODE = "rect"
+    IMAGE_MIN_DIM = 768
+    IMAGE_MAX_DIM = 1280
     # half of BDD100K's objects are lower than 40 px, so anchors start at 16 px instead of 32
     RPN_ANCHOR_SCALES = (16, 32, 64, 128, 256)
     DETECTION_MIN_CONFIDENCE = 0.05  # as the BDD100K zoo evaluates: a PR curve needs the low scores
@@ -56,7 +58,6 @@ class StreetsConfig(BDD100KConfig):
     STEPS_PER_EPOCH = 100
     VALIDATION_STEPS = 10
     # 0.45 of 720 x 1280 fits 320 x 576: no padding but 7 columns
-    IMAGE_RESIZE_MODE = "rect"
     IMAGE_MIN_DIM = 320
     IMAGE_MAX_DIM = 576
     RPN_ANCHOR_SCALES = (12, 24, 48, 96, 192)

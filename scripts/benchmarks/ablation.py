@@ -73,7 +73,8 @@ SIZES = {
     ),
     "large": Size(
         ("--config", "bdd100k", "--weights", "imagenet"),
-        ("IMAGES_PER_GPU=4", "STEPS_PER_EPOCH=500", "VALIDATION_STEPS=0"),
+        ("IMAGE_RESIZE_MODE=square", "IMAGE_MIN_DIM=1024", "IMAGE_MAX_DIM=1024", "IMAGES_PER_GPU=4",
+         "STEPS_PER_EPOCH=500", "VALIDATION_STEPS=0"),
         ("4", "20"),
         ("BACKBONE=resnet101",),
         ("IMAGE_RESIZE_MODE=rect", "IMAGE_MIN_DIM=768", "IMAGE_MAX_DIM=1280"),
@@ -221,7 +222,7 @@ def show(report: dict[str, Any]) -> None:
     title = f"mask AP in %, gain over the line that was kept last, 95 % intervals; rare: {rare} objects"
     table = Table(title=title, box=box.SIMPLE)
     for column in ("", "AP", "AP50", "gain", "AP rare", "minutes", "CPU minutes"):
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for name, line in report["lines"].items():
         low, high = line["interval"]
         table.add_row(
@@ -230,7 +231,7 @@ def show(report: dict[str, Any]) -> None:
             _gain(line.get("difference")), "" if line["rare_AP"] is None else f"{100 * line['rare_AP']:.1f}",
             f"{line['minutes']:.1f}", f"{line['cpu_minutes']:.1f}",
         )  # fmt: skip
-    Console(width=max(Console().width, 100)).print(table)
+    Console(width=max(Console().width, 120)).print(table)
 
 
 def _gain(difference: dict[str, Any] | None) -> str:

@@ -82,7 +82,7 @@ def _ours(image: np.ndarray, backbone: str, overrides: list[str]) -> tuple[dict[
     from mrcnn.model import MaskRCNN
 
     size = image.shape[0]
-    sides = [f"IMAGE_MIN_DIM={size}", f"IMAGE_MAX_DIM={size}", "DETECTION_MIN_CONFIDENCE=0"]
+    sides = ["IMAGE_RESIZE_MODE=square", f"IMAGE_MIN_DIM={size}", f"IMAGE_MAX_DIM={size}", "DETECTION_MIN_CONFIDENCE=0"]
     config = BDD100KConfig().override([*sides, f"BACKBONE={backbone}", *overrides])
     config.validate()
     model = MaskRCNN("inference", config, "logs")

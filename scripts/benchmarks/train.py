@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.against:
         torchvision_model.refuse_without()
-    sides = [f"IMAGE_MIN_DIM={args.size}", f"IMAGE_MAX_DIM={args.size}", f"IMAGES_PER_GPU={args.batch}"]
-    settings = [*sides, f"BACKBONE={args.backbone}", *preset_settings(args.augment), *args.overrides]
-    config = BDD100KConfig().override(settings)
+    sides = ["IMAGE_RESIZE_MODE=square", f"IMAGE_MIN_DIM={args.size}", f"IMAGE_MAX_DIM={args.size}"]
+    settings = [*sides, f"IMAGES_PER_GPU={args.batch}", f"BACKBONE={args.backbone}", *preset_settings(args.augment)]
+    config = BDD100KConfig().override([*settings, *args.overrides])
     dataset = open_dataset(None, "train")
     began = time.perf_counter()
     model = MaskRCNN("training", config, "logs")

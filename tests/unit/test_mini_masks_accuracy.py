@@ -54,7 +54,7 @@ def covered(masks: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 
 def study(dataset: BDD100KDataset) -> Found:
-    config = BDD100KConfig()
+    config = BDD100KConfig().override(["IMAGE_RESIZE_MODE=square", f"IMAGE_MIN_DIM={SIDE}", f"IMAGE_MAX_DIM={SIDE}"])
     maker = SampleMaker(dataset, config, 1, len(dataset.image_ids), shuffle=False)
     found = []
     for image_id in map(int, dataset.image_ids):

@@ -131,7 +131,8 @@ def test_best_anchor_against_all_anchors(stride, shape):
 
 def test_boxes_at_the_training_size():
     """720 x 1280 is scaled by 0.8 to 576 x 1024, with 224 rows of padding above; 40 x 30 becomes 32 x 24."""
-    (group,) = training_boxes(sized([40], [30]), BDD100KConfig())
+    square = BDD100KConfig().override(["IMAGE_RESIZE_MODE=square", "IMAGE_MIN_DIM=1024", "IMAGE_MAX_DIM=1024"])
+    (group,) = training_boxes(sized([40], [30]), square)
     assert group.shape == (1024, 1024)
     y1, x1, y2, x2 = group.boxes[0]
     assert (y2 - y1, x2 - x1) == pytest.approx((32, 24))
@@ -253,7 +254,7 @@ def test_script(streets, monkeypatch, capsys, tmp_path):
     assert code == 0, output.err
     figures = json.loads((out / "statistics.json").read_text())
     assert figures["anchors"]["scales"] == [8, 16, 32, 64, 400]
-    assert figures["anchors"]["inputs"] == [{"shape": [1024, 1024], "objects": figures["objects"]}]
+    assert figures["anchors"]["inputs"] == [{"shape": [768, 1280], "objects": figures["objects"]}]
     proposal = figures["anchors"]["proposal"]
     assert proposal["fit"]["all"]["mean"] > figures["anchors"]["fit"]["all"]["mean"]
     assert proposal["options"] in output.out and f"{figures['objects_per_image']['mean']:.2f}" in output.out
