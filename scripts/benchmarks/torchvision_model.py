@@ -80,7 +80,7 @@ def trainer(classes: int, size: int) -> Callable[[dict[str, np.ndarray]], Any]:
     """A call that trains one step of SGD, all layers but stem and res2 (its default), on a batch of our loader."""
     import torch
 
-    model = _model(classes, size, trainable_backbone_layers=3).train()
+    model = _model(classes, size).train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
 
     def step(inputs: dict[str, np.ndarray]) -> None:
@@ -95,11 +95,12 @@ def trainer(classes: int, size: int) -> Callable[[dict[str, np.ndarray]], Any]:
 
 
 def _model(classes: int, size: int, **options: Any) -> Any:
-    from torchvision.models.detection import maskrcnn_resnet50_fpn
+    """Built as `maskrcnn_resnet50_fpn` is for COCO weights (frozen BatchNorm, stem and res2), but with random ones."""
+    from torchvision.models.detection import MaskRCNN
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-    return maskrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=classes, min_size=size, max_size=size, **options
-    )
+    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=3)
+    return MaskRCNN(backbone, classes, min_size=size, max_size=size, **options)
 
 
 def _to_tensor(image: np.ndarray) -> Any:
