@@ -123,11 +123,12 @@ def test_errors_of_processes_arrive_with_the_images_name_and_their_end_with_advi
 
 
 SCRIPT = """
-import multiprocessing, sys, threading
+import multiprocessing, signal, sys, threading
 from mrcnn.prefetch import Prefetcher
 from tests.unit.test_workers import maker
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born without it
     prefetcher = Prefetcher(maker(steps=10**6), 2, sys.argv[1])
     try:
         for step in range(10**6):
@@ -158,11 +159,14 @@ def test_nothing_is_left_after_ctrl_c_or_a_kill(kind, end, tmp_path):
         [sys.executable, str(script), kind], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
-    children = [int(pid) for pid in process.stdout.readline().split()[1:]]
-    assert len(children) == (2 if kind == "process" else 0)
-    process.send_signal(number)
-    start = time.monotonic()
-    _, errors = process.communicate(timeout=20)
+    try:
+        children = [int(pid) for pid in process.stdout.readline().split()[1:]]
+        assert len(children) == (2 if kind == "process" else 0)
+        process.send_signal(number)
+        start = time.monotonic()
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == -number
     assert ("KeyboardInterrupt" in errors) == (end == "SIGINT") and errors.count("Traceback") <= 1  # not the workers'
     while any(map(alive, children)) and time.monotonic() - start < 10:
