@@ -32,6 +32,7 @@ setup(
     extras_require={
         "jax": ["jax>=0.5"],
         "torch": ["torch>=2.5"],
+        "benchmark": ["torch>=2.5", "torchvision>=0.20"],  # scripts/benchmark.py --against torchvision
         "eval": ["faster-coco-eval>=1.6"],  # --engine faster-coco-eval; the same figures
         # scripts/train.py --engine ray; without "default" Ray Train warns every second that it cannot ask for states
         "ray": ["ray[default,train]>=2.50"],

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "images, multiples of 64 (default: 512 1024)")
     parser.add_argument("--rounds", type=positive_int, default=10, metavar="N", help="default: %(default)s")
     parser.add_argument("--backbone", default="resnet50", help="default: %(default)s")
-    parser.add_argument("--against", choices=["torchvision"], help="measure this too (pip install torch torchvision)")
+    parser.add_argument("--against", choices=["torchvision"], help="measure this too (pip install '.[benchmark]')")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                         help="another setting of the network, e.g. RPN_CHANNELS=256 as torchvision has")
 

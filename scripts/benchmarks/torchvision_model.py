@@ -19,7 +19,7 @@ from mrcnn.masks import expand_mask
 def refuse_without() -> None:
     """Raises InputError where torchvision is not installed."""
     if importlib.util.find_spec("torchvision") is None:
-        raise InputError("--against torchvision needs it: pip install torch torchvision")
+        raise InputError("--against torchvision needs it: pip install '.[benchmark]'")
 
 
 class Other:

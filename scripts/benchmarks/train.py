@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loaders", type=int, default=2, metavar="N", help="threads that make batches (default: "
                         "%(default)s)")
     parser.add_argument("--augment", default="default", help="preset of augmentation (default: %(default)s)")
-    parser.add_argument("--against", choices=["torchvision"], help="measure this too (pip install torch torchvision)")
+    parser.add_argument("--against", choices=["torchvision"], help="measure this too (pip install '.[benchmark]')")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                         help="another setting of the network")
 
