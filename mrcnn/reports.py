@@ -154,6 +154,10 @@ class Recorder(keras.callbacks.Callback):
         """The time that the steps of a whole epoch take."""
         return self.clock.step_seconds() * self.clock.loader.maker.steps
 
+    def loss_seconds(self) -> float:
+        """The time that validation by loss took after the steps of this epoch; the first time with its tracing."""
+        return self.validation_seconds
+
     def _training_ended(self) -> None:
         self.class_table = self.model.class_accuracy.table()  # waits for the device
         self.clock.stop()

@@ -233,8 +233,9 @@ def _callbacks(
         assert val_dataset is not None
         count = None if options.validate is True else int(options.validate)
         validator = Validator(
-            model, val_dataset, results, count, options.patience, state.first_epoch, recorder.epoch_seconds
-        )
+            model, val_dataset, results, count, options.patience, state.first_epoch, recorder.epoch_seconds,
+            recorder.loss_seconds,
+        )  # fmt: skip
     reporter = Reporter(model, recorder, train_dataset, validator)
     return [guard, recorder, checkpoint, *([validator] if validator else []), reporter]
 

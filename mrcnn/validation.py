@@ -30,7 +30,7 @@ if typing.TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VALIDATION_FILE = "validation.json"
-SHARE = 0.09  # of the time of an epoch's steps; a tenth with what varies
+SHARE = 0.09  # of the time of the steps of an epoch, with validation by loss; a tenth with what varies
 LEAST = 8  # images; the AP of fewer says nothing
 TIMED = 8  # images from which the time of one is measured
 
@@ -55,6 +55,7 @@ class Validator(keras.callbacks.Callback):
         patience: int | None,
         first_epoch: int,
         epoch_seconds: typing.Callable[[], float],
+        loss_seconds: typing.Callable[[], float],
     ) -> None:
         """Nothing is built yet.
 
@@ -62,10 +63,12 @@ class Validator(keras.callbacks.Callback):
             owner: the model that trains.
             dataset: prepared validation images.
             results: of the epochs before; the best of them is to be beaten.
-            count: images to evaluate; None: as many as take a tenth of an epoch's time, measured in the first.
+            count: images to evaluate; None: as many as take a tenth of an epoch's time, measured in the first, together
+                with validation by loss.
             patience: stop after so many epochs without a better mask AP; None: never.
             first_epoch: at which the stage began; patience counts from there.
             epoch_seconds: gives the time that the steps of an epoch take.
+            loss_seconds: gives the time that validation by loss took.
 
         Raises:
             InputError: validation.json in the run folder cannot be understood.
@@ -73,7 +76,7 @@ class Validator(keras.callbacks.Callback):
         super().__init__()
         self.owner, self.dataset, self.results = owner, dataset, results
         self.count, self.patience, self.first_epoch = count, patience, first_epoch
-        self.epoch_seconds = epoch_seconds
+        self.epoch_seconds, self.loss_seconds = epoch_seconds, loss_seconds
         self.seconds = 0.0  # that the last validation took, without building the network
         self.result: Result | None = None  # of the last epoch
         self.image_ids, self._after = self._remembered()
@@ -148,13 +151,13 @@ class Validator(keras.callbacks.Callback):
             begun = time.monotonic()
             self._evaluate(model, timed)
             each = (time.monotonic() - begun) / len(timed)
-            affordable = SHARE * self.epoch_seconds() / each
+            affordable = max(0.0, SHARE * self.epoch_seconds() - self.loss_seconds()) / each
             count = int(affordable) // batch * batch  # an incomplete batch would be traced again
             if count < LEAST:
                 log.warning(
-                    "mask AP needs %.1f s for %d images after each epoch, whose steps take %.1f s. Longer epochs "
-                    "(STEPS_PER_EPOCH), or no validation by AP, spend less on it", each * LEAST, LEAST,
-                    self.epoch_seconds(),
+                    "after each epoch, whose steps take %.1f s, mask AP needs %.1f s for %d images, and the validation "
+                    "loss %.1f s. Longer epochs (STEPS_PER_EPOCH), fewer VALIDATION_STEPS, or no validation by AP, "
+                    "spend less on it", self.epoch_seconds(), each * LEAST, LEAST, self.loss_seconds(),
                 )  # fmt: skip
                 count = -(-LEAST // batch) * batch
         self.image_ids = sorted(everything[:count])

@@ -212,7 +212,8 @@ def test_the_number_of_images_follows_from_the_time_of_an_epoch(runs, val_datase
     # 0.09 * 60 s = 5.4 s for 0.5 s each: 10, more than there are
     assert [len(call) for call in made.calls] == [2, 8, 9]
     os.unlink(os.path.join(model.log_dir, "validation.json"))
-    monkeypatch.setattr("mrcnn.reports.Recorder.epoch_seconds", lambda self: 30.0)  # 2.7 s: 5, and whole batches
+    # validation by loss takes 2.7 of them, which leaves 5, and batches are whole
+    monkeypatch.setattr("mrcnn.reports.Recorder.loss_seconds", lambda self: 2.7)
     train(model, dataset, model.epoch + 1, val=val_dataset, validate=True)
     assert [len(call) for call in made.calls[3:]] == [2, 8, 4]
 
