@@ -16,11 +16,11 @@ import time
 from typing import Any
 
 from mrcnn.errors import InputError
+from mrcnn.rendezvous import LIMIT
 
 log = logging.getLogger("bdd100k")
 
 VARIABLES = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")  # of this process, for the workers too
-PATIENCE = 600  # seconds for all workers to appear: Ray may have to start machines
 
 
 def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: int) -> None:
@@ -112,9 +112,9 @@ def _exchange(board: Any, rank: int, count: int) -> list[str]:
         free.bind(("", 0))
         address = f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
     ray.get(board.add.remote(rank, address))
-    for _ in range(PATIENCE):
+    for _ in range(int(LIMIT)):  # seconds
         known = ray.get(board.all.remote())
         if len(known) == count:
             return [known[number] for number in range(count)]
         time.sleep(1)
-    raise InputError(f"after {PATIENCE} seconds {len(known)} of {count} workers are there")
+    raise InputError(f"after {LIMIT:.0f} seconds {len(known)} of {count} workers are there")

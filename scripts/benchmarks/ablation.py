@@ -38,6 +38,8 @@ from mrcnn import comparison
 from mrcnn.errors import InputError
 from mrcnn.sampling import image_class_counts
 
+from .common import square
+
 SUMMARY = "the worth of augmentation, class balance, backbone and a rectangular input"
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
 SCENES = {"train": 300, "val": 100, "seed": 11}
@@ -66,15 +68,14 @@ class Size(NamedTuple):
 SIZES = {
     "small": Size(
         ("--config", "streets", "--weights", "streets"),
-        ("IMAGE_RESIZE_MODE=square", "IMAGE_MIN_DIM=448", "IMAGE_MAX_DIM=448", "VALIDATION_STEPS=0"),
+        (*square(448), "VALIDATION_STEPS=0"),
         ("1", "4"),
         ("BACKBONE_WIDTH=64",),
         ("IMAGE_RESIZE_MODE=rect", "IMAGE_MIN_DIM=320", "IMAGE_MAX_DIM=576"),
     ),
     "large": Size(
         ("--config", "bdd100k", "--weights", "imagenet"),
-        ("IMAGE_RESIZE_MODE=square", "IMAGE_MIN_DIM=1024", "IMAGE_MAX_DIM=1024", "IMAGES_PER_GPU=4",
-         "STEPS_PER_EPOCH=500", "VALIDATION_STEPS=0"),
+        (*square(1024), "IMAGES_PER_GPU=4", "STEPS_PER_EPOCH=500", "VALIDATION_STEPS=0"),
         ("4", "20"),
         ("BACKBONE=resnet101",),
         ("IMAGE_RESIZE_MODE=rect", "IMAGE_MIN_DIM=768", "IMAGE_MAX_DIM=1280"),
@@ -154,8 +155,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for name, added in choices(size, out).items():
         folder = out / name.replace("+ ", "").replace(" ", "_")
         spent = _train_and_evaluate(folder, data, [*common, *kept, *added, *own])
-        report["lines"][name] = line = {"options": [*kept, *added], **_figures(folder, report["rare"]), **spent}
         this = comparison.read_run(folder)
+        report["lines"][name] = line = {"options": [*kept, *added], **_figures(this, report["rare"]), **spent}
         if best is not None:
             line["difference"] = comparison.compare(best, this)["mask"]["AP"]
         line["kept"] = best is None or line["difference"]["difference"] >= 0
@@ -205,9 +206,9 @@ def _train_and_evaluate(folder: pathlib.Path, data: str, options: list[str]) -> 
     return spent
 
 
-def _figures(folder: pathlib.Path, rare: Iterable[str]) -> dict[str, Any]:
-    """What evaluate.py wrote."""
-    result = json.loads((folder / comparison.RESULT_FILE).read_text())
+def _figures(run: comparison.Run, rare: Iterable[str]) -> dict[str, Any]:
+    """What evaluate.py found."""
+    result = run.result
     per_class = {name: own["mask"]["AP"] for name, own in result["per_class"].items()}
     known = [per_class[name] for name in rare if per_class.get(name) is not None]  # None: no object to be found
     return {

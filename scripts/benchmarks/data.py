@@ -42,9 +42,11 @@ from mrcnn.prefetch import Prefetcher
 from mrcnn.samples import WORKER_KINDS, SampleMaker
 from mrcnn.transforms import draw_placement, place_image, warp_instances
 
+from .common import square
+
 SUMMARY = "images per second and memory of loading and augmentation, beside the original's way"
 OBJECTS, FILE_BYTES = 18, 130_000  # of an image; those of BDD100K
-SQUARE = ("IMAGE_RESIZE_MODE=square", "IMAGE_MIN_DIM=1024", "IMAGE_MAX_DIM=1024")  # the original has no other
+SQUARE = square(1024)  # the original has no other
 PASSES = 3  # ours through all images, in each repetition: it takes a fraction of the original's time
 KEYS = """\
 keys of the JSON file:

@@ -21,6 +21,7 @@ from rich.table import Table
 from bdd100k.cli import positive_int
 
 from . import torchvision_model
+from .common import add_network_arguments, in_words, median_ratio, spread, square
 
 SUMMARY = "seconds from an image to its detections, also beside torchvision"
 KEYS = """\
@@ -39,10 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", type=positive_int, nargs="+", default=[512, 1024], metavar="PX", help="sides of the "
                         "images, multiples of 64 (default: 512 1024)")
     parser.add_argument("--rounds", type=positive_int, default=10, metavar="N", help="default: %(default)s")
-    parser.add_argument("--backbone", default="resnet50", help="default: %(default)s")
-    parser.add_argument("--against", choices=["torchvision"], help="measure this too (pip install '.[benchmark]')")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-                        help="another setting of the network, e.g. RPN_CHANNELS=256 as torchvision has")
+    add_network_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -59,9 +57,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if args.against:
             calls["torchvision"] = torchvision_model.Other(torchvision_model.detector, image, classes)
         taken = in_turns(calls, args.rounds)
-        figures: dict[str, Any] = {name: summary(seconds) for name, seconds in taken.items()}
+        figures: dict[str, Any] = {name: {"seconds": float(np.median(seconds)), "spread": spread(seconds)}
+                                   for name, seconds in taken.items()}  # fmt: skip
         if args.against:
-            figures["ratio"] = float(np.median(taken["torchvision"] / taken["detect"]))
+            figures["ratio"] = median_ratio(taken["torchvision"], taken["detect"])
         report["sizes"][size] = figures
     show(report)
     return report
@@ -81,9 +80,8 @@ def _ours(image: np.ndarray, backbone: str, overrides: list[str]) -> tuple[dict[
     from bdd100k.config import BDD100KConfig
     from mrcnn.model import MaskRCNN
 
-    size = image.shape[0]
-    sides = ["IMAGE_RESIZE_MODE=square", f"IMAGE_MIN_DIM={size}", f"IMAGE_MAX_DIM={size}", "DETECTION_MIN_CONFIDENCE=0"]
-    config = BDD100KConfig().override([*sides, f"BACKBONE={backbone}", *overrides])
+    settings = [*square(image.shape[0]), "DETECTION_MIN_CONFIDENCE=0", f"BACKBONE={backbone}", *overrides]
+    config = BDD100KConfig().override(settings)
     config.validate()
     model = MaskRCNN("inference", config, "logs")
     molded, metas, _ = model.mold_inputs([image])
@@ -115,11 +113,6 @@ def in_turns(calls: dict[str, Callable[[], float]], rounds: int) -> dict[str, np
     return dict(zip(calls, np.array(taken[WARM_UP:]).T, strict=True))
 
 
-def summary(seconds: np.ndarray) -> dict[str, Any]:
-    """Median and spread of measured seconds."""
-    return {"seconds": float(np.median(seconds)), "spread": np.percentile(seconds, [10, 90]).tolist()}
-
-
 def show(report: dict[str, Any]) -> None:
     """Print the figures."""
     table = Table(title=f"{report['backbone']}, {report['backend']}, seconds an image", box=box.SIMPLE)
@@ -129,7 +122,6 @@ def show(report: dict[str, Any]) -> None:
     for name in names:
         cells = [figures[name] for figures in report["sizes"].values()]
         table.add_row("torchvision / detect" if name == "ratio" else name, *(
-            f"{cell:.2f}" if name == "ratio" else
-            f"{cell['seconds']:.3f} ({cell['spread'][0]:.3f} to {cell['spread'][1]:.3f})" for cell in cells
+            f"{cell:.2f}" if name == "ratio" else in_words(cell["seconds"], cell["spread"]) for cell in cells
         ))  # fmt: skip
     Console().print(table)

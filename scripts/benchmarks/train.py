@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import torchvision_model
+from .common import add_network_arguments, in_words, median_ratio, spread, square
 
 SUMMARY = "seconds, memory, waiting and compilation of training steps"
 KEYS = """\
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = KEYS
     parser.add_argument("--size", type=int, default=512, metavar="PX", help="side of the square images (default: "
                         "%(default)s)")
-    parser.add_argument("--backbone", default="resnet50", help="default: %(default)s")
+    add_network_arguments(parser)
     parser.add_argument("--layers", default="all", help="heads, 3+, 4+, 5+, all, or a regular expression (default: "
                         "%(default)s)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images a step (default: %(default)s)")
@@ -48,9 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loaders", type=int, default=2, metavar="N", help="threads that make batches (default: "
                         "%(default)s)")
     parser.add_argument("--augment", default="default", help="preset of augmentation (default: %(default)s)")
-    parser.add_argument("--against", choices=["torchvision"], help="measure this too (pip install '.[benchmark]')")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-                        help="another setting of the network")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -66,9 +64,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.against:
         torchvision_model.refuse_without()
-    sides = ["IMAGE_RESIZE_MODE=square", f"IMAGE_MIN_DIM={args.size}", f"IMAGE_MAX_DIM={args.size}"]
-    settings = [*sides, f"IMAGES_PER_GPU={args.batch}", f"BACKBONE={args.backbone}", *preset_settings(args.augment)]
-    config = BDD100KConfig().override([*settings, *args.overrides])
+    settings = [*square(args.size), f"IMAGES_PER_GPU={args.batch}", f"BACKBONE={args.backbone}"]
+    config = BDD100KConfig().override([*settings, *preset_settings(args.augment), *args.overrides])
     dataset = open_dataset(None, "train")
     began = time.perf_counter()
     model = MaskRCNN("training", config, "logs")
@@ -86,7 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     took = np.array(steps[2:])  # the second one may still warm up
     report = {
         "seconds_per_step": float(np.median(took)),
-        "spread": np.percentile(took, [10, 90]).tolist(),
+        "spread": spread(took),
         "seconds_per_image": float(np.median(took)) / args.batch,
         "compile_seconds": steps[0] - float(np.median(took)),
         "build_seconds": built,
@@ -103,7 +100,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     if args.against:
         report["torchvision"] = float(np.median(others[2:]))
-        report["ratio"] = float(np.median(np.array(others[2:]) / took))
+        report["ratio"] = median_ratio(others[2:], took)
     show(report)
     return report
 
@@ -137,8 +134,7 @@ def show(report: dict[str, Any]) -> None:
     size, batch = report["image"][0], report["batch"]
     title = f"{report['backbone']}, {report['layers']}, {size} x {size}, batch {batch}, {report['backend']}"
     table = Table(title=title, box=box.SIMPLE, show_header=False)
-    low, high = report["spread"]
-    table.add_row("step", f"{report['seconds_per_step']:.3f} s ({low:.3f} to {high:.3f})")
+    table.add_row("step", f"{in_words(report['seconds_per_step'], report['spread'])} s")
     table.add_row("image", f"{report['seconds_per_image']:.3f} s")
     if "ratio" in report:
         table.add_row("torchvision", f"{report['torchvision']:.3f} s a step, {report['ratio']:.2f} times ours")

@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from mrcnn import distribution
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.parallel_model import ParallelModel
+from tests.addresses import free_addresses
 
 pytestmark = pytest.mark.graph
 
@@ -49,16 +49,6 @@ def finish(process: subprocess.Popen, code: int = 0, message: str = "") -> list[
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 
-def free_addresses(count: int) -> str:
-    sockets = [socket.socket() for _ in range(count)]
-    for number in sockets:
-        number.bind(("localhost", 0))
-    addresses = ",".join(f"localhost:{s.getsockname()[1]}" for s in sockets)
-    for number in sockets:
-        number.close()
-    return addresses
-
-
 def assert_same(found: dict, expected: dict) -> None:
     assert expected["history"]["mrcnn_mask_loss"] > 0, "no ROI met an object: the test would compare nothing"
     assert found["history"] == pytest.approx({name: expected["history"][name] for name in found["history"]}, **CLOSE)
@@ -78,7 +68,7 @@ def test_two_devices(trainings):
 
 
 def test_two_hosts(trainings):
-    hosts, batch = free_addresses(2), "1x2" if TENSORFLOW else "2x1"
+    hosts, batch = ",".join(free_addresses(2)), "1x2" if TENSORFLOW else "2x1"
     first, second = (start(batch, hosts, str(index)) for index in range(2))
     (first,) = finish(first, 1, "another host stopped, so this one does too")  # see the end of hosts_worker.main
     (second,) = finish(second, 1, "RuntimeError: on purpose\nerror: this host stops, and so do the others")

@@ -10,6 +10,7 @@ import pytest
 
 from mrcnn import rendezvous
 from mrcnn.errors import InputError
+from tests.addresses import free_addresses
 
 
 @pytest.fixture(autouse=True)
@@ -20,13 +21,7 @@ def short_pauses(monkeypatch):
 @pytest.fixture
 def addresses() -> list[str]:
     """Free ones for three hosts."""
-    sockets = [socket.socket() for _ in range(3)]
-    for number in sockets:
-        number.bind(("localhost", 0))
-    found = [f"localhost:{number.getsockname()[1]}" for number in sockets]
-    for number in sockets:
-        number.close()
-    return found
+    return free_addresses(3)
 
 
 class Host(threading.Thread):
