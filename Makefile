@@ -27,6 +27,7 @@ test: lint
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # About an hour on two cores. From random weights BatchNorm must train, or nothing normalises the features; once its

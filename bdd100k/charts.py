@@ -37,8 +37,9 @@ def defined(xs: Sequence[float], ys: Sequence[float | None]) -> list[Point]:
     return [(x, y) for x, y in zip(xs, ys, strict=True) if y is not None]
 
 
-def curves(lines: Iterable[Line], alt: str, x_title: str, y_title: str, mark: Point | None = None,
-           diagonal: bool = False) -> Markup:
+def curves(
+    lines: Iterable[Line], alt: str, x_title: str, y_title: str, mark: Point | None = None, diagonal: bool = False
+) -> Markup:
     """A panel with both axes from 0 to 100 %.
 
     Args:
@@ -63,19 +64,24 @@ def curves(lines: Iterable[Line], alt: str, x_title: str, y_title: str, mark: Po
         parts.append(f'<text x="{left - 5}" y="{y}" dy="3.5" class="end">{tick:.0%}</text>'.replace("%", ""))
         parts.append(f'<text x="{x}" y="{top + plot_height + 13}" class="middle">{tick:.0%}</text>'.replace("%", ""))
     if diagonal:
-        parts.append("<path class=\"line neutral dashed\" d=\"M{} {}L{} {}\"/>".format(*place(0, 0), *place(1, 1)))
+        parts.append('<path class="line neutral dashed" d="M{} {}L{} {}"/>'.format(*place(0, 0), *place(1, 1)))
     for line in lines:
-        path = "".join(f"{'L' if n else 'M'}{x} {y}" for n, (x, y) in enumerate(
-            place(*point) for point in _without_straight(line.points)))
+        path = "".join(
+            f"{'L' if n else 'M'}{x} {y}"
+            for n, (x, y) in enumerate(place(*point) for point in _without_straight(line.points))
+        )
         opacity = f' opacity="{_n(line.opacity, 2)}"' if line.opacity < 1 else ""
         parts.append(f'<path class="line {line.style}"{opacity} d="{path}"/>' if path else "")
     if mark:
         x, y = place(*mark)
-        parts.append(f'<path class="mark" d="M{x} {y}V{top + plot_height}"/><circle class="mark" cx="{x}" cy="{y}" '
-                     'r="3.5"/>')
-    parts.append(f'<text x="{left + plot_width / 2:g}" y="{height - 4}" class="middle title">{escape(x_title)}</text>'
-                 f'<text transform="translate(9 {top + plot_height / 2:g}) rotate(-90)" class="middle title">'
-                 f"{escape(y_title)}</text>")
+        parts.append(
+            f'<path class="mark" d="M{x} {y}V{top + plot_height}"/><circle class="mark" cx="{x}" cy="{y}" r="3.5"/>'
+        )
+    parts.append(
+        f'<text x="{left + plot_width / 2:g}" y="{height - 4}" class="middle title">{escape(x_title)}</text>'
+        f'<text transform="translate(9 {top + plot_height / 2:g}) rotate(-90)" class="middle title">'
+        f"{escape(y_title)}</text>"
+    )
     return _svg(width, height, alt, parts)
 
 
@@ -102,20 +108,25 @@ def dots(rows: Sequence[Row], alt: str, least: float | None = 0.0, unit: str = "
     for tick in ticks:
         style = "axis" if abs(tick) < 1e-9 else "grid"
         text = minus(_n(100 * tick)) + (unit if tick == ticks[-1] else "")
-        parts.append(f'<path class="{style}" d="M{place(tick)} 4V{height - 24}"/><text x="{place(tick)}" '
-                     f'y="{height - 10}" class="middle">{text}</text>')
+        parts.append(
+            f'<path class="{style}" d="M{place(tick)} 4V{height - 24}"/><text x="{place(tick)}" '
+            f'y="{height - 10}" class="middle">{text}</text>'
+        )
     for n, row in enumerate(rows):
         y = 4 + (n + 0.5) * row_height
-        parts.append(f'<text x="{label_width - 8}" y="{y:g}" dy="4" class="end label">{escape(_short(row.label))}'
-                     "</text>")
+        parts.append(
+            f'<text x="{label_width - 8}" y="{y:g}" dy="4" class="end label">{escape(_short(row.label))}</text>'
+        )
         if row.interval is not None:
-            parts.append(f'<path class="whisker {row.style}" d="M{place(row.interval[0])} {y:g}'
-                         f'H{place(row.interval[1])}"/>')
+            parts.append(
+                f'<path class="whisker {row.style}" d="M{place(row.interval[0])} {y:g}H{place(row.interval[1])}"/>'
+            )
         text = "–" if row.value is None else minus(f"{100 * row.value:{'+' if least is None else ''}.1f}")
         if row.value is not None:
             parts.append(f'<circle class="dot {row.style}" cx="{place(row.value)}" cy="{y:g}" r="5"/>')
-        parts.append(f'<text x="{label_width + plot_width + number_width}" y="{y:g}" dy="4" class="end label">{text}'
-                     "</text>")
+        parts.append(
+            f'<text x="{label_width + plot_width + number_width}" y="{y:g}" dy="4" class="end label">{text}</text>'
+        )
     return _svg(label_width + plot_width + number_width + 4, height, alt, parts)
 
 
@@ -129,13 +140,22 @@ def calibration(bins: Sequence[dict], alt: str) -> Markup:
     for b in bins:
         height = 44 * b["count"] / most
         x, span = left + b["low"] * width, (b["high"] - b["low"]) * width - 2
-        parts.append(f'<rect class="bar s1" x="{_n(x + 1)}" y="{_n(60 - height)}" width="{_n(span)}" '
-                     f'height="{_n(height)}"/><text class="middle small" x="{_n(x + span / 2 + 1)}" '
-                     f'y="{_n(56 - height)}">{b["count"]}</text>')
-    return panel + _svg(280, 76, "Number of detections for each tenth of the score: " + ", ".join(
-        str(b["count"]) for b in bins), [*parts, f'<path class="axis" d="M{left} 60H{left + width}"/>'
-                                         f'<text class="middle title" x="{left + width / 2:g}" y="74">detections of '
-                                         "this score</text>"])
+        parts.append(
+            f'<rect class="bar s1" x="{_n(x + 1)}" y="{_n(60 - height)}" width="{_n(span)}" '
+            f'height="{_n(height)}"/><text class="middle small" x="{_n(x + span / 2 + 1)}" '
+            f'y="{_n(56 - height)}">{b["count"]}</text>'
+        )
+    return panel + _svg(
+        280,
+        76,
+        "Number of detections for each tenth of the score: " + ", ".join(str(b["count"]) for b in bins),
+        [
+            *parts,
+            f'<path class="axis" d="M{left} 60H{left + width}"/>'
+            f'<text class="middle title" x="{left + width / 2:g}" y="74">detections of '
+            "this score</text>",
+        ],
+    )
 
 
 def meter(value: float | None, interval: Sequence[float] | None, most: float) -> Markup:
@@ -143,11 +163,19 @@ def meter(value: float | None, interval: Sequence[float] | None, most: float) ->
     width = 96
     if value is None:
         return Markup("")
-    whisker = "" if interval is None else (f'<path class="whisker s1" d="M{_n(3 + interval[0] / most * (width - 6))} 7'
-                                           f'H{_n(3 + interval[1] / most * (width - 6))}"/>')
-    return Markup(f'<svg class="meter" viewBox="0 0 {width} 14" width="{width}" height="14" aria-hidden="true">'
-                  f'<path class="grid" d="M3 7H{width - 3}"/>{whisker}'
-                  f'<circle class="dot s1" cx="{_n(3 + value / most * (width - 6))}" cy="7" r="3.5"/></svg>')
+    whisker = (
+        ""
+        if interval is None
+        else (
+            f'<path class="whisker s1" d="M{_n(3 + interval[0] / most * (width - 6))} 7'
+            f'H{_n(3 + interval[1] / most * (width - 6))}"/>'
+        )
+    )
+    return Markup(
+        f'<svg class="meter" viewBox="0 0 {width} 14" width="{width}" height="14" aria-hidden="true">'
+        f'<path class="grid" d="M3 7H{width - 3}"/>{whisker}'
+        f'<circle class="dot s1" cx="{_n(3 + value / most * (width - 6))}" cy="7" r="3.5"/></svg>'
+    )
 
 
 def minus(text: str) -> str:
@@ -156,8 +184,10 @@ def minus(text: str) -> str:
 
 
 def _svg(width: float, height: float, alt: str, parts: Iterable[str]) -> Markup:
-    return Markup(f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(alt)}" '
-                  f'style="max-width:{1.5 * width:g}px">{"".join(parts)}</svg>')
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(alt)}" '
+        f'style="max-width:{1.5 * width:g}px">{"".join(parts)}</svg>'
+    )
 
 
 def _n(value: float, digits: int = 1) -> str:
@@ -177,5 +207,8 @@ def _short(text: str, most: int = 17) -> str:
 
 def _without_straight(points: Sequence[Point]) -> list[Point]:
     """Without the points in the middle of level parts."""
-    return [p for n, p in enumerate(points) if not 0 < n < len(points) - 1 or points[n - 1][1] != p[1]
-            or points[n + 1][1] != p[1]]
+    return [
+        p
+        for n, p in enumerate(points)
+        if not 0 < n < len(points) - 1 or points[n - 1][1] != p[1] or points[n + 1][1] != p[1]
+    ]

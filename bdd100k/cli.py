@@ -43,16 +43,35 @@ def run(main: Callable[[], int | None]) -> int:
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """--data, --weights, --logs, --config, --set: the same in train and evaluate."""
-    parser.add_argument("--data", metavar="DIR", help="BDD100K folder, or images with VIA, labelme, COCO, YOLO or "
-                        "mask annotations (docs/data.md); without it the embedded street scenes are used")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="BDD100K folder, or images with VIA, labelme, COCO, YOLO or "
+        "mask annotations (docs/data.md); without it the embedded street scenes are used",
+    )
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
-    parser.add_argument("--config", choices=sorted(CONFIGS), help="settings to start from; by default those of the "
-                        "checkpoint, else streets without --data, bdd100k for its classes, custom for others")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-                        help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be given often")
-    parser.add_argument("--precision", type=precision_setting, action="append", dest="overrides",
-                        metavar="{" + ",".join(PRECISIONS) + "}", help="arithmetic of the convolutions, --set "
-                        "PRECISION=; boxes, losses and files are float32 in any case")
+    parser.add_argument(
+        "--config",
+        choices=sorted(CONFIGS),
+        help="settings to start from; by default those of the "
+        "checkpoint, else streets without --data, bdd100k for its classes, custom for others",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be given often",
+    )
+    parser.add_argument(
+        "--precision",
+        type=precision_setting,
+        action="append",
+        dest="overrides",
+        metavar="{" + ",".join(PRECISIONS) + "}",
+        help="arithmetic of the convolutions, --set PRECISION=; boxes, losses and files are float32 in any case",
+    )
     parser.add_argument("--limit", type=positive_int, metavar="N", help="use only the first N images")
     parser.add_argument("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
 
@@ -138,13 +157,18 @@ def open_dataset(
     if held_out is None:
         dataset.load_bdd100k(data, split, limit=limit, rectangles_as_masks=rectangles)
     elif split == "test":
-        log.info("split test: the %d images listed in %s (sha256 %s)", len(held_out.names), held_out.path,
-                 held_out.sha256[:12])
+        log.info(
+            "split test: the %d images listed in %s (sha256 %s)",
+            len(held_out.names),
+            held_out.path,
+            held_out.sha256[:12],
+        )
         dataset.load_bdd100k(data, "train", limit=limit, only=held_out.stems, rectangles_as_masks=rectangles)
         _refuse_incomplete(dataset, held_out, limit)
     else:
-        log.info("split %s: without the %d images that %s holds out for testing", split, len(held_out.names),
-                 held_out.path)
+        log.info(
+            "split %s: without the %d images that %s holds out for testing", split, len(held_out.names), held_out.path
+        )
         dataset.load_bdd100k(data, split, limit=limit, without=held_out.stems, rectangles_as_masks=rectangles)
     dataset.prepare()
     return dataset
@@ -159,10 +183,16 @@ def _open_custom(
     if held_out is None:
         return open_folder(data, split, limit, rectangles)
     dataset = open_folder(data, "train" if split == "test" else split, None, rectangles)
-    dataset.image_info = [info for info in dataset.image_info
-                          if (stem(info["name"]) in held_out.stems) == (split == "test")]  # fmt: skip
-    log.info("split %s: %d images, by the list %s (sha256 %s)", split, len(dataset.image_info), held_out.path,
-             held_out.sha256[:12])
+    dataset.image_info = [
+        info for info in dataset.image_info if (stem(info["name"]) in held_out.stems) == (split == "test")
+    ]
+    log.info(
+        "split %s: %d images, by the list %s (sha256 %s)",
+        split,
+        len(dataset.image_info),
+        held_out.path,
+        held_out.sha256[:12],
+    )
     if split == "test":
         _refuse_incomplete(dataset, held_out, limit)
     del dataset.image_info[limit or len(dataset.image_info) :]

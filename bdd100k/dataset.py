@@ -118,10 +118,16 @@ class BDD100KDataset(Dataset):
             if not rectangles:
                 frame.objects = [label for label in frame.objects if label.has_mask]
             self.add_image(
-                SOURCE, frame.name, str(frame.image_path), name=frame.name, width=frame.width, height=frame.height,
-                attributes=frame.attributes, frame=frame,
+                SOURCE,
+                frame.name,
+                str(frame.image_path),
+                name=frame.name,
+                width=frame.width,
+                height=frame.height,
+                attributes=frame.attributes,
+                frame=frame,
                 coco_id=frame.coco_id if frame.coco_id is not None else len(self.image_info) + 1,
-            )  # fmt: skip
+            )
         self.reports.append(report)
         objects = Counter(label.category for frame in kept for label in frame.objects)
         logger.info("%d images, %d objects: %s", len(kept), objects.total(), dict(objects.most_common()))
@@ -268,8 +274,11 @@ def find_labels(root: pathlib.Path, split: str) -> pathlib.Path | None:
     files += [path / split for path in files if (path / split).is_dir()]
     beside = [root, *(root / folder / split for folder in _IMAGE_FOLDERS)]  # one JSON beside each image
     files += [folder for folder in beside if folder.is_dir() and folder not in files]
-    ranked = [(1 if path == root else _split_rank(path, split), rank, str(path))
-              for path in files if (rank := label_rank(path)) is not None]  # fmt: skip
+    ranked = [
+        (1 if path == root else _split_rank(path, split), rank, str(path))
+        for path in files
+        if (rank := label_rank(path)) is not None
+    ]
     return pathlib.Path(min(ranked)[2]) if ranked else None
 
 

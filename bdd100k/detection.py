@@ -53,8 +53,9 @@ def load_model(
     if config_name or read_config(checkpoint):
         config = cli.build_config(config_name, None, checkpoint, overrides)
     else:
-        logger.info("%s does not say its settings: taken are Matterport's, with ResNet-101; --set changes them",
-                    checkpoint)  # fmt: skip
+        logger.info(
+            "%s does not say its settings: taken are Matterport's, with ResNet-101; --set changes them", checkpoint
+        )
         config = PublishedConfig().override(overrides)
     config.NUM_CLASSES = count
     config.DETECTION_MIN_CONFIDENCE = min_score
@@ -74,8 +75,9 @@ def _find(weights: str, logs: str, config_name: str | None) -> str:
             with contextlib.suppress(InputError):  # there need not be a run of each kind
                 found.append(cli.find_weights(weights, logs, kind.NAME))
         if not found:
-            raise InputError(f"--weights last: there is no run with a checkpoint in {logs}; give --logs, or the path "
-                             "of an .h5 file")  # fmt: skip
+            raise InputError(
+                f"--weights last: there is no run with a checkpoint in {logs}; give --logs, or the path of an .h5 file"
+            )
         return max(map(str, found), key=os.path.getmtime)
     checkpoint = cli.find_weights(weights, logs, cli.CONFIGS[config_name].NAME if config_name else None)
     if checkpoint is None:

@@ -90,16 +90,26 @@ def add_official(result: "Result", dataset: "Dataset", image_ids: Sequence[int],
         builders["bitmask"].add(truth["class"], np.zeros(len(either), bool), *objects, *left)
         builders["rle"].add(truth["class"], either, *objects, *left)
         overlap = _meet(given, flat)
-        builders["as_given"].add(truth["class"], either, *objects,
-                                 *_columns([] if overlap else [(e, e["segmentation"]) for e in given]))
+        builders["as_given"].add(
+            truth["class"], either, *objects, *_columns([] if overlap else [(e, e["segmentation"]) for e in given])
+        )
     weights = bootstrap.draw(len(by_name), SAMPLES, result.intervals["seed"]) if result.intervals else None
-    bitmask = dataclasses.replace(builders["bitmask"].table(), gt_crowd=np.concatenate([np.zeros(0, bool), *crowds]),
-                                  gt_ignored=np.concatenate([np.zeros(0, bool), *ignored]), plain=True)
+    bitmask = dataclasses.replace(
+        builders["bitmask"].table(),
+        gt_crowd=np.concatenate([np.zeros(0, bool), *crowds]),
+        gt_ignored=np.concatenate([np.zeros(0, bool), *ignored]),
+        plain=True,
+    )
     result.tables.update(bitmask=bitmask, rle=builders["rle"].table())
     result.official = {
-        "at_most": MOST, "bitmask": _figures(bitmask, weights),
-        "rle": {**_figures(result.tables["rle"], weights), "overlapping_images": overlapping,
-                "AP_as_given": coco_figures.twelve(*coco_figures.figures_of_table(builders["as_given"].table()))["AP"]}}
+        "at_most": MOST,
+        "bitmask": _figures(bitmask, weights),
+        "rle": {
+            **_figures(result.tables["rle"], weights),
+            "overlapping_images": overlapping,
+            "AP_as_given": coco_figures.twelve(*coco_figures.figures_of_table(builders["as_given"].table()))["AP"],
+        },
+    }
 
 
 def frame_name(dataset: "Dataset", image_id: int) -> str:
@@ -122,14 +132,20 @@ def _by_image(result: "Result", dataset: "Dataset") -> Callable[[int], list[dict
 def _truth(dataset: "Dataset", image_id: int, shape: tuple[int, int]) -> dict[str, Any]:
     """The objects without overlaps; where labels overlap, the later one lies on top, as the official masks are made."""
     instances = dataset.load_instances(image_id)
-    rles: list[Any] = [crop_to_rle(box, crop, shape)
-                       for box, crop in zip(instances.boxes_px.tolist(), instances.crops, strict=True)]
+    rles: list[Any] = [
+        crop_to_rle(box, crop, shape) for box, crop in zip(instances.boxes_px.tolist(), instances.crops, strict=True)
+    ]
     covered = int(coco_mask.area(coco_mask.merge(rles))) if rles else 0
     if sum(int(coco_mask.area(rle)) for rle in rles) > covered:
         rles = paint(rles[::-1], shape)[1][::-1]
     seen = [i for i, rle in enumerate(rles) if rle is not None]
-    return {"class": instances.class_ids[seen] - 1, "crowd": instances.crowd[seen], "ignore": instances.ignore[seen],
-            "rles": [rles[i] for i in seen], "areas": [float(coco_mask.area(rles[i])) for i in seen]}
+    return {
+        "class": instances.class_ids[seen] - 1,
+        "crowd": instances.crowd[seen],
+        "ignore": instances.ignore[seen],
+        "rles": [rles[i] for i in seen],
+        "areas": [float(coco_mask.area(rles[i])) for i in seen],
+    }
 
 
 def _meet(given: list[dict[str, Any]], flat: Flat) -> bool:
@@ -143,8 +159,12 @@ def _meet(given: list[dict[str, Any]], flat: Flat) -> bool:
 def _columns(entries: list[tuple[dict, dict]]) -> tuple[list, list, list, list]:
     """Classes, scores, areas and masks of entries with their masks, as `Builder.add` takes them."""
     rles = [rle for _, rle in entries]
-    return ([e["category_id"] - 1 for e, _ in entries], [e["score"] for e, _ in entries],
-            [float(coco_mask.area(rle)) for rle in rles], rles)
+    return (
+        [e["category_id"] - 1 for e, _ in entries],
+        [e["score"] for e, _ in entries],
+        [float(coco_mask.area(rle)) for rle in rles],
+        rles,
+    )
 
 
 def _figures(table: Table, weights: np.ndarray | None) -> dict[str, Any]:
@@ -155,6 +175,9 @@ def _figures(table: Table, weights: np.ndarray | None) -> dict[str, Any]:
         per_class[name] = {figure: figures[figure] for figure in _PER_CLASS}
     matches = match(table)
     ranked = [rank(table, matches, k, table.ignored) for k in range(table.classes)]
-    return {"mask": coco_figures.twelve(precision, recall), "per_class": per_class,
-            "detections": len(table.dt_score),
-            "interval": None if weights is None else bootstrap.interval_of_ap(ranked, weights)}
+    return {
+        "mask": coco_figures.twelve(precision, recall),
+        "per_class": per_class,
+        "detections": len(table.dt_score),
+        "interval": None if weights is None else bootstrap.interval_of_ap(ranked, weights),
+    }

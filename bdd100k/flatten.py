@@ -40,8 +40,7 @@ def flatten(entries: list[dict[str, Any]], shape: tuple[int, int], most: int = M
     return Flat(chosen, visible, labels, overlapped)
 
 
-def paint(rles: list[dict[str, Any]], shape: tuple[int, int]
-          ) -> tuple[np.ndarray, list[dict[str, Any] | None], bool]:
+def paint(rles: list[dict[str, Any]], shape: tuple[int, int]) -> tuple[np.ndarray, list[dict[str, Any] | None], bool]:
     """Masks on one canvas, the first on top.
 
     Args:
@@ -60,14 +59,15 @@ def paint(rles: list[dict[str, Any]], shape: tuple[int, int]
     by_colour = np.argsort(colours, kind="stable")
     bounds = np.searchsorted(colours[by_colour], np.arange(len(rles) + 2))
     for i in np.flatnonzero((left < areas) & (left > 0)).tolist():
-        own = by_colour[bounds[i + 1]:bounds[i + 2]]
+        own = by_colour[bounds[i + 1] : bounds[i + 2]]
         visible[i] = _encode(starts[own], ends[own], shape)
     labels = np.repeat(colours.astype(np.uint8), ends - starts).reshape(width, height).T
     return labels, visible, bool((left < areas).any())
 
 
-def _top_runs(places: np.ndarray, owners: np.ndarray, masks: int, size: int
-              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _top_runs(
+    places: np.ndarray, owners: np.ndarray, masks: int, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What lies on top, as runs from the first pixel to the last, column by column.
 
     Args:
@@ -102,12 +102,12 @@ def filled_runs(counts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
     joined = b"".join(text.encode("ascii") if isinstance(text, str) else text for text in counts)
     codes = np.frombuffer(joined, np.uint8).astype(np.int64) - 48
     last = np.flatnonzero(codes & 0x20 == 0)  # the last group of each number
-    first = np.concatenate([[0], last[:-1] + 1])[:len(last)]
+    first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
     place = np.arange(len(codes)) - np.repeat(first, last - first + 1)
     runs = np.add.reduceat((codes & 0x1F) << (5 * place), first) if len(codes) else codes
     runs -= np.where(codes[last] & 0x10, 1 << (5 * (place[last] + 1)), 0)
     numbers = np.searchsorted(last, np.cumsum([len(text) for text in counts]))  # numbers up to the end of each code
-    starts = np.concatenate([[0], numbers[:-1]])[:len(counts)]
+    starts = np.concatenate([[0], numbers[:-1]])[: len(counts)]
     owner = np.repeat(np.arange(len(counts)), numbers - starts)
     position = np.arange(len(runs)) - starts[owner]
     # From the fourth number on each is the difference to the one two before: two sums per code, of the numbers 1, 3,

@@ -71,11 +71,18 @@ def _scalabel_object(label: Any, frame: Frame, report: LabelReport) -> LabelObje
         raise LabelError("label has none of rle, poly2d and box2d")
     score = label.get("score")
     return LabelObject(
-        id=str(label.get("id")), category=found[0], category_id=CLASS_NAMES.index(found[0]) + 1,
-        crowd=_flag(attributes, "crowd"), ignored=found[1] or _flag(attributes, "ignored", "ignore"),
-        occluded=_flag(attributes, "occluded"), truncated=_flag(attributes, "truncated"),
-        polygons=polygons, rle=rle, box2d=box2d, score=float(score) if isinstance(score, int | float) else None,
-    )  # fmt: skip
+        id=str(label.get("id")),
+        category=found[0],
+        category_id=CLASS_NAMES.index(found[0]) + 1,
+        crowd=_flag(attributes, "crowd"),
+        ignored=found[1] or _flag(attributes, "ignored", "ignore"),
+        occluded=_flag(attributes, "occluded"),
+        truncated=_flag(attributes, "truncated"),
+        polygons=polygons,
+        rle=rle,
+        box2d=box2d,
+        score=float(score) if isinstance(score, int | float) else None,
+    )
 
 
 def read_scalabel(
@@ -181,12 +188,18 @@ def _coco_object(annotation: dict, frame: Frame, names: dict[int, str], report: 
     score, attributes = annotation.get("score"), annotation.get("attributes")
     attributes = attributes if isinstance(attributes, dict) else {}
     return LabelObject(
-        id=str(annotation.get("scalabel_id", annotation.get("id"))), category=found[0],
+        id=str(annotation.get("scalabel_id", annotation.get("id"))),
+        category=found[0],
         category_id=CLASS_NAMES.index(found[0]) + 1,
-        crowd=_flag(annotation, "iscrowd"), ignored=found[1] or _flag(annotation, "ignore", "ignored"),
-        occluded=_flag(attributes, "occluded"), truncated=_flag(attributes, "truncated"),
-        polygons=polygons, rle=rle, box2d=box2d, score=float(score) if isinstance(score, int | float) else None,
-    )  # fmt: skip
+        crowd=_flag(annotation, "iscrowd"),
+        ignored=found[1] or _flag(annotation, "ignore", "ignored"),
+        occluded=_flag(attributes, "occluded"),
+        truncated=_flag(attributes, "truncated"),
+        polygons=polygons,
+        rle=rle,
+        box2d=box2d,
+        score=float(score) if isinstance(score, int | float) else None,
+    )
 
 
 def _coco_names(document: dict, report: LabelReport) -> dict[int, str]:
@@ -318,8 +331,16 @@ def _bitmask_objects(pixels: np.ndarray, report: LabelReport) -> list[LabelObjec
         runs = np.diff(np.concatenate([[0], places, [codes.size]]))
         runs = runs[: len(runs) - (runs[-1] == 0)]  # COCO writes no empty run at the end
         rle = coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
-        objects.append(LabelObject(
-            id=str(instance), category=CLASS_NAMES[category_id - 1], category_id=category_id,
-            truncated=bool(bits & 8), occluded=bool(bits & 4), crowd=bool(bits & 2), ignored=bool(bits & 1), rle=rle,
-        ))  # fmt: skip
+        objects.append(
+            LabelObject(
+                id=str(instance),
+                category=CLASS_NAMES[category_id - 1],
+                category_id=category_id,
+                truncated=bool(bits & 8),
+                occluded=bool(bits & 4),
+                crowd=bool(bits & 2),
+                ignored=bool(bits & 1),
+                rle=rle,
+            )
+        )
     return sorted(objects, key=lambda label: int(label.id))

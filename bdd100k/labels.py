@@ -19,9 +19,16 @@ from mrcnn.masks import Instances, polygons_to_crop, rle_to_crop
 from mrcnn.outlines import kind, read_json
 
 __all__ = [
-    "Frame", "LabelObject", "LabelReport", "Labels",
-    "frame_instances", "label_rank", "load_labels", "normalise_category", "object_mask",
-]  # fmt: skip
+    "Frame",
+    "LabelObject",
+    "LabelReport",
+    "Labels",
+    "frame_instances",
+    "label_rank",
+    "load_labels",
+    "normalise_category",
+    "object_mask",
+]
 
 logger = logging.getLogger(__name__)
 

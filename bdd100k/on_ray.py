@@ -97,9 +97,11 @@ def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, b
     context = ray.train.get_context()
     args.host_index, count = context.get_world_rank(), context.get_world_size()
     addresses = _exchange(board, args.host_index, count)
-    code = runs.train_on_hosts(args, defaults, addresses) if count > 1 else cli.run(
-        functools.partial(runs.train, args, defaults)
-    )  # fmt: skip
+    code = (
+        runs.train_on_hosts(args, defaults, addresses)
+        if count > 1
+        else cli.run(functools.partial(runs.train, args, defaults))
+    )
     if code:
         raise RuntimeError(f"exit code {code}")
 

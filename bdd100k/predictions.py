@@ -69,8 +69,10 @@ def _is_scalabel(path: pathlib.Path) -> bool:
 
 def _refuse_other_classes(path: pathlib.Path, dataset: "Dataset") -> None:
     if not has_official_classes(dataset):
-        raise InputError(f"{path}: Scalabel JSON and bitmasks are read for BDD100K's classes; this data has others, so "
-                         "give COCO results")
+        raise InputError(
+            f"{path}: Scalabel JSON and bitmasks are read for BDD100K's classes; this data has others, so "
+            "give COCO results"
+        )
 
 
 def _read(path: pathlib.Path) -> Labels:
@@ -92,8 +94,10 @@ def _checked(labels: Labels, path: pathlib.Path, dataset: "Dataset") -> Checked:
     places: list[str] = []
     for frame in labels:
         if pathlib.PurePath(frame.name).stem not in shapes:
-            raise InputError(f"{path}: {frame.name!r} is no image of this dataset; its images are called "
-                             f"{', '.join(repr(name) for name in list(shapes)[:3])} ...")
+            raise InputError(
+                f"{path}: {frame.name!r} is no image of this dataset; its images are called "
+                f"{', '.join(repr(name) for name in list(shapes)[:3])} ..."
+            )
         for label in filter(lambda label: label.has_mask, frame.objects):
             entries.append(_entry(frame, label, shapes))
             places.append(f"{frame.name}, label {label.id!r}")
@@ -115,8 +119,13 @@ def _entry(frame: Frame, label: LabelObject, shapes: dict[str, tuple[int, int]])
     if label.box2d is not None:
         x1, y1, x2, y2 = label.box2d
         box2d = [x1, y1, x2 - x1 + 1, y2 - y1 + 1]  # Scalabel's x2 and y2 belong to the box
-    return {"image_id": frame.name, "category_id": label.category_id, "score": label.score, "bbox": box2d,
-            "segmentation": segmentation}
+    return {
+        "image_id": frame.name,
+        "category_id": label.category_id,
+        "score": label.score,
+        "bbox": box2d,
+        "segmentation": segmentation,
+    }
 
 
 def _score_file(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
@@ -127,8 +136,10 @@ def _score_file(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     for file in (*inside, *beside):
         if file.is_file():
             return file
-    raise InputError(f"{path}: bitmasks need a score file, a JSON [{{name, labels: [{{index, score}}]}}] in the folder "
-                     f"or beside it as {beside[1].name}")
+    raise InputError(
+        f"{path}: bitmasks need a score file, a JSON [{{name, labels: [{{index, score}}]}}] in the folder "
+        f"or beside it as {beside[1].name}"
+    )
 
 
 def _give_scores(labels: Labels, folder: pathlib.Path, file: pathlib.Path) -> None:

@@ -29,11 +29,20 @@ class Recipe:
 
 # BDD100K's model zoo: Detectron2's schedule on 1280 x 720 images (768 high with the padding that the pyramid needs)
 _ZOO = (
-    "OPTIMIZER=sgd", "LEARNING_MOMENTUM=0.9", "WEIGHT_DECAY=0.0001", "TRUE_WEIGHT_DECAY=True",
-    "LEARNING_RATE_SCHEDULE=step", "WARMUP_STEPS=500", "IMAGE_RESIZE_MODE=rect", "IMAGE_MIN_DIM=768",
-    "IMAGE_MAX_DIM=1280", "AUGMENT_FLIP=0.5", "DETECTION_MIN_CONFIDENCE=0.05", "DETECTION_NMS_THRESHOLD=0.5",
+    "OPTIMIZER=sgd",
+    "LEARNING_MOMENTUM=0.9",
+    "WEIGHT_DECAY=0.0001",
+    "TRUE_WEIGHT_DECAY=True",
+    "LEARNING_RATE_SCHEDULE=step",
+    "WARMUP_STEPS=500",
+    "IMAGE_RESIZE_MODE=rect",
+    "IMAGE_MIN_DIM=768",
+    "IMAGE_MAX_DIM=1280",
+    "AUGMENT_FLIP=0.5",
+    "DETECTION_MIN_CONFIDENCE=0.05",
+    "DETECTION_NMS_THRESHOLD=0.5",
     "DETECTION_MAX_INSTANCES=100",
-)  # fmt: skip
+)
 
 RECIPES = {
     "seed": Recipe(

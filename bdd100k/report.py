@@ -35,18 +35,34 @@ if TYPE_CHECKING:
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 TWELVE = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100", "AR_S", "AR_M", "AR_L")
 KIND_NAMES = {
-    "class": "well placed, but another class", "place": "the right class, badly placed (IoU 0.1 to 0.5)",
-    "both": "another class, and badly placed", "duplicate": "an object that a better detection has already",
-    "background": "nothing there (IoU below 0.1 with every object)", "missed": "objects that nothing found"}
+    "class": "well placed, but another class",
+    "place": "the right class, badly placed (IoU 0.1 to 0.5)",
+    "both": "another class, and badly placed",
+    "duplicate": "an object that a better detection has already",
+    "background": "nothing there (IoU below 0.1 with every object)",
+    "missed": "objects that nothing found",
+}
 _MOST_PANELS = 24  # classes with curves
 _SCENES, _ERRORS = 5, 6  # pictures: images of each kind, errors of each kind
 _DEFAULT_SCORE = 0.5  # where no score is best: there is no detection
-_PACKAGES = {"keras": "keras", "tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "numpy": "numpy",
-             "cv2": "opencv-python", "pycocotools": "pycocotools"}  # module -> distribution; said where they were used
+_PACKAGES = {
+    "keras": "keras",
+    "tensorflow": "tensorflow",
+    "jax": "jax",
+    "torch": "torch",
+    "numpy": "numpy",
+    "cv2": "opencv-python",
+    "pycocotools": "pycocotools",
+}  # module -> distribution; said where they were used
 
 
-def write_report(path: str | os.PathLike[str], result: "Result", dataset: "Dataset", image_ids: Sequence[int],
-                 evaluated: dict[str, Any]) -> None:
+def write_report(
+    path: str | os.PathLike[str],
+    result: "Result",
+    dataset: "Dataset",
+    image_ids: Sequence[int],
+    evaluated: dict[str, Any],
+) -> None:
     """Writes the report of an evaluation.
 
     Args:
@@ -63,17 +79,40 @@ def write_report(path: str | os.PathLike[str], result: "Result", dataset: "Datas
     min_score = _DEFAULT_SCORE if best is None else best
     pictures = Pictures(result, dataset, image_ids, min_score)
     scenes, order = _scenes(result, pictures)
-    page = render("report.html.j2", {
-        "result": result, "min_score": min_score, "twelve": TWELVE, "run": describe(evaluated),
-        "paper": PAPER, "paper_columns": PAPER_COLUMNS, "zoo": ZOO, "kinds": KIND_NAMES,
-        "summary": _summary(result), "scenes": scenes, "ranked": len(order), "gallery": pictures.gallery(_ERRORS),
-        "class_chart": _class_chart(result), "pr_charts": {kind: pr_charts(result.pr_curves[kind], result.per_class,
-                                                                         kind) for kind in ("mask", "box")},
-        "score_charts": _score_charts(result), "error_chart": _error_chart(result),
-        "calibration_chart": charts.calibration(result.calibration["bins"], "Precision over score, in ten bins"),
-        "slice_most": max([1e-9] + [v for values in result.slices.values() for own in values.values()
-                                    for v in (own["AP"], *(own["interval"] or ())) if v is not None]),
-        "settings_of_run": evaluated.get("settings", {}), "environment": environment()})
+    page = render(
+        "report.html.j2",
+        {
+            "result": result,
+            "min_score": min_score,
+            "twelve": TWELVE,
+            "run": describe(evaluated),
+            "paper": PAPER,
+            "paper_columns": PAPER_COLUMNS,
+            "zoo": ZOO,
+            "kinds": KIND_NAMES,
+            "summary": _summary(result),
+            "scenes": scenes,
+            "ranked": len(order),
+            "gallery": pictures.gallery(_ERRORS),
+            "class_chart": _class_chart(result),
+            "pr_charts": {kind: pr_charts(result.pr_curves[kind], result.per_class, kind) for kind in ("mask", "box")},
+            "score_charts": _score_charts(result),
+            "error_chart": _error_chart(result),
+            "calibration_chart": charts.calibration(result.calibration["bins"], "Precision over score, in ten bins"),
+            "slice_most": max(
+                [1e-9]
+                + [
+                    v
+                    for values in result.slices.values()
+                    for own in values.values()
+                    for v in (own["AP"], *(own["interval"] or ()))
+                    if v is not None
+                ]
+            ),
+            "settings_of_run": evaluated.get("settings", {}),
+            "environment": environment(),
+        },
+    )
     write_page(path, page)
 
 
@@ -81,10 +120,15 @@ def describe(evaluated: dict[str, Any]) -> dict[str, str]:
     """What was evaluated, for the head of a report: its name, path, hash, data and split."""
     source = evaluated.get("weights") or evaluated.get("predictions") or "predictions"
     file = pathlib.Path(str(source))
-    return {"source": file.name, "path": str(source), "sha256": _sha256(file) if file.is_file() else "",
-            "kind": "weights" if evaluated.get("weights") else "predictions",
-            "data": str(evaluated.get("data", "?")), "split": str(evaluated.get("split", "?")),
-            "test_list": str(evaluated.get("test_list", {}).get("sha256", ""))}
+    return {
+        "source": file.name,
+        "path": str(source),
+        "sha256": _sha256(file) if file.is_file() else "",
+        "kind": "weights" if evaluated.get("weights") else "predictions",
+        "data": str(evaluated.get("data", "?")),
+        "split": str(evaluated.get("split", "?")),
+        "test_list": str(evaluated.get("test_list", {}).get("sha256", "")),
+    }
 
 
 def _sha256(path: pathlib.Path) -> str:
@@ -98,16 +142,24 @@ def environment() -> dict[str, str]:
     for module, name in _PACKAGES.items():
         if module in sys.modules:
             versions[name] = importlib.metadata.version(name)
-    return {"command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
-            "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            "Python": platform.python_version(), **versions,
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"}
+    return {
+        "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "Python": platform.python_version(),
+        **versions,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+    }
 
 
 def render(template: str, values: dict[str, Any]) -> str:
     """A page from a template of this package, with everything escaped that comes from data."""
-    loader = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-                                lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    loader = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     loader.filters.update(percent=percent, interval=interval, change=change)
     loader.globals.update(meter=charts.meter)
     return loader.get_template(template).render(values)
@@ -156,12 +208,20 @@ def pr_charts(curves: dict[str, list], classes: dict[str, dict], kind: str) -> l
         lines = []
         for n, precision in enumerate(curves[name]):
             style = "s1 strong" if n == IOU_50 else "s2 strong" if n == IOU_75 else "s1"
-            lines.append(Line(defined([r / 100 for r in range(101)], precision), style,
-                              1 if n in (IOU_50, IOU_75) else 0.75 - 0.06 * n))
-        alt = (f"{name}, {kind}: precision over recall for ten IoU thresholds; AP50 {_word(figures['AP50'])}, "
-               f"AP75 {_word(figures['AP75'])}")
-        panels.append({"name": name, "figures": figures, "chart": charts.curves(lines, alt, "recall, %",
-                                                                                "precision, %")})
+            lines.append(
+                Line(
+                    defined([r / 100 for r in range(101)], precision),
+                    style,
+                    1 if n in (IOU_50, IOU_75) else 0.75 - 0.06 * n,
+                )
+            )
+        alt = (
+            f"{name}, {kind}: precision over recall for ten IoU thresholds; AP50 {_word(figures['AP50'])}, "
+            f"AP75 {_word(figures['AP75'])}"
+        )
+        panels.append(
+            {"name": name, "figures": figures, "chart": charts.curves(lines, alt, "recall, %", "precision, %")}
+        )
     return panels
 
 
@@ -171,8 +231,10 @@ def _scenes(result: "Result", pictures: Pictures) -> tuple[dict[str, list[dict[s
     order = sorted(scored, key=lambda n: (result.per_image[n]["AP50"], -result.per_image[n]["objects"], n))
     each = min(_SCENES, (len(order) + 1) // 2)
     groups = {"worst": order[:each], "best": order[each:][::-1][:each]}
-    return {name: [{"row": result.per_image[n], "name": pictures.name(n), **pictures.scene(n)} for n in positions]
-            for name, positions in groups.items()}, order
+    return {
+        name: [{"row": result.per_image[n], "name": pictures.name(n), **pictures.scene(n)} for n in positions]
+        for name, positions in groups.items()
+    }, order
 
 
 def _summary(result: "Result") -> list[str]:
@@ -182,12 +244,14 @@ def _summary(result: "Result") -> list[str]:
     if best["score"] is not None and best["recall"] is not None:
         sentences.append(
             f"With detections of score {best['score']:.2f} or more, where F1 is best, {best['recall']:.0%} of the "
-            f"objects are found, and {best['precision']:.0%} of the detections are right (masks, IoU 0.5).")
+            f"objects are found, and {best['precision']:.0%} of the detections are right (masks, IoU 0.5)."
+        )
     classes = {name: own["mask"]["AP"] for name, own in result.per_class.items() if own["mask"]["AP"] is not None}
     if len(classes) > 1:
         high, low = max(classes, key=classes.__getitem__), min(classes, key=classes.__getitem__)
-        sentences.append(f"The best class is {high} (mask AP {_word(classes[high])}), the worst is {low} "
-                         f"({_word(classes[low])}).")
+        sentences.append(
+            f"The best class is {high} (mask AP {_word(classes[high])}), the worst is {low} ({_word(classes[low])})."
+        )
     gains = sorted(((errors["delta_ap"][kind] or 0, kind) for kind in KINDS), reverse=True)
     if gains[0][0] > 0:
         named = " and ".join(f"{kind} ({_word(gain)})" for gain, kind in gains[:2] if gain > 0)
@@ -200,32 +264,46 @@ def _summary(result: "Result") -> list[str]:
 
 def _class_chart(result: "Result") -> Markup:
     known = result.intervals.get("per_class", {})
-    rows = [Row(name, result.per_class[name]["mask"]["AP"], known.get(name, {}).get("mask", {}).get("AP"))
-            for name in _commonest(result.per_class)]
+    rows = [
+        Row(name, result.per_class[name]["mask"]["AP"], known.get(name, {}).get("mask", {}).get("AP"))
+        for name in _commonest(result.per_class)
+    ]
     overall = Row("all classes", result.mask["AP"], result.intervals.get("mask", {}).get("AP"), "s2")
     return charts.dots([overall, *rows], "Mask AP of each class with its interval; the table below has the figures")
 
 
 def _score_charts(result: "Result") -> list[dict[str, Any]]:
     curves = result.score_curves
-    own = {"all classes": curves["all"]} | {name: curves["per_class"][name] for name in _commonest(result.per_class)
-                                           if name in curves["per_class"]}
+    own = {"all classes": curves["all"]} | {
+        name: curves["per_class"][name] for name in _commonest(result.per_class) if name in curves["per_class"]
+    }
     panels = []
     for name, figures in own.items():
-        lines = [Line(defined(curves["scores"], figures[key]), style)
-                 for key, style in (("precision", "s1"), ("recall", "s2 dashed"), ("f1", "s3 strong"))]
+        lines = [
+            Line(defined(curves["scores"], figures[key]), style)
+            for key, style in (("precision", "s1"), ("recall", "s2 dashed"), ("f1", "s3 strong"))
+        ]
         best = figures["best"]
         mark = None if best["score"] is None else (best["score"], best["f1"])
         said = "no detection" if mark is None else f"F1 is best, {best['f1']:.1%}, at score {best['score']:.2f}"
-        panels.append({"name": name, "best": best, "chart": charts.curves(
-            lines, f"{name}: precision, recall and F1 over the least score; {said}", "least score, %", "%", mark)})
+        panels.append(
+            {
+                "name": name,
+                "best": best,
+                "chart": charts.curves(
+                    lines, f"{name}: precision, recall and F1 over the least score; {said}", "least score, %", "%", mark
+                ),
+            }
+        )
     return panels
 
 
 def _error_chart(result: "Result") -> Markup:
     gains = result.errors["delta_ap"]
-    return charts.dots([Row(kind, gains[kind], None if gains[kind] is None else [0.0, gains[kind]])
-                        for kind in KINDS], "What AP50 would gain without each kind of error; the table has them")
+    return charts.dots(
+        [Row(kind, gains[kind], None if gains[kind] is None else [0.0, gains[kind]]) for kind in KINDS],
+        "What AP50 would gain without each kind of error; the table has them",
+    )
 
 
 def _commonest(classes: dict[str, dict]) -> list[str]:

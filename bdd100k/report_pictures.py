@@ -99,12 +99,16 @@ class Pictures:
         name = self.name(position)
         scale = WIDE / image.shape[1]
         wrong = sum("wrong" in s.style for s in predictions)
-        return {"id": f"photo{position}", "photograph": _jpeg(image, _SCENE_PX, _SCENE_BYTES),
-                "height": round(image.shape[0] * scale),
-                "truth": _overlay(truth, scale, (0, 0)), "predictions": _overlay(predictions, scale, (0, 0)),
-                "truth_alt": f"{name}, truth: {self._counted(truth)}",
-                "predictions_alt": f"{name}, predictions with a score of {self.min_score:.2f} or more: "
-                                   f"{self._counted(predictions)}; {wrong} of them wrong"}
+        return {
+            "id": f"photo{position}",
+            "photograph": _jpeg(image, _SCENE_PX, _SCENE_BYTES),
+            "height": round(image.shape[0] * scale),
+            "truth": _overlay(truth, scale, (0, 0)),
+            "predictions": _overlay(predictions, scale, (0, 0)),
+            "truth_alt": f"{name}, truth: {self._counted(truth)}",
+            "predictions_alt": f"{name}, predictions with a score of {self.min_score:.2f} or more: "
+            f"{self._counted(predictions)}; {wrong} of them wrong",
+        }
 
     def gallery(self, most: int) -> dict[str, list[dict[str, Any]]]:
         """The worst errors of each kind: mistakes by their score, missed objects by their size.
@@ -149,8 +153,16 @@ class Pictures:
         if about >= 0:
             instances = self.dataset.load_instances(self.image_ids[position])
             local = about - self._gt_before[position]
-            shapes.append(Shape(int(instances.class_ids[local]), instances.boxes_px[local].tolist(),
-                                instances.crops[local], "", f"truth: {names[table.gt_class[about]]}", "truth"))
+            shapes.append(
+                Shape(
+                    int(instances.class_ids[local]),
+                    instances.boxes_px[local].tolist(),
+                    instances.crops[local],
+                    "",
+                    f"truth: {names[table.gt_class[about]]}",
+                    "truth",
+                )
+            )
         if detection is not None and (shape := self._detection(position, detection)) is not None:
             shapes.append(dataclasses.replace(shape, caption="", style="found"))
         if not shapes:
@@ -160,9 +172,14 @@ class Pictures:
         y1, x1, y2, x2 = _window(np.array([s.box_px for s in shapes]), image.shape)
         scale = WIDE / (x2 - x1)
         part = np.ascontiguousarray(image[y1:y2, x1:x2])
-        return {"photograph": _jpeg(part, _CROP_PX, _CROP_BYTES, enlarge=True), "height": round((y2 - y1) * scale),
-                "overlay": _overlay(shapes, scale, (y1, x1)), "caption": caption, "image": self.name(position),
-                "alt": f"Part of {self.name(position)}: {caption}"}
+        return {
+            "photograph": _jpeg(part, _CROP_PX, _CROP_BYTES, enlarge=True),
+            "height": round((y2 - y1) * scale),
+            "overlay": _overlay(shapes, scale, (y1, x1)),
+            "caption": caption,
+            "image": self.name(position),
+            "alt": f"Part of {self.name(position)}: {caption}",
+        }
 
     def _describe(self, kind: str, detection: int | None, about: int) -> str:
         table, names = self._table, self.dataset.class_names[1:]
@@ -171,9 +188,13 @@ class Pictures:
             return f"{thing} of {round(table.gt_area[about]):,} px, not found"
         claim = f"{names[table.dt_class[detection]]} {table.dt_score[detection]:.2f}"
         iou = f"IoU {self._errors.iou[detection]:.2f}"
-        return {"class": f"{claim}, but it is a {thing} ({iou})", "place": f"{claim}, {iou} with the {thing}",
-                "both": f"{claim}, {iou} with a {thing}", "background": f"{claim}, no object there",
-                "duplicate": f"{claim}, found already with a better score ({iou})"}[kind]
+        return {
+            "class": f"{claim}, but it is a {thing} ({iou})",
+            "place": f"{claim}, {iou} with the {thing}",
+            "both": f"{claim}, {iou} with a {thing}",
+            "background": f"{claim}, no object there",
+            "duplicate": f"{claim}, found already with a better score ({iou})",
+        }[kind]
 
     def _truth(self, position: int) -> list[Shape]:
         instances = self.dataset.load_instances(self.image_ids[position])
@@ -184,8 +205,16 @@ class Pictures:
             seen = self._seen[self._gt_before[position] + n]
             state = "ignored" if ignored else "right" if seen else "wrong"
             said = {"ignored": "crowd or ignored", "right": "found", "wrong": "not found"}[state]
-            shapes.append(Shape(int(instances.class_ids[n]), instances.boxes_px[n].tolist(), instances.crops[n], name,
-                                f"{name}: {said}", state))
+            shapes.append(
+                Shape(
+                    int(instances.class_ids[n]),
+                    instances.boxes_px[n].tolist(),
+                    instances.crops[n],
+                    name,
+                    f"{name}: {said}",
+                    state,
+                )
+            )
         return shapes
 
     def _predictions(self, position: int) -> list[Shape]:
@@ -197,7 +226,8 @@ class Pictures:
     def _detection(self, position: int, n: int) -> Shape | None:
         """A detection of the table; None where its mask is empty."""
         entry = self._entries(image_key(self.dataset, self.image_ids[position]))[
-            int(self._table.dt_key[n] - self._before[position])]
+            int(self._table.dt_key[n] - self._before[position])
+        ]
         decoded = rle_to_crop(entry["segmentation"])
         if decoded is None:
             return None
@@ -206,7 +236,8 @@ class Pictures:
         state = "wrong" if kind else "right" if self._found.hit[n] else "ignored"
         about = int(self._errors.about[n])
         said = {"right": "right", "ignored": "on an ignored object"}.get(
-            state, self._describe(kind, n, about).removeprefix(f"{caption}, ") if kind else "")
+            state, self._describe(kind, n, about).removeprefix(f"{caption}, ") if kind else ""
+        )
         box_px, crop = decoded
         return Shape(self._classes[entry["category_id"]], box_px.tolist(), crop, caption, f"{caption}: {said}", state)
 
@@ -248,8 +279,10 @@ def _overlay(shapes: Sequence[Shape], scale: float, origin: Sequence[int]) -> Ma
     parts = []
     for shape in shapes:
         colour = "#{:02x}{:02x}{:02x}".format(*(round(255 * c) for c in class_color(shape.class_id)))
-        parts.append(f'<path class="{shape.style}" style="--k:{colour}" d="{_outline(shape, scale, origin)}">'
-                     f"<title>{escape(shape.title)}</title></path>")
+        parts.append(
+            f'<path class="{shape.style}" style="--k:{colour}" d="{_outline(shape, scale, origin)}">'
+            f"<title>{escape(shape.title)}</title></path>"
+        )
     return Markup("".join(parts + _captions(shapes, scale, origin)))
 
 

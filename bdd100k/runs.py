@@ -30,8 +30,11 @@ RECORD = "run.json"
 CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 # what may be given beside --resume: everything else is that of the run
 FREE_ARGUMENTS = {"resume", "logs", "loaders", "loader_kind", "save", "save_every", "keep"} | {
-    "hosts", "host_index", "engine", "workers"
-}  # fmt: skip
+    "hosts",
+    "host_index",
+    "engine",
+    "workers",
+}
 PATHS = {"data", "weights", "split_file"}
 
 
@@ -74,10 +77,18 @@ class Run:
             if self.model.epoch >= stage.epochs:
                 continue
             self.model.train(
-                self.train_set, self.val_set, stage.learning_rate, stage.epochs, stage.layers, workers=args.loaders,
-                worker_kind=args.loader_kind, save_every=args.save_every, keep=args.keep,
-                validate=validate, patience=args.patience,
-            )  # fmt: skip
+                self.train_set,
+                self.val_set,
+                stage.learning_rate,
+                stage.epochs,
+                stage.layers,
+                workers=args.loaders,
+                worker_kind=args.loader_kind,
+                save_every=args.save_every,
+                keep=args.keep,
+                validate=validate,
+                patience=args.patience,
+            )
 
 
 def start(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
@@ -171,9 +182,7 @@ def begin(args: argparse.Namespace) -> Run:
         raise InputError("--patience goes by the mask AP: it needs validation images, so --val-images above 0")
     model = _model(args, config)
     _load(model, args.weights, checkpoint, train_set.class_names)
-    stages = plan(
-        recipe, config, args.stage, args.epochs, args.learning_rate, model.epoch, len(train_set.image_ids)
-    )
+    stages = plan(recipe, config, args.stage, args.epochs, args.learning_rate, model.epoch, len(train_set.image_ids))
     return Run(model, train_set, val_set, stages, args)
 
 
@@ -189,16 +198,20 @@ def resume(args: argparse.Namespace, defaults: argparse.Namespace) -> Run:
     """
     given = [key for key, value in vars(args).items() if value != getattr(defaults, key) and key not in FREE_ARGUMENTS]
     if given:
-        raise InputError(f"{', '.join(map(_option, given))}: a run that goes on keeps its options; leave them out, or "
-                         "start a new run with --weights last")
+        raise InputError(
+            f"{', '.join(map(_option, given))}: a run that goes on keeps its options; leave them out, or "
+            "start a new run with --weights last"
+        )
     folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
     try:
         record = json.loads((folder / RECORD).read_text())
         known, saved = record["arguments"], record["config"]
         stages = [Stage(**stage) for stage in record["stages"]]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"--resume {folder}: {folder / RECORD} is missing or broken ({error}); give the folder of a "
-                         "run that scripts/train.py began") from error
+        raise InputError(
+            f"--resume {folder}: {folder / RECORD} is missing or broken ({error}); give the folder of a "
+            "run that scripts/train.py began"
+        ) from error
     args = argparse.Namespace(**{**vars(args), **known})
     config = cli.config_class(args.config, args.data)()
     cli.take_over(config, saved)
@@ -240,8 +253,10 @@ def _open_data(args: argparse.Namespace, config: Config) -> tuple[Dataset, Datas
         return train_set, None
     val_set = cli.open_dataset(args.data, "val", args.limit, args.split_file, args.rectangles)
     if val_set.class_names != train_set.class_names:
-        raise InputError(f"--data {args.data}: train has the classes {', '.join(train_set.class_names[1:])}, val "
-                         f"has {', '.join(val_set.class_names[1:])}; give both the same list")
+        raise InputError(
+            f"--data {args.data}: train has the classes {', '.join(train_set.class_names[1:])}, val "
+            f"has {', '.join(val_set.class_names[1:])}; give both the same list"
+        )
     before_training(val_set, "val")
     return train_set, val_set
 
@@ -269,6 +284,8 @@ def _load(model: "MaskRCNN", name: str, checkpoint: str | None, class_names: lis
         unused = [layer for layer in report.skipped if layer not in CLASS_LAYERS]
         if unused:
             log.warning(
-                "%d layers of %s have no place in a %s: is BACKBONE right?", len(unused), checkpoint,
+                "%d layers of %s have no place in a %s: is BACKBONE right?",
+                len(unused),
+                checkpoint,
                 model.config.BACKBONE,
-            )  # fmt: skip
+            )

@@ -65,20 +65,26 @@ def write_statistics(
 
     objects = collect(dataset, progress)
     if not len(objects.class_ids):
-        raise InputError(f"the {len(dataset.image_ids)} images have no object: there is nothing to count; give a split "
-                         "with labels")
+        raise InputError(
+            f"the {len(dataset.image_ids)} images have no object: there is nothing to count; give a split with labels"
+        )
     figures = {**summarise(objects), "balancing": balancing(objects, config)}
     groups = anchor_fit.training_boxes(objects, config)
     proposal = anchor_fit.propose(groups, config)
     figures["anchors"] = {
         "inputs": [{"shape": list(map(int, g.shape)), "objects": len(g.boxes)} for g in groups],
-        "scales": list(config.RPN_ANCHOR_SCALES), "ratios": list(config.RPN_ANCHOR_RATIOS),
+        "scales": list(config.RPN_ANCHOR_SCALES),
+        "ratios": list(config.RPN_ANCHOR_RATIOS),
         "fit": anchor_fit.fit(groups, config),
-        "proposal": None if proposal is None else {
-            "scales": list(proposal.scales), "ratios": proposal.ratios, "fit": proposal.after,
+        "proposal": None
+        if proposal is None
+        else {
+            "scales": list(proposal.scales),
+            "ratios": proposal.ratios,
+            "fit": proposal.after,
             "options": proposal.options,
         },
-    }  # fmt: skip
+    }
     statistics_plots.plot_classes(figures, figures["balancing"], out / "classes.png")
     statistics_plots.plot_objects(objects, figures, out / "objects.png")
     overlaps = {"now": anchor_fit.overlaps_of(groups, config)}
@@ -90,8 +96,10 @@ def write_statistics(
         figures |= {"attributes": attributes(dataset), "flags": flags(dataset)}
         shares = {key: _shares(values) for key, values in figures["attributes"].items()}
         shares |= {flag: {name: share or 0.0 for name, share in figures["flags"][flag].items()} for flag in FLAGS}
-        titles = {**{key: f"{title}, images" for key, title in ATTRIBUTES.items()},
-                  **{flag: f"{flag.capitalize()}, objects" for flag in FLAGS}}  # fmt: skip
+        titles = {
+            **{key: f"{title}, images" for key, title in ATTRIBUTES.items()},
+            **{flag: f"{flag.capitalize()}, objects" for flag in FLAGS},
+        }
         statistics_plots.plot_shares(shares, titles, out / "attributes.png")
     return figures
 

@@ -51,11 +51,19 @@ class Writer:
         """
         stem = pathlib.PurePath(name).stem
         cv2.imwrite(str(self._part / BITMASKS / f"{stem}.png"), _bgra(flat), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        seen = [(n, e, rle) for n, (e, rle) in enumerate(zip(flat.entries, flat.visible, strict=True), 1)
-                if rle is not None]
+        seen = [
+            (n, e, rle) for n, (e, rle) in enumerate(zip(flat.entries, flat.visible, strict=True), 1) if rle is not None
+        ]
         scores = [{"id": str(n), "index": n, "score": e["score"]} for n, e, _ in seen]
-        masks = [{"id": str(n), "category": CLASS_NAMES[e["category_id"] - 1], "score": e["score"],
-                  "rle": {"counts": rle["counts"], "size": list(shape)}} for n, e, rle in seen]
+        masks = [
+            {
+                "id": str(n),
+                "category": CLASS_NAMES[e["category_id"] - 1],
+                "score": e["score"],
+                "rle": {"counts": rle["counts"], "size": list(shape)},
+            }
+            for n, e, rle in seen
+        ]
         for file, frame_name, labels in zip(self._files, (f"{stem}.png", name), (scores, masks), strict=True):
             self._write(file, {"name": frame_name, "labels": labels})
         self._first = False
@@ -63,8 +71,9 @@ class Writer:
     def _write(self, file: TextIO, frame: dict[str, Any]) -> None:
         file.write(("[" if self._first else ",\n") + json.dumps(frame, allow_nan=False))
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for file in self._files:
             file.write("[]" if self._first else "]\n")
             file.close()

@@ -21,8 +21,20 @@ FLAGS = ("occluded", "truncated", "crowd", "ignored")
 _SCALABEL_FRAME = {"name", "size", "attributes", "labels", "coco"}
 _SCALABEL_LABEL = {"id", "category", "attributes", "poly2d", "rle", "score", "coco"}
 _COCO_IMAGE = {"file_name", "height", "width", "attributes", "scalabel"}
-_COCO_ANNOTATION = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "ignore",
-                    "scalabel_id", "attributes", "scalabel", "score"}  # fmt: skip
+_COCO_ANNOTATION = {
+    "id",
+    "image_id",
+    "category_id",
+    "segmentation",
+    "bbox",
+    "area",
+    "iscrowd",
+    "ignore",
+    "scalabel_id",
+    "attributes",
+    "scalabel",
+    "score",
+}
 
 
 @dataclasses.dataclass
@@ -228,11 +240,14 @@ def _coco_annotation(
     elif mask is not None:
         segmentation = [polygon.ravel().tolist() for polygon in _polygons(label, mask, frame)]
     document = {
-        "category_id": label.category_id, "segmentation": segmentation,
+        "category_id": label.category_id,
+        "segmentation": segmentation,
         "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],  # Scalabel's x2 and y2 belong to the box
         "area": int(mask[1].sum()) if mask is not None else (x2 - x1 + 1) * (y2 - y1 + 1),
-        "iscrowd": int(label.crowd), "ignore": int(label.ignored), "scalabel_id": label.id,
-    }  # fmt: skip
+        "iscrowd": int(label.crowd),
+        "ignore": int(label.ignored),
+        "scalabel_id": label.id,
+    }
     attributes = _attributes(label)
     if label.source is None:
         attributes.update({flag: getattr(label, flag) for flag in FLAGS})

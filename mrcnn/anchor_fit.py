@@ -60,9 +60,13 @@ def training_boxes(objects: ObjectSet, config: Config) -> list[TrainingBoxes]:
     sizes_of_objects = objects.image_sizes[objects.image_ids]
     for height, width in np.unique(objects.image_sizes, axis=0):
         plan = resize_geometry(
-            (height, width), config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE,
-            config.IMAGE_RESIZE_MODE, lambda low, high: low,
-        )  # fmt: skip
+            (height, width),
+            config.IMAGE_MIN_DIM,
+            config.IMAGE_MAX_DIM,
+            config.IMAGE_MIN_SCALE,
+            config.IMAGE_RESIZE_MODE,
+            lambda low, high: low,
+        )
         own = (sizes_of_objects == (height, width)).all(axis=1)
         scale = np.array([plan.size[0] / height, plan.size[1] / width] * 2)  # the sides are rounded separately
         offset = np.array([plan.padding[0][0], plan.padding[1][0]] * 2)
@@ -75,9 +79,12 @@ def training_boxes(objects: ObjectSet, config: Config) -> list[TrainingBoxes]:
 
 
 def best_overlaps(
-    boxes: np.ndarray, shape: tuple[int, int], config: Config, scales: Sequence | None = None,
+    boxes: np.ndarray,
+    shape: tuple[int, int],
+    config: Config,
+    scales: Sequence | None = None,
     ratios: Sequence | None = None,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """The IoU of each box with the anchor that overlaps it most, of all anchors of the pyramid.
 
     Among the anchors of one level and ratio that is the one whose centre is nearest, in y and in x: their area is the

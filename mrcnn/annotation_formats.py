@@ -81,8 +81,12 @@ def _regions(entry: Any) -> list[Any]:
 
 def _class_attribute(entries: Sequence[Any], paths: Sequence[pathlib.Path]) -> str | None:
     """The region attribute that holds the class; None if regions have no attributes."""
-    found = [region["region_attributes"] for entry in entries for region in _regions(entry)
-             if isinstance(region, dict) and isinstance(region.get("region_attributes"), dict)]  # fmt: skip
+    found = [
+        region["region_attributes"]
+        for entry in entries
+        for region in _regions(entry)
+        if isinstance(region, dict) and isinstance(region.get("region_attributes"), dict)
+    ]
     names = list(Counter(name for attributes in found for name in attributes))
     named = [name for wanted in CLASS_ATTRIBUTES for name in names if name.strip().lower() == wanted]
     if named or len(names) < 2:
@@ -246,11 +250,17 @@ def read_coco(paths: Sequence[pathlib.Path], find: Finder, report: Report) -> An
         for part in ("images", "annotations", "categories"):
             if not isinstance(document, dict) or not isinstance(document.get(part), list):
                 raise InputError(f"{path}: a COCO file needs a list {part!r}")
-        names = {entry["id"]: entry["name"].strip() for entry in document["categories"]
-                 if isinstance(entry, dict) and isinstance(entry.get("id"), int) and isinstance(entry.get("name"), str)}
+        names = {
+            entry["id"]: entry["name"].strip()
+            for entry in document["categories"]
+            if isinstance(entry, dict) and isinstance(entry.get("id"), int) and isinstance(entry.get("name"), str)
+        }
         if not names or (classes and names != classes):
-            raise InputError(f"{path}: its categories {names} are not those of {paths[0]}: {classes}" if names else
-                             f"{path}: none of its categories has an 'id' and a 'name'")  # fmt: skip
+            raise InputError(
+                f"{path}: its categories {names} are not those of {paths[0]}: {classes}"
+                if names
+                else f"{path}: none of its categories has an 'id' and a 'name'"
+            )
         classes = names
         by_id = _coco_images(document["images"], path, find, report)
         for place, annotation in enumerate(document["annotations"]):
@@ -294,8 +304,9 @@ def _coco_object(annotation: dict[str, Any], label_id: str, names: dict[int, str
     category = annotation.get("category_id")
     if not isinstance(category, int) or category not in names:
         raise LabelError(f"category_id {category!r:.60} is not among the categories", "unknown name")
-    label = Annotation(label_id, names[category], crowd=bool(annotation.get("iscrowd")),
-                       ignore=bool(annotation.get("ignore")))  # fmt: skip
+    label = Annotation(
+        label_id, names[category], crowd=bool(annotation.get("iscrowd")), ignore=bool(annotation.get("ignore"))
+    )
     segmentation, box = annotation.get("segmentation"), annotation.get("bbox")
     if isinstance(segmentation, dict):
         label.rle = check_rle(segmentation, image.size)

@@ -114,9 +114,15 @@ class AnnotatedDataset(Dataset):
             if not rectangles_as_masks:
                 image.objects = [label for label in image.objects if label.has_mask]
             self.add_image(
-                found.format, image.name, str(image.path), name=image.name, height=image.size[0], width=image.size[1],
-                annotated=image, **known,
-            )  # fmt: skip
+                found.format,
+                image.name,
+                str(image.path),
+                name=image.name,
+                height=image.size[0],
+                width=image.size[1],
+                annotated=image,
+                **known,
+            )
 
     def load_instances(self, image_id: int) -> Instances:
         """The objects of an image as boxes and crops.

@@ -50,9 +50,7 @@ def normalize(x: Tensor, name: str, train_bn: NormMode) -> Tensor:
     return BatchNorm(name=name)(x, training=None if train_bn is None else bool(train_bn))
 
 
-def _conv_bn(
-    x: Tensor, filters: int, size: int, name: str, bn_name: str, train_bn: NormMode, **kwargs: Any
-) -> Tensor:
+def _conv_bn(x: Tensor, filters: int, size: int, name: str, bn_name: str, train_bn: NormMode, **kwargs: Any) -> Tensor:
     x = layers.Conv2D(filters, size, name=name, **kwargs)(x)
     return normalize(x, bn_name, train_bn)
 
@@ -85,9 +83,15 @@ def conv_block(
 
 
 def _bottleneck(
-    x: Tensor, kernel_size: int, filters: tuple[int, int, int], stage: int, block: str,
-    strides: tuple[int, int] | None, use_bias: bool, train_bn: NormMode,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    kernel_size: int,
+    filters: tuple[int, int, int],
+    stage: int,
+    block: str,
+    strides: tuple[int, int] | None,
+    use_bias: bool,
+    train_bn: NormMode,
+) -> Tensor:
     """1x1, kxk, 1x1; `strides` None means an identity shortcut. The stride sits on the first 1x1, as in the paper."""
     narrow_in, narrow_out, wide = filters
     conv, bn = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"

@@ -84,7 +84,7 @@ def sampled_ap(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
     sometimes = np.flatnonzero(ranked.counted.any(axis=0) & ~ranked.counted.all(axis=0))
     step = max(64, _AT_ONCE // max(len(hit_once), len(sometimes)))
     for start in range(0, len(rows), step):
-        some = rows[start:start + step]
+        some = rows[start : start + step]
         result[some] = _some_ap(ranked, np.ascontiguousarray(drawn[:, some]), objects[some], hit_once)
     return result
 
@@ -107,15 +107,15 @@ def _some_ap(ranked: Ranked, drawn: np.ndarray, objects: np.ndarray, hit_once: n
         objects: int [b], 1 or more.
         hit_once: int [h], detections that are hits at some threshold.
     """
-    images = ranked.image[:hit_once[-1] + 1]  # what comes after the last hit changes nothing
-    always = np.logical_and.reduce(ranked.counted[:, :len(images)], axis=0)
+    images = ranked.image[: hit_once[-1] + 1]  # what comes after the last hit changes nothing
+    always = np.logical_and.reduce(ranked.counted[:, : len(images)], axis=0)
     counted = _running(drawn, images, always, hit_once)  # [h, b]
     steps, begin = _steps_reached(objects)
     result = np.zeros((len(objects), len(ranked.hit)))
     for t, hit in enumerate(ranked.hit):
         places = np.flatnonzero(hit)
         total = counted[hit[hit_once]]
-        sometimes = ranked.counted[t, :len(images)] & ~always  # ignored at another threshold
+        sometimes = ranked.counted[t, : len(images)] & ~always  # ignored at another threshold
         if sometimes.any():
             before = np.flatnonzero(sometimes)
             more = np.concatenate([np.zeros_like(drawn[:1]), drawn[images[before]]])
@@ -127,8 +127,9 @@ def _some_ap(ranked: Ranked, drawn: np.ndarray, objects: np.ndarray, hit_once: n
     return result
 
 
-def _interpolated_ap(found: np.ndarray, total: np.ndarray, objects: np.ndarray, steps: np.ndarray,
-                     begin: np.ndarray) -> np.ndarray:
+def _interpolated_ap(
+    found: np.ndarray, total: np.ndarray, objects: np.ndarray, steps: np.ndarray, begin: np.ndarray
+) -> np.ndarray:
     """COCO's AP at one threshold in every sample.
 
     Precision at a recall is the best from there on, so this goes from the last hit to the first, in blocks that stay in
@@ -149,7 +150,7 @@ def _interpolated_ap(found: np.ndarray, total: np.ndarray, objects: np.ndarray, 
         np.maximum(precision[-1], best, out=precision[-1])
         _accumulate(np.maximum, precision[::-1])
         best = precision[0]
-        reached = steps.take(np.minimum(found[max(start - 1, 0):end], objects) + begin)
+        reached = steps.take(np.minimum(found[max(start - 1, 0) : end], objects) + begin)
         gained = np.diff(reached, axis=0, prepend=np.zeros((int(start == 0), len(objects)), np.uint8))
         result += np.einsum("hb,hb->b", precision, gained)
     return result / len(_STEPS)
@@ -157,7 +158,7 @@ def _interpolated_ap(found: np.ndarray, total: np.ndarray, objects: np.ndarray, 
 
 def _accumulate(operation: np.ufunc, rows: np.ndarray) -> None:
     """`operation.accumulate` down the rows of an array [n, b], in place; group by group takes a third of the time."""
-    groups = rows[:len(rows) // _GROUP * _GROUP].reshape(-1, _GROUP, rows.shape[1])
+    groups = rows[: len(rows) // _GROUP * _GROUP].reshape(-1, _GROUP, rows.shape[1])
     for before, row in itertools.pairwise(groups.swapaxes(0, 1)):  # one row of each group
         operation(before, row, out=row)
     for before, last in itertools.pairwise(groups[:, -1]):
@@ -276,7 +277,7 @@ def samples_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, np.nd
             samples[f"AR{most}"] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in top]), 0)
     all_aps = sampled_aps([r for ranked in rankings.values() for r in ranked], weights)
     for n, (area_name, ranked) in enumerate(rankings.items()):
-        aps = np.stack(all_aps[n * table.classes:(n + 1) * table.classes])  # [K, B, T]
+        aps = np.stack(all_aps[n * table.classes : (n + 1) * table.classes])  # [K, B, T]
         ap, recall = names[area_name]
         samples[ap] = mean_of_defined(aps, (0, 2))
         samples[recall] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in ranked]), 0)

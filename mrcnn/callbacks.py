@@ -98,9 +98,12 @@ class StopWhenNotFinite(keras.callbacks.Callback):
                 path = self.folder / f"nonfinite_epoch_{self._epoch + 1:04d}_step_{step + 1:04d}.npz"
                 ids = [str(self.dataset.image_info[i]["id"]) for i in image_ids]
                 arrays: dict[str, typing.Any] = {
-                    "ids": ids, "terms": terms, "epoch": self._epoch + 1, "step": step + 1,
+                    "ids": ids,
+                    "terms": terms,
+                    "epoch": self._epoch + 1,
+                    "step": step + 1,
                     **{name.removeprefix("input_"): value for name, value in inputs.items()},
-                }  # fmt: skip
+                }
                 with written_whole(path) as temporary, temporary.open("wb") as file:
                     np.savez_compressed(file, **arrays)
                 return path

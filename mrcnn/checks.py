@@ -195,9 +195,7 @@ def _straddled(starts: np.ndarray, steps: np.ndarray, points: np.ndarray) -> np.
     return side * np.roll(side, -1, axis=1) < 0
 
 
-def check_instances(
-    dataset: Dataset, report: Report, progress: Callable[[Iterable], Iterable] = iter
-) -> None:
+def check_instances(dataset: Dataset, report: Report, progress: Callable[[Iterable], Iterable] = iter) -> None:
     """Loads the objects of every image of any Dataset: masks that do not fit, empty images, duplicates, class counts.
 
     Args:

@@ -39,11 +39,19 @@ def twelve(precision: np.ndarray, recall: np.ndarray) -> Figures:
     """The twelve COCO figures of precision [T, R, K, A, M] and recall [T, K, A, M]; None where all is undefined."""
     top = precision[..., TOP_100]  # [T, R, K, A]
     return {
-        "AP": mean(top[..., ALL]), "AP50": mean(top[IOU_50, ..., ALL]), "AP75": mean(top[IOU_75, ..., ALL]),
-        "AP_S": mean(top[..., SMALL]), "AP_M": mean(top[..., MEDIUM]), "AP_L": mean(top[..., LARGE]),
-        "AR1": mean(recall[..., ALL, TOP_1]), "AR10": mean(recall[..., ALL, TOP_10]),
-        "AR100": mean(recall[..., ALL, TOP_100]), "AR_S": mean(recall[..., SMALL, TOP_100]),
-        "AR_M": mean(recall[..., MEDIUM, TOP_100]), "AR_L": mean(recall[..., LARGE, TOP_100])}
+        "AP": mean(top[..., ALL]),
+        "AP50": mean(top[IOU_50, ..., ALL]),
+        "AP75": mean(top[IOU_75, ..., ALL]),
+        "AP_S": mean(top[..., SMALL]),
+        "AP_M": mean(top[..., MEDIUM]),
+        "AP_L": mean(top[..., LARGE]),
+        "AR1": mean(recall[..., ALL, TOP_1]),
+        "AR10": mean(recall[..., ALL, TOP_10]),
+        "AR100": mean(recall[..., ALL, TOP_100]),
+        "AR_S": mean(recall[..., SMALL, TOP_100]),
+        "AR_M": mean(recall[..., MEDIUM, TOP_100]),
+        "AR_L": mean(recall[..., LARGE, TOP_100]),
+    }
 
 
 def mean(values: np.ndarray) -> float | None:
@@ -59,14 +67,16 @@ def arrays_of_table(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 def figures_of_table(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """As `arrays_of_table` without COCOeval's loop over detections; tests hold both equal."""
+
     def of_class(ranked: Ranked, objects: int) -> tuple[np.ndarray, np.ndarray]:
         return precision_at(ranked.hit, ranked.counted, objects), ranked.hit.sum(axis=1) / objects
 
     return _arrays(table, of_class)
 
 
-def _arrays(table: Table, accumulate: Callable[[Ranked, int], tuple[np.ndarray, np.ndarray]]
-            ) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(
+    table: Table, accumulate: Callable[[Ranked, int], tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall; `accumulate` makes them [T, R] and [T] of a ranking and the number of its objects."""
     precision = np.full((len(THRESHOLDS), 101, table.classes, len(AREAS), 3), -1.0)
     recall = np.full((len(THRESHOLDS), table.classes, len(AREAS), 3), -1.0)
@@ -93,14 +103,21 @@ def _cocoeval(ranked: Ranked, objects: int) -> tuple[np.ndarray, np.ndarray]:
     params.catIds, params.imgIds, params.maxDets = [0], [0], [len(ranked.score) + 1]
     params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]
     evaluator._paramsEval = params
-    evaluator.evalImgs = [{"dtScores": ranked.score[counted], "dtMatches": ranked.hit[:, counted],
-                           "dtIgnore": ~ranked.counted[:, counted], "gtIgnore": np.zeros(objects, bool)}]
+    evaluator.evalImgs = [
+        {
+            "dtScores": ranked.score[counted],
+            "dtMatches": ranked.hit[:, counted],
+            "dtIgnore": ~ranked.counted[:, counted],
+            "gtIgnore": np.zeros(objects, bool),
+        }
+    ]
     _quietly(evaluator.accumulate)
     return evaluator.eval["precision"][:, :, 0, 0, 0], evaluator.eval["recall"][:, 0, 0, 0]
 
 
-def arrays_of_lists(truth: dict[str, list], detections: list[dict], kind: str,
-                    engine: str) -> tuple[np.ndarray, np.ndarray]:
+def arrays_of_lists(
+    truth: dict[str, list], detections: list[dict], kind: str, engine: str
+) -> tuple[np.ndarray, np.ndarray]:
     """As `arrays_of_table`, by an engine that takes a COCO data set and a list of results.
 
     Args:
@@ -117,8 +134,10 @@ def arrays_of_lists(truth: dict[str, list], detections: list[dict], kind: str,
         areas = [coco_mask.area(d["segmentation"]) for d in detections]  # one by one: lists fail from 256 masks on
     else:
         areas = [d["bbox"][2] * d["bbox"][3] for d in detections]
-    found = [{**d, "id": n, "iscrowd": 0, "area": float(area)}
-             for n, (d, area) in enumerate(zip(detections, areas, strict=True), 1)]
+    found = [
+        {**d, "id": n, "iscrowd": 0, "area": float(area)}
+        for n, (d, area) in enumerate(zip(detections, areas, strict=True), 1)
+    ]
     dataset_class, evaluator_class = _classes(engine)
     sides = []
     for annotations in (truth["annotations"], found):
@@ -134,8 +153,10 @@ def arrays_of_lists(truth: dict[str, list], detections: list[dict], kind: str,
     ids = [category["id"] for category in truth["categories"]]
     shape = [len(THRESHOLDS), 101, len(ids), len(AREAS), 3]
     order = np.searchsorted(sorted(ids), ids)  # they count classes by id
-    return (np.reshape(evaluator.eval["precision"], shape)[:, :, order],
-            np.reshape(evaluator.eval["recall"], [shape[0], *shape[2:]])[:, order])
+    return (
+        np.reshape(evaluator.eval["precision"], shape)[:, :, order],
+        np.reshape(evaluator.eval["recall"], [shape[0], *shape[2:]])[:, order],
+    )
 
 
 def check_engine(engine: str) -> None:
@@ -152,8 +173,10 @@ def _classes(engine: str) -> tuple[Any, Any]:
         from faster_coco_eval import COCO as FasterCOCO
         from faster_coco_eval import COCOeval_faster
     except ImportError as error:
-        raise InputError("engine faster-coco-eval is not installed: pip install faster-coco-eval, or use "
-                         f"pycocotools, which gives the same figures ({error})") from error
+        raise InputError(
+            "engine faster-coco-eval is not installed: pip install faster-coco-eval, or use "
+            f"pycocotools, which gives the same figures ({error})"
+        ) from error
     return FasterCOCO, COCOeval_faster
 
 

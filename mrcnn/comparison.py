@@ -52,17 +52,18 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{folder} has no {RESULT_FILE} ({error.strerror}); give two folders that evaluate.py "
-                         "wrote") from error
+        raise InputError(
+            f"{folder} has no {RESULT_FILE} ({error.strerror}); give two folders that evaluate.py wrote"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid JSON: {error}; evaluate that run again") from error
     missing = [name for name in _NEEDED if not isinstance(result, dict) or name not in result]
     if missing:
-        raise InputError(f"{path} is no result of this version's evaluation ({', '.join(missing)} missing); evaluate "
-                         "that run again")
+        raise InputError(
+            f"{path} is no result of this version's evaluation ({', '.join(missing)} missing); evaluate that run again"
+        )
     stored = match_files.load(folder / match_files.FILE)
-    objects = np.bincount(stored.tables["mask"].gt_image[~stored.tables["mask"].gt_crowd],
-                          minlength=len(stored.images))
+    objects = np.bincount(stored.tables["mask"].gt_image[~stored.tables["mask"].gt_crowd], minlength=len(stored.images))
     if [row["objects"] for row in result["per_image"]] != objects.tolist():
         raise InputError(f"{path} and {match_files.FILE} beside it are of different images; evaluate that run again")
     return Run(folder, result, stored)
@@ -97,18 +98,26 @@ def compare(a: Run, b: Run, samples: int = bootstrap.SAMPLES, seed: int = 0) -> 
         for name, own in of_class.items():
             per_class[name][kind] = own
     result["official"] = _official(a, b, weights)
-    ap50 = [{n: row["AP50"] for n, row in enumerate(run.result["per_image"]) if row["AP50"] is not None}
-            for run in (a, b)]
+    ap50 = [
+        {n: row["AP50"] for n, row in enumerate(run.result["per_image"]) if row["AP50"] is not None} for run in (a, b)
+    ]
     means = [None if weights is None else bootstrap.sampled_mean(values, weights) for values in ap50]
     result["matterport"] = {"mAP50": _row([run.result["matterport"]["mAP50"] for run in (a, b)], means)}
-    rows = [{"image": a.stored.images[n], "a": ap50[0][n], "b": ap50[1][n], "difference": ap50[1][n] - ap50[0][n]}
-            for n in ap50[0]]
-    return {**result, "per_class": per_class, "per_image": sorted(rows, key=lambda row: row["difference"]),
-            "settings": _different_settings(a.result["evaluated"], b.result["evaluated"])}
+    rows = [
+        {"image": a.stored.images[n], "a": ap50[0][n], "b": ap50[1][n], "difference": ap50[1][n] - ap50[0][n]}
+        for n in ap50[0]
+    ]
+    return {
+        **result,
+        "per_class": per_class,
+        "per_image": sorted(rows, key=lambda row: row["difference"]),
+        "settings": _different_settings(a.result["evaluated"], b.result["evaluated"]),
+    }
 
 
-def _rows(a: Run, b: Run, kind: str, figures: list[Figures], classes: list[dict[str, Figures]],
-          weights: np.ndarray | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _rows(
+    a: Run, b: Run, kind: str, figures: list[Figures], classes: list[dict[str, Figures]], weights: np.ndarray | None
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The rows of all classes together, and of each class.
 
     Args:
@@ -118,21 +127,27 @@ def _rows(a: Run, b: Run, kind: str, figures: list[Figures], classes: list[dict[
         weights: int [B, I] of the bootstrap, or None.
     """
     tables = [run.stored.tables.get(kind) for run in (a, b)]
-    sampled = [({}, []) if weights is None or table is None else bootstrap.samples_of_table(table, weights)
-               for table in tables]
+    sampled = [
+        ({}, []) if weights is None or table is None else bootstrap.samples_of_table(table, weights) for table in tables
+    ]
     of_class = {}
     for k, name in enumerate(a.stored.names):
         samples = [own[k] if own else {} for _, own in sampled]
-        of_class[name] = {figure: _row([own[name][figure] for own in classes], [s.get(figure) for s in samples])
-                          for figure in _PER_CLASS}
-    return {figure: _row([own[figure] for own in figures], [overall.get(figure) for overall, _ in sampled])
-            for figure in figures[0]}, of_class
+        of_class[name] = {
+            figure: _row([own[name][figure] for own in classes], [s.get(figure) for s in samples])
+            for figure in _PER_CLASS
+        }
+    return {
+        figure: _row([own[figure] for own in figures], [overall.get(figure) for overall, _ in sampled])
+        for figure in figures[0]
+    }, of_class
 
 
 def _official(a: Run, b: Run, weights: np.ndarray | None) -> dict[str, Any]:
     """The rows of the protocols that both runs have."""
-    known = [{name: own for name, own in run.result.get("official", {}).items() if isinstance(own, dict)}
-             for run in (a, b)]
+    known = [
+        {name: own for name, own in run.result.get("official", {}).items() if isinstance(own, dict)} for run in (a, b)
+    ]
     result = {}
     for name in known[0]:
         if name in known[1]:
@@ -148,28 +163,39 @@ def _row(values: Sequence[float | None], samples: Sequence[np.ndarray | None]) -
     if samples_a is not None and samples_b is not None and a is not None and b is not None:
         interval = bootstrap.interval(samples_b - samples_a)
     better = None if interval is None else "b" if interval[0] > 0 else "a" if interval[1] < 0 else None
-    return {"a": a, "b": b, "difference": None if a is None or b is None else b - a, "interval": interval,
-            "better": better}
+    return {
+        "a": a,
+        "b": b,
+        "difference": None if a is None or b is None else b - a,
+        "interval": interval,
+        "better": better,
+    }
 
 
 def _refuse_different(a: Run, b: Run) -> None:
     """Raises InputError unless both runs are of the same images, classes and objects."""
     ours, theirs = a.stored.images, b.stored.images
     if ours != theirs:
-        raise InputError(f"{a.folder} and {b.folder} are of different images: {_difference(ours, theirs)}. Evaluate "
-                         "both on the same data, --split and --limit")
+        raise InputError(
+            f"{a.folder} and {b.folder} are of different images: {_difference(ours, theirs)}. Evaluate "
+            "both on the same data, --split and --limit"
+        )
     if a.stored.names != b.stored.names:
-        raise InputError(f"{a.folder} has the classes {', '.join(a.stored.names)}; {b.folder} has "
-                         f"{', '.join(b.stored.names)}: they cannot be compared")
+        raise InputError(
+            f"{a.folder} has the classes {', '.join(a.stored.names)}; {b.folder} has "
+            f"{', '.join(b.stored.names)}: they cannot be compared"
+        )
     first, second = (run.stored.tables["mask"] for run in (a, b))
     for name in ("gt_image", "gt_class", "gt_crowd", "gt_area"):
         one, other = getattr(first, name), getattr(second, name)
         if not np.array_equal(one, other):
-            differ = np.flatnonzero(one[:len(other)] != other[:len(one)])
+            differ = np.flatnonzero(one[: len(other)] != other[: len(one)])
             at = int(differ[0]) if len(differ) else min(len(one), len(other))
             image = ours[int((first if at < len(first.gt_image) else second).gt_image[at])]
-            raise InputError(f"{a.folder} and {b.folder} were evaluated against different labels, of image {image} for "
-                             "example: were they changed, or --rectangles given once? Evaluate both again")
+            raise InputError(
+                f"{a.folder} and {b.folder} were evaluated against different labels, of image {image} for "
+                "example: were they changed, or --rectangles given once? Evaluate both again"
+            )
 
 
 def _difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
@@ -185,5 +211,8 @@ def _difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
 def _different_settings(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """What was evaluated with, as far as it differs; settings of the model by their names."""
     flat = [{**{k: v for k, v in run.items() if k != "settings"}, **run.get("settings", {})} for run in (a, b)]
-    return {name: (flat[0].get(name), flat[1].get(name)) for name in dict.fromkeys([*flat[0], *flat[1]])
-            if flat[0].get(name) != flat[1].get(name)}
+    return {
+        name: (flat[0].get(name), flat[1].get(name))
+        for name in dict.fromkeys([*flat[0], *flat[1]])
+        if flat[0].get(name) != flat[1].get(name)
+    }

@@ -105,8 +105,9 @@ def to_instances(found: Detections, shape: Sequence[int]) -> tuple[Instances, np
     pasted = [(i, *paste_mask(found["mask_probs"][i], found["rois"][i], shape)) for i in order]
     kept = [(i, box, crop) for i, box, crop in pasted if crop.size]
     indices = np.array([i for i, _, _ in kept], int)
-    instances = Instances(found["class_ids"][indices], np.array([box for _, box, _ in kept]),
-                          [crop for _, _, crop in kept])
+    instances = Instances(
+        found["class_ids"][indices], np.array([box for _, box, _ in kept]), [crop for _, _, crop in kept]
+    )
     return instances, found["scores"][indices]
 
 
@@ -147,8 +148,9 @@ class Pictures:
         self._open.close()
         self._video = None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._open.__exit__(kind, error, trace)
 
 
@@ -187,8 +189,9 @@ class _JsonList:
         self._file = self._stack.enter_context(self._part.open("w", encoding="utf-8"))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self._file is not None
         if kind is None:
             self._file.write("[]\n" if self._separator == "[" else "]\n")
@@ -222,8 +225,9 @@ class CocoResults(_JsonList):
         for entry in detections_to_coco(found, shape, frame.name, [number for number, _ in self.categories]):
             self.write({**entry, "category_name": names[entry["category_id"]]})
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         super().__exit__(kind, error, trace)
         if kind is None:
             categories = [{"id": number, "name": name} for number, name in self.categories[1:]]
@@ -247,11 +251,22 @@ class ScalabelFrames(_JsonList):
         shape = frame.image.shape[:2]
         entries = detections_to_coco(found, shape, frame.name, range(len(self.class_names)))
         video = {} if frame.index is None else {"videoName": frame.source.name, "frameIndex": frame.index}
-        self.write({"name": frame.name, **video, "size": {"width": shape[1], "height": shape[0]},
-                    "labels": [self._label(n, entry) for n, entry in enumerate(entries, 1)]})
+        self.write(
+            {
+                "name": frame.name,
+                **video,
+                "size": {"width": shape[1], "height": shape[0]},
+                "labels": [self._label(n, entry) for n, entry in enumerate(entries, 1)],
+            }
+        )
 
     def _label(self, number: int, entry: dict[str, Any]) -> dict[str, Any]:
         x, y, width, height = entry["bbox"]
         box = {"x1": x, "y1": y, "x2": x + width - 1, "y2": y + height - 1}  # the last column and row belong to it
-        return {"id": str(number), "category": self.class_names[entry["category_id"]], "score": entry["score"],
-                "box2d": box, "rle": entry["segmentation"]}
+        return {
+            "id": str(number),
+            "category": self.class_names[entry["category_id"]],
+            "score": entry["score"],
+            "box2d": box,
+            "rle": entry["segmentation"],
+        }

@@ -55,8 +55,11 @@ def score_curves(found: Found, names: Sequence[str]) -> dict[str, Any]:
         found: The matches.
         names: [K].
     """
-    per_class = {name: _score_curve(found, found.class_id == k, int(found.objects[k]))
-                 for k, name in enumerate(names) if found.objects[k]}
+    per_class = {
+        name: _score_curve(found, found.class_id == k, int(found.objects[k]))
+        for k, name in enumerate(names)
+        if found.objects[k]
+    }
     everything = _score_curve(found, np.ones(len(found.hit), bool), int(found.objects.sum()))
     return {"iou": IOU, "scores": _SCORES.tolist(), "all": everything, "per_class": per_class}
 
@@ -81,8 +84,10 @@ def _score_curve(found: Found, chosen: np.ndarray, objects: int) -> dict[str, An
         values = [scores[ends[at] - 1], *(curve[at] for curve in curves)]
         best = dict(zip(best, map(_plain, values), strict=True))
     curves = figures(np.searchsorted(-scores, -_SCORES, side="right"))
-    return {**{name: [_plain(v) for v in curve] for name, curve in zip(("precision", "recall", "f1"), curves,
-                                                                      strict=True)}, "best": best}
+    return {
+        **{name: [_plain(v) for v in curve] for name, curve in zip(("precision", "recall", "f1"), curves, strict=True)},
+        "best": best,
+    }
 
 
 def _plain(value: float) -> float | None:
@@ -140,7 +145,14 @@ def _reliability(scores: np.ndarray, hit: np.ndarray) -> tuple[list[dict[str, An
     place = np.minimum((scores * BINS).astype(int), BINS - 1)
     count = np.bincount(place, minlength=BINS)
     score, hits = (np.bincount(place, weights=values, minlength=BINS) for values in (scores, hit))
-    bins = [{"low": n / BINS, "high": (n + 1) / BINS, "count": int(count[n]),
-             "score": float(score[n] / count[n]) if count[n] else None,
-             "precision": float(hits[n] / count[n]) if count[n] else None} for n in range(BINS)]
+    bins = [
+        {
+            "low": n / BINS,
+            "high": (n + 1) / BINS,
+            "count": int(count[n]),
+            "score": float(score[n] / count[n]) if count[n] else None,
+            "precision": float(hits[n] / count[n]) if count[n] else None,
+        }
+        for n in range(BINS)
+    ]
     return bins, float(np.abs(score - hits).sum() / len(scores)) if len(scores) else None

@@ -111,8 +111,10 @@ def run_together(run: Callable[[], int]) -> int:
             raise
         lost = [line[line.index(words) :] for line in str(error).splitlines() for words in LOST if words in line]
         if lost:
-            sys.stderr.write(f"error: another host stopped, so this one does too; look there for the reason ({lost[0]}"
-                             "). --resume goes on from the last state\n")  # fmt: skip
+            sys.stderr.write(
+                f"error: another host stopped, so this one does too; look there for the reason ({lost[0]}"
+                "). --resume goes on from the last state\n"
+            )
         else:
             sys.excepthook(*sys.exc_info())
             sys.stderr.write("error: this host stops, and so do the others. --resume goes on from the last state\n")

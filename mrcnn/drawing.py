@@ -48,9 +48,16 @@ def class_color(class_id: int) -> Colour:
     return colorsys.hsv_to_rgb(hue, saturation, value)
 
 
-def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequence[str] | None = None,
-                   scores: np.ndarray | None = None, scale: float = 1.0, alpha: float = 0.45,
-                   boxes: bool = True, pen: float = 1.0) -> np.ndarray:
+def draw_instances(
+    image: np.ndarray,
+    instances: Instances,
+    class_names: Sequence[str] | None = None,
+    scores: np.ndarray | None = None,
+    scale: float = 1.0,
+    alpha: float = 0.45,
+    boxes: bool = True,
+    pen: float = 1.0,
+) -> np.ndarray:
     """Draws masks, outlines, boxes and captions in the colours of the classes.
 
     Args:
@@ -91,16 +98,16 @@ def draw_instances(image: np.ndarray, instances: Instances, class_names: Sequenc
     return canvas
 
 
-def draw_label(canvas: np.ndarray, text: str, corner: tuple[int, int], color: Sequence[int],
-               size: float = 0.4) -> None:
+def draw_label(canvas: np.ndarray, text: str, corner: tuple[int, int], color: Sequence[int], size: float = 0.4) -> None:
     """Writes text on a plate of a colour, above `corner` (y, x) px if there is room, into uint8 [H, W, 3]."""
     plate = free_place(_plate_size(text, size), (*corner, *corner), [], canvas.shape)
     assert plate is not None, "nothing is taken"
     _write_plate(canvas, text, plate, color, size)
 
 
-def free_place(size: tuple[float, float], box: Sequence[float], taken: Sequence[Plate],
-               shape: Sequence[int]) -> Plate | None:
+def free_place(
+    size: tuple[float, float], box: Sequence[float], taken: Sequence[Plate], shape: Sequence[int]
+) -> Plate | None:
     """Where a caption covers no other: above its box, inside at the top, below it or to its left.
 
     Args:
@@ -142,8 +149,9 @@ def _write_plate(canvas: np.ndarray, text: str, plate: Plate, color: Sequence[in
     cv2.putText(canvas, text, (x1 + 2, y2 - baseline - 1), _FONT, size, letters, _stroke(size), cv2.LINE_AA)
 
 
-def samples_sheet(result: "Result", dataset: "Dataset", count: int = 6, min_score: float = 0.3,
-                  cell_width: int = 640) -> np.ndarray:
+def samples_sheet(
+    result: "Result", dataset: "Dataset", count: int = 6, min_score: float = 0.3, cell_width: int = 640
+) -> np.ndarray:
     """Truth and predictions side by side for the worst, the median and the best images of an evaluation.
 
     Args:
@@ -169,8 +177,9 @@ def samples_sheet(result: "Result", dataset: "Dataset", count: int = 6, min_scor
     return contact_sheet(rows, titles, cell_width)
 
 
-def truth_and_predictions(result: "Result", dataset: "Dataset", image_id: int, min_score: float = 0.3,
-                          cell_width: int = 640) -> tuple[list[np.ndarray], list[str]]:
+def truth_and_predictions(
+    result: "Result", dataset: "Dataset", image_id: int, min_score: float = 0.3, cell_width: int = 640
+) -> tuple[list[np.ndarray], list[str]]:
     """One row of a contact sheet.
 
     Args:
@@ -192,14 +201,18 @@ def truth_and_predictions(result: "Result", dataset: "Dataset", image_id: int, m
     truth = dataset.load_instances(image_id)
     found, scores = _decoded(entries, dataset)
     scale = cell_width / image.shape[1]
-    row = [draw_instances(image, truth, dataset.class_names, scale=scale),
-           draw_instances(image, found, dataset.class_names, scores, scale=scale)]
+    row = [
+        draw_instances(image, truth, dataset.class_names, scale=scale),
+        draw_instances(image, found, dataset.class_names, scores, scale=scale),
+    ]
     flagged = int(np.count_nonzero(truth.crowd | truth.ignore))
     gray = f", {flagged} ignored (gray)" if flagged else ""
     objects = f"{len(truth) - flagged} object{'' if len(truth) - flagged == 1 else 's'}"
     ap50 = f"AP50 {result.image_ap50[image_id]:.2f}  " if image_id in result.image_ap50 else ""
-    return row, [f"{dataset.image_info[image_id]['id']}  truth: {objects}{gray}",
-                 f"{ap50}{len(found)} predictions with score >= {min_score}"]
+    return row, [
+        f"{dataset.image_info[image_id]['id']}  truth: {objects}{gray}",
+        f"{ap50}{len(found)} predictions with score >= {min_score}",
+    ]
 
 
 def _worst_median_best(ap50: dict[int, float], count: int) -> list[tuple[str, int]]:
@@ -218,13 +231,17 @@ def _decoded(entries: list[dict], dataset: "Dataset") -> tuple[Instances, np.nda
     class_of = {category: class_id for class_id, category in enumerate(category_ids(dataset))}
     entries = sorted(entries, key=lambda entry: entry["score"])
     kept = [(e, cut) for e in entries if (cut := rle_to_crop(e["segmentation"])) is not None]
-    instances = Instances(np.array([class_of[e["category_id"]] for e, _ in kept]),
-                          np.array([box for _, (box, _) in kept]), [crop for _, (_, crop) in kept])
+    instances = Instances(
+        np.array([class_of[e["category_id"]] for e, _ in kept]),
+        np.array([box for _, (box, _) in kept]),
+        [crop for _, (_, crop) in kept],
+    )
     return instances, np.array([e["score"] for e, _ in kept])
 
 
-def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[Sequence[str]],
-                  cell_width: int = 640) -> np.ndarray:
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[Sequence[str]], cell_width: int = 640
+) -> np.ndarray:
     """One picture of many, each under its title.
 
     Args:
@@ -240,11 +257,20 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[Sequenc
     for row, row_titles in zip(rows, titles, strict=True):
         cells = [_cell(image, title, cell_width, bar) for image, title in zip(row, row_titles, strict=True)]
         height = max(cell.shape[0] for cell in cells)
-        strips.append(np.hstack([cv2.copyMakeBorder(c, 0, height - c.shape[0] + margin, margin, 0, cv2.BORDER_CONSTANT,
-                                                    value=(255, 255, 255)) for c in cells]))
+        strips.append(
+            np.hstack(
+                [
+                    cv2.copyMakeBorder(
+                        c, 0, height - c.shape[0] + margin, margin, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+                    )
+                    for c in cells
+                ]
+            )
+        )
     width = max(strip.shape[1] for strip in strips) + margin
-    return np.vstack([cv2.copyMakeBorder(s, 0, 0, 0, width - s.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255))
-                      for s in strips])
+    return np.vstack(
+        [cv2.copyMakeBorder(s, 0, 0, 0, width - s.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255)) for s in strips]
+    )
 
 
 def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
@@ -277,14 +303,21 @@ def _gray_or_color(instances: Instances, n: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _blend(canvas: np.ndarray, box_px: np.ndarray, crop: np.ndarray, color: Sequence[int], alpha: float,
-           scale: float, line: int = 1) -> None:
+def _blend(
+    canvas: np.ndarray,
+    box_px: np.ndarray,
+    crop: np.ndarray,
+    color: Sequence[int],
+    alpha: float,
+    scale: float,
+    line: int = 1,
+) -> None:
     """Lays a half-transparent mask with its outline over the part of the canvas under its box, in place."""
     y1, x1, y2, x2 = np.round(np.asarray(box_px) * scale).astype(int).tolist()
     y2, x2 = max(y2, y1 + 1), max(x2, x1 + 1)
     mask = cv2.resize(crop.astype(np.uint8), (x2 - x1, y2 - y1), interpolation=cv2.INTER_NEAREST)
     part = canvas[y1:y2, x1:x2]
-    mask = mask[:part.shape[0], :part.shape[1]]
+    mask = mask[: part.shape[0], : part.shape[1]]
     tinted = cv2.addWeighted(part, 1 - alpha, np.full_like(part, color), alpha, 0)
     np.copyto(part, tinted, where=mask[..., None].astype(bool))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -81,18 +81,36 @@ def error_split(table: Table, found: Found, names: Sequence[str]) -> dict[str, A
     base = _aps(found, found.class_id, found.hit, found.hit | found.mistake, found.objects)
     gains = {name: _without(name, table, found, errors) - base for name in KINDS}
     no_false = _aps(found, found.class_id, found.hit, found.hit, found.objects) - base
-    all_found = _aps(found, found.class_id, found.hit, found.hit | found.mistake,
-                     np.bincount(table.gt_class[used], minlength=table.classes)) - base
+    all_found = (
+        _aps(
+            found,
+            found.class_id,
+            found.hit,
+            found.hit | found.mistake,
+            np.bincount(table.gt_class[used], minlength=table.classes),
+        )
+        - base
+    )
     of_class = {name: np.bincount(found.class_id[errors.kind == name], minlength=table.classes) for name in KINDS}
     of_class["missed"] = np.bincount(table.gt_class[errors.missed], minlength=table.classes)
     return {
-        "iou": IOU, "background_iou": LEAST_IOU, "AP50": _mean(base),
+        "iou": IOU,
+        "background_iou": LEAST_IOU,
+        "AP50": _mean(base),
         "delta_ap": {name: _mean(gain) for name, gain in gains.items()},
-        "false_positives": _mean(no_false), "false_negatives": _mean(all_found),
+        "false_positives": _mean(no_false),
+        "false_negatives": _mean(all_found),
         "counts": {name: int(counts.sum()) for name, counts in of_class.items()},
-        "per_class": {name: {"AP50": float(base[k]), "delta_ap": {n: float(gain[k]) for n, gain in gains.items()},
-                             "counts": {n: int(counts[k]) for n, counts in of_class.items()}}
-                      for k, name in enumerate(names) if found.objects[k]}}
+        "per_class": {
+            name: {
+                "AP50": float(base[k]),
+                "delta_ap": {n: float(gain[k]) for n, gain in gains.items()},
+                "counts": {n: int(counts[k]) for n, counts in of_class.items()},
+            }
+            for k, name in enumerate(names)
+            if found.objects[k]
+        },
+    }
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -106,10 +124,15 @@ def _kinds(table: Table, found: Found) -> tuple[np.ndarray, np.ndarray, np.ndarr
     same = table.dt_class[table.pair_dt[real]] == table.gt_class[table.pair_gt[real]]
     own, own_gt = _largest(table, real[same])
     other, other_gt = _largest(table, real[~same])
-    rules = [("place", (own >= LEAST_IOU) & (own < IOU)), ("class", other >= IOU), ("duplicate", own >= IOU),
-             ("background", np.maximum(own, other) < LEAST_IOU)]
-    kind = np.select([rule & found.mistake for _, rule in rules] + [found.mistake],
-                     [name for name, _ in rules] + ["both"], "")
+    rules = [
+        ("place", (own >= LEAST_IOU) & (own < IOU)),
+        ("class", other >= IOU),
+        ("duplicate", own >= IOU),
+        ("background", np.maximum(own, other) < LEAST_IOU),
+    ]
+    kind = np.select(
+        [rule & found.mistake for _, rule in rules] + [found.mistake], [name for name, _ in rules] + ["both"], ""
+    )
     of_own, of_other = np.isin(kind, ("place", "duplicate")), np.isin(kind, ("class", "both"))
     return kind, np.select([of_own, of_other], [own_gt, other_gt], -1), np.select([of_own, of_other], [own, other], 0.0)
 

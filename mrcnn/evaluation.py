@@ -49,8 +49,16 @@ from mrcnn.predictions import (
 if TYPE_CHECKING:
     from mrcnn.data import Dataset
 
-__all__ = ["Result", "compute_ap", "compute_ap_range", "compute_matches", "compute_overlaps_masks", "compute_recall",
-           "evaluate", "mask_ap"]
+__all__ = [
+    "Result",
+    "compute_ap",
+    "compute_ap_range",
+    "compute_matches",
+    "compute_overlaps_masks",
+    "compute_recall",
+    "evaluate",
+    "mask_ap",
+]
 
 log = logging.getLogger(__name__)
 
@@ -133,8 +141,9 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """All figures and curves as plain numbers, None for what is undefined; without the last three fields."""
         left_out = ("image_ap50", "predictions", "tables")
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)
-                if field.name not in left_out}
+        return {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in left_out
+        }
 
 
 @dataclasses.dataclass
@@ -163,9 +172,18 @@ class _Looked:
     detections: list[dict]
 
 
-def evaluate(source: Source, dataset: "Dataset", image_ids: Sequence[int] | np.ndarray | None = None,
-             batch_size: int = 1, progress: Progress | None = None, *, store: Store | None = None,
-             engine: str = "pycocotools", samples: int = bootstrap.SAMPLES, seed: int = 0) -> Result:
+def evaluate(
+    source: Source,
+    dataset: "Dataset",
+    image_ids: Sequence[int] | np.ndarray | None = None,
+    batch_size: int = 1,
+    progress: Progress | None = None,
+    *,
+    store: Store | None = None,
+    engine: str = "pycocotools",
+    samples: int = bootstrap.SAMPLES,
+    seed: int = 0,
+) -> Result:
     """Evaluates a model, or predictions made earlier, on a dataset.
 
     Args:
@@ -190,36 +208,50 @@ def evaluate(source: Source, dataset: "Dataset", image_ids: Sequence[int] | np.n
     image_ids = _images(dataset, image_ids)
     per_image, predictions = _by_image(source, dataset, image_ids, batch_size, progress, store)
     looked = _look(per_image, dataset, image_ids, lists=engine != "pycocotools")
-    arrays = {kind: coco_figures.arrays_of_table(table) if engine == "pycocotools" else
-              coco_figures.arrays_of_lists(looked.truth, looked.detections, kind, engine)
-              for kind, table in looked.tables.items()}
+    arrays = {
+        kind: coco_figures.arrays_of_table(table)
+        if engine == "pycocotools"
+        else coco_figures.arrays_of_lists(looked.truth, looked.detections, kind, engine)
+        for kind, table in looked.tables.items()
+    }
     weights = bootstrap.draw(len(image_ids), samples, seed) if samples else None
     table = looked.tables["mask"]
     found = diagnosis.at_half(table)
     score_curves = diagnosis.score_curves(found, looked.names)
     objects, ignored, detections = looked.counts.sum(axis=0).tolist()
     return Result(
-        images=len(image_ids), objects=objects, ignored=ignored, detections=detections, engine=engine,
-        mask=coco_figures.twelve(*arrays["mask"]), box=coco_figures.twelve(*arrays["box"]),
+        images=len(image_ids),
+        objects=objects,
+        ignored=ignored,
+        detections=detections,
+        engine=engine,
+        mask=coco_figures.twelve(*arrays["mask"]),
+        box=coco_figures.twelve(*arrays["box"]),
         iou_thresholds=[round(float(t), 2) for t in THRESHOLDS],
         ap_by_iou={kind: _ap_by_iou(precision) for kind, (precision, _) in arrays.items()},
-        per_class=_per_class(looked, arrays, dataset), pr_curve=_pr_curve(arrays["mask"][0], looked.names),
+        per_class=_per_class(looked, arrays, dataset),
+        pr_curve=_pr_curve(arrays["mask"][0], looked.names),
         pr_curves={kind: _pr_curves(precision, looked.names) for kind, (precision, _) in arrays.items()},
         score_curves=score_curves,
         confusion=diagnosis.confusion(table, looked.names, score_curves["all"]["best"]["score"]),
         errors=errors_split.error_split(table, found, looked.names),
         calibration=diagnosis.calibration(found, looked.names),
         slices=slices.slices(table, slices.image_groups(dataset, image_ids), looked.flags, weights),
-        intervals={} if weights is None else {"samples": samples, "level": bootstrap.LEVEL, "seed": seed,
-                                              **_intervals(looked, weights)},
+        intervals={}
+        if weights is None
+        else {"samples": samples, "level": bootstrap.LEVEL, "seed": seed, **_intervals(looked, weights)},
         matterport={"mAP50": float(np.mean(list(looked.ap50.values()))) if looked.ap50 else None},
-        official={}, per_image=_per_image(looked),
-        image_ap50={image_ids[i]: ap for i, ap in looked.ap50.items()}, predictions=predictions,
-        tables=looked.tables)
+        official={},
+        per_image=_per_image(looked),
+        image_ap50={image_ids[i]: ap for i, ap in looked.ap50.items()},
+        predictions=predictions,
+        tables=looked.tables,
+    )
 
 
-def mask_ap(source: Source, dataset: "Dataset", image_ids: Sequence[int] | np.ndarray | None = None,
-            batch_size: int = 1) -> float | None:
+def mask_ap(
+    source: Source, dataset: "Dataset", image_ids: Sequence[int] | np.ndarray | None = None, batch_size: int = 1
+) -> float | None:
     """COCO's mask AP and nothing else: what a training run wants to know after an epoch.
 
     Args:
@@ -249,8 +281,15 @@ def _images(dataset: "Dataset", image_ids: Sequence[int] | np.ndarray | None) ->
     return chosen
 
 
-def _by_image(source: Source, dataset: "Dataset", image_ids: list[int], batch_size: int, progress: Progress | None,
-              store: Store | None, keep: bool = True) -> tuple[Iterable[list[Entry]], list[Entry] | Store]:
+def _by_image(
+    source: Source,
+    dataset: "Dataset",
+    image_ids: list[int],
+    batch_size: int,
+    progress: Progress | None,
+    store: Store | None,
+    keep: bool = True,
+) -> tuple[Iterable[list[Entry]], list[Entry] | Store]:
     """The entries of each image in turn, and all of them, which may become complete only while the first are read."""
     if not isinstance(source, (str, os.PathLike, list)):
         held: list[Entry] = []
@@ -263,8 +302,9 @@ def _by_image(source: Source, dataset: "Dataset", image_ids: list[int], batch_si
     groups: dict[int | str, list[Entry]] = {image_key(dataset, image_id): [] for image_id in image_ids}
     used = [entry for entry in predictions if entry["image_id"] in groups]
     if len(used) < len(predictions):
-        log.info("%d of %d predictions are for images that are not evaluated", len(predictions) - len(used),
-                 len(predictions))
+        log.info(
+            "%d of %d predictions are for images that are not evaluated", len(predictions) - len(used), len(predictions)
+        )
     for entry in used:
         groups[entry["image_id"]].append(entry)
     without = sum(not group for group in groups.values())
@@ -273,9 +313,16 @@ def _by_image(source: Source, dataset: "Dataset", image_ids: list[int], batch_si
     return list(groups.values()), used
 
 
-def _predicted(source: Predictor, dataset: "Dataset", image_ids: list[int], batch_size: int,
-               progress: Progress | None, store: Store | None, held: list[Entry], keep: bool
-               ) -> Iterator[list[Entry]]:
+def _predicted(
+    source: Predictor,
+    dataset: "Dataset",
+    image_ids: list[int],
+    batch_size: int,
+    progress: Progress | None,
+    store: Store | None,
+    held: list[Entry],
+    keep: bool,
+) -> Iterator[list[Entry]]:
     """The model's entries; they go into the store, else into `held` if they are to be kept."""
     keys = [image_key(dataset, image_id) for image_id in image_ids]
     if store is None:
@@ -285,15 +332,24 @@ def _predicted(source: Predictor, dataset: "Dataset", image_ids: list[int], batc
         return
     missing = [image_id for image_id, key in zip(image_ids, keys, strict=True) if key not in store]
     if len(missing) < len(image_ids):
-        log.info("%s has the detections of %d of %d images already", store.path, len(image_ids) - len(missing),
-                 len(image_ids))
+        log.info(
+            "%s has the detections of %d of %d images already",
+            store.path,
+            len(image_ids) - len(missing),
+            len(image_ids),
+        )
     for image_id, entries in predict_images(source, dataset, missing, batch_size, progress):
         store.add(image_key(dataset, image_id), entries)
     yield from (store.of_image(key) for key in keys)
 
 
-def _look(per_image: Iterable[list[Entry]], dataset: "Dataset", image_ids: list[int], lists: bool = False,
-          only_masks: bool = False) -> _Looked:
+def _look(
+    per_image: Iterable[list[Entry]],
+    dataset: "Dataset",
+    image_ids: list[int],
+    lists: bool = False,
+    only_masks: bool = False,
+) -> _Looked:
     """Looks at every image once."""
     categories = category_ids(dataset)
     class_of = {category: n for n, category in enumerate(categories[1:])}
@@ -301,8 +357,11 @@ def _look(per_image: Iterable[list[Entry]], dataset: "Dataset", image_ids: list[
     builders = {kind: Builder(len(names)) for kind in (["mask"] if only_masks else ["mask", "box"])}
     counts, ap50, flags = [], {}, slices.Flags(dataset)
     given = np.zeros(len(names), int)
-    truth: dict[str, list] = {"images": [], "annotations": [], "categories": [
-        {"id": i, "name": name} for i, name in zip(categories[1:], names, strict=True)]}
+    truth: dict[str, list] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": i, "name": name} for i, name in zip(categories[1:], names, strict=True)],
+    }
     detections: list[dict] = []
     for position, (image_id, entries) in enumerate(zip(image_ids, per_image, strict=True)):
         instances = dataset.load_instances(image_id)
@@ -314,8 +373,9 @@ def _look(per_image: Iterable[list[Entry]], dataset: "Dataset", image_ids: list[
         areas = [float(coco_mask.area(rle)) for rle in rles]  # one by one: lists fail from 256 masks on
         builders["mask"].add(gt.classes, gt.crowd, gt.areas, gt.rles, classes, scores, areas, rles)
         if not only_masks:
-            builders["box"].add(gt.classes, gt.crowd, gt.areas, gt.boxes, classes, scores,
-                                [w * h for _, _, w, h in boxes], boxes)
+            builders["box"].add(
+                gt.classes, gt.crowd, gt.areas, gt.boxes, classes, scores, [w * h for _, _, w, h in boxes], boxes
+            )
             if not gt.crowd.all():
                 ap50[position] = _image_ap50(gt, rles, np.array(classes, int), np.array(scores))
         counts.append((int((~gt.crowd).sum()), int(gt.crowd.sum()), len(entries)))
@@ -326,9 +386,17 @@ def _look(per_image: Iterable[list[Entry]], dataset: "Dataset", image_ids: list[
             first = len(truth["annotations"]) + 1  # from 1: COCOeval takes a match with id 0 for no match
             truth["annotations"] += gt.annotations(image_id, first, categories[1:])
             detections += [{**entry, "image_id": image_id} for entry in entries]
-    return _Looked({kind: builder.table() for kind, builder in builders.items()}, names,
-                   [image_key(dataset, image_id) for image_id in image_ids], np.array(counts), given, ap50,
-                   flags.joined(), truth, detections)
+    return _Looked(
+        {kind: builder.table() for kind, builder in builders.items()},
+        names,
+        [image_key(dataset, image_id) for image_id in image_ids],
+        np.array(counts),
+        given,
+        ap50,
+        flags.joined(),
+        truth,
+        detections,
+    )
 
 
 @dataclasses.dataclass
@@ -343,18 +411,29 @@ class _Truth:
 
     def annotations(self, image_id: int, first: int, categories: Sequence[int]) -> list[dict[str, Any]]:
         """As COCO annotations, with ids from `first` on."""
-        return [{"id": first + n, "image_id": image_id, "category_id": categories[self.classes[n]],
-                 "bbox": self.boxes[n], "area": self.areas[n], "segmentation": self.rles[n],
-                 "iscrowd": int(self.crowd[n])} for n in range(len(self.rles))]
+        return [
+            {
+                "id": first + n,
+                "image_id": image_id,
+                "category_id": categories[self.classes[n]],
+                "bbox": self.boxes[n],
+                "area": self.areas[n],
+                "segmentation": self.rles[n],
+                "iscrowd": int(self.crowd[n]),
+            }
+            for n in range(len(self.rles))
+        ]
 
 
 def _truth(instances: Instances, shape: tuple[int, int]) -> _Truth:
     boxes = instances.boxes_px.tolist()
     return _Truth(
-        np.asarray(instances.class_ids, int) - 1, np.asarray(instances.crowd | instances.ignore, bool),
+        np.asarray(instances.class_ids, int) - 1,
+        np.asarray(instances.crowd | instances.ignore, bool),
         [int(np.count_nonzero(crop)) for crop in instances.crops],
         [crop_to_rle(box, crop, shape) for box, crop in zip(boxes, instances.crops, strict=True)],
-        [[x1, y1, x2 - x1, y2 - y1] for y1, x1, y2, x2 in boxes])
+        [[x1, y1, x2 - x1, y2 - y1] for y1, x1, y2, x2 in boxes],
+    )
 
 
 def _image_ap50(gt: _Truth, rles: list[dict], classes: np.ndarray, scores: np.ndarray) -> float:
@@ -375,12 +454,18 @@ def _per_class(looked: _Looked, arrays: dict[str, tuple], dataset: "Dataset") ->
     for k, name in enumerate(looked.names):
         own = table.gt_class == k
         ignored = int((own & table.gt_crowd).sum())
-        figures = {kind: coco_figures.twelve(precision[:, :, [k]], recall[:, [k]])
-                   for kind, (precision, recall) in arrays.items()}
+        figures = {
+            kind: coco_figures.twelve(precision[:, :, [k]], recall[:, [k]])
+            for kind, (precision, recall) in arrays.items()
+        }
         result[name] = {
-            "category_id": categories[k + 1], "objects": int(own.sum()) - ignored, "ignored": ignored,
-            "detections": int(looked.given[k]), **figures,
-            "ap_by_iou": {kind: _ap_by_iou(precision[:, :, [k]]) for kind, (precision, _) in arrays.items()}}
+            "category_id": categories[k + 1],
+            "objects": int(own.sum()) - ignored,
+            "ignored": ignored,
+            "detections": int(looked.given[k]),
+            **figures,
+            "ap_by_iou": {kind: _ap_by_iou(precision[:, :, [k]]) for kind, (precision, _) in arrays.items()},
+        }
     return result
 
 
@@ -393,8 +478,11 @@ def _pr_curve(precision: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     curves = precision[IOU_50, :, :, ALL, TOP_100].T  # [K, 101]
     defined = {name: curve for name, curve in zip(names, curves, strict=True) if curve[0] > -1}
     mean = np.mean(list(defined.values()), axis=0).tolist() if defined else []
-    return {"recall": [n / 100 for n in range(101)],
-            "precision": {name: curve.tolist() for name, curve in defined.items()}, "mean": mean}
+    return {
+        "recall": [n / 100 for n in range(101)],
+        "precision": {name: curve.tolist() for name, curve in defined.items()},
+        "mean": mean,
+    }
 
 
 def _pr_curves(precision: np.ndarray, names: Sequence[str]) -> dict[str, list[list[float]]]:
@@ -403,8 +491,10 @@ def _pr_curves(precision: np.ndarray, names: Sequence[str]) -> dict[str, list[li
 
 
 def _per_image(looked: _Looked) -> list[dict[str, Any]]:
-    return [{"image": key, "objects": int(objects), "detections": int(detections), "AP50": looked.ap50.get(i)}
-            for i, (key, (objects, _, detections)) in enumerate(zip(looked.keys, looked.counts, strict=True))]
+    return [
+        {"image": key, "objects": int(objects), "detections": int(detections), "AP50": looked.ap50.get(i)}
+        for i, (key, (objects, _, detections)) in enumerate(zip(looked.keys, looked.counts, strict=True))
+    ]
 
 
 def _intervals(looked: _Looked, weights: np.ndarray) -> dict[str, Any]:

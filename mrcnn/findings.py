@@ -35,7 +35,7 @@ KINDS = {
     "image without objects": Kind(False, "passed over, unless TRAIN_EMPTY_IMAGES"),
     "box without mask": Kind(False, "left out, unless boxes may serve as masks"),
     "hidden object": Kind(False, "left out: labels that lie nearer cover it"),
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,14 +106,18 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Everything, ready for json.dump."""
         return {
-            "source": self.source, "images": self.images, "objects": self.objects, "classes": dict(self.classes),
+            "source": self.source,
+            "images": self.images,
+            "objects": self.objects,
+            "classes": dict(self.classes),
             "unknown": dict(self.unknown.most_common()),
-            "problems": self.problems, "counts": self.counts(),
+            "problems": self.problems,
+            "counts": self.counts(),
             "findings": [
                 {"severity": "problem" if KINDS[f.kind].problem else "note", **dataclasses.asdict(f)}
                 for f in self.findings
             ],
-        }  # fmt: skip
+        }
 
 
 def report_lines(report: Report, most: int = 3) -> list[str]:

@@ -25,9 +25,12 @@ from mrcnn.outlines import read_json
 log = logging.getLogger(__name__)
 
 FORMATS = {
-    "coco": "COCO JSON", "via": "VGG Image Annotator JSON", "labelme": "labelme JSON", "yolo": "YOLO text files",
+    "coco": "COCO JSON",
+    "via": "VGG Image Annotator JSON",
+    "labelme": "labelme JSON",
+    "yolo": "YOLO text files",
     "masks": "mask PNGs",
-}  # fmt: skip
+}
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 VAL_SHARE = 0.2  # of the images, where no folder says which are for validation
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
@@ -75,8 +78,11 @@ class Folder:
         found = self._by_name.get(parts[-1], []) if parts else []
         if len(found) > 1:  # the one that agrees with most folders of the name, or in a folder of the file's split
             split = split_of(source.relative_to(self.root).parts)
-            found = [path for path in found if path.parts[-len(parts) :] == parts] if len(parts) > 1 else [
-                path for path in found if split_of(path.relative_to(self.root).parts[:-1]) == split]  # fmt: skip
+            found = (
+                [path for path in found if path.parts[-len(parts) :] == parts]
+                if len(parts) > 1
+                else [path for path in found if split_of(path.relative_to(self.root).parts[:-1]) == split]
+            )
         if len(found) == 1:
             return found[0]
         own = [path for path in self.images if path.parent == source.parent and path.stem == source.stem]
@@ -104,7 +110,6 @@ class Folder:
         if any(mask_of(path) or mask_folder_of(path) for path in self.images[:200]):
             kinds["masks"] = []
         return kinds
-
 
     def refuse_broken(self, documents: Iterable[pathlib.Path]) -> None:
         """Raises InputError for the first JSON file that is broken: it is of no kind because it is cut off, perhaps."""

@@ -37,11 +37,17 @@ def level_table(config: Config, shape: Sequence[int]) -> list[Row]:
     """Rows for `display_table`: what each level of the pyramid has; the arguments are those of `level_sizes`."""
     sizes = level_sizes(config, shape)
     rows = [["level", "stride, px", "cells", "anchor side, px", "anchors", "share"]]
-    levels = zip(compute_backbone_shapes(config, tuple(shape)), config.BACKBONE_STRIDES, config.RPN_ANCHOR_SCALES,
-                 sizes, strict=True)
+    levels = zip(
+        compute_backbone_shapes(config, tuple(shape)),
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_SCALES,
+        sizes,
+        strict=True,
+    )
     for number, ((height, width), stride, scale, count) in enumerate(levels, 2):
-        rows.append([f"P{number}", f"{stride}", f"{height} x {width}", f"{scale}", f"{count:,}",
-                     f"{count / sizes.sum():.1%}"])
+        rows.append(
+            [f"P{number}", f"{stride}", f"{height} x {width}", f"{scale}", f"{count:,}", f"{count / sizes.sum():.1%}"]
+        )
     return [*rows, ["all", "", "", "", f"{sizes.sum():,}", "100 %"]]
 
 
@@ -84,9 +90,14 @@ def plot_middle_cell(image: np.ndarray, config: Config, ax: Axes | None = None, 
     for level, (size, shape) in enumerate(zip(sizes, shapes, strict=True)):
         rows, columns = -(-shape // config.RPN_ANCHOR_STRIDE)
         first = start + ((rows // 2) * columns + columns // 2) * ratios
-        for y1, x1, y2, x2 in anchors[first:first + ratios]:
-            axis.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color=class_color(level + 1), linewidth=2,
-                      label=f"P{level + 2}: {size:,}" if y1 == anchors[first][0] else None)
+        for y1, x1, y2, x2 in anchors[first : first + ratios]:
+            axis.plot(
+                [x1, x2, x2, x1, x1],
+                [y1, y1, y2, y2, y1],
+                color=class_color(level + 1),
+                linewidth=2,
+                label=f"P{level + 2}: {size:,}" if y1 == anchors[first][0] else None,
+            )
         start += size
     axis.imshow(image, alpha=0.6)
     axis.set_title("the anchors of the middle cell of each level")
@@ -124,15 +135,25 @@ def reach_table(
     sides = boxes[:, 2:] - boxes[:, :2]
     rows = [["object", "height x width, px", "best IoU", "positive anchors"]]
     for i in np.argsort(sides.prod(axis=1)):
-        rows.append([class_names[abs(class_ids[i])], f"{sides[i, 0]} x {sides[i, 1]}", f"{overlaps[:, i].max():.2f}",
-                     str(np.count_nonzero(own[:, i]))])
+        rows.append(
+            [
+                class_names[abs(class_ids[i])],
+                f"{sides[i, 0]} x {sides[i, 1]}",
+                f"{overlaps[:, i].max():.2f}",
+                str(np.count_nonzero(own[:, i])),
+            ]
+        )
     return rows
 
 
 def plot_kinds(
-    image: np.ndarray, config: Config, class_ids: np.ndarray, boxes: np.ndarray, limit: int = 40,
+    image: np.ndarray,
+    config: Config,
+    class_ids: np.ndarray,
+    boxes: np.ndarray,
+    limit: int = 40,
     save: Path | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Draws positive anchors with the boxes that they are to become, and some neutral and negative ones.
 
     Args:
@@ -149,15 +170,24 @@ def plot_kinds(
     for axis, (kind, name) in zip(axes[1:], KINDS.items(), strict=True):
         own = np.flatnonzero(kinds == kind)
         chosen = np.random.permutation(own)[:limit]
-        draw_boxes(image, anchors[chosen], title=f"{name}: {len(own):,} anchors ({len(chosen)} shown)", ax=axis,
-                   visibilities=[2] * len(chosen))
+        draw_boxes(
+            image,
+            anchors[chosen],
+            title=f"{name}: {len(own):,} anchors ({len(chosen)} shown)",
+            ax=axis,
+            visibilities=[2] * len(chosen),
+        )
     finish(figure, save)
 
 
 def plot_refinement(
-    image: np.ndarray, config: Config, class_ids: np.ndarray, boxes: np.ndarray, ax: Axes | None = None,
+    image: np.ndarray,
+    config: Config,
+    class_ids: np.ndarray,
+    boxes: np.ndarray,
+    ax: Axes | None = None,
     save: Path | None = None,
-) -> Axes:  # fmt: skip
+) -> Axes:
     """Draws the positive anchors of a sample, dotted, and what their targets make of them, solid: the objects' boxes.
 
     Args:
@@ -172,6 +202,6 @@ def plot_refinement(
     anchors = pyramid_anchors_px(config, image.shape)
     match, deltas = build_rpn_targets(image.shape, anchors, class_ids, boxes, config)
     positive = anchors[match == 1]
-    refined = apply_box_deltas(positive, deltas[:len(positive)] * config.RPN_BBOX_STD_DEV)
+    refined = apply_box_deltas(positive, deltas[: len(positive)] * config.RPN_BBOX_STD_DEV)
     title = f"a sample: {len(positive)} positive, {np.count_nonzero(match == -1)} negative anchors"
     return draw_boxes(image, positive, refined, title=title, ax=ax, save=save)

@@ -14,9 +14,13 @@ from mrcnn.samples import Donors, Sample, SampleMaker
 
 
 def augmented(
-    dataset: Dataset, config: Config, image_id: int, presets: Sequence[str] = ("default", "strong", "lsj"),
-    count: int = 3, seed: int = 0,
-) -> tuple[list[np.ndarray], list[str]]:  # fmt: skip
+    dataset: Dataset,
+    config: Config,
+    image_id: int,
+    presets: Sequence[str] = ("default", "strong", "lsj"),
+    count: int = 3,
+    seed: int = 0,
+) -> tuple[list[np.ndarray], list[str]]:
     """One image with its objects, augmented a few times by each preset, for `display_images` with `count` columns.
 
     Args:

@@ -37,15 +37,22 @@ def detour_pictures(
         y1, x1, y2, x2 = boxes[i]
         before, after = masks[y1:y2, x1:x2, i], expanded[y1:y2, x1:x2, i]
         pictures += [before, minis[..., i], after, before != after]
-        titles += [f"{names[i]}: {y2 - y1} x {x2 - x1} px", f"mini-mask {mini_shape[0]} x {mini_shape[1]}", "expanded",
-                   f"{np.count_nonzero(before != after)} pixels differ, IoU {_iou(before, after):.3f}"]
+        titles += [
+            f"{names[i]}: {y2 - y1} x {x2 - x1} px",
+            f"mini-mask {mini_shape[0]} x {mini_shape[1]}",
+            "expanded",
+            f"{np.count_nonzero(before != after)} pixels differ, IoU {_iou(before, after):.3f}",
+        ]
     return pictures, titles
 
 
 def losses(
-    dataset: Dataset, config: Config, image_ids: Iterable[int], sizes: Sequence[int] = (14, 28, 56, 112),
+    dataset: Dataset,
+    config: Config,
+    image_ids: Iterable[int],
+    sizes: Sequence[int] = (14, 28, 56, 112),
     progress: Callable[[Iterable], Iterable] = iter,
-) -> tuple[np.ndarray, dict[int, np.ndarray]]:  # fmt: skip
+) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """How well full masks survive the detour over mini-masks of some sizes.
 
     Args:
@@ -83,8 +90,13 @@ def loss_table(sides: np.ndarray, ious: dict[int, np.ndarray]) -> list[list[str]
     for group in np.unique(groups):
         low, high = (0, *BORDERS)[group], (*BORDERS, None)[group]
         own = groups == group
-        rows.append([f"{low} to {high - 1}" if high else f"{low} and more", str(own.sum()),
-                     *(f"{values[own].mean():.3f}" for values in ious.values())])
+        rows.append(
+            [
+                f"{low} to {high - 1}" if high else f"{low} and more",
+                str(own.sum()),
+                *(f"{values[own].mean():.3f}" for values in ious.values()),
+            ]
+        )
     return [*rows, ["all", str(len(sides)), *(f"{values.mean():.3f}" for values in ious.values())]]
 
 

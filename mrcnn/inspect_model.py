@@ -163,11 +163,15 @@ def plot_classified(
     for axis, (title, rows, boxes, refined) in zip(axes.flat, parts, strict=True):
         last = axis is axes.flat[-1]
         draw_boxes(
-            image, boxes[rows], None if refined is None else refined[rows], title=title, ax=axis,
+            image,
+            boxes[rows],
+            None if refined is None else refined[rows],
+            title=title,
+            ax=axis,
             visibilities=[(2 if refined is None else 1) * (found.class_ids[i] > 0) for i in rows],
             captions=[f"{class_names[found.class_ids[i]]} {found.scores[i]:.2f}" for i in rows] if last else None,
             colors=[class_color(found.class_ids[i]) for i in rows],
-        )  # fmt: skip
+        )
     finish(figure, save)
 
 

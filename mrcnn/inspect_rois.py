@@ -62,9 +62,15 @@ def training_rois(batch: tuple[Sequence, Sequence], config: Config, number: int 
     chosen = deltas[number, rows, own]  # [R, 4], of the class
     refined = apply_box_deltas(rois[number].astype(np.float32), chosen * config.BBOX_STD_DEV)
     return TrainingRois(
-        int(parse_image_meta(metas)["image_id"][number]), unmold_image(images[number], config), proposals[number],
-        rois[number], own, chosen, refined, masks[number, rows, :, :, own],
-    )  # fmt: skip
+        int(parse_image_meta(metas)["image_id"][number]),
+        unmold_image(images[number], config),
+        proposals[number],
+        rois[number],
+        own,
+        chosen,
+        refined,
+        masks[number, rows, :, :, own],
+    )
 
 
 def target_table(own: TrainingRois, class_names: Sequence[str], count: int = 8) -> list[list[str]]:
@@ -72,8 +78,14 @@ def target_table(own: TrainingRois, class_names: Sequence[str], count: int = 8) 
     rows = [["ROI", "class", "height x width, px", "dy", "dx", "log(dh)", "log(dw)"]]
     for i in own.positives[:count]:
         y1, x1, y2, x2 = own.rois[i]
-        rows.append([str(i), class_names[own.class_ids[i]], f"{y2 - y1} x {x2 - x1}",
-                     *(f"{value:+.2f}" for value in own.deltas[i])])
+        rows.append(
+            [
+                str(i),
+                class_names[own.class_ids[i]],
+                f"{y2 - y1} x {x2 - x1}",
+                *(f"{value:+.2f}" for value in own.deltas[i]),
+            ]
+        )
     return rows
 
 
@@ -112,8 +124,12 @@ def plot_shares(shares: np.ndarray, config: Config, ax: Axes | None = None, save
     figure, axis = axes_for(ax, (9, 3))
     axis.bar(np.arange(len(shares)), shares, width=0.8, color="#3b6ea8")
     axis.axhline(shares.mean(), color="#d9822b", label=f"mean {shares.mean():.1%}")
-    axis.axhline(config.ROI_POSITIVE_RATIO, color="black", linestyle=":",
-                 label=f"ROI_POSITIVE_RATIO {config.ROI_POSITIVE_RATIO:g}")
+    axis.axhline(
+        config.ROI_POSITIVE_RATIO,
+        color="black",
+        linestyle=":",
+        label=f"ROI_POSITIVE_RATIO {config.ROI_POSITIVE_RATIO:g}",
+    )
     axis.set_ylim(0, max(0.5, shares.max(initial=0) * 1.2))
     axis.set_xlabel("image")
     axis.set_ylabel("share of positive ROIs")

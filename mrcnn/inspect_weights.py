@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 WEAK = 0.01  # a filter whose norm is below this share of the layer's median
 # Outputs that a ReLU follows, or is part of.
 _RECTIFIED = re.compile(r"bn_conv1|bn\d\w+_branch2[ab]|res\d\w+_out|mrcnn_class_bn\d|mrcnn_mask_bn\d")
-_PARTS = (("res2", "conv1|bn_conv1|(res|bn)2.*"), ("res3", "(res|bn)3.*"), ("res4", "(res|bn)4.*"),
-          ("res5", "(res|bn)5.*"), ("FPN", "fpn_.*"), ("RPN", "rpn_.*"), ("box head", "mrcnn_(class|bbox).*"),
-          ("mask head", "mrcnn_mask.*"))
+_PARTS = (
+    ("res2", "conv1|bn_conv1|(res|bn)2.*"),
+    ("res3", "(res|bn)3.*"),
+    ("res4", "(res|bn)4.*"),
+    ("res5", "(res|bn)5.*"),
+    ("FPN", "fpn_.*"),
+    ("RPN", "rpn_.*"),
+    ("box head", "mrcnn_(class|bbox).*"),
+    ("mask head", "mrcnn_mask.*"),
+)
 
 
 def plot_histograms(model: "MaskRCNN", layers: Sequence[str], save: Path | None = None) -> None:
@@ -36,7 +43,7 @@ def plot_histograms(model: "MaskRCNN", layers: Sequence[str], save: Path | None 
     kernels = {name: np.asarray(_numpy(known[name][0])).ravel() for name in layers if name in known}
     rows = -(-len(kernels) // 4)
     figure, axes = plt.subplots(rows, 4, figsize=(13, 2.4 * rows), squeeze=False, layout="constrained")
-    for axis in axes.flat[len(kernels):]:
+    for axis in axes.flat[len(kernels) :]:
         axis.axis("off")
     for axis, (name, values) in zip(axes.flat, kernels.items(), strict=False):
         axis.hist(values, 60, color="#3b6ea8")
@@ -109,9 +116,7 @@ def drift(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, floa
     return changes
 
 
-def plot_drift(
-    drifts: dict[str, dict[str, float]], ax: Axes | None = None, save: Path | None = None
-) -> Axes:
+def plot_drift(drifts: dict[str, dict[str, float]], ax: Axes | None = None, save: Path | None = None) -> Axes:
     """Draws `drift` of each stage, one point a layer, the layers in groups from the image to the heads.
 
     Args:
@@ -127,8 +132,15 @@ def plot_drift(
         for column, (_, pattern) in enumerate(_PARTS):
             values = [value for name, value in changes.items() if re.fullmatch(pattern, name)]
             x = column + (shift - (len(drifts) - 1) / 2) * 0.3 + np.linspace(-0.08, 0.08, max(1, len(values)))
-            axis.plot(x[:len(values)], np.maximum(values, 1e-5), "o", markersize=4, alpha=0.7,
-                      color=f"C{shift}", label=stage if column == 0 else None)
+            axis.plot(
+                x[: len(values)],
+                np.maximum(values, 1e-5),
+                "o",
+                markersize=4,
+                alpha=0.7,
+                color=f"C{shift}",
+                label=stage if column == 0 else None,
+            )
     axis.set_yscale("log")
     axis.set_ylim(bottom=7e-6)
     axis.axhline(1e-5, color="gray", linewidth=0.8, linestyle=":")

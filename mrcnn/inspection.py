@@ -49,9 +49,7 @@ class ProposalStages(keras.layers.Layer):
         """The steps of the proposal layer by name."""
         config = self.config
         rpn_class, rpn_bbox, anchors = inputs
-        return propose(
-            rpn_class, rpn_bbox, anchors, config, config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD
-        )
+        return propose(rpn_class, rpn_bbox, anchors, config, config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD)
 
     def compute_output_spec(self, inputs: list[Tensor]) -> dict[str, Tensor]:
         """Symbolic outputs; K and N are open."""

@@ -157,8 +157,10 @@ class Loader(keras.utils.PyDataset):
             less = f", or had less than {least:.0%} of their area left," if least else ""
             log.info(
                 "%d of %d objects lay outside the cropped or augmented images%s and were left out",
-                self._lost, self._labelled, less,
-            )  # fmt: skip
+                self._lost,
+                self._labelled,
+                less,
+            )
         self._in_epoch = False
         self.start_epoch(self.epoch + 1)
 

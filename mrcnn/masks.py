@@ -366,9 +366,7 @@ def instances_to_mini(
     return np.array(kept, int), boxes_px, masks
 
 
-def _frame(
-    scale: tuple[float, float], offset: tuple[float, float], shape: Sequence[int]
-) -> tuple[int, int, int, int]:
+def _frame(scale: tuple[float, float], offset: tuple[float, float], shape: Sequence[int]) -> tuple[int, int, int, int]:
     """(y1, x1, y2, x2) of the label's pixels whose centres are inside the moulded image; y1 and x1 at least 0."""
     top, left = (max(0, math.ceil(-o / s - 0.5)) for o, s in zip(offset, scale, strict=True))
     bottom, right = (math.ceil((size - o) / s - 0.5) for size, o, s in zip(shape, offset, scale, strict=False))

@@ -35,8 +35,7 @@ class Stored:
     names: list[str]
 
 
-def save(path: str | os.PathLike[str], tables: dict[str, Table], images: Sequence[str],
-         names: Sequence[str]) -> None:
+def save(path: str | os.PathLike[str], tables: dict[str, Table], images: Sequence[str], names: Sequence[str]) -> None:
     """Writes the tables of an evaluation; about 2 kB per image of 20 objects, 4 with BDD100K's protocols.
 
     Args:
@@ -48,8 +47,12 @@ def save(path: str | os.PathLike[str], tables: dict[str, Table], images: Sequenc
     Raises:
         InputError: The file cannot be written.
     """
-    arrays = {"format": np.array(_FORMAT), "images": np.array(list(images)), "names": np.array(list(names)),
-              "kinds": np.array(list(tables))}
+    arrays = {
+        "format": np.array(_FORMAT),
+        "images": np.array(list(images)),
+        "names": np.array(list(names)),
+        "kinds": np.array(list(tables)),
+    }
     for kind, table in tables.items():
         for name in ARRAYS:
             values = getattr(table, name)
@@ -87,6 +90,10 @@ def load(path: str | os.PathLike[str]) -> Stored:
 
 def _table(arrays: dict[str, np.ndarray], kind: str, images: int, classes: int) -> Table:
     values = {name: arrays[f"{kind}_{name}"] for name in ARRAYS}
-    return Table(images, classes, gt_ignored=arrays.get(f"{kind}_gt_ignored"),
-                 plain=bool(arrays.get(f"{kind}_plain", False)),
-                 **{name: a.astype(np.int64) if a.dtype == np.int32 else a for name, a in values.items()})
+    return Table(
+        images,
+        classes,
+        gt_ignored=arrays.get(f"{kind}_gt_ignored"),
+        plain=bool(arrays.get(f"{kind}_plain", False)),
+        **{name: a.astype(np.int64) if a.dtype == np.int32 else a for name, a in values.items()},
+    )

@@ -88,8 +88,17 @@ class Builder:
         self._rows: list[dict[str, np.ndarray]] = []
         self._images = self._objects = self._kept = self._given = 0  # so far
 
-    def add(self, gt_class: ArrayLike, gt_crowd: ArrayLike, gt_area: ArrayLike, gt_shape: list[Any],
-            dt_class: ArrayLike, dt_score: ArrayLike, dt_area: ArrayLike, dt_shape: list[Any]) -> None:
+    def add(
+        self,
+        gt_class: ArrayLike,
+        gt_crowd: ArrayLike,
+        gt_area: ArrayLike,
+        gt_shape: list[Any],
+        dt_class: ArrayLike,
+        dt_score: ArrayLike,
+        dt_area: ArrayLike,
+        dt_shape: list[Any],
+    ) -> None:
         """Adds the next image.
 
         Args:
@@ -106,13 +115,22 @@ class Builder:
         if len(kept) and len(crowd):
             iou = _overlaps([dt_shape[i] for i in kept], gt_shape, crowd)
         dt, gt = np.nonzero(iou >= LEAST_IOU)
-        self._rows.append({
-            "gt_image": np.full(len(crowd), self._images), "gt_class": np.asarray(gt_class, np.int64),
-            "gt_crowd": crowd, "gt_area": np.asarray(gt_area, np.float64),
-            "dt_image": np.full(len(kept), self._images),
-            "dt_class": np.asarray(dt_class, np.int64)[kept], "dt_score": scores[kept],
-            "dt_area": np.asarray(dt_area, np.float64)[kept], "dt_key": kept + self._given,
-            "pair_dt": dt + self._kept, "pair_gt": gt + self._objects, "pair_iou": iou[dt, gt]})
+        self._rows.append(
+            {
+                "gt_image": np.full(len(crowd), self._images),
+                "gt_class": np.asarray(gt_class, np.int64),
+                "gt_crowd": crowd,
+                "gt_area": np.asarray(gt_area, np.float64),
+                "dt_image": np.full(len(kept), self._images),
+                "dt_class": np.asarray(dt_class, np.int64)[kept],
+                "dt_score": scores[kept],
+                "dt_area": np.asarray(dt_area, np.float64)[kept],
+                "dt_key": kept + self._given,
+                "pair_dt": dt + self._kept,
+                "pair_gt": gt + self._objects,
+                "pair_iou": iou[dt, gt],
+            }
+        )
         self._images += 1
         self._objects += len(crowd)
         self._kept += len(kept)
@@ -120,8 +138,12 @@ class Builder:
 
     def table(self) -> Table:
         """All images that were added."""
-        empty = {name: np.zeros(0, bool if name == "gt_crowd" else np.float64 if name.endswith(
-            ("area", "score", "iou")) else np.int64) for name in ARRAYS}
+        empty = {
+            name: np.zeros(
+                0, bool if name == "gt_crowd" else np.float64 if name.endswith(("area", "score", "iou")) else np.int64
+            )
+            for name in ARRAYS
+        }
         joined = {name: np.concatenate([empty[name], *(row[name] for row in self._rows)]) for name in ARRAYS}
         return Table(self._images, self._classes, **joined)  # type: ignore[arg-type]  # none of them is `plain`
 
@@ -184,8 +206,9 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
     """
     ignored = table.ignored if gt_ignored is None else gt_ignored
     least = np.minimum(thresholds, 1 - 1e-10)[:, None]
-    pairs = np.flatnonzero((table.dt_class[table.pair_dt] == table.gt_class[table.pair_gt])
-                           & (table.pair_iou >= least.min()))
+    pairs = np.flatnonzero(
+        (table.dt_class[table.pair_dt] == table.gt_class[table.pair_gt]) & (table.pair_iou >= least.min())
+    )
     position = np.full(len(table.dt_score), -1)
     position[table.pair_dt[pairs]] = 0
     candidates = np.flatnonzero(position == 0)
@@ -202,14 +225,30 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
     found = np.full((len(thresholds), len(candidates)), -1, np.int32)
     bounds = np.searchsorted(turns, np.arange(turns[-1] + 2)) if len(turns) else np.zeros(1, int)
     for start, end in itertools.pairwise(bounds):
-        _take_turn(gt[start:end], iou[start:end], place[start:end], least, ignored & (not table.plain), table.gt_crowd,
-                   taken, found)
+        _take_turn(
+            gt[start:end],
+            iou[start:end],
+            place[start:end],
+            least,
+            ignored & (not table.plain),
+            table.gt_crowd,
+            taken,
+            found,
+        )
     hit = found >= 0
     return Matches(candidates, hit, hit & ignored[found], found)
 
 
-def _take_turn(gt: np.ndarray, iou: np.ndarray, place: np.ndarray, least: np.ndarray, last: np.ndarray,
-               crowd: np.ndarray, taken: np.ndarray, found: np.ndarray) -> None:
+def _take_turn(
+    gt: np.ndarray,
+    iou: np.ndarray,
+    place: np.ndarray,
+    least: np.ndarray,
+    last: np.ndarray,
+    crowd: np.ndarray,
+    taken: np.ndarray,
+    found: np.ndarray,
+) -> None:
     """One detection of each image and class takes its object; fills `taken` [T, G] and `found` [T, c]."""
     n = len(gt)
     free = (iou >= least) & (~taken[:, gt] | crowd[gt])  # [T, p]
@@ -241,8 +280,14 @@ class Ranked:
     per_image: np.ndarray
 
 
-def rank(table: Table, matches: Matches, class_id: int, gt_ignored: np.ndarray,
-         area: tuple[float, float] | None = None, most: int = MOST) -> Ranked:
+def rank(
+    table: Table,
+    matches: Matches,
+    class_id: int,
+    gt_ignored: np.ndarray,
+    area: tuple[float, float] | None = None,
+    most: int = MOST,
+) -> Ranked:
     """The ranking of one class.
 
     Args:
@@ -266,8 +311,9 @@ def rank(table: Table, matches: Matches, class_id: int, gt_ignored: np.ndarray,
     if area is not None:
         ignored |= ~hit & ((table.dt_area[own] < area[0]) | (table.dt_area[own] > area[1]))
     objects = table.gt_image[(table.gt_class == class_id) & ~gt_ignored]
-    return Ranked(table.dt_image[own], table.dt_score[own], hit & ~ignored, ~ignored,
-                  np.bincount(objects, minlength=table.images))
+    return Ranked(
+        table.dt_image[own], table.dt_score[own], hit & ~ignored, ~ignored, np.bincount(objects, minlength=table.images)
+    )
 
 
 def precision_at(hit: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarray:
@@ -285,8 +331,7 @@ def precision_at(hit: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarr
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     padded = np.concatenate([precision, np.zeros((len(hit), 1))], axis=1)
     steps = np.linspace(0, 1, 101)
-    return np.stack([row[np.searchsorted(recall, steps)]
-                     for row, recall in zip(padded, hits / objects, strict=True)])
+    return np.stack([row[np.searchsorted(recall, steps)] for row, recall in zip(padded, hits / objects, strict=True)])
 
 
 def area_ignored(table: Table, area: Iterable[float]) -> np.ndarray:

@@ -36,8 +36,10 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
     if n == 0 or m == 0:
         return np.zeros((n, m), np.float32)
     if masks1.shape[:2] != masks2.shape[:2]:
-        raise InputError(f"masks of different size: {masks1.shape[:2]} and {masks2.shape[:2]} (height, width); bring "
-                         "both to the size of the image, mini-masks with expand_mask")
+        raise InputError(
+            f"masks of different size: {masks1.shape[:2]} and {masks2.shape[:2]} (height, width); bring "
+            "both to the size of the image, mini-masks with expand_mask"
+        )
     flat1, flat2 = masks1.reshape(-1, n), masks2.reshape(-1, m)  # [H*W, n], [H*W, m]
     intersection = np.zeros((n, m))
     area1, area2 = np.zeros(n), np.zeros(m)
@@ -52,9 +54,14 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
     return (intersection / np.maximum(union, 1)).astype(np.float32)
 
 
-def match_overlaps(overlaps: np.ndarray, pred_class_ids: np.ndarray, pred_scores: np.ndarray,
-                   gt_class_ids: np.ndarray, iou_threshold: float = 0.5,
-                   score_threshold: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def match_overlaps(
+    overlaps: np.ndarray,
+    pred_class_ids: np.ndarray,
+    pred_scores: np.ndarray,
+    gt_class_ids: np.ndarray,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Matches predictions, the best score first, each to the free object of its class that it overlaps most.
 
     Follows Matterport's rule: the search stops at the first free object below `iou_threshold`, whatever its class.
@@ -84,8 +91,9 @@ def match_overlaps(overlaps: np.ndarray, pred_class_ids: np.ndarray, pred_scores
     return gt_match, pred_match
 
 
-def ap_from_matches(pred_match: np.ndarray, pred_scores: np.ndarray,
-                    gt_count: int) -> tuple[float, np.ndarray, np.ndarray]:
+def ap_from_matches(
+    pred_match: np.ndarray, pred_scores: np.ndarray, gt_count: int
+) -> tuple[float, np.ndarray, np.ndarray]:
     """AP as the area under the precision envelope, as PASCAL VOC computes it since 2010, for one image.
 
     Args:
@@ -105,10 +113,17 @@ def ap_from_matches(pred_match: np.ndarray, pred_scores: np.ndarray,
     return float(np.sum(np.diff(recalls) * precisions[1:])), precisions, recalls
 
 
-def compute_matches(gt_boxes: np.ndarray, gt_class_ids: np.ndarray, gt_masks: np.ndarray,
-                    pred_boxes: np.ndarray, pred_class_ids: np.ndarray, pred_scores: np.ndarray,
-                    pred_masks: np.ndarray, iou_threshold: float = 0.5,
-                    score_threshold: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def compute_matches(
+    gt_boxes: np.ndarray,
+    gt_class_ids: np.ndarray,
+    gt_masks: np.ndarray,
+    pred_boxes: np.ndarray,
+    pred_class_ids: np.ndarray,
+    pred_scores: np.ndarray,
+    pred_masks: np.ndarray,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds matches between predictions and objects of one image by mask IoU.
 
     Unlike Matterport's, all indices and rows are in the caller's order, not in that of a copy sorted by score.
@@ -135,15 +150,22 @@ def compute_matches(gt_boxes: np.ndarray, gt_class_ids: np.ndarray, gt_masks: np
     gt_class_ids, _, gt_masks = _trim(gt_boxes, gt_class_ids, gt_class_ids, gt_masks)
     pred_class_ids, pred_scores, pred_masks = _trim(pred_boxes, pred_class_ids, pred_scores, pred_masks)
     overlaps = compute_overlaps_masks(pred_masks, gt_masks)
-    gt_match, pred_match = match_overlaps(overlaps, pred_class_ids, pred_scores, gt_class_ids, iou_threshold,
-                                          score_threshold)
+    gt_match, pred_match = match_overlaps(
+        overlaps, pred_class_ids, pred_scores, gt_class_ids, iou_threshold, score_threshold
+    )
     return gt_match, pred_match, overlaps
 
 
-def compute_ap(gt_boxes: np.ndarray, gt_class_ids: np.ndarray, gt_masks: np.ndarray,
-               pred_boxes: np.ndarray, pred_class_ids: np.ndarray, pred_scores: np.ndarray,
-               pred_masks: np.ndarray, iou_threshold: float = 0.5
-               ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+def compute_ap(
+    gt_boxes: np.ndarray,
+    gt_class_ids: np.ndarray,
+    gt_masks: np.ndarray,
+    pred_boxes: np.ndarray,
+    pred_class_ids: np.ndarray,
+    pred_scores: np.ndarray,
+    pred_masks: np.ndarray,
+    iou_threshold: float = 0.5,
+) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
     """AP of one image at one IoU threshold, classes pooled.
 
     Args:
@@ -159,15 +181,24 @@ def compute_ap(gt_boxes: np.ndarray, gt_class_ids: np.ndarray, gt_masks: np.ndar
     Raises:
         InputError: See `compute_matches`.
     """
-    _, pred_match, overlaps = compute_matches(gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids,
-                                              pred_scores, pred_masks, iou_threshold)
+    _, pred_match, overlaps = compute_matches(
+        gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids, pred_scores, pred_masks, iou_threshold
+    )
     scores = np.asarray(pred_scores)[np.flatnonzero(_real_rows(pred_boxes))]
     return (*ap_from_matches(pred_match, scores, overlaps.shape[1]), overlaps)
 
 
-def compute_ap_range(gt_box: np.ndarray, gt_class_id: np.ndarray, gt_mask: np.ndarray,
-                     pred_box: np.ndarray, pred_class_id: np.ndarray, pred_score: np.ndarray,
-                     pred_mask: np.ndarray, iou_thresholds: Iterable[float] | None = None, verbose: int = 1) -> float:
+def compute_ap_range(
+    gt_box: np.ndarray,
+    gt_class_id: np.ndarray,
+    gt_mask: np.ndarray,
+    pred_box: np.ndarray,
+    pred_class_id: np.ndarray,
+    pred_score: np.ndarray,
+    pred_mask: np.ndarray,
+    iou_thresholds: Iterable[float] | None = None,
+    verbose: int = 1,
+) -> float:
     """Mean of `compute_ap` over IoU thresholds.
 
     Args:
@@ -226,8 +257,9 @@ def _real_rows(boxes: np.ndarray) -> np.ndarray:
     return np.any(np.asarray(boxes).reshape(-1, 4) != 0, axis=1)
 
 
-def _trim(boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray,
-          masks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _trim(
+    boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray, masks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Drops the rows whose box is padding. Ids, scores and masks may be longer or shorter only by padding."""
     rows = np.flatnonzero(_real_rows(boxes))
     # A copy of [H, W, n] masks costs as much as the IoU; most callers have no padding.

@@ -83,9 +83,14 @@ def find_sources(paths: Sequence[str | os.PathLike], out: str | os.PathLike | No
 
 def _in_folder(folder: pathlib.Path, out: pathlib.Path | None) -> list[Source]:
     known = IMAGE_SUFFIXES | VIDEO_CODES.keys()
-    files = [p for p in sorted(folder.rglob("*"))
-             if p.suffix.lower() in known and not p.name.startswith(".") and p.is_file()
-             and not (out and p.resolve().is_relative_to(out))]
+    files = [
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.suffix.lower() in known
+        and not p.name.startswith(".")
+        and p.is_file()
+        and not (out and p.resolve().is_relative_to(out))
+    ]
     if not files:
         raise InputError(f"{folder}: no images or videos; looked for {', '.join(sorted(known))}")
     return [Source(p, p.relative_to(folder).as_posix()) for p in files]
@@ -96,8 +101,10 @@ def _refuse_clashes(sources: Iterable[Source], out: pathlib.Path | None) -> None
     for source in sources:
         other = taken.setdefault(source.name, source)
         if other is not source:
-            raise InputError(f"{other.path} and {source.path} would give results of one name, {source.name}; "
-                             "give them in two runs with an --out each")
+            raise InputError(
+                f"{other.path} and {source.path} would give results of one name, {source.name}; "
+                "give them in two runs with an --out each"
+            )
         if out and (out / source.name) == source.path.resolve():
             raise InputError(f"the result for {source.path} would overwrite it; give another --out")
 
@@ -192,8 +199,9 @@ class VideoFile:
         assert image.shape[:2] == self.size, f"a frame of {image.shape} in a video of {self.size}"
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._writer.release()
         if kind is None:
             self._part.replace(self.path)

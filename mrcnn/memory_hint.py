@@ -67,5 +67,9 @@ def memory_message(error: BaseException, config: Config, image_shape: Sequence[i
 
 def _size_settings(config: Config) -> str:
     names = {"square": "IMAGE_MAX_DIM, IMAGE_MIN_DIM", "rect": "IMAGE_MIN_DIM, IMAGE_MAX_DIM", "crop": "IMAGE_MIN_DIM"}
-    return names.get(config.IMAGE_RESIZE_MODE, "IMAGE_RESIZE_MODE is " + config.IMAGE_RESIZE_MODE
-                     + ": the size of the largest image; square with IMAGE_MAX_DIM limits it")  # fmt: skip
+    return names.get(
+        config.IMAGE_RESIZE_MODE,
+        "IMAGE_RESIZE_MODE is "
+        + config.IMAGE_RESIZE_MODE
+        + ": the size of the largest image; square with IMAGE_MAX_DIM limits it",
+    )

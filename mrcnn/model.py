@@ -74,18 +74,49 @@ smooth_l1_loss = smooth_l1
 mrcnn_class_loss_graph = mrcnn_class_loss
 mrcnn_bbox_loss_graph = mrcnn_bbox_loss
 
-# fmt: off
 __all__ = [
-    "BatchNorm", "DetectionLayer", "DetectionTargetLayer", "MaskRCNN", "ProposalLayer", "PyramidROIAlign",
-    "apply_box_deltas_graph", "batch_pack_graph", "build_detection_targets", "build_fpn_mask_graph",
-    "build_rpn_model", "build_rpn_targets", "clip_boxes_graph", "compose_image_meta", "compute_backbone_shapes",
-    "conv_block", "data_generator", "denorm_boxes_graph", "detection_targets_graph", "fpn_classifier_graph",
-    "generate_random_rois", "identity_block", "load_image_gt", "log", "log2_graph", "mold_image",
-    "mrcnn_bbox_loss_graph", "mrcnn_class_loss_graph", "mrcnn_mask_loss_graph", "norm_boxes_graph", "overlaps_graph",
-    "parse_image_meta", "parse_image_meta_graph", "refine_detections_graph", "resnet_graph", "rpn_bbox_loss_graph",
-    "rpn_class_loss_graph", "rpn_graph", "smooth_l1_loss", "trim_zeros_graph", "unmold_image",
+    "BatchNorm",
+    "DetectionLayer",
+    "DetectionTargetLayer",
+    "MaskRCNN",
+    "ProposalLayer",
+    "PyramidROIAlign",
+    "apply_box_deltas_graph",
+    "batch_pack_graph",
+    "build_detection_targets",
+    "build_fpn_mask_graph",
+    "build_rpn_model",
+    "build_rpn_targets",
+    "clip_boxes_graph",
+    "compose_image_meta",
+    "compute_backbone_shapes",
+    "conv_block",
+    "data_generator",
+    "denorm_boxes_graph",
+    "detection_targets_graph",
+    "fpn_classifier_graph",
+    "generate_random_rois",
+    "identity_block",
+    "load_image_gt",
+    "log",
+    "log2_graph",
+    "mold_image",
+    "mrcnn_bbox_loss_graph",
+    "mrcnn_class_loss_graph",
+    "mrcnn_mask_loss_graph",
+    "norm_boxes_graph",
+    "overlaps_graph",
+    "parse_image_meta",
+    "parse_image_meta_graph",
+    "refine_detections_graph",
+    "resnet_graph",
+    "rpn_bbox_loss_graph",
+    "rpn_class_loss_graph",
+    "rpn_graph",
+    "smooth_l1_loss",
+    "trim_zeros_graph",
+    "unmold_image",
 ]
-# fmt: on
 
 # Log folders are NAME + date, checkpoints mask_rcnn_NAME_EPOCH.h5: .../shapes20171029T2315/mask_rcnn_shapes_0001.h5
 RUN_AND_EPOCH = re.compile(r".*[/\\][\w-]+(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})[/\\]mask\_rcnn\_[\w-]+(\d{4})\.h5")
@@ -197,8 +228,10 @@ class MaskRCNN:
         """
         state = checkpoints.read_state(folder)
         if state is None:
-            raise InputError(f"{folder} holds no {checkpoints.STATE_FILE}; give the folder of a run, or a checkpoint "
-                             "with --weights PATH")  # fmt: skip
+            raise InputError(
+                f"{folder} holds no {checkpoints.STATE_FILE}; give the folder of a run, or a checkpoint "
+                "with --weights PATH"
+            )
         name = (self.config.NAME or "model").lower()
         self.set_log_dir(os.path.join(folder, f"mask_rcnn_{name}_{state.epoch:04d}.h5"))
         self.pending_state = dataclasses.replace(state, binding=True)
@@ -280,8 +313,17 @@ class MaskRCNN:
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
-        options = training.RunOptions(augmentation, augment, tuple(no_augmentation_sources or ()), workers, worker_kind,
-                                      save_every, keep, validate, patience)  # fmt: skip
+        options = training.RunOptions(
+            augmentation,
+            augment,
+            tuple(no_augmentation_sources or ()),
+            workers,
+            worker_kind,
+            save_every,
+            keep,
+            validate,
+            patience,
+        )
         stage = stages.Stage(layers, float(learning_rate), int(epochs))
         return training.fit(self, train_dataset, val_dataset, stage, options, list(custom_callbacks or []))
 

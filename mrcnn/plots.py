@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 Path = str | os.PathLike[str]
 
 
-def plot_precision_recall(AP: float, precisions: np.ndarray, recalls: np.ndarray, ax: Axes | None = None,
-                          save: Path | None = None) -> Axes:
+def plot_precision_recall(
+    AP: float, precisions: np.ndarray, recalls: np.ndarray, ax: Axes | None = None, save: Path | None = None
+) -> Axes:
     """Plots the precision-recall curve that `compute_ap` returns.
 
     Args:
@@ -44,8 +45,13 @@ def plot_precision_recall(AP: float, precisions: np.ndarray, recalls: np.ndarray
     return show_or_save(figure, axis, ax, save)
 
 
-def plot_pr_curves(result: "Result", class_names: Sequence[str], title: str = "Masks: precision over recall at IoU 0.5",
-                   ax: Axes | None = None, save: Path | None = None) -> Axes:
+def plot_pr_curves(
+    result: "Result",
+    class_names: Sequence[str],
+    title: str = "Masks: precision over recall at IoU 0.5",
+    ax: Axes | None = None,
+    save: Path | None = None,
+) -> Axes:
     """Plots one curve per class, in the colour of the class, and their mean.
 
     Args:
@@ -62,11 +68,22 @@ def plot_pr_curves(result: "Result", class_names: Sequence[str], title: str = "M
     curves = result.pr_curve
     for class_id, name in enumerate(class_names):
         if name in curves["precision"]:
-            axis.plot(curves["recall"], curves["precision"][name], color=_darker(class_color(class_id)), linewidth=1.6,
-                      label=f"{name}  {result.per_class[name]['mask']['AP50']:.3f}")
+            axis.plot(
+                curves["recall"],
+                curves["precision"][name],
+                color=_darker(class_color(class_id)),
+                linewidth=1.6,
+                label=f"{name}  {result.per_class[name]['mask']['AP50']:.3f}",
+            )
     if curves["mean"]:
-        axis.plot(curves["recall"], curves["mean"], color="black", linewidth=2.5, linestyle=(0, (5, 2)),
-                  label=f"mean  {result.mask['AP50']:.3f}")
+        axis.plot(
+            curves["recall"],
+            curves["mean"],
+            color="black",
+            linewidth=2.5,
+            linestyle=(0, (5, 2)),
+            label=f"mean  {result.mask['AP50']:.3f}",
+        )
         # Beside the axes: curves may run anywhere inside them.
         axis.legend(title="AP50", loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
     else:
@@ -75,9 +92,16 @@ def plot_pr_curves(result: "Result", class_names: Sequence[str], title: str = "M
     return show_or_save(figure, axis, ax, save)
 
 
-def plot_overlaps(gt_class_ids: np.ndarray, pred_class_ids: np.ndarray, pred_scores: np.ndarray, overlaps: np.ndarray,
-                  class_names: Sequence[str], threshold: float = 0.5, ax: Axes | None = None,
-                  save: Path | None = None) -> Axes:
+def plot_overlaps(
+    gt_class_ids: np.ndarray,
+    pred_class_ids: np.ndarray,
+    pred_scores: np.ndarray,
+    overlaps: np.ndarray,
+    class_names: Sequence[str],
+    threshold: float = 0.5,
+    ax: Axes | None = None,
+    save: Path | None = None,
+) -> Axes:
     """Shows the IoU of every prediction with every object as a grid; pairs above the threshold of a wrong class say so.
 
     Args:
@@ -104,8 +128,15 @@ def plot_overlaps(gt_class_ids: np.ndarray, pred_class_ids: np.ndarray, pred_sco
     for i, j in np.ndindex(rows, columns):
         if grid[i, j] >= 0.005:  # what rounds to 0.00 says nothing
             wrong = grid[i, j] > threshold and gt_class_ids[j] != pred_class_ids[i]
-            axis.text(j, i, f"{grid[i, j]:.2f}{' wrong' if wrong else ''}", ha="center", va="center", fontsize=8,
-                      color="white" if grid[i, j] > 0.5 else "black")
+            axis.text(
+                j,
+                i,
+                f"{grid[i, j]:.2f}{' wrong' if wrong else ''}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if grid[i, j] > 0.5 else "black",
+            )
     axis.set_xlabel("Ground truth")
     axis.set_ylabel("Predictions")
     return show_or_save(figure, axis, ax, save)
@@ -125,8 +156,13 @@ def plot_losses(histories: dict[str, dict[str, Sequence[float]]], save: Path | N
         left.plot(epochs, losses["loss"], marker="o", label=stage)
         terms = [name for name in losses if name.endswith("_loss") and not name.startswith("val_")]
         for number, name in enumerate(terms):
-            right.plot(epochs, losses[name], marker=".", color=f"C{number}",
-                       label=name.removesuffix("_loss") if first == 1 else None)
+            right.plot(
+                epochs,
+                losses[name],
+                marker=".",
+                color=f"C{number}",
+                label=name.removesuffix("_loss") if first == 1 else None,
+            )
         first += len(losses["loss"])
     left.set_title("loss")
     right.set_title("its terms")

@@ -67,8 +67,13 @@ def category_ids(dataset: "Dataset") -> list[int]:
     return [int(i) for i in ids] if whole and len(set(ids)) == len(ids) else list(range(len(ids)))
 
 
-def predict(predictor: Predictor, dataset: "Dataset", image_ids: Sequence[int], batch_size: int = 1,
-            progress: Progress | None = None) -> list[Entry]:
+def predict(
+    predictor: Predictor,
+    dataset: "Dataset",
+    image_ids: Sequence[int],
+    batch_size: int = 1,
+    progress: Progress | None = None,
+) -> list[Entry]:
     """Runs a model over images.
 
     Args:
@@ -85,10 +90,15 @@ def predict(predictor: Predictor, dataset: "Dataset", image_ids: Sequence[int], 
     return [entry for _, entries in found for entry in entries]
 
 
-def predict_images(predictor: Predictor, dataset: "Dataset", image_ids: Sequence[int], batch_size: int = 1,
-                   progress: Progress | None = None) -> Iterator[tuple[int, list[Entry]]]:
+def predict_images(
+    predictor: Predictor,
+    dataset: "Dataset",
+    image_ids: Sequence[int],
+    batch_size: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, list[Entry]]]:
     """As `predict`, one image after the other: yields the image's id and its entries."""
-    batches = [image_ids[start:start + batch_size] for start in range(0, len(image_ids), batch_size)]
+    batches = [image_ids[start : start + batch_size] for start in range(0, len(image_ids), batch_size)]
     categories = category_ids(dataset)
     for batch in progress(batches) if progress else batches:
         images = [dataset.load_image(image_id) for image_id in batch]
@@ -96,8 +106,9 @@ def predict_images(predictor: Predictor, dataset: "Dataset", image_ids: Sequence
             yield image_id, detections_to_coco(found, image.shape[:2], image_key(dataset, image_id), categories)
 
 
-def detections_to_coco(detections: dict[str, np.ndarray], shape: tuple[int, int], key: int | str,
-                       categories: Sequence[int]) -> list[Entry]:
+def detections_to_coco(
+    detections: dict[str, np.ndarray], shape: tuple[int, int], key: int | str, categories: Sequence[int]
+) -> list[Entry]:
     """COCO results of one image.
 
     Args:
@@ -111,18 +122,28 @@ def detections_to_coco(detections: dict[str, np.ndarray], shape: tuple[int, int]
     """
     entries, seen = [], set()
     columns = [np.asarray(detections[name]) for name in ("rois", "class_ids", "scores")]
-    rows = zip(columns[0].astype(int).tolist(), columns[1].astype(int).tolist(), columns[2].astype(float).tolist(),
-               detections["mask_probs"], strict=True)
+    rows = zip(
+        columns[0].astype(int).tolist(),
+        columns[1].astype(int).tolist(),
+        columns[2].astype(float).tolist(),
+        detections["mask_probs"],
+        strict=True,
+    )
     for (y1, x1, y2, x2), class_id, score, probs in rows:
         same = (y1, x1, y2, x2, class_id, score)
         if y2 <= y1 or x2 <= x1 or same in seen:
             continue
         seen.add(same)
         box_px, crop = paste_mask(probs, [y1, x1, y2, x2], shape)
-        entries.append({"image_id": key, "category_id": categories[class_id],
-                        "score": min(score, 1.0),  # a float32 softmax may end at 1.0000001
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "segmentation": _text_counts(crop_to_rle(box_px.tolist(), crop, shape))})
+        entries.append(
+            {
+                "image_id": key,
+                "category_id": categories[class_id],
+                "score": min(score, 1.0),  # a float32 softmax may end at 1.0000001
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "segmentation": _text_counts(crop_to_rle(box_px.tolist(), crop, shape)),
+            }
+        )
     return entries
 
 
@@ -175,16 +196,19 @@ def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> Checke
     return check_predictions(entries, dataset, str(path))
 
 
-def check_predictions(entries: Any, dataset: "Dataset", source: str = "predictions",
-                      places: Sequence[str] | None = None) -> Checked:
+def check_predictions(
+    entries: Any, dataset: "Dataset", source: str = "predictions", places: Sequence[str] | None = None
+) -> Checked:
     """As `load_predictions`, for entries in memory; `source`, and `places` one by one, name them in errors.
 
     Raises:
         InputError: An entry cannot be used.
     """
     if not isinstance(entries, list):
-        raise InputError(f"{source}: expected a list of COCO results {{image_id, category_id, score, segmentation}}, "
-                         f"got {type(entries).__name__}")
+        raise InputError(
+            f"{source}: expected a list of COCO results {{image_id, category_id, score, segmentation}}, "
+            f"got {type(entries).__name__}"
+        )
     images = _images_by_key(dataset)
     known = dict(zip(category_ids(dataset)[1:], dataset.class_names[1:], strict=True))
     shapes: dict[int, tuple[int, int]] = {}
@@ -202,8 +226,9 @@ def check_predictions(entries: Any, dataset: "Dataset", source: str = "predictio
         same = (image_id, good["category_id"], good["score"], *good["bbox"], good["segmentation"]["counts"])
         if first.setdefault(same, index) != index:
             place, earlier = (places[i] if places else f"entry {i}" for i in (index, first[same]))
-            raise InputError(f"{source}, {place} (image {good['image_id']!r}) repeats {earlier}; each detection may "
-                             "stand there once")
+            raise InputError(
+                f"{source}, {place} (image {good['image_id']!r}) repeats {earlier}; each detection may stand there once"
+            )
         checked.append(good)
     return checked
 
@@ -252,8 +277,13 @@ def _check_entry(entry: Entry, known: dict[int, str], shape: tuple[int, int]) ->
     box = entry["bbox"] if entry.get("bbox") is not None else coco_mask.toBbox(rle).tolist()
     if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
         raise _Fault(f"bbox {box!r:.80} is not [x, y, width, height] in pixels with finite numbers")
-    return {"image_id": entry["image_id"], "category_id": int(category), "score": float(score),
-            "bbox": [float(v) for v in box], "segmentation": rle}
+    return {
+        "image_id": entry["image_id"],
+        "category_id": int(category),
+        "score": float(score),
+        "bbox": [float(v) for v in box],
+        "segmentation": rle,
+    }
 
 
 def _is_number(value: Any) -> bool:
@@ -312,11 +342,14 @@ def _runs_of_text(text: str) -> list[int]:
 
 
 def _polygons_to_rle(polygons: list, shape: tuple[int, int]) -> dict[str, Any]:
-    usable = polygons and all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and all(map(_is_number, p))
-                              for p in polygons)
+    usable = polygons and all(
+        isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and all(map(_is_number, p)) for p in polygons
+    )
     if not usable:
-        raise _Fault("segmentation polygons must be a list of lists [x1, y1, x2, y2, x3, y3 ...] of finite numbers, "
-                     "each with three points or more")
+        raise _Fault(
+            "segmentation polygons must be a list of lists [x1, y1, x2, y2, x3, y3 ...] of finite numbers, "
+            "each with three points or more"
+        )
     return coco_mask.merge(coco_mask.frPyObjects([[float(v) for v in p] for p in polygons], *shape))
 
 

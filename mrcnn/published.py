@@ -34,36 +34,43 @@ class Published:
     note: str = ""
 
 
-REGISTRY = {entry.name: entry for entry in (
-    Published(
-        name="coco",
-        file_name="mask_rcnn_coco.h5",
-        url="https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
-        size=257_557_808,  # Matterport published no hash; only the length and the HDF5 signature are checked
-        note="Mask R-CNN, ResNet-101 FPN, 81 COCO classes, by Matterport"),
-    Published(
-        name="imagenet",
-        file_name="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        url="https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
+REGISTRY = {
+    entry.name: entry
+    for entry in (
+        Published(
+            name="coco",
+            file_name="mask_rcnn_coco.h5",
+            url="https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
+            size=257_557_808,  # Matterport published no hash; only the length and the HDF5 signature are checked
+            note="Mask R-CNN, ResNet-101 FPN, 81 COCO classes, by Matterport",
+        ),
+        Published(
+            name="imagenet",
+            file_name="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            url="https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
             "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        size=94_653_016,
-        md5="a268eb855778b3df3c7506639542a6af",  # as keras.applications gave it to get_file
-        note="ResNet-50 without its classifier, ImageNet, by Keras"),
-    Published(
-        name="imagenet-resnet101",
-        file_name="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        url="https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+            size=94_653_016,
+            md5="a268eb855778b3df3c7506639542a6af",  # as keras.applications gave it to get_file
+            note="ResNet-50 without its classifier, ImageNet, by Keras",
+        ),
+        Published(
+            name="imagenet-resnet101",
+            file_name="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            url="https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
             "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        md5="88cf7a10940856eca736dc7b7e228a21",  # as keras.applications gives it to get_file
-        note="ResNet-101 without its classifier, ImageNet, by Keras; mrcnn.imagenet gives it Matterport's layer names"),
-    Published(
-        name="streets",
-        file_name="streets_resnet18.h5",
-        url=None,  # comes with the source tree
-        size=8_437_368,
-        sha256="80f53e25a04546dc1ba27abba79461175a71923b2dc214ccdd015d32ea85011a",
-        note="Mask R-CNN, ResNet-18 FPN, trained on the drawn street scenes of bdd100k.streets"),
-)}
+            md5="88cf7a10940856eca736dc7b7e228a21",  # as keras.applications gives it to get_file
+            note="ResNet-101 without its classifier, ImageNet, by Keras; imagenet.py gives it Matterport's layer names",
+        ),
+        Published(
+            name="streets",
+            file_name="streets_resnet18.h5",
+            url=None,  # comes with the source tree
+            size=8_437_368,
+            sha256="80f53e25a04546dc1ba27abba79461175a71923b2dc214ccdd015d32ea85011a",
+            note="Mask R-CNN, ResNet-18 FPN, trained on the drawn street scenes of bdd100k.streets",
+        ),
+    )
+}
 
 
 def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
@@ -104,12 +111,15 @@ def fetch_entry(entry: Published, folder: str | os.PathLike) -> pathlib.Path:
         done = part.stat().st_size if part.exists() else 0
         raise InputError(
             f"cannot download {entry.url}: {error}. {done} bytes are kept in {part}; run again to go on from there, "
-            f"or fetch the file by hand and put it at {target}") from error
+            f"or fetch the file by hand and put it at {target}"
+        ) from error
     fault = _fault(entry, part)
     if fault:
         part.unlink()
-        raise InputError(f"{entry.url} gave something else than the published file: {fault}; it was deleted. "
-                         f"Run again, or fetch the file by hand and put it at {target}")
+        raise InputError(
+            f"{entry.url} gave something else than the published file: {fault}; it was deleted. "
+            f"Run again, or fetch the file by hand and put it at {target}"
+        )
     part.replace(target)
     return target
 

@@ -112,8 +112,11 @@ class _Gathering:
             while missing := self.missing():
                 names = _names(missing, self.addresses)
                 options = " or ".join(f"--host-index {number}" for number in missing)
-                self.patience.check(names, f"Start the same command there, with {options}; if it runs, "
-                                    f"{self.addresses[0]} cannot be reached from there (name, firewall)")  # fmt: skip
+                self.patience.check(
+                    names,
+                    f"Start the same command there, with {options}; if it runs, "
+                    f"{self.addresses[0]} cannot be reached from there (name, firewall)",
+                )
                 self.let_in(server)
                 self.drop_lost()
             self.tell({"missing": []})
@@ -199,8 +202,11 @@ def _wait_at_first(addresses: Sequence[str], index: int, terms: dict[str, Any], 
                 _listen_to_first(line, addresses, _Patience(patience.limit + 2 * ANSWER, patience.notice))
                 return
         except OSError as error:
-            patience.check(f"host 0, {addresses[0]} ({error})", "Start the same command there, with --host-index 0; "
-                           "if it runs, it cannot be reached from here (name, firewall)")  # fmt: skip
+            patience.check(
+                f"host 0, {addresses[0]} ({error})",
+                "Start the same command there, with --host-index 0; "
+                "if it runs, it cannot be reached from here (name, firewall)",
+            )
         time.sleep(PAUSE)
 
 

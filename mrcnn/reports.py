@@ -35,12 +35,24 @@ PICTURED_IMAGES = 4
 TABLE_EPOCHS = 8  # that the table on a terminal shows
 # column of the table -> (name in results.csv, format); those of the second kind need a wide terminal
 COLUMNS = {
-    "epoch": ("epoch", "d"), "loss": ("loss", ".3f"), "val loss": ("val_loss", ".3f"), "mask AP": (MASK_AP, ".3f"),
-    "AP50": ("val_mask_AP50", ".3f"), "box AP": ("val_box_AP", ".3f"), "rate": ("learning_rate", ".1e"),
-    "img/s": ("images_per_second", ".1f"), "wait": ("data_wait", ".0%"), "s": ("seconds", ".0f"),
-}  # fmt: skip
-WIDE = {"rpn class": "rpn_class_loss", "rpn box": "rpn_bbox_loss", "class": "mrcnn_class_loss",
-        "box": "mrcnn_bbox_loss", "mask": "mrcnn_mask_loss"}  # fmt: skip
+    "epoch": ("epoch", "d"),
+    "loss": ("loss", ".3f"),
+    "val loss": ("val_loss", ".3f"),
+    "mask AP": (MASK_AP, ".3f"),
+    "AP50": ("val_mask_AP50", ".3f"),
+    "box AP": ("val_box_AP", ".3f"),
+    "rate": ("learning_rate", ".1e"),
+    "img/s": ("images_per_second", ".1f"),
+    "wait": ("data_wait", ".0%"),
+    "s": ("seconds", ".0f"),
+}
+WIDE = {
+    "rpn class": "rpn_class_loss",
+    "rpn box": "rpn_bbox_loss",
+    "class": "mrcnn_class_loss",
+    "box": "mrcnn_bbox_loss",
+    "mask": "mrcnn_mask_loss",
+}
 WIDE_TERMINAL = 120
 
 
@@ -244,8 +256,10 @@ def row_lines(row: Row) -> list[str]:
     if "val_loss" in row:
         lines.append(f"  validation: {_losses_text(row, 'val_')}")
     if MASK_AP in row:
-        ap = ", ".join(f"{title} {_cell(row, name, '.4f')}" for title, name in
-                       (("mask AP", MASK_AP), ("AP50", "val_mask_AP50"), ("box AP", "val_box_AP")))  # fmt: skip
+        ap = ", ".join(
+            f"{title} {_cell(row, name, '.4f')}"
+            for title, name in (("mask AP", MASK_AP), ("AP50", "val_mask_AP50"), ("box AP", "val_box_AP"))
+        )
         lines.append(f"  {ap} (measured in {row['ap_seconds']:.0f} s)")
     return lines
 

@@ -40,8 +40,10 @@ def image_groups(dataset: "Dataset", image_ids: Sequence[int]) -> dict[str, dict
                 values = groups.setdefault(name, {})
                 values.setdefault(value, np.zeros(len(image_ids), bool))[position] = True
     known = [name for name in (*ATTRIBUTES, *groups) if name in groups and len(groups[name]) <= _MOST]
-    return {name: dict(sorted(groups[name].items(), key=lambda item: (-item[1].sum(), item[0])))
-            for name in dict.fromkeys(known)}
+    return {
+        name: dict(sorted(groups[name].items(), key=lambda item: (-item[1].sum(), item[0])))
+        for name in dict.fromkeys(known)
+    }
 
 
 class Flags:
@@ -62,8 +64,9 @@ class Flags:
         return {name: np.concatenate([row[name] for row in self._rows]) for name in names}
 
 
-def slices(table: Table, groups: dict[str, dict[str, np.ndarray]], flags: dict[str, np.ndarray],
-           weights: np.ndarray | None) -> dict[str, dict[str, dict[str, Any]]]:
+def slices(
+    table: Table, groups: dict[str, dict[str, np.ndarray]], flags: dict[str, np.ndarray], weights: np.ndarray | None
+) -> dict[str, dict[str, dict[str, Any]]]:
     """`Result.slices`. Slices of fewer than five images have no interval: it would seem narrower than it is.
 
     Args:
@@ -74,14 +77,24 @@ def slices(table: Table, groups: dict[str, dict[str, np.ndarray]], flags: dict[s
     """
     weights = None if weights is None else weights[:SAMPLES]
     everything = _ranked(table, table.gt_crowd)
-    result = {name: {value: _figures([_some_images(r, chosen) for r in everything], int(chosen.sum()), weights)
-                     for value, chosen in values.items()} for name, values in groups.items()}
-    result["size"] = {name: _figures(_ranked(table, area_ignored(table, area), area), table.images, weights)
-                      for name, area in AREAS.items() if name != "all"}
+    result = {
+        name: {
+            value: _figures([_some_images(r, chosen) for r in everything], int(chosen.sum()), weights)
+            for value, chosen in values.items()
+        }
+        for name, values in groups.items()
+    }
+    result["size"] = {
+        name: _figures(_ranked(table, area_ignored(table, area), area), table.images, weights)
+        for name, area in AREAS.items()
+        if name != "all"
+    }
     for flag, (attribute, yes, no) in _FLAGS.items():
         if flag in flags:
-            result[attribute] = {value: _figures(_ranked(table, table.gt_crowd | (flags[flag] != wanted)),
-                                                 table.images, weights) for value, wanted in ((yes, True), (no, False))}
+            result[attribute] = {
+                value: _figures(_ranked(table, table.gt_crowd | (flags[flag] != wanted)), table.images, weights)
+                for value, wanted in ((yes, True), (no, False))
+            }
     return result
 
 
@@ -92,14 +105,21 @@ def _ranked(table: Table, gt_ignored: np.ndarray, area: tuple[float, float] | No
 
 def _some_images(ranked: Ranked, chosen: np.ndarray) -> Ranked:
     kept = chosen[ranked.image]
-    return Ranked(ranked.image[kept], ranked.score[kept], ranked.hit[:, kept], ranked.counted[:, kept],
-                  ranked.per_image * chosen)
+    return Ranked(
+        ranked.image[kept], ranked.score[kept], ranked.hit[:, kept], ranked.counted[:, kept], ranked.per_image * chosen
+    )
 
 
 def _figures(ranked: list[Ranked], images: int, weights: np.ndarray | None) -> dict[str, Any]:
     real = [r for r in ranked if r.per_image.sum()]
-    result: dict[str, Any] = {"images": images, "objects": int(sum(r.per_image.sum() for r in real)),
-                              "AP": None, "AP50": None, "AR100": None, "interval": None}
+    result: dict[str, Any] = {
+        "images": images,
+        "objects": int(sum(r.per_image.sum() for r in real)),
+        "AP": None,
+        "AP50": None,
+        "AR100": None,
+        "interval": None,
+    }
     if not real:
         return result
     precision = np.stack([precision_at(r.hit, r.counted, int(r.per_image.sum())) for r in real])  # [K, T, 101]

@@ -92,9 +92,12 @@ def plot_objects(objects: ObjectSet, summary: dict[str, Any], save: Path | None 
 
 
 def plot_anchors(
-    groups: Sequence[TrainingBoxes], config: Config, overlaps: dict[str, np.ndarray],
-    proposed: tuple[Sequence, Sequence] | None, save: Path | None = None,
-) -> None:  # fmt: skip
+    groups: Sequence[TrainingBoxes],
+    config: Config,
+    overlaps: dict[str, np.ndarray],
+    proposed: tuple[Sequence, Sequence] | None,
+    save: Path | None = None,
+) -> None:
     """The objects' heights and widths at the training size with the anchors, and how well they overlap.
 
     Args:
@@ -113,8 +116,15 @@ def plot_anchors(
     for label, anchors, marker, colour in (("now", now, "s", BLUE), ("proposed", proposed, "D", ORANGE)):
         if anchors is not None:
             side, root = np.asarray(anchors[0], float)[:, None], np.sqrt(np.asarray(anchors[1], float))
-            left.scatter(side * root, side / root, marker=marker, s=40, facecolors="none", edgecolors=colour,
-                         label=f"anchors {label}")
+            left.scatter(
+                side * root,
+                side / root,
+                marker=marker,
+                s=40,
+                facecolors="none",
+                edgecolors=colour,
+                label=f"anchors {label}",
+            )
     left.set_xscale("log", base=2)
     left.set_yscale("log", base=2)
     for axis in (left.xaxis, left.yaxis):
@@ -125,8 +135,14 @@ def plot_anchors(
     left.legend(loc="upper left", frameon=False)
     for (name, values), colour in zip(overlaps.items(), (BLUE, ORANGE), strict=False):
         mean = values.mean() if len(values) else 0
-        right.hist(values, np.linspace(0, 1, 51), histtype="step", linewidth=2, color=colour,
-                   label=f"{name}: mean {mean:.3f}, {(values >= 0.7).mean() if len(values) else 0:.0%} at 0.7 or more")
+        right.hist(
+            values,
+            np.linspace(0, 1, 51),
+            histtype="step",
+            linewidth=2,
+            color=colour,
+            label=f"{name}: mean {mean:.3f}, {(values >= 0.7).mean() if len(values) else 0:.0%} at 0.7 or more",
+        )
     right.axvline(0.7, color="black", linewidth=1, linestyle=":")
     right.set_xlim(0, 1)
     right.set_ylim(top=right.get_ylim()[1] * 1.15)  # room for the legend

@@ -166,8 +166,9 @@ def fit(
     if stage.epochs <= model.epoch:
         log.warning(
             "%d epochs are done already: nothing is trained. `epochs` is the one to reach, and %d is not after it",
-            model.epoch, stage.epochs,
-        )  # fmt: skip
+            model.epoch,
+            stage.epochs,
+        )
         return keras.callbacks.History()
     canvas = canvas_of(config, [train_dataset, *([val_dataset] if val_dataset else [])])
     if canvas is not None:
@@ -179,8 +180,12 @@ def fit(
     os.makedirs(model.log_dir, exist_ok=True)
     log.info(
         "from epoch %d%s to %d, learning rate %g, checkpoints in %s",
-        state.epoch, f", step {state.step}," if state.step else "", stage.epochs, stage.learning_rate, model.log_dir,
-    )  # fmt: skip
+        state.epoch,
+        f", step {state.step}," if state.step else "",
+        stage.epochs,
+        stage.learning_rate,
+        model.log_dir,
+    )
     run_folder.describe(model, state, train_dataset, val_dataset)
     keep = options.keep if distribution.is_first_host() else 1  # the others throw theirs away
     checkpoint = Checkpoint(model, state, stage.epochs, options.save_every, keep)
@@ -233,9 +238,15 @@ def _callbacks(
         assert val_dataset is not None
         count = None if options.validate is True else int(options.validate)
         validator = Validator(
-            model, val_dataset, results, count, options.patience, state.first_epoch, recorder.epoch_seconds,
+            model,
+            val_dataset,
+            results,
+            count,
+            options.patience,
+            state.first_epoch,
+            recorder.epoch_seconds,
             recorder.loss_seconds,
-        )  # fmt: skip
+        )
     reporter = Reporter(model, recorder, train_dataset, validator)
     return [guard, recorder, checkpoint, *([validator] if validator else []), reporter]
 

@@ -55,8 +55,15 @@ def plot_curves(rows: Sequence[Row], path: str | os.PathLike, title: str) -> Non
     measured = [row for row in rows if math.isfinite(float(row.get(MASK_AP, math.nan)))]
     if measured:
         best = max(measured, key=lambda row: float(row[MASK_AP]))
-        aps.plot([best["epoch"]], [best[MASK_AP]], "o", color="#D55E00", markersize=9, fillstyle="none",
-                 label=f"best: {best[MASK_AP]:.3f}, epoch {best['epoch']}")  # fmt: skip
+        aps.plot(
+            [best["epoch"]],
+            [best[MASK_AP]],
+            "o",
+            color="#D55E00",
+            markersize=9,
+            fillstyle="none",
+            label=f"best: {best[MASK_AP]:.3f}, epoch {best['epoch']}",
+        )
     _line(rate, rows, "learning_rate", None, "#000000")
     rate.set_title("learning rate at the end of the epoch")
     rate.set_yscale("log" if all(float(row["learning_rate"]) > 0 for row in rows) else "linear")
@@ -85,8 +92,14 @@ def _finish(axis: Axes, rows: Sequence[Row]) -> None:
     for before, row in itertools.pairwise(rows):
         if row["stage"] != before["stage"]:
             axis.axvline((int(before["epoch"]) + int(row["epoch"])) / 2, color="gray", linewidth=1, linestyle="--")
-            axis.text((int(before["epoch"]) + int(row["epoch"])) / 2, 0.98, f" {row['stage']}", color="gray",
-                      transform=axis.get_xaxis_transform(), va="top")  # fmt: skip
+            axis.text(
+                (int(before["epoch"]) + int(row["epoch"])) / 2,
+                0.98,
+                f" {row['stage']}",
+                color="gray",
+                transform=axis.get_xaxis_transform(),
+                va="top",
+            )
     if not axis.lines:
         axis.text(0.5, 0.5, "not measured", ha="center", va="center", color="gray", transform=axis.transAxes)
     elif axis.get_legend_handles_labels()[1]:
@@ -118,8 +131,9 @@ def batch_sheet(
         scale = cell_width / image.shape[1]
         shown = np.ascontiguousarray(np.repeat(image, 3, axis=2) if image.shape[2] < 3 else image[..., :3])
         cells.append(draw_instances(shown, instances, dataset.class_names, scale=scale))
-        titles.append(f"{dataset.image_info[image_id]['id']}  {image.shape[0]} x {image.shape[1]} px, "
-                      f"{len(instances)} objects")  # fmt: skip
+        titles.append(
+            f"{dataset.image_info[image_id]['id']}  {image.shape[0]} x {image.shape[1]} px, {len(instances)} objects"
+        )
     pairs = [slice(start, start + 2) for start in range(0, len(cells), 2)]
     return contact_sheet([cells[pair] for pair in pairs], [titles[pair] for pair in pairs], cell_width)
 
@@ -141,8 +155,9 @@ def batch_instances(inputs: Mapping[str, np.ndarray], number: int) -> Instances:
         if minis.shape[:2] == shape:  # without USE_MINI_MASK
             crops.append(minis[y1:y2, x1:x2, n])
         else:
-            crops.append(expand_mask(np.array([[0, 0, y2 - y1, x2 - x1]]), minis[..., n : n + 1],
-                                     (y2 - y1, x2 - x1))[..., 0])  # fmt: skip
+            crops.append(
+                expand_mask(np.array([[0, 0, y2 - y1, x2 - x1]]), minis[..., n : n + 1], (y2 - y1, x2 - x1))[..., 0]
+            )
     return Instances(np.abs(class_ids[used]), boxes, crops, crowd=class_ids[used] < 0)
 
 

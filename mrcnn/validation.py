@@ -100,8 +100,10 @@ class Validator(keras.callbacks.Callback):
             self.result = result = self._evaluate(self._detector, self.image_ids)
             self.seconds = time.monotonic() - begun
         for name, value in (
-            (MASK_AP, result.mask["AP"]), ("val_mask_AP50", result.mask["AP50"]), ("val_box_AP", result.box["AP"])
-        ):  # fmt: skip
+            (MASK_AP, result.mask["AP"]),
+            ("val_mask_AP50", result.mask["AP50"]),
+            ("val_box_AP", result.box["AP"]),
+        ):
             logs[name] = math.nan if value is None else float(value)
         self._compare(epoch + 1, logs[MASK_AP])
 
@@ -115,9 +117,10 @@ class Validator(keras.callbacks.Callback):
         since = epoch - max(self._best[0], self.first_epoch)
         if self.patience is not None and since >= self.patience:
             log.info(
-                "the best mask AP is that of epoch %d, %.4f; %d without a better one: the stage ends here", *self._best,
+                "the best mask AP is that of epoch %d, %.4f; %d without a better one: the stage ends here",
+                *self._best,
                 since,
-            )  # fmt: skip
+            )
             self.model.stop_training = True
 
     def _known_best(self) -> tuple[int, float]:
@@ -157,8 +160,12 @@ class Validator(keras.callbacks.Callback):
                 log.warning(
                     "after each epoch, whose steps take %.1f s, mask AP needs %.1f s for %d images, and the validation "
                     "loss %.1f s. Longer epochs (STEPS_PER_EPOCH), fewer VALIDATION_STEPS, or no validation by AP, "
-                    "spend less on it", self.epoch_seconds(), each * LEAST, LEAST, self.loss_seconds(),
-                )  # fmt: skip
+                    "spend less on it",
+                    self.epoch_seconds(),
+                    each * LEAST,
+                    LEAST,
+                    self.loss_seconds(),
+                )
                 count = -(-LEAST // batch) * batch
         self.image_ids = sorted(everything[:count])
         log.info("mask AP is measured on %d of %d validation images", len(self.image_ids), len(everything))
@@ -187,8 +194,10 @@ class Validator(keras.callbacks.Callback):
             return [ids[key] for key in keys], after
         log.warning(
             "the epochs before were validated on %d other images (%s): the mask AP from here on cannot be compared "
-            "with theirs, and the best checkpoint is looked for anew", len(keys), self._path,
-        )  # fmt: skip
+            "with theirs, and the best checkpoint is looked for anew",
+            len(keys),
+            self._path,
+        )
         return [], self.owner.epoch
 
 

@@ -25,8 +25,20 @@ from mrcnn.published import REGISTRY, Published, fetch
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["REGISTRY", "LoadReport", "Published", "fetch", "find_last", "layer_shapes", "load_weights", "random_layers",
-           "read_attrs", "read_layers", "save_weights", "write_layers"]
+__all__ = [
+    "REGISTRY",
+    "LoadReport",
+    "Published",
+    "fetch",
+    "find_last",
+    "layer_shapes",
+    "load_weights",
+    "random_layers",
+    "read_attrs",
+    "read_layers",
+    "save_weights",
+    "write_layers",
+]
 
 # The layers whose shape depends on NUM_CLASSES, and what their last axis holds for one class.
 CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
@@ -39,8 +51,9 @@ Shapes = list[tuple[int, ...]]
 # Writing and reading
 
 
-def save_weights(model: keras.Model, path: str | os.PathLike, dtype: str | None = None,
-                 attrs: Mapping[str, object] | None = None) -> None:
+def save_weights(
+    model: keras.Model, path: str | os.PathLike, dtype: str | None = None, attrs: Mapping[str, object] | None = None
+) -> None:
     """Writes all weights of a model by layer name; the file appears under its name only when it is complete.
 
     Args:
@@ -65,8 +78,9 @@ def save_weights(model: keras.Model, path: str | os.PathLike, dtype: str | None 
     write_layers(path, layers, attrs)
 
 
-def write_layers(path: pathlib.Path, layers: Mapping[str, Mapping[str, np.ndarray]],
-                 attrs: Mapping[str, object] | None = None) -> None:
+def write_layers(
+    path: pathlib.Path, layers: Mapping[str, Mapping[str, np.ndarray]], attrs: Mapping[str, object] | None = None
+) -> None:
     """Writes arrays in the layout of this module; the file appears only when it is complete.
 
     Args:
@@ -119,13 +133,18 @@ class LoadReport:
     def summary(self) -> str:
         """One line per kind of layer, names included."""
         lines = [f"{self.path.name}: {len(self.loaded)} of {len(self.loaded) + len(self.untouched)} layers loaded"]
-        for title, names in (("in the file, not used", self.skipped), ("not in the file, unchanged", self.missing),
-                             ("excluded, unchanged", self.excluded)):
+        for title, names in (
+            ("in the file, not used", self.skipped),
+            ("not in the file, unchanged", self.missing),
+            ("excluded, unchanged", self.excluded),
+        ):
             if names:
                 lines.append(f"  {title} ({len(names)}): {_listed(names)}")
         for name, (in_file, in_model) in self.mismatched.items():
-            lines.append(f"  excluded, of another shape: {name} {_shapes_text(in_file)} in the file, "
-                         f"{_shapes_text(in_model)} in the model")
+            lines.append(
+                f"  excluded, of another shape: {name} {_shapes_text(in_file)} in the file, "
+                f"{_shapes_text(in_model)} in the model"
+            )
         return "\n".join(lines)
 
 
@@ -164,7 +183,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
             raise InputError(
                 f"no layer of {path} was loaded: the file has {_listed(list(sources))}; the model has "
                 f"{_listed(list(targets))}; excluded: {_listed(sorted(excluded_names)) or 'nothing'}. "
-                "Is it a file of another architecture?")
+                "Is it a file of another architecture?"
+            )
         for name in fitting:
             for variable, dataset in zip(targets[name], sources[name], strict=True):
                 variable.assign(dataset[()].astype("float32"))
@@ -174,7 +194,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
             skipped=[name for name in sources if name not in fitting],
             missing=[name for name in targets if name not in sources and name not in excluded_names],
             excluded=[name for name in targets if name in excluded_names],
-            mismatched=mismatched)
+            mismatched=mismatched,
+        )
 
 
 def random_layers(report: LoadReport, before: set[str] | None, warn: bool) -> set[str]:
@@ -187,8 +208,12 @@ def random_layers(report: LoadReport, before: set[str] | None, warn: bool) -> se
     """
     names = [name for name in report.untouched if before is None or name in before]
     if names and warn:
-        logger.warning("%s gives %d layers no values, they stay random: %s. Load a file that has them before detect()",
-                       report.path, len(names), _listed(names))
+        logger.warning(
+            "%s gives %d layers no values, they stay random: %s. Load a file that has them before detect()",
+            report.path,
+            len(names),
+            _listed(names),
+        )
     return set(names)
 
 
@@ -240,13 +265,18 @@ def find_last(model_dir: str | os.PathLike, name: str | None) -> str:
     pattern = re.compile(re.escape(name) + r"\d{8}T\d{4}.*")
     runs = sorted(d for d in folder.iterdir() if d.is_dir() and pattern.fullmatch(d.name)) if folder.is_dir() else []
     for run in reversed(runs):  # one that broke off in its first epoch has none: the one before it counts
-        epochs = {int(match[1]): file for file in run.glob("mask_rcnn_*.h5")
-                  if (match := re.search(r"_(\d+)\.h5$", file.name))}
+        epochs = {
+            int(match[1]): file
+            for file in run.glob("mask_rcnn_*.h5")
+            if (match := re.search(r"_(\d+)\.h5$", file.name))
+        }
         if epochs:
             return str(epochs[max(epochs)])
     found = "no run" if not runs else f"no checkpoint in any of the {len(runs)} runs"
-    raise InputError(f"there is {found} of {name!r} in {folder}: expected something like "
-                     f"{name}20260131T1200/mask_rcnn_{name}_0001.h5; train first, or give the path of a weight file")
+    raise InputError(
+        f"there is {found} of {name!r} in {folder}: expected something like "
+        f"{name}20260131T1200/mask_rcnn_{name}_0001.h5; train first, or give the path of a weight file"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -314,7 +344,7 @@ def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
         parts = [group.attrs[attribute]]
     else:
         keys = [key for key in group.attrs if re.fullmatch(attribute + r"\d+", key)]
-        parts = [group.attrs[key] for key in sorted(keys, key=lambda key: int(key[len(attribute):]))]
+        parts = [group.attrs[key] for key in sorted(keys, key=lambda key: int(key[len(attribute) :]))]
     names = [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in part]
     return names if parts else None
 
@@ -330,8 +360,10 @@ def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
         with path.open("rb") as start:
             archive = start.read(2) == b"PK"
         kind = "a Keras 3 .keras archive" if archive else "not an HDF5 file, or it is cut short"
-        raise InputError(f"cannot read weights from {path}: it is {kind} ({error}); "
-                         "give a .h5 file in Matterport's by-name layout, or download it again") from error
+        raise InputError(
+            f"cannot read weights from {path}: it is {kind} ({error}); "
+            "give a .h5 file in Matterport's by-name layout, or download it again"
+        ) from error
     with file:
         for root in (file, file.get("model_weights")):
             if isinstance(root, h5py.Group) and _read_names(root, "layer_names") is not None:
@@ -340,7 +372,8 @@ def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
         raise InputError(
             f"{path} has no layer_names: it is not in Matterport's by-name layout (its groups: {_listed(list(file))}). "
             "A .weights.h5 of Keras 3 stores no layer names: load it with keras_model.load_weights in the program that "
-            "wrote it, then write it with mrcnn.weights.save_weights")
+            "wrote it, then write it with mrcnn.weights.save_weights"
+        )
 
 
 def _read_layers(root: h5py.Group, path: pathlib.Path, known: set[str]) -> dict[str, list[h5py.Dataset]]:
@@ -387,8 +420,10 @@ def _explain_mismatch(path: pathlib.Path, unfit: dict[str, tuple[Shapes, Shapes]
         if theirs != ours:
             lines.append(f"The file has {theirs} anchors per location, the model {ours}: change RPN_ANCHOR_RATIOS")
     if set(unfit) - set(heads):
-        lines.append("Build the model with the configuration that the file was trained with, "
-                     f"or exclude these layers: exclude=[{', '.join(repr(name) for name in unfit)}]")
+        lines.append(
+            "Build the model with the configuration that the file was trained with, "
+            f"or exclude these layers: exclude=[{', '.join(repr(name) for name in unfit)}]"
+        )
     return "\n".join(lines)
 
 

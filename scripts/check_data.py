@@ -50,8 +50,13 @@ def parse_arguments() -> argparse.Namespace:
     add("--labels", metavar="FILE", help="take this label file or folder instead of the one that is found")
     add("--images", action="store_true", help="decode every image: finds files that are cut off; about 10 ms each")
     add("--json", metavar="FILE", help="write every finding to this file; the console shows the first of each kind")
-    add("--most", type=cli.positive_int, default=3, metavar="N", help="findings of each kind to show "
-        "(default: %(default)s)")
+    add(
+        "--most",
+        type=cli.positive_int,
+        default=3,
+        metavar="N",
+        help="findings of each kind to show (default: %(default)s)",
+    )
     return parser.parse_args()
 
 

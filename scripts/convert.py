@@ -28,8 +28,12 @@ def parse_arguments() -> argparse.Namespace:
     add("target", metavar="DST", help="the JSON file to write, or the folder for bitmasks")
     add("--to", required=True, choices=convert.FORMATS, help="the format to write")
     add("--masks", choices=convert.MASKS, default="rle", help="masks in JSON (default: %(default)s)")
-    add("--images", metavar="DIR", help="folder with the images, for labels that do not say the size; without it 1280 "
-        "x 720 is taken, as in all of BDD100K")  # fmt: skip
+    add(
+        "--images",
+        metavar="DIR",
+        help="folder with the images, for labels that do not say the size; without it 1280 "
+        "x 720 is taken, as in all of BDD100K",
+    )
     add("--force", action="store_true", help="overwrite DST")
     return parser.parse_args()
 

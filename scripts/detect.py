@@ -38,18 +38,37 @@ from mrcnn.errors import InputError
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO", help="folders are searched to the bottom")
-    parser.add_argument("--weights", default="streets", metavar="NAME", help="streets (shipped), coco, last (newest "
-                        "checkpoint in --logs), or a path (default: %(default)s)")
+    parser.add_argument(
+        "--weights",
+        default="streets",
+        metavar="NAME",
+        help="streets (shipped), coco, last (newest checkpoint in --logs), or a path (default: %(default)s)",
+    )
     parser.add_argument("--out", metavar="DIR", default="runs/detect", help="default: %(default)s")
     parser.add_argument("--json", choices=("coco", "scalabel"), help="write detections.json in this form")
-    parser.add_argument("--min-score", type=float, default=0.5, metavar="S", help="leave out weaker detections, in "
-                        "pictures and JSON (default: %(default)s)")
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="leave out weaker detections, in pictures and JSON (default: %(default)s)",
+    )
     parser.add_argument("--no-pictures", action="store_true", help="write JSON alone")
-    parser.add_argument("--batch", type=cli.positive_int, metavar="N", help="images that go through the network "
-                        "together (default: IMAGES_PER_GPU of the settings)")
+    parser.add_argument(
+        "--batch",
+        type=cli.positive_int,
+        metavar="N",
+        help="images that go through the network together (default: IMAGES_PER_GPU of the settings)",
+    )
     parser.add_argument("--config", choices=sorted(cli.CONFIGS), help="settings to take in place of the checkpoint's")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-                        help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be given often")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be given often",
+    )
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     return parser.parse_args()
 

@@ -49,22 +49,41 @@ log = logging.getLogger("bdd100k")
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_common_arguments(parser)
-    parser.add_argument("--split", default="val", help="train, val or test, the images that --hold-out listed "
-                        "(default: %(default)s)")
-    parser.add_argument("--weights", default="last", metavar="NAME", help="last (newest checkpoint in --logs), streets "
-                        "(shipped), or a path (default: %(default)s)")
+    parser.add_argument(
+        "--split", default="val", help="train, val or test, the images that --hold-out listed (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--weights",
+        default="last",
+        metavar="NAME",
+        help="last (newest checkpoint in --logs), streets (shipped), or a path (default: %(default)s)",
+    )
     parser.add_argument("--predictions", metavar="PATH", help="evaluate these predictions; no model is run")
-    parser.add_argument("--compare", nargs=2, metavar=("RUN_A", "RUN_B"), help="compare the results in two folders; "
-                        "nothing is evaluated")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("RUN_A", "RUN_B"),
+        help="compare the results in two folders; nothing is evaluated",
+    )
     parser.add_argument("--out", metavar="DIR", help="default: runs/evaluation; with --compare runs/comparison")
-    parser.add_argument("--engine", default="pycocotools", help="what computes COCO's twelve figures: pycocotools, "
-                        "pycocotools-plain (slower) or faster-coco-eval (to be installed); the figures are the same "
-                        "(default: %(default)s)")
-    parser.add_argument("--bootstrap", type=int, default=500, metavar="N", help="samples for the intervals; 0 leaves "
-                        "them out (default: %(default)s)")
+    parser.add_argument(
+        "--engine",
+        default="pycocotools",
+        help="what computes COCO's twelve figures: pycocotools, "
+        "pycocotools-plain (slower) or faster-coco-eval (to be installed); the figures are the same "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=500,
+        metavar="N",
+        help="samples for the intervals; 0 leaves them out (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of these samples (default: %(default)s)")
-    parser.add_argument("--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png "
-                        "(default: %(default)s)")
+    parser.add_argument(
+        "--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png (default: %(default)s)"
+    )
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     splits.add_arguments(parser)
     return parser.parse_args()
@@ -79,8 +98,11 @@ def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, 
     config = cli.build_config(args.config, args.data, checkpoint, args.overrides)
     cli.follow_classes(config, class_names)
     if config.DETECTION_MIN_CONFIDENCE > 0.05:
-        log.warning("only detections with a score >= %g are evaluated, which lowers AP; usual is --set "
-                    "DETECTION_MIN_CONFIDENCE=0.05", config.DETECTION_MIN_CONFIDENCE)
+        log.warning(
+            "only detections with a score >= %g are evaluated, which lowers AP; usual is --set "
+            "DETECTION_MIN_CONFIDENCE=0.05",
+            config.DETECTION_MIN_CONFIDENCE,
+        )
 
     from mrcnn.model import MaskRCNN
 
@@ -110,7 +132,7 @@ def main() -> None:
     # All images are known to the check of a file of predictions, and --limit chooses among them.
     limit = None if args.predictions else args.limit
     dataset = cli.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles)
-    image_ids = dataset.image_ids[:args.limit]
+    image_ids = dataset.image_ids[: args.limit]
     evaluated: dict[str, Any] = {"data": args.data or "embedded street scenes", "split": args.split}
     settings: dict[str, Any] = {"engine": args.engine, "samples": args.bootstrap, "seed": args.seed}
     store = None
@@ -126,8 +148,11 @@ def main() -> None:
         evaluated.update(weights=path, settings=source.config.to_dict())
         changed = pathlib.Path(path).stat().st_mtime if pathlib.Path(path).exists() else None
         store = Store(out / ".detections.jsonl", {**evaluated, "changed": changed, "limit": args.limit})
-        settings.update(store=store, batch_size=source.config.BATCH_SIZE,
-                        progress=lambda batches: track(batches, "detecting", console=Console(stderr=True)))
+        settings.update(
+            store=store,
+            batch_size=source.config.BATCH_SIZE,
+            progress=lambda batches: track(batches, "detecting", console=Console(stderr=True)),
+        )
     result = evaluate(source, dataset, image_ids, **settings)
     held_out = splits.find_list(args.data or cli.STREETS_DIR, args.split_file)
     if args.split == "test" and held_out:
@@ -141,8 +166,9 @@ def main() -> None:
         store.remove()
 
 
-def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluated: dict[str, Any],
-          samples: int) -> None:
+def write(
+    out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluated: dict[str, Any], samples: int
+) -> None:
     """Writes the files and prints the tables."""
     from bdd100k.evaluation import add_official, frame_name, has_official_classes
     from bdd100k.submissions import Writer
@@ -157,8 +183,9 @@ def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluate
         with Writer(out / "submission") as writer:
             add_official(result, dataset, image_ids, writer.add)
     write_json(out / "result.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
-    match_files.save(out / match_files.FILE, result.tables, [frame_name(dataset, i) for i in image_ids],
-                     dataset.class_names[1:])
+    match_files.save(
+        out / match_files.FILE, result.tables, [frame_name(dataset, i) for i in image_ids], dataset.class_names[1:]
+    )
     plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
     if result.image_ap50:
         write_png(out / "samples.png", samples_sheet(result, dataset, samples))

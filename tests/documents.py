@@ -29,14 +29,25 @@ from tests.annotated import folder as annotated_folder
 ROOT = pathlib.Path(__file__).parent.parent
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 WIDTHS = {
-    "BACKBONE_WIDTH": 16, "TOP_DOWN_PYRAMID_SIZE": 16, "RPN_CHANNELS": 16, "FPN_CLASSIF_FC_LAYERS_SIZE": 16,
+    "BACKBONE_WIDTH": 16,
+    "TOP_DOWN_PYRAMID_SIZE": 16,
+    "RPN_CHANNELS": 16,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 16,
     "MASK_HEAD_CHANNELS": 8,
-}  # fmt: skip
+}
 SMALL = WIDTHS | {
-    "IMAGE_MIN_DIM": 128, "IMAGE_MAX_DIM": 128, "IMAGES_PER_GPU": 1, "PRE_NMS_LIMIT": 100,
-    "POST_NMS_ROIS_TRAINING": 20, "POST_NMS_ROIS_INFERENCE": 10, "TRAIN_ROIS_PER_IMAGE": 8, "MAX_GT_INSTANCES": 20,
-    "DETECTION_MAX_INSTANCES": 5, "STEPS_PER_EPOCH": 1, "VALIDATION_STEPS": 1,
-}  # fmt: skip
+    "IMAGE_MIN_DIM": 128,
+    "IMAGE_MAX_DIM": 128,
+    "IMAGES_PER_GPU": 1,
+    "PRE_NMS_LIMIT": 100,
+    "POST_NMS_ROIS_TRAINING": 20,
+    "POST_NMS_ROIS_INFERENCE": 10,
+    "TRAIN_ROIS_PER_IMAGE": 8,
+    "MAX_GT_INSTANCES": 20,
+    "DETECTION_MAX_INSTANCES": 5,
+    "STEPS_PER_EPOCH": 1,
+    "VALIDATION_STEPS": 1,
+}
 FEW = 2  # images of each split
 run_process = subprocess.run
 
@@ -70,8 +81,10 @@ class Block:
 def blocks(document: str) -> list[Block]:
     """All fenced blocks of a document."""
     text = (ROOT / document).read_text()
-    return [Block(document, text.count("\n", 0, found.start()) + 1, found[2], textwrap.dedent(found[3]))
-            for found in FENCE.finditer(text)]  # fmt: skip
+    return [
+        Block(document, text.count("\n", 0, found.start()) + 1, found[2], textwrap.dedent(found[3]))
+        for found in FENCE.finditer(text)
+    ]
 
 
 def lay_out(place: pathlib.Path) -> None:
@@ -128,14 +141,21 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
     for name, stages in {"resnet50": (1, 1, 1, 1), "resnet101": (1, 1, 2, 1)}.items():
         monkeypatch.setitem(backbone.BLOCKS, name, stages)
     plan = recipes.plan
-    monkeypatch.setattr(runs, "plan", lambda recipe, config, layers, epochs, *rest: plan(
-        recipe, config, layers, epochs or [1], *rest))  # fmt: skip
+    monkeypatch.setattr(
+        runs, "plan", lambda recipe, config, layers, epochs, *rest: plan(recipe, config, layers, epochs or [1], *rest)
+    )
     write = streets.write_streets
-    monkeypatch.setattr(streets, "write_streets", lambda folder, train, val, test=0, seed=0, workers=1: write(
-        folder, min(train, FEW), min(val, FEW), min(test, FEW), seed, 1))  # fmt: skip
+    monkeypatch.setattr(
+        streets,
+        "write_streets",
+        lambda folder, train, val, test=0, seed=0, workers=1: write(
+            folder, min(train, FEW), min(val, FEW), min(test, FEW), seed, 1
+        ),
+    )
     monkeypatch.setitem(published.REGISTRY, "coco", dataclasses.replace(published.REGISTRY["coco"], size=None))
-    monkeypatch.setattr(weights, "fetch", lambda name: published.fetch(
-        name, place if name == "coco" else published.SHIPPED))  # fmt: skip
+    monkeypatch.setattr(
+        weights, "fetch", lambda name: published.fetch(name, place if name == "coco" else published.SHIPPED)
+    )
     cli.is_custom.cache_clear()  # it remembers names of folders
     if keras.config.backend() == "tensorflow":  # a step of a small network is run sooner than traced
         import tensorflow as tf

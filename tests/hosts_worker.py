@@ -17,8 +17,14 @@ from mrcnn import distribution
 from tests.shapes import ShapesConfig, ShapesDataset
 
 TENSORFLOW = keras.config.backend() == "tensorflow"  # there validation has a way of its own; compiling it takes time
-SETTINGS = ["STEPS_PER_EPOCH=3", "VALIDATION_STEPS=1", "TRUE_WEIGHT_DECAY=True", "WEIGHT_DECAY=0.01",
-            "GRADIENT_CLIP_NORM=1.0", "CLASS_LOSS_WEIGHTS=[1.0, 0.5, 2.0, 1.0]"]  # fmt: skip
+SETTINGS = [
+    "STEPS_PER_EPOCH=3",
+    "VALIDATION_STEPS=1",
+    "TRUE_WEIGHT_DECAY=True",
+    "WEIGHT_DECAY=0.01",
+    "GRADIENT_CLIP_NORM=1.0",
+    "CLASS_LOSS_WEIGHTS=[1.0, 0.5, 2.0, 1.0]",
+]
 
 
 class SmallConfig(ShapesConfig):
@@ -95,11 +101,16 @@ def train(devices: int, images: int, validate: bool) -> None:
 def report(model, history: dict[str, list[float]], files: list[str]) -> None:
     """The line of JSON."""
     weights = [keras.ops.convert_to_numpy(v).astype(np.float64) for v in model.keras_model.trainable_variables]
-    print(json.dumps({
-        "history": {name: float(np.ravel(values)[-1]) for name, values in history.items()},
-        "weights": [float(np.abs(w).sum()) for w in weights],
-        "files": files,
-    }), flush=True)  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "history": {name: float(np.ravel(values)[-1]) for name, values in history.items()},
+                "weights": [float(np.abs(w).sum()) for w in weights],
+                "files": files,
+            }
+        ),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

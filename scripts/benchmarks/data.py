@@ -77,8 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--images", type=cli.positive_int, default=16, metavar="N", help="scenes (default: %(default)s)")
     add("--repeat", type=cli.positive_int, default=5, metavar="N", help="repetitions (default: %(default)s)")
-    add("--loaders", type=cli.positive_int, nargs="+", default=[], metavar="N", help="measure so many loader threads "
-        "and processes too, on all cores, by the clock")  # fmt: skip
+    add(
+        "--loaders",
+        type=cli.positive_int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="measure so many loader threads and processes too, on all cores, by the clock",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -327,30 +333,40 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 def show(report: dict[str, Any]) -> None:
     """Print the figures as tables."""
     console, size = Console(soft_wrap=True), report["input"]["file_bytes"]
-    console.print(f"{report['input']['images']} JPEGs of 720 x 1280, {size / 1000:.0f} KB and {OBJECTS} objects each "
-                  "-> 1024 x 1024, mini-masks 56 x 56; one process on one core")  # fmt: skip
+    console.print(
+        f"{report['input']['images']} JPEGs of 720 x 1280, {size / 1000:.0f} KB and {OBJECTS} objects each "
+        "-> 1024 x 1024, mini-masks 56 x 56; one process on one core"
+    )
     table = _table("images a second", "of CPU time", "least - most", "by clock", "least - most")
     for name, rate in report["rates"].items():
         cells = [f(rate[clock]) for clock in ("cpu", "wall") for f in (_median, _range)]
         table.add_row(name, *cells)
     console.print(table)
-    console.print(f"the original's time / ours: {report['ratio_to_original']:.1f}, augmented "
-                  f"{report['ratio_to_original_augmented']:.1f}")  # fmt: skip
+    console.print(
+        f"the original's time / ours: {report['ratio_to_original']:.1f}, augmented "
+        f"{report['ratio_to_original_augmented']:.1f}"
+    )
     stages = list(next(iter(report["milliseconds"].values())))
     table = _table("milliseconds (CPU)", *stages)
     for name, spent in report["milliseconds"].items():
         table.add_row(name, *(f"{spent[stage]:.2f}" for stage in stages))
     console.print(table)
     decode = report["jpeg_decode"]
-    console.print(f"decoding these JPEGs alone: {decode['milliseconds']:.2f} ms, at most "
-                  f"{decode['images_per_second']:.0f} images a second")  # fmt: skip
+    console.print(
+        f"decoding these JPEGs alone: {decode['milliseconds']:.2f} ms, at most "
+        f"{decode['images_per_second']:.0f} images a second"
+    )
     for name, memory in report["memory_mib"].items():
         if memory:
-            console.print(f"memory of a process, {name}: {memory['peak']:.0f} MiB, of which {memory['growth']:.0f} "
-                          "since the first batch")  # fmt: skip
+            console.print(
+                f"memory of a process, {name}: {memory['peak']:.0f} MiB, of which {memory['growth']:.0f} "
+                "since the first batch"
+            )
     for row in report["loaders"]:
-        console.print(f"{row['loaders']} loaders ({row['kind']}), augmented: {row['images_per_second']:.0f} images a "
-                      "second by the clock")  # fmt: skip
+        console.print(
+            f"{row['loaders']} loaders ({row['kind']}), augmented: {row['images_per_second']:.0f} images a "
+            "second by the clock"
+        )
 
 
 def _table(*columns: str) -> Table:

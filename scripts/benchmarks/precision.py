@@ -35,8 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=positive_int, default=200, metavar="N", help="default: %(default)s")
     add("--precisions", nargs="+", choices=PRECISIONS[1:], default=["bfloat16"], help="default: %(default)s")
-    add("--size", type=positive_int, nargs=2, default=[128, 256], metavar="PX", help="height and width of the images "
-        "(default: %(default)s)")  # fmt: skip
+    add(
+        "--size",
+        type=positive_int,
+        nargs=2,
+        default=[128, 256],
+        metavar="PX",
+        help="height and width of the images (default: %(default)s)",
+    )
     add("--learning-rate", type=float, default=0.0003, metavar="R", help="default: %(default)s")
     add("--plot", metavar="FILE", help="draw the curves into this picture")
 
@@ -53,8 +59,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     expected = smooth(curves["float32"])
     differences = {
         name: float(np.mean(np.abs(smooth(curve) - expected) / expected))
-        for name, curve in curves.items() if name != "float32"
-    }  # fmt: skip
+        for name, curve in curves.items()
+        if name != "float32"
+    }
     report = {
         "curves": {name: np.round(curve, 5).tolist() for name, curve in curves.items()},
         "differences": differences,
@@ -112,9 +119,11 @@ def show(report: dict[str, Any]) -> None:
     for name, curve in report["curves"].items():
         difference = report["differences"].get(name)
         table.add_row(
-            name, "" if difference is None else f"{difference:.1%}", f"{smooth(np.array(curve))[-1]:.3f}",
+            name,
+            "" if difference is None else f"{difference:.1%}",
+            f"{smooth(np.array(curve))[-1]:.3f}",
             f"{report['seconds_per_step'][name]:.2f} s",
-        )  # fmt: skip
+        )
     Console().print(table)
 
 

@@ -124,5 +124,8 @@ def test_folders_of_killed_hosts_are_removed(tmp_path, monkeypatch):
         fcntl.flock(held, fcntl.LOCK_EX)
         own = pathlib.Path(distribution._scratch.__wrapped__())
     assert {path.name.removeprefix("mask-rcnn-") for path in tmp_path.iterdir()} == {
-        "alive", "just-begun", "of-another-program", own.name.removeprefix("mask-rcnn-"),
-    }  # fmt: skip
+        "alive",
+        "just-begun",
+        "of-another-program",
+        own.name.removeprefix("mask-rcnn-"),
+    }

@@ -81,15 +81,16 @@ def test_a_folder_with_other_files_is_never_replaced(run, tmp_path):
         (("zoo.json", "c.json", "--to", "coco"), "zoo.json: no object of BDD100K's classes; its categories are zebra"),
         (("twice.json", "png", "--to", "bitmask"), "a.jpg and b/a.jpg would both become a.png"),
     ],
-)  # fmt: skip
+)
 def test_one_message_and_nothing_written(run, tmp_path, arguments, why):
     import re
 
     (tmp_path / "folder").mkdir()
     (tmp_path / "broken.json").write_text("[")
     wide = [{"vertices": [[2, 1], [2000, 1], [6, 4]], "types": "LLL", "closed": True}]
-    (tmp_path / "unsized.json").write_text(json.dumps(frames(size=None, labels=[
-        {"id": "1", "category": "car", "poly2d": wide}])))  # fmt: skip
+    (tmp_path / "unsized.json").write_text(
+        json.dumps(frames(size=None, labels=[{"id": "1", "category": "car", "poly2d": wide}]))
+    )
     (tmp_path / "twice.json").write_text(json.dumps(frames() + frames(name="b/a.jpg")))
     (tmp_path / "zoo.json").write_text(json.dumps(frames(labels=[{"id": 1, "category": "zebra", "poly2d": SQUARE}])))
     before = left(tmp_path)

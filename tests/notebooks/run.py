@@ -1,7 +1,7 @@
 """Runs notebooks in kernels of their own and keeps what they show.
 
-  python -m tests.notebooks.run                           # all, in full; `make notebooks`
-  python -m tests.notebooks.run notebooks/inspect_data.ipynb
+python -m tests.notebooks.run                           # all, in full; `make notebooks`
+python -m tests.notebooks.run notebooks/inspect_data.ipynb
 """
 
 import os

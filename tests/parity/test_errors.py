@@ -153,4 +153,3 @@ def test_what_ended_in_an_error(name):
     with pytest.raises(InputError, match=expected) as caught:
         call()
     assert isinstance(caught.value, ValueError)
-

@@ -135,9 +135,12 @@ def test_anchors_are_those_of_the_images_own_shape(golden):
     image, _, rpn_match, _, class_ids, boxes, _ = inputs
     assert image.shape == (1, 128, 192, 3)
     anchors = generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, [(128 // s, 192 // s) for s in config.BACKBONE_STRIDES],
-        config.BACKBONE_STRIDES, config.RPN_ANCHOR_STRIDE,
-    )  # fmt: skip
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        [(128 // s, 192 // s) for s in config.BACKBONE_STRIDES],
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_STRIDE,
+    )
     overlaps = compute_overlaps(anchors, boxes[0, class_ids[0] > 0].astype(float))
     assert (rpn_match[0, :, 0] == 1).tolist() == (
         (overlaps.max(axis=1) >= 0.7) | ((overlaps == overlaps.max(axis=0)) & (overlaps > 0)).any(axis=1)

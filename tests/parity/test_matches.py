@@ -33,8 +33,14 @@ def figures(golden):
 
 
 @pytest.mark.parametrize("scene", SCENES)
-@pytest.mark.parametrize("suffix,options", [("0.50", {"iou_threshold": 0.5}), ("0.75", {"iou_threshold": 0.75}),
-                                            ("0.00_st0.3", {"iou_threshold": 0.0, "score_threshold": 0.3})])
+@pytest.mark.parametrize(
+    "suffix,options",
+    [
+        ("0.50", {"iou_threshold": 0.5}),
+        ("0.75", {"iou_threshold": 0.75}),
+        ("0.00_st0.3", {"iou_threshold": 0.0, "score_threshold": 0.3}),
+    ],
+)
 def test_matches_are_the_originals_but_in_the_callers_order(matches, scene, suffix, options):
     arguments = scene_arguments(matches, scene)
     gt_match, pred_match, overlaps = compute_matches(*arguments, **options)
@@ -103,6 +109,8 @@ def test_recall(golden, iou):
 def test_mask_overlaps_by_counting_pixels():
     rng = np.random.default_rng(0)
     masks1, masks2 = rng.random((37, 41, 5)) > 0.6, rng.random((37, 41, 3))  # numbers are cut at 0.5
-    expected = [[np.sum(a & (b > 0.5)) / np.sum(a | (b > 0.5)) for b in masks2.transpose(2, 0, 1)]
-                for a in masks1.transpose(2, 0, 1)]
+    expected = [
+        [np.sum(a & (b > 0.5)) / np.sum(a | (b > 0.5)) for b in masks2.transpose(2, 0, 1)]
+        for a in masks1.transpose(2, 0, 1)
+    ]
     np.testing.assert_allclose(compute_overlaps_masks(masks1, masks2), expected, atol=1e-7)

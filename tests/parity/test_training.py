@@ -75,8 +75,9 @@ def test_outputs_of_the_training_graph(outputs, arrays):
 def test_sampled_rois_and_their_targets(outputs, arrays):
     """The order inside positives and negatives is random in both, so that rows are paired by their box."""
     for index in range(2):
-        theirs = {name: arrays[f"A/run/{name}"][index] for name in
-                  ("rois", "target_class_ids", "target_bbox", "target_mask")}  # fmt: skip
+        theirs = {
+            name: arrays[f"A/run/{name}"][index] for name in ("rois", "target_class_ids", "target_bbox", "target_mask")
+        }
         rois = outputs["output_rois"][index]
         distance = np.abs(theirs["rois"][:, None] - rois[None]).max(axis=-1)
         real = (theirs["rois"] != 0).any(axis=-1)

@@ -38,8 +38,9 @@ def test_every_sample_equals_cocoeval_on_the_drawn_images(seed):
             precision, recalls = arrays_of_lists(*drawn_lists(truth, detections, row), "box", "pycocotools-plain")
             for k in range(table.classes):
                 expected = precision[:, :, k, number, 2].mean(axis=1)
-                np.testing.assert_allclose(ap[k][sample], np.where(expected < 0, np.nan, expected), atol=1e-9,
-                                           err_msg=f"{name} {k} {sample}")
+                np.testing.assert_allclose(
+                    ap[k][sample], np.where(expected < 0, np.nan, expected), atol=1e-9, err_msg=f"{name} {k} {sample}"
+                )
                 expected = recalls[:, k, number, 2].mean()
                 np.testing.assert_allclose(recall[k][sample], np.nan if expected < 0 else expected, atol=1e-9)
 

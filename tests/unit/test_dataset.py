@@ -133,10 +133,16 @@ def frame_file(path, name, category, oldest):
 
 
 @pytest.mark.parametrize("oldest", [True, False])
-@pytest.mark.parametrize(("images", "frames"), [
-    (".", "."), ("images/train", "images/train"), ("images/train", "labels/train"), ("images", "labels"),
-    ("images/100k/train", "labels/100k/train"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "frames"),
+    [
+        (".", "."),
+        ("images/train", "images/train"),
+        ("images/train", "labels/train"),
+        ("images", "labels"),
+        ("images/100k/train", "labels/100k/train"),
+    ],
+)
 def test_one_json_for_each_image(tmp_path, images, frames, oldest):
     for name, category in (("a", "car"), ("b", "bus")):
         image(tmp_path / images / f"{name}.png")

@@ -78,12 +78,30 @@ SOURCES = {
 }
 # arXiv number -> an author or the name of the method, one of which stands before it.
 PAPERS = {
-    "1211.5063": "Pascanu", "1311.2524": "R-CNN", "1405.0312": "Lin", "1412.6980": "Kingma", "1504.08083": "Fast R-CNN",
-    "1506.01497": "Ren", "1512.03385": "He", "1512.05830": "Shen", "1608.03983": "Loshchilov", "1612.03144": "FPN",
-    "1612.08242": "YOLOv2", "1703.01780": "Tarvainen", "1703.06870": "He", "1706.02677": "Goyal", "1706.04599": "Guo",
-    "1710.03740": "Micikevicius", "1711.05101": "Loshchilov", "1803.08494": "GroupNorm", "1805.04687": "Yu",
-    "1901.05555": "Cui", "1908.03195": "LVIS", "2008.08115": "TIDE", "2012.07177": "Ghiasi",
-}  # fmt: skip
+    "1211.5063": "Pascanu",
+    "1311.2524": "R-CNN",
+    "1405.0312": "Lin",
+    "1412.6980": "Kingma",
+    "1504.08083": "Fast R-CNN",
+    "1506.01497": "Ren",
+    "1512.03385": "He",
+    "1512.05830": "Shen",
+    "1608.03983": "Loshchilov",
+    "1612.03144": "FPN",
+    "1612.08242": "YOLOv2",
+    "1703.01780": "Tarvainen",
+    "1703.06870": "He",
+    "1706.02677": "Goyal",
+    "1706.04599": "Guo",
+    "1710.03740": "Micikevicius",
+    "1711.05101": "Loshchilov",
+    "1803.08494": "GroupNorm",
+    "1805.04687": "Yu",
+    "1901.05555": "Cui",
+    "1908.03195": "LVIS",
+    "2008.08115": "TIDE",
+    "2012.07177": "Ghiasi",
+}
 
 
 @pytest.fixture(scope="module")
@@ -358,12 +376,14 @@ def test_sound_docstrings_pass(rule: str) -> None:
 def test_an_error_that_nothing_raises_is_reported() -> None:
     text = SOUND.replace("InputError: there is no image.", "KeyError: there is no image.")
     assert complaints("errors", text) == [
-        "find: raises InputError and does not say so", "find: does not raise 'KeyError'"
-    ]  # fmt: skip
+        "find: raises InputError and does not say so",
+        "find: does not raise 'KeyError'",
+    ]
 
 
 def test_a_field_or_parameter_that_is_gone_is_reported() -> None:
     text = SOUND.replace("    scores: np.ndarray\n", "").replace(", least: float = 0.5", "")
     assert complaints("stale", text) == [
-        "Found: Attributes names 'scores', which is none", "find: Args names 'least', which is no parameter"
-    ]  # fmt: skip
+        "Found: Attributes names 'scores', which is none",
+        "find: Args names 'least', which is no parameter",
+    ]

@@ -47,8 +47,11 @@ def model(config, tmp_path_factory):
     keras.utils.set_random_seed(3)
     model = MaskRCNN("inference", config, tmp_path_factory.mktemp("logs"))
     rpn = model.keras_model.get_layer("rpn_model")
-    for layer, factor in ((rpn.get_layer("rpn_bbox_pred"), 0.0), (rpn.get_layer("rpn_class_raw"), 0.01),
-                          (model.keras_model.get_layer("mrcnn_class_logits"), 0.01)):
+    for layer, factor in (
+        (rpn.get_layer("rpn_bbox_pred"), 0.0),
+        (rpn.get_layer("rpn_class_raw"), 0.01),
+        (model.keras_model.get_layer("mrcnn_class_logits"), 0.01),
+    ):
         layer.kernel.assign(layer.kernel.value * factor)
     model.keras_model.get_layer("mrcnn_class_logits").bias.assign(np.float32([-50, 0, 0, 0]))
     return model
@@ -175,7 +178,7 @@ def test_score_maps_are_the_best_of_each_cell(config, stages):
     maps = inspect_model.score_maps(stages, config, SHAPE)
     assert [m.shape for m in maps] == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
     scores = stages["rpn_class"][0, :, 1]
-    assert maps[0][1, 2] == scores[(32 + 2) * 3:(32 + 2) * 3 + 3].max()
+    assert maps[0][1, 2] == scores[(32 + 2) * 3 : (32 + 2) * 3 + 3].max()
     assert maps[4][1, 0] == scores[-6:-3].max()
 
 
@@ -234,8 +237,9 @@ def test_drift_is_the_relative_change(model, tmp_path):
 
 def test_histograms_and_losses_are_drawn(model, tmp_path):
     inspect_weights.plot_histograms(model, ["conv1", "rpn_class_raw", "nothing"], save=tmp_path / "a.png")
-    plots.plot_losses({"heads": {"loss": [3, 2], "mrcnn_mask_loss": [0.7, 0.5]}, "all": {"loss": [1.5]}},
-                      save=tmp_path / "b.png")
+    plots.plot_losses(
+        {"heads": {"loss": [3, 2], "mrcnn_mask_loss": [0.7, 0.5]}, "all": {"loss": [1.5]}}, save=tmp_path / "b.png"
+    )
     assert all(plt.imread(path).std() > 0.02 for path in tmp_path.iterdir()) and not plt.get_fignums()
 
 

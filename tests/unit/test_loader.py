@@ -289,8 +289,12 @@ def test_imgaug_is_reproducible_and_keeps_overlapping_objects_apart():
             return masks, np.array([1, 2])
 
     turned = augmenters.Rot90(2, keep_size=True)
-    moved = Loader(Overlapping(1), configured(IMAGE_RESIZE_MODE="rect", IMAGE_MIN_DIM=180, IMAGE_MAX_DIM=320), 1,
-                   augmentation=turned)[0][0]  # fmt: skip
+    moved = Loader(
+        Overlapping(1),
+        configured(IMAGE_RESIZE_MODE="rect", IMAGE_MIN_DIM=180, IMAGE_MAX_DIM=320),
+        1,
+        augmentation=turned,
+    )[0][0]
     assert moved["input_gt_boxes"][0, :2].tolist() == [[60, 120, 140, 260], [80, 160, 120, 220]]
     assert moved["input_gt_masks"][0, :, :, :2].all()
 

@@ -55,8 +55,12 @@ def test_run_lengths_there_and_back(mask):
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-                    lambda inner: st.lists(inner, max_size=4)))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+        lambda inner: st.lists(inner, max_size=4),
+    )
+)
 def test_any_counts_are_run_lengths_or_a_label_error(counts):
     try:
         rle = check_rle({"size": [2, 3], "counts": counts}, (2, 3))

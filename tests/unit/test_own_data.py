@@ -54,7 +54,7 @@ def bdd_coco():
         ({"a.jpg": None, "coco.json": bdd_coco()}, "pedestrian"),
         ({"images/a.jpg": None, "labels.json": FRAMES, "classes.txt": "x", "labels/a.txt": "0 0.5 0.5 0.1 0.1"}, "car"),
     ],
-)  # fmt: skip
+)
 def test_bdd100k_in_any_layout_keeps_its_classes(tmp_path, files, first):
     for name, content in files.items():
         picture(tmp_path / name) if content is None else write(tmp_path / name, content)

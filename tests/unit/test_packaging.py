@@ -16,8 +16,10 @@ def setup_arguments() -> dict:
     tree = ast.parse((ROOT / "setup.py").read_text())
     constants = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)}
     call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.func.id == "setup")
-    return {word.arg: constants[word.value.id] if isinstance(word.value, ast.Name) else ast.literal_eval(word.value)
-            for word in call.keywords}
+    return {
+        word.arg: constants[word.value.id] if isinstance(word.value, ast.Name) else ast.literal_eval(word.value)
+        for word in call.keywords
+    }
 
 
 def tracked_text_files() -> list[pathlib.Path]:
@@ -61,8 +63,11 @@ def test_every_import_of_the_packages_is_required():
 
 def test_packages_and_python_versions():
     arguments = setup_arguments()
-    on_disk = {str(path.parent.relative_to(ROOT)).replace("/", ".")
-               for folder in ("mrcnn", "bdd100k") for path in (ROOT / folder).rglob("__init__.py")}
+    on_disk = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for folder in ("mrcnn", "bdd100k")
+        for path in (ROOT / folder).rglob("__init__.py")
+    }
     assert set(arguments["packages"]) == on_disk
     assert arguments["python_requires"] == ">=3.11,<3.14"
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text()

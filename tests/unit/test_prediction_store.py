@@ -83,8 +83,9 @@ def test_memory_grows_by_numbers_not_by_masks(tmp_path):
     for images in (5, 25):
         scenes = Scenes(images=5, shape=(540, 960), objects=3)
         scenes.image_ids = np.arange(images)
-        scenes.image_info = [{**scenes.image_info[i % 5], "id": str(i), "path": f"{i}.jpg", "coco_id": i}
-                             for i in range(images)]
+        scenes.image_info = [
+            {**scenes.image_info[i % 5], "id": str(i), "path": f"{i}.jpg", "coco_id": i} for i in range(images)
+        ]
         scenes.instances = [scenes.instances[i % 5] for i in range(images)]
         model, store = Noisy(scenes, detections=12), Store(tmp_path / f"{images}.jsonl", {})
         tracemalloc.start()

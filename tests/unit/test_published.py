@@ -42,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
-        self.wfile.write(body[start:][:server.break_after])
+        self.wfile.write(body[start:][: server.break_after])
 
     def log_message(self, *args):
         pass
@@ -64,8 +64,13 @@ def server(monkeypatch):
 @pytest.fixture
 def entry(server):
     return published.Published(
-        name="test", file_name="w.h5", url=f"http://127.0.0.1:{server.server_port}/w.h5", size=len(CONTENT),
-        sha256=hashlib.sha256(CONTENT).hexdigest(), md5=hashlib.md5(CONTENT).hexdigest())
+        name="test",
+        file_name="w.h5",
+        url=f"http://127.0.0.1:{server.server_port}/w.h5",
+        size=len(CONTENT),
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        md5=hashlib.md5(CONTENT).hexdigest(),
+    )
 
 
 def names(folder) -> list[str]:
@@ -110,10 +115,13 @@ def test_rest_of_another_file_is_deleted_after_the_hash_differs(server, entry, t
     assert published.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"size": 5}, "bytes instead of 5"),
-    ({"sha256": None, "md5": "0" * 32}, "its md5 is"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 5}, "bytes instead of 5"),
+        ({"sha256": None, "md5": "0" * 32}, "its md5 is"),
+    ],
+)
 def test_wrong_content_never_gets_the_name(entry, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         published.fetch_entry(dataclasses.replace(entry, **change), tmp_path)

@@ -19,9 +19,21 @@ from mrcnn.run_folder import git_revision
 
 def row(epoch, ap=math.nan, **more):
     terms = dict.fromkeys(("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss"), 0.25)
-    return {"epoch": epoch, "stage": "heads", "loss": 1 / 3, **terms, "mrcnn_mask_loss": 0.5, "val_mask_AP": ap,
-            "learning_rate": 0.001, "seconds": 12.0, "images_per_second": 3.5, "data_wait": 0.25,
-            "loss_seconds": 1.0, "ap_seconds": 2.0, **more}  # fmt: skip
+    return {
+        "epoch": epoch,
+        "stage": "heads",
+        "loss": 1 / 3,
+        **terms,
+        "mrcnn_mask_loss": 0.5,
+        "val_mask_AP": ap,
+        "learning_rate": 0.001,
+        "seconds": 12.0,
+        "images_per_second": 3.5,
+        "data_wait": 0.25,
+        "loss_seconds": 1.0,
+        "ap_seconds": 2.0,
+        **more,
+    }
 
 
 def test_results_read_back_as_they_were_and_epochs_count_once(tmp_path):
@@ -157,8 +169,12 @@ def test_advice_follows_the_settings():
         IMAGE_RESIZE_MODE = "rect"
 
     message = memory_hint.memory_message(MemoryError(), Large(), (768, 1280))
-    expected = ("IMAGES_PER_GPU=2 with GRADIENT_ACCUMULATION_STEPS=2", "TRAIN_ROIS_PER_IMAGE=100",
-                "images of 576 x 960 px (56% of the pixels; IMAGE_MIN_DIM, IMAGE_MAX_DIM)", "BACKBONE=resnet50")
+    expected = (
+        "IMAGES_PER_GPU=2 with GRADIENT_ACCUMULATION_STEPS=2",
+        "TRAIN_ROIS_PER_IMAGE=100",
+        "images of 576 x 960 px (56% of the pixels; IMAGE_MIN_DIM, IMAGE_MAX_DIM)",
+        "BACKBONE=resnet50",
+    )
     places = [message.find(text) for text in expected]
     assert -1 not in places and places == sorted(places), message
 

@@ -17,9 +17,14 @@ from tests.shapes import ShapesConfig, ShapesDataset
 pytestmark = pytest.mark.graph
 
 SETTINGS = [
-    "TRAIN_BN=None", "STEPS_PER_EPOCH=4", "OPTIMIZER=adam", "EMA_MOMENTUM=0.5", "LEARNING_RATE_SCHEDULE=cosine",
-    "WARMUP_STEPS=3", "AUGMENT_FLIP=0.5",
-]  # fmt: skip
+    "TRAIN_BN=None",
+    "STEPS_PER_EPOCH=4",
+    "OPTIMIZER=adam",
+    "EMA_MOMENTUM=0.5",
+    "LEARNING_RATE_SCHEDULE=cosine",
+    "WARMUP_STEPS=3",
+    "AUGMENT_FLIP=0.5",
+]
 RATE, EPOCHS = 0.003, 3
 
 

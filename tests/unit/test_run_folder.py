@@ -28,9 +28,12 @@ pytestmark = pytest.mark.graph
 
 # with averages, a checkpoint has other weights than those that are trained
 SETTINGS = [
-    "STEPS_PER_EPOCH=3", "EMA_MOMENTUM=0.5", "GRADIENT_CLIP_NORM=0.1",
-    "PRE_NMS_LIMIT=2000", "POST_NMS_ROIS_TRAINING=512",  # so many that some meet an object: there is something to learn
-]  # fmt: skip
+    "STEPS_PER_EPOCH=3",
+    "EMA_MOMENTUM=0.5",
+    "GRADIENT_CLIP_NORM=0.1",
+    "PRE_NMS_LIMIT=2000",
+    "POST_NMS_ROIS_TRAINING=512",  # so many that some meet an object: there is something to learn
+]
 LAYERS, RATE, IMAGES = "mrcnn_class_logits", 0.0005, 5
 
 

@@ -63,8 +63,18 @@ def test_counts_of_annotated_folders_need_no_mask(tmp_path, monkeypatch):
 
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), np.uint8))
     ring = [2, 2, 12, 2, 12, 12]
-    labels = [{"id": i, "image_id": 1, "category_id": c, "segmentation": [ring], "iscrowd": crowd, "area": 50,
-               "bbox": [2, 2, 10, 10]} for i, (c, crowd) in enumerate([(3, 0), (9, 0), (3, 1), (9, 0)])]  # fmt: skip
+    labels = [
+        {
+            "id": i,
+            "image_id": 1,
+            "category_id": c,
+            "segmentation": [ring],
+            "iscrowd": crowd,
+            "area": 50,
+            "bbox": [2, 2, 10, 10],
+        }
+        for i, (c, crowd) in enumerate([(3, 0), (9, 0), (3, 1), (9, 0)])
+    ]
     document = {
         "images": [{"id": 1, "file_name": "a.png", "height": 20, "width": 30}],
         "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],

@@ -121,9 +121,12 @@ def test_best_anchor_against_all_anchors(stride, shape):
     boxes = np.concatenate([corners, corners + sides], axis=1)
     boxes[:20] = np.round(boxes[:20])  # ties between two nearest anchors
     anchors = generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, compute_backbone_shapes(config, shape),
-        config.BACKBONE_STRIDES, stride,
-    )  # fmt: skip
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        compute_backbone_shapes(config, shape),
+        config.BACKBONE_STRIDES,
+        stride,
+    )
     expected = compute_overlaps(boxes, anchors).max(axis=1)
     np.testing.assert_allclose(best_overlaps(boxes, shape, config), expected, rtol=1e-9)
     assert expected.min() < 0.2 and expected.max() > 0.4

@@ -144,9 +144,14 @@ def test_side_view_is_as_long_as_the_vehicle() -> None:
 def test_painting_order_hides_what_is_behind() -> None:
     """Seen from above: B is ahead of A; D is beside C but nearer to the camera's line; E crosses the road far away."""
     places = {
-        "a": (-1, 1, 10, 14), "b": (-1, 1, 16, 20), "c": (4, 6, 8, 20), "d": (2, 3.5, 9, 12),
-        "e": (-9, 9, 40, 43), "f": (-6, -4, 8, 30), "g": (-3.5, -1.5, 12, 25),
-    }  # fmt: skip
+        "a": (-1, 1, 10, 14),
+        "b": (-1, 1, 16, 20),
+        "c": (4, 6, 8, 20),
+        "d": (2, 3.5, 9, 12),
+        "e": (-9, 9, 40, 43),
+        "f": (-6, -4, 8, 30),
+        "g": (-3.5, -1.5, 12, 25),
+    }
     things = [Thing(*place, layers=[(name, Parts())]) for name, place in places.items()]
     order = "".join(str(thing.layers[0][0]) for thing in painting_order(things))
     assert order.index("e") == 0
@@ -162,8 +167,12 @@ def test_visible_share_decides_on_labels_and_flags() -> None:
     ids[500:520, 200:205] = 3
     ids[600:611, 200:260] = 4  # 11 pixels high
     window = (slice(50, 700), slice(150, 400))
-    drawn = [streets._Drawn("car", window, 600, True), streets._Drawn("bus", window, 400, False),
-             streets._Drawn("truck", window, 1000, False), streets._Drawn("car", window, 660, False)]  # fmt: skip
+    drawn = [
+        streets._Drawn("car", window, 600, True),
+        streets._Drawn("bus", window, 400, False),
+        streets._Drawn("truck", window, 1000, False),
+        streets._Drawn("car", window, 660, False),
+    ]
     found = streets._visible(ids, drawn)
     assert [(o.category, o.box_px, o.occluded, o.truncated) for o in found] == [
         ("car", (100, 200, 120, 230), False, True),
