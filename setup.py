@@ -1,6 +1,6 @@
 """Installs the packages mrcnn and bdd100k: pip install -e ."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 # Lower bounds are the oldest releases with what the code uses; requirements.txt repeats this list for pip install -r.
 RUNTIME = [
@@ -25,8 +25,8 @@ setup(
     version="0.1.0",
     description="Mask R-CNN for Keras 3 with matterport/Mask_RCNN's API and weight files, and BDD100K on top",
     license="MIT",
-    packages=["mrcnn", "bdd100k"],
-    package_data={"bdd100k": ["templates/*"]},
+    packages=find_packages(include=["mrcnn*", "bdd100k*"]),
+    package_data={"bdd100k.report": ["templates/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=RUNTIME,
     extras_require={

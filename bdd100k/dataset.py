@@ -12,12 +12,13 @@ from collections.abc import Collection
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
-from bdd100k.frames import Frame, LabelReport, Labels, listing
-from bdd100k.labels import frame_instances, label_rank, load_labels
-from mrcnn.data import Dataset
+from bdd100k.labels.frames import Frame, LabelReport, Labels, listing
+from bdd100k.labels.load import label_rank, load_labels
+from bdd100k.labels.masks import frame_instances
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import image_size
 from mrcnn.errors import InputError
-from mrcnn.images import image_size
-from mrcnn.masks import Instances
+from mrcnn.structures.instances import Instances
 
 logger = logging.getLogger(__name__)
 

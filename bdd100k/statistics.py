@@ -10,9 +10,9 @@ import numpy as np
 from bdd100k.config import CLASS_NAMES
 from bdd100k.dataset import BDD100KDataset
 from mrcnn.config import Config
-from mrcnn.data import Dataset
+from mrcnn.data.dataset import Dataset
 from mrcnn.errors import InputError
-from mrcnn.statistics import balancing, collect, summarise
+from mrcnn.inspection.statistics import balancing, collect, summarise
 
 ATTRIBUTES = {"weather": "Weather", "scene": "Scene", "timeofday": "Time of day"}
 FLAGS = ("occluded", "truncated")
@@ -56,12 +56,16 @@ def write_statistics(
         progress: wraps the loop over the images.
 
     Returns:
-        All figures, ready for JSON: those of `mrcnn.statistics.summarise`, and balancing, anchors, attributes, flags.
+        All figures, ready for JSON: those of `mrcnn.inspection.statistics.summarise`, and balancing, anchors,
+        attributes, flags.
 
     Raises:
         InputError: an image or its labels cannot be used, or there is no object.
     """
-    from mrcnn import anchor_fit, statistics_plots  # late: they bring in Keras
+    from mrcnn.inspection import (
+        anchor_fit,
+        statistics_plots,  # late: they bring in Keras
+    )
 
     objects = collect(dataset, progress)
     if not len(objects.class_ids):

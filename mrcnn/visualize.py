@@ -22,11 +22,19 @@ import numpy as np
 from matplotlib import patches
 from matplotlib.axes import Axes
 
-from mrcnn.drawing import Colour, Plate, class_color, free_place
 from mrcnn.errors import InputError
-from mrcnn.masks import unmold_mask
-from mrcnn.matching import compute_matches
-from mrcnn.plots import Path, axes_for, finish, plot_overlaps, plot_pr_curves, plot_precision_recall, show_or_save
+from mrcnn.evaluation.voc_ap import compute_matches
+from mrcnn.structures.masks import unmold_mask
+from mrcnn.visualization.drawing import Colour, Plate, class_color, free_place
+from mrcnn.visualization.plots import (
+    Path,
+    axes_for,
+    finish,
+    plot_overlaps,
+    plot_pr_curves,
+    plot_precision_recall,
+    show_or_save,
+)
 
 __all__ = [
     "apply_mask",
@@ -198,7 +206,7 @@ def display_differences(
 
     Args:
         image: [H, W, 3].
-        gt_box ... pred_mask: As `mrcnn.matching.compute_matches` takes them, without padding.
+        gt_box ... pred_mask: As `mrcnn.evaluation.voc_ap.compute_matches` takes them, without padding.
         class_names: [C].
         title: Above the image.
         ax: Axes to draw on.

@@ -14,10 +14,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from rich.console import Console
 from rich.progress import track
 
-from bdd100k import checks, cli
+from bdd100k import checks, cli, open_data
+from mrcnn import errors
+from mrcnn.annotations.findings import Report, report_lines
+from mrcnn.annotations.label_checks import check_annotated_folder
 from mrcnn.errors import InputError
-from mrcnn.findings import Report, report_lines
-from mrcnn.label_checks import check_annotated_folder
 
 _TEACH = """\
 Problems, which should be looked at:
@@ -82,7 +83,7 @@ def check(args: argparse.Namespace) -> dict[str, Report]:
         return track(images, "looking", console=console, transient=True)
 
     with quiet():
-        if args.labels is None and cli.is_custom(args.data):
+        if args.labels is None and open_data.is_custom(args.data):
             split = None if args.split == "all" else args.split
             return {args.split: check_annotated_folder(args.data, split, args.images, progress)}
         return checks.check_folder(args.data, args.split, args.labels, args.images, progress)
@@ -106,4 +107,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

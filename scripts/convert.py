@@ -7,7 +7,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from bdd100k import cli, convert
+from bdd100k.labels import convert
+from mrcnn import errors
 
 _EXAMPLES = """
 examples:
@@ -19,7 +20,7 @@ examples:
 
 def parse_arguments() -> argparse.Namespace:
     assert convert.__doc__
-    what = convert.__doc__.split("\n\n", 1)[1].replace("`bdd100k.labels`", "this program")
+    what = convert.__doc__.split("\n\n", 1)[1].replace("`bdd100k.labels.load`", "this program")
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=f"{what}{_EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bdd100k import cli
+from bdd100k import cli, open_data
+from mrcnn import errors
 from mrcnn.errors import InputError
-from mrcnn.statistics import SIZES
+from mrcnn.inspection.statistics import SIZES
 
 FEW = 1000  # objects: below, the anchors fit these objects more than the next ones
 
@@ -110,7 +111,7 @@ def _change(now: dict, better: dict | None, key: str) -> str:
 def main() -> None:
     args = parse_arguments()
     config = cli.build_config(args.config, args.data, None, args.overrides)
-    dataset = cli.open_dataset(args.data, args.split, args.limit, rectangles=args.rectangles)
+    dataset = open_data.open_dataset(args.data, args.split, args.limit, rectangles=args.rectangles)
     out = pathlib.Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -130,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

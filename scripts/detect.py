@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bdd100k import cli
+from mrcnn import errors
 from mrcnn.errors import InputError
 
 
@@ -77,11 +78,13 @@ def main() -> int:
     args = parse_arguments()
     if args.no_pictures and not args.json:
         raise InputError("--no-pictures leaves nothing to write; give --json too")
-    from mrcnn.media import count_frames, find_sources
+    from mrcnn.inference.media import count_frames, find_sources
 
     sources = find_sources(args.sources, args.out)
-    from bdd100k.detection import load_model
-    from mrcnn.detecting import CocoResults, Pictures, ScalabelFrames, detect_files
+    from bdd100k.detector import load_model
+    from bdd100k.labels.results import ScalabelFrames
+    from mrcnn.inference.detect_files import detect_files
+    from mrcnn.inference.writers import CocoResults, Pictures
 
     batch = [f"IMAGES_PER_GPU={args.batch}"] if args.batch else []
     model, categories = load_model(args.weights, args.logs, args.config, [*args.overrides, *batch], args.min_score)
@@ -108,4 +111,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

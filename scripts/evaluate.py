@@ -9,7 +9,7 @@
 Prints COCO's figures for masks and boxes with 95 % intervals, per class, for parts of the data (weather, size, ...),
 and what the errors are. Writes to --out:
 
-  result.json        every figure and curve; mrcnn/evaluation.py says what is in it (class Result)
+  result.json        every figure and curve; mrcnn/evaluation/evaluator.py says what is in it (class Result)
   predictions.json   COCO results; --predictions reads them again and gives the same figures
   submission/        for BDD100K's server: bitmasks/ with bitmask_scores.json, and rle.json for the toolkit (data with
                      BDD100K's classes)
@@ -40,7 +40,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from rich.console import Console
 from rich.progress import track
 
-from bdd100k import cli, splits
+from bdd100k import cli, open_data, splits
+from mrcnn import errors
 from mrcnn.errors import InputError
 
 log = logging.getLogger("bdd100k")
@@ -122,27 +123,27 @@ def main() -> None:
         raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
     if args.compare:
         return compare(out, args.compare[0], args.compare[1], args.bootstrap, args.seed)
-    cli.hold_out(args.data, args.hold_out, args.split_file)
+    open_data.hold_out(args.data, args.hold_out, args.split_file)
 
-    from bdd100k.report import write_report
-    from mrcnn.coco_figures import check_engine
-    from mrcnn.evaluation import evaluate
+    from bdd100k.report.page import write_report
+    from mrcnn.evaluation.coco_ap import check_engine
+    from mrcnn.evaluation.evaluator import evaluate
 
     check_engine(args.engine)
     # All images are known to the check of a file of predictions, and --limit chooses among them.
     limit = None if args.predictions else args.limit
-    dataset = cli.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles)
+    dataset = open_data.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles)
     image_ids = dataset.image_ids[: args.limit]
     evaluated: dict[str, Any] = {"data": args.data or "embedded street scenes", "split": args.split}
     settings: dict[str, Any] = {"engine": args.engine, "samples": args.bootstrap, "seed": args.seed}
     store = None
     if args.predictions:
-        from bdd100k.predictions import load_any
+        from bdd100k.evaluation.predictions import load_any
 
         source: Any = load_any(args.predictions, dataset)
         evaluated["predictions"] = str(args.predictions)
     else:
-        from mrcnn.prediction_store import Store
+        from mrcnn.evaluation.results_file import Store
 
         source, path = build_model(args, dataset.class_names)
         evaluated.update(weights=path, settings=source.config.to_dict())
@@ -154,7 +155,7 @@ def main() -> None:
             progress=lambda batches: track(batches, "detecting", console=Console(stderr=True)),
         )
     result = evaluate(source, dataset, image_ids, **settings)
-    held_out = splits.find_list(args.data or cli.STREETS_DIR, args.split_file)
+    held_out = splits.find_list(args.data or open_data.STREETS_DIR, args.split_file)
     if args.split == "test" and held_out:
         evaluated["test_list"] = {"images": len(held_out.names), "sha256": held_out.sha256}
     write(out, result, dataset, image_ids, evaluated, args.samples)
@@ -170,21 +171,23 @@ def write(
     out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluated: dict[str, Any], samples: int
 ) -> None:
     """Writes the files and prints the tables."""
-    from bdd100k.evaluation import add_official, frame_name, has_official_classes
-    from bdd100k.submissions import Writer
-    from bdd100k.tables import show
-    from mrcnn import match_files
-    from mrcnn.drawing import samples_sheet, write_png
-    from mrcnn.plots import plot_pr_curves
-    from mrcnn.predictions import write_entries, write_json
+    from bdd100k.evaluation.protocols import add_official, frame_name, has_official_classes
+    from bdd100k.evaluation.submissions import Writer
+    from bdd100k.report.tables import show
+    from mrcnn.evaluation import match_table
+    from mrcnn.evaluation.results_file import write_entries
+    from mrcnn.files import write_json
+    from mrcnn.visualization.drawing import write_png
+    from mrcnn.visualization.plots import plot_pr_curves
+    from mrcnn.visualization.sheets import samples_sheet
 
     write_entries(out / "predictions.json", result.predictions)
     if has_official_classes(dataset):
         with Writer(out / "submission") as writer:
             add_official(result, dataset, image_ids, writer.add)
     write_json(out / "result.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
-    match_files.save(
-        out / match_files.FILE, result.tables, [frame_name(dataset, i) for i in image_ids], dataset.class_names[1:]
+    match_table.save(
+        out / match_table.FILE, result.tables, [frame_name(dataset, i) for i in image_ids], dataset.class_names[1:]
     )
     plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
     if result.image_ap50:
@@ -195,9 +198,9 @@ def write(
 
 def compare(out: pathlib.Path, first: str, second: str, samples: int, seed: int) -> None:
     """Writes the comparison of two results and prints it."""
-    from bdd100k.comparison import show, write_comparison
-    from mrcnn import comparison
-    from mrcnn.predictions import write_json
+    from bdd100k.report.comparison import show, write_comparison
+    from mrcnn.evaluation import comparison
+    from mrcnn.files import write_json
 
     a, b = comparison.read_run(first), comparison.read_run(second)
     compared = comparison.compare(a, b, samples, seed)
@@ -209,4 +212,4 @@ def compare(out: pathlib.Path, first: str, second: str, samples: int, seed: int)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

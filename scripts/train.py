@@ -27,12 +27,14 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from bdd100k import cli, runs, splits
-from bdd100k.recipes import RECIPES
+from bdd100k import cli, splits
+from bdd100k.training import launch
+from bdd100k.training.recipes import RECIPES
+from mrcnn import errors
 from mrcnn.augment_settings import PRESETS
 from mrcnn.config import BALANCES
-from mrcnn.samples import WORKER_KINDS
-from mrcnn.sampling import CLASS_WEIGHTINGS
+from mrcnn.data.class_balance import CLASS_WEIGHTINGS
+from mrcnn.data.sample_maker import WORKER_KINDS
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -170,8 +172,8 @@ def main() -> int:
     parser = make_parser()
     args = parser.parse_args()
     defaults = parser.parse_args([])
-    return runs.start(args, defaults)
+    return launch.start(args, defaults)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

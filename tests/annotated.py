@@ -1,4 +1,4 @@
-"""The same two objects in every format that `mrcnn.folders` reads: images a.jpg and b.jpg, 12 high and 20 wide.
+"""The same two objects in every format that `mrcnn.annotations.folder` reads: images a.jpg and b.jpg, 12 x 20 px.
 
 In each image: a "leaf", rows 1..3 and columns 2..5, and a "stem", rows 5..8 and columns 10..17 (one class with masks).
 """

@@ -90,9 +90,9 @@ def blocks(document: str) -> list[Block]:
 def lay_out(place: pathlib.Path) -> None:
     """What the documents name: DIR in BDD100K's layout, leaves with labelme's labels, plants with label pictures,
     photos, clip.mp4 and mask_rcnn_coco.h5."""
-    from bdd100k.convert import convert
-    from bdd100k.detection import PublishedConfig
-    from bdd100k.streets import write_streets
+    from bdd100k.detector import PublishedConfig
+    from bdd100k.labels.convert import convert
+    from bdd100k.streets.scenes import write_streets
     from mrcnn.model import MaskRCNN
 
     data = place / "DIR"
@@ -129,10 +129,13 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
     """Small settings and networks, one epoch, few scenes; the weights that would be downloaded are those in `place`."""
     import keras
 
-    from bdd100k import cli, recipes, runs, streets
+    from bdd100k import cli, open_data
     from bdd100k.config import StreetsConfig
-    from mrcnn import backbone, published, weights
+    from bdd100k.streets import scenes
+    from bdd100k.training import recipes
+    from bdd100k.training import run as training_run
     from mrcnn.config import Config
+    from mrcnn.modeling import backbone, pretrained, weights
 
     for kind in (Config, *cli.CONFIGS.values()):
         for name, value in SMALL.items():
@@ -142,21 +145,23 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
         monkeypatch.setitem(backbone.BLOCKS, name, stages)
     plan = recipes.plan
     monkeypatch.setattr(
-        runs, "plan", lambda recipe, config, layers, epochs, *rest: plan(recipe, config, layers, epochs or [1], *rest)
+        training_run,
+        "plan",
+        lambda recipe, config, layers, epochs, *rest: plan(recipe, config, layers, epochs or [1], *rest),
     )
-    write = streets.write_streets
+    write = scenes.write_streets
     monkeypatch.setattr(
-        streets,
+        scenes,
         "write_streets",
         lambda folder, train, val, test=0, seed=0, workers=1: write(
             folder, min(train, FEW), min(val, FEW), min(test, FEW), seed, 1
         ),
     )
-    monkeypatch.setitem(published.REGISTRY, "coco", dataclasses.replace(published.REGISTRY["coco"], size=None))
+    monkeypatch.setitem(pretrained.REGISTRY, "coco", dataclasses.replace(pretrained.REGISTRY["coco"], size=None))
     monkeypatch.setattr(
-        weights, "fetch", lambda name: published.fetch(name, place if name == "coco" else published.SHIPPED)
+        weights, "fetch", lambda name: pretrained.fetch(name, place if name == "coco" else pretrained.SHIPPED)
     )
-    cli.is_custom.cache_clear()  # it remembers names of folders
+    open_data.is_custom.cache_clear()  # it remembers names of folders
     if keras.config.backend() == "tensorflow":  # a step of a small network is run sooner than traced
         import tensorflow as tf
 
@@ -167,9 +172,9 @@ def make_large_again() -> None:
     """What `monkeypatch` does not take back."""
     import keras
 
-    from bdd100k import cli
+    from bdd100k import open_data
 
-    cli.is_custom.cache_clear()
+    open_data.is_custom.cache_clear()
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -192,11 +197,11 @@ class Runner:
 
     def script(self, words: list[str]) -> int:
         """Run `python scripts/NAME.py ARGUMENTS`; returns the exit code."""
-        from bdd100k import cli
+        from mrcnn import errors
 
         main = self.load(words)["main"]
         with contextlib.chdir(self.place):
-            return cli.run(main)
+            return errors.exit_code(main)
 
     def parse(self, words: list[str]) -> None:
         """Only let the script read its options."""

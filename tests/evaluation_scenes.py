@@ -3,8 +3,9 @@
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
-from mrcnn.masks import Instances, crop_to_rle
-from mrcnn.match_table import Builder
+from mrcnn.evaluation.match_table import Builder
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.rle import crop_to_rle
 
 NAMES = ["BG", "car", "person", "train"]
 SHAPE = (120, 160)

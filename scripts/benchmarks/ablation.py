@@ -33,10 +33,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bdd100k.cli import open_dataset, positive_int
-from mrcnn import comparison
+from bdd100k.cli import positive_int
+from bdd100k.open_data import open_dataset
+from mrcnn.data.class_balance import image_class_counts
 from mrcnn.errors import InputError
-from mrcnn.sampling import image_class_counts
+from mrcnn.evaluation import comparison
 
 from .common import square
 
@@ -108,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def choices(size: Size, out: pathlib.Path) -> dict[str, list[str]]:
     """What each line adds to the options of scripts/train.py."""
-    from mrcnn.weights import fetch  # late: the other benchmarks measure memory, and Keras takes 800 MiB
+    from mrcnn.modeling.pretrained import fetch  # late: the other benchmarks measure memory, and Keras takes 800 MiB
 
     backbone = _set(size.backbone)
     if size is SIZES["small"]:
@@ -130,7 +131,7 @@ def widen(source: pathlib.Path, target: pathlib.Path, noise: float = 0.01) -> pa
     Returns:
         `target`.
     """
-    from mrcnn.weights import read_layers, write_layers
+    from mrcnn.modeling.weights import read_layers, write_layers
 
     rng = np.random.default_rng(0)
     layers: dict[str, dict[str, np.ndarray]] = {}

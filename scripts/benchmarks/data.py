@@ -32,15 +32,15 @@ from rich.table import Table
 from bdd100k import cli
 from bdd100k.config import BDD100KConfig
 from bdd100k.dataset import BDD100KDataset
-from bdd100k.streets import write_streets
+from bdd100k.streets.scenes import write_streets
 from benchmarks.original import OriginalLoader
 from mrcnn.augment_settings import Augmentation, preset_settings
-from mrcnn.images import read_image, resize_geometry
-from mrcnn.lighting import relight
-from mrcnn.masks import instances_to_mini
-from mrcnn.prefetch import Prefetcher
-from mrcnn.samples import WORKER_KINDS, SampleMaker
-from mrcnn.transforms import draw_placement, place_image, warp_instances
+from mrcnn.data.geometry import draw_placement, place_image, warp_instances
+from mrcnn.data.images import read_image, resize_geometry
+from mrcnn.data.mini_masks import instances_to_mini
+from mrcnn.data.photometry import relight
+from mrcnn.data.prefetch import Prefetcher
+from mrcnn.data.sample_maker import WORKER_KINDS, SampleMaker
 
 from .common import square
 
@@ -165,7 +165,7 @@ def open_dataset(folder: pathlib.Path, kind: str) -> BDD100KDataset:
 
 
 def make_maker(folder: pathlib.Path, kind: str) -> SampleMaker:
-    """What makes the batches of `mrcnn.loader.Loader`, for batches of one image."""
+    """What makes the batches of `mrcnn.data.loader.Loader`, for batches of one image."""
     dataset = open_dataset(folder, kind)
     config = BDD100KConfig().override([*SQUARE, *preset_settings("default" if kind.endswith("_augmented") else "none")])
     return SampleMaker(dataset, config, 1, len(dataset.image_ids), augmentation=Augmentation.from_config(config))

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def street(size: int) -> np.ndarray:
     """A drawn street, uint8 [size, size, 3] RGB."""
-    from bdd100k.streets import draw_scene
+    from bdd100k.streets.scenes import draw_scene
 
     whole = draw_scene(0, 0).image
     left = (whole.shape[1] - whole.shape[0]) // 2

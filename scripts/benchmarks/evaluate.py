@@ -29,11 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bdd100k.config import CLASS_NAMES
-from bdd100k.evaluation import add_official
-from mrcnn.evaluation import evaluate
-from mrcnn.masks import Instances
-from mrcnn.prediction_store import Store
-from mrcnn.predictions import detections_to_coco, image_key, write_entries, write_json
+from bdd100k.evaluation.protocols import add_official
+from mrcnn.evaluation.coco_results import detections_to_coco, image_key
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.results_file import Store, write_entries
+from mrcnn.files import write_json
+from mrcnn.structures.instances import Instances
 
 SUMMARY = "time of a whole evaluation without inference, beside the original's way"
 SHAPE = (720, 1280)
@@ -223,7 +224,7 @@ class _Finished:
 
 def evaluate_map50(dataset: Any, store: Store, sample: list[int]) -> list[float]:
     """Matterport's AP of each image of a sample, our way."""
-    from mrcnn.evaluation import _image_ap50, _truth
+    from mrcnn.evaluation.evaluator import _image_ap50, _truth
 
     aps = []
     for image_id in sample:

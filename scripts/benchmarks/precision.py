@@ -79,11 +79,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def train(precision: str, seed: int, args: argparse.Namespace) -> tuple[np.ndarray, float]:
     """The loss of each step, and the CPU time of a step. The seed is that of the network, not of the images."""
-    from bdd100k.cli import open_dataset
     from bdd100k.config import StreetsConfig
-    from mrcnn.loader import Loader
+    from bdd100k.open_data import open_dataset
+    from mrcnn.data.loader import Loader
     from mrcnn.model import MaskRCNN
-    from mrcnn.weights import fetch
+    from mrcnn.modeling.pretrained import fetch
 
     height, width = args.size
     settings = [f"IMAGE_MIN_DIM={height}", f"IMAGE_MAX_DIM={width}", f"PRECISION={precision}", f"SEED={seed}"]
@@ -131,7 +131,7 @@ def plot(curves: dict[str, np.ndarray], path: str) -> None:
     """The smoothed curves."""
     import matplotlib.pyplot as plt
 
-    from mrcnn.plots import axes_for, show_or_save
+    from mrcnn.visualization.plots import axes_for, show_or_save
 
     figure, axis = axes_for(None, (7, 3.5))
     for name, curve in curves.items():

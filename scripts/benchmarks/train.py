@@ -58,12 +58,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measures and prints; returns the figures."""
     import keras
 
-    from bdd100k.cli import open_dataset
     from bdd100k.config import BDD100KConfig
+    from bdd100k.open_data import open_dataset
     from mrcnn.augment_settings import Augmentation, preset_settings
-    from mrcnn.loader import Loader
+    from mrcnn.data.loader import Loader
+    from mrcnn.engine.stages import LAYER_REGEX
     from mrcnn.model import MaskRCNN
-    from mrcnn.stages import LAYER_REGEX
 
     if args.against:
         torchvision_model.refuse_without()

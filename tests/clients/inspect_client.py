@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn import model as modellib
-from mrcnn import utils, visualize
+from mrcnn import utils
+from mrcnn import visualize
 from mrcnn.model import log
 from mrcnn.visualize import display_images
 

@@ -17,7 +17,8 @@ import skimage.io
 from imgaug import augmenters as iaa
 
 from mrcnn import model as modellib
-from mrcnn import utils, visualize
+from mrcnn import utils
+from mrcnn import visualize
 from mrcnn.config import Config
 
 DATASET_DIR, RESULTS_DIR = sys.argv[1:3]

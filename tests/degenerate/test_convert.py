@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from bdd100k import cli
-from bdd100k.convert import convert
-from bdd100k.labels import load_labels, visible_masks
+from bdd100k.labels.convert import convert
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import visible_masks
+from mrcnn import errors
 from mrcnn.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "convert.py"
@@ -36,7 +37,7 @@ def run(monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["convert.py", *map(str, arguments)])
-        code = cli.run(main)
+        code = errors.exit_code(main)
         return code, capsys.readouterr().err
 
     return run
@@ -148,7 +149,7 @@ def test_interrupted_writing_leaves_the_old_target(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bdd100k.convert._save_png", fail)
+    monkeypatch.setattr("bdd100k.labels.convert._save_png", fail)
     with pytest.raises(InputError, match="No space left"):
         convert(tmp_path / "s.json", tmp_path / "png", "bitmask", force=True)
     assert left(tmp_path) == ["png", "s.json"]

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
-from mrcnn.matching import compute_ap_range, compute_overlaps_masks
-from mrcnn.predictions import _Fault, _runs_of_text, load_predictions, write_json
+from mrcnn.evaluation.coco_results import _Fault, _runs_of_text, load_predictions
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.voc_ap import compute_ap_range, compute_overlaps_masks
+from mrcnn.files import write_json
 from tests.evaluation_scenes import SHAPE, Nothing, Scenes
 
 H, W = SHAPE

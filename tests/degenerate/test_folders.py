@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrcnn.annotations.folder import open_folder
 from mrcnn.errors import InputError
-from mrcnn.folders import open_folder
 from tests.annotated import (
     KINDS,
     LEAF,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bdd100k.dataset import BDD100KDataset
-from bdd100k.labels import frame_instances, load_labels
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import frame_instances
 from mrcnn.errors import InputError
 
 SQUARE = {"vertices": [[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]], "types": "LLLL", "closed": True}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bdd100k.evaluation import add_official
-from bdd100k.flatten import flatten, paint
-from bdd100k.predictions import load_any
+from bdd100k.evaluation.flatten import flatten, paint
+from bdd100k.evaluation.predictions import load_any
+from bdd100k.evaluation.protocols import add_official
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Scenes, found
 
 BOX = (10, 20, 30, 50)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bdd100k import cli
+from mrcnn import errors
 
 TRAIN = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
 
@@ -21,7 +21,7 @@ def train(monkeypatch, capsys, tmp_path):
 
     def run(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["train.py", "--logs", str(tmp_path / "logs"), *map(str, arguments)])
-        code = cli.run(main)
+        code = errors.exit_code(main)
         return code, capsys.readouterr().err
 
     return run

@@ -5,10 +5,11 @@ import random
 import numpy as np
 import pytest
 
-from mrcnn.boxes import compute_overlaps, generate_pyramid_anchors
 from mrcnn.config import Config
 from mrcnn.errors import InputError
-from mrcnn.generator import build_detection_targets, data_generator, generate_random_rois
+from mrcnn.legacy.generator import build_detection_targets, data_generator, generate_random_rois
+from mrcnn.modeling.anchors import generate_pyramid_anchors
+from mrcnn.structures.boxes import compute_overlaps
 from tests.parity.test_load_image_gt import RecordedDataset
 
 INPUTS = ["images", "image_meta", "rpn_match", "rpn_bbox", "gt_class_ids", "gt_boxes", "gt_masks", "rpn_rois", "rois"]

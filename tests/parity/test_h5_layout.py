@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from mrcnn import weights
-from mrcnn.backbone import BatchNorm
 from mrcnn.config import Config
-from mrcnn.network import build_inference_network
+from mrcnn.modeling import weights
+from mrcnn.modeling.backbone import BatchNorm
+from mrcnn.modeling.network import build_inference_network
 from tests.seeded import seeded_array
 
 pytestmark = pytest.mark.graph

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
+from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.model import MaskRCNN
-from mrcnn.stages import LAYER_REGEX
 
 pytestmark = pytest.mark.graph
 

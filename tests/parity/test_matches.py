@@ -5,7 +5,13 @@ import logging
 import numpy as np
 import pytest
 
-from mrcnn.matching import compute_ap, compute_ap_range, compute_matches, compute_overlaps_masks, compute_recall
+from mrcnn.evaluation.voc_ap import (
+    compute_ap,
+    compute_ap_range,
+    compute_matches,
+    compute_overlaps_masks,
+    compute_recall,
+)
 
 SCENES = ("s1", "s2", "s3", "s4", "s5_padded_preds", "s6")
 ARGUMENTS = ("gt_boxes", "gt_class_ids", "gt_masks", "pred_boxes", "pred_class_ids", "pred_scores", "pred_masks")
@@ -64,7 +70,7 @@ def test_ap(matches, figures, scene, threshold):
 @pytest.mark.parametrize("scene", SCENES)
 def test_ap_range_and_its_log(matches, figures, caplog, scene):
     arguments = scene_arguments(matches, scene)
-    with caplog.at_level(logging.INFO, logger="mrcnn.matching"):
+    with caplog.at_level(logging.INFO, logger="mrcnn.evaluation.voc_ap"):
         ap = compute_ap_range(*arguments)
     assert ap == pytest.approx(figures[scene]["AP_range"], abs=1e-6)
     assert "".join(record.getMessage() + "\n" for record in caplog.records) == figures[scene]["printed"]

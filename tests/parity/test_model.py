@@ -160,7 +160,7 @@ def test_layers_are_those_of_the_original(model, golden):
         for entry in golden.json("h5_structure_resnet50")["layers"]
         if (name := entry["layer"]) in expected
     }
-    from mrcnn.weights import _named_weights
+    from mrcnn.modeling.weights import _named_weights
 
     found = {layer.name: dict(_named_weights(layer)) for layer in model.keras_model.layers if layer.weights}
     assert list(found) == list(dict.fromkeys(found)) and set(found) == set(expected), set(found) ^ set(expected)

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.boxes import compute_overlaps
 from mrcnn.config import Config
-from mrcnn.targets import build_rpn_targets, rpn_targets
+from mrcnn.modeling.targets import build_rpn_targets, rpn_targets
+from mrcnn.structures.boxes import compute_overlaps
 
 CASES = (
     "boxes",

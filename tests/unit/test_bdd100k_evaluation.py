@@ -9,12 +9,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from bdd100k.dataset import BDD100KDataset
-from bdd100k.evaluation import add_official, has_official_classes
-from bdd100k.flatten import flatten, paint
-from bdd100k.predictions import load_any
-from bdd100k.submissions import Writer
-from mrcnn.evaluation import evaluate
-from mrcnn.masks import Instances
+from bdd100k.evaluation.flatten import flatten, paint
+from bdd100k.evaluation.predictions import load_any
+from bdd100k.evaluation.protocols import add_official, has_official_classes
+from bdd100k.evaluation.submissions import Writer
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.structures.instances import Instances
 from tests.evaluation_scenes import Drawn, Noisy, Scenes, found
 
 
@@ -277,7 +277,7 @@ def test_interval_and_other_classes():
 
 
 def test_figures_of_a_model_come_from_the_store_too(tmp_path):
-    from mrcnn.prediction_store import Store
+    from mrcnn.evaluation.results_file import Store
 
     dataset, _ = crowded()
     dataset.instances = [dataset.load_instances(i) for i in range(3)]

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from mrcnn.boxes import compute_backbone_shapes, generate_pyramid_anchors
 from mrcnn.config import Config
-from mrcnn.masks import extract_bboxes, minimize_mask, resize_mask
-from mrcnn.targets import build_rpn_targets
+from mrcnn.modeling.anchors import compute_backbone_shapes, generate_pyramid_anchors
+from mrcnn.modeling.targets import build_rpn_targets
+from mrcnn.structures.masks import extract_bboxes, minimize_mask, resize_mask
 from scripts.benchmarks import original
 from tests.conftest import TESTS
 from tests.drawn import scene

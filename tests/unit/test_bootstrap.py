@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mrcnn import bootstrap
-from mrcnn.coco_figures import arrays_of_lists, twelve
-from mrcnn.evaluation import evaluate
-from mrcnn.match_table import AREAS, area_ignored, match, rank
+from mrcnn.evaluation import bootstrap
+from mrcnn.evaluation.coco_ap import arrays_of_lists, twelve
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.match_table import AREAS, area_ignored, match, rank
 from tests.evaluation_scenes import Noisy, Nothing, Scenes, overlap_table
 
 

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdd100k import cli
 from bdd100k.checks import before_training, check_folder
 from bdd100k.dataset import BDD100KDataset
-from mrcnn.checks import ObjectTable, check_dataset, crossing, duplicates, empty, masks_alike, outside
-from mrcnn.data import Dataset
+from mrcnn import errors
+from mrcnn.annotations.checks import ObjectTable, check_dataset, crossing, duplicates, empty, masks_alike, outside
+from mrcnn.annotations.findings import KINDS, report_lines
+from mrcnn.annotations.folder import open_folder
+from mrcnn.annotations.label_checks import check_annotated_folder
+from mrcnn.data.dataset import Dataset
 from mrcnn.errors import InputError
-from mrcnn.findings import KINDS, report_lines
-from mrcnn.folders import open_folder
-from mrcnn.label_checks import check_annotated_folder
-from mrcnn.rle import polygons_to_crop
+from mrcnn.structures.rle import polygons_to_crop
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "check_data.py"
 HEIGHT, WIDTH = 40, 60
@@ -202,7 +202,7 @@ def test_script(faulty, clean, monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["check_data.py", *map(str, arguments)])
-        return cli.run(main), capsys.readouterr()
+        return errors.exit_code(main), capsys.readouterr()
 
     code, output = run("--data", clean)
     assert code == 0 and "note     image without objects: 1" in output.out and "0 problems, 1 notes" in output.out
@@ -262,7 +262,7 @@ def test_coco_with_classes_of_its_own(tmp_path, monkeypatch, capsys):
         | {"self-crossing outline": 1, "image without labels": 1}
     )
     monkeypatch.setattr(sys, "argv", ["check_data.py", "--data", str(tmp_path)])
-    assert cli.run(runpy.run_path(str(SCRIPT))["main"]) == 1
+    assert errors.exit_code(runpy.run_path(str(SCRIPT))["main"]) == 1
     assert "label '12': near x 40.0, y 10.0" in capsys.readouterr().out
 
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from bdd100k.comparison import write_comparison
-from mrcnn import bootstrap, match_files
-from mrcnn.comparison import compare, read_run
+from bdd100k.report.comparison import write_comparison
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
-from mrcnn.predictions import write_json
+from mrcnn.evaluation import bootstrap, match_table
+from mrcnn.evaluation.comparison import compare, read_run
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.files import write_json
 from tests.evaluation_scenes import Noisy, Scenes
 from tests.html_pages import parse
 
@@ -31,7 +31,7 @@ def stored(folder, source, scenes, image_ids=None):
             **result.to_json(),
         },
     )
-    match_files.save(
+    match_table.save(
         folder / "matches.npz", result.tables, [f"street-{i}.jpg" for i in image_ids], scenes.class_names[1:]
     )
     return result
@@ -60,7 +60,7 @@ def rows(compared):
 
 def test_tables_come_back_bit_for_bit(folder, scenes):
     tables = evaluate(Noisy(scenes), scenes, samples=0).tables
-    again = match_files.load(folder / "all" / "matches.npz")
+    again = match_table.load(folder / "all" / "matches.npz")
     assert again.images == [f"street-{i}.jpg" for i in range(16)] and again.names == scenes.class_names[1:]
     for kind, table in tables.items():
         for name, values in vars(table).items():

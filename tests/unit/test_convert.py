@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from bdd100k.convert import convert
-from bdd100k.labels import load_labels, visible_masks
-from mrcnn.masks import crop_to_rle
-from mrcnn.rle import polygons_to_crop, tighten
-from mrcnn.tracing import crop_to_polygons
+from bdd100k.labels.convert import convert
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import visible_masks
+from mrcnn.structures.polygons import crop_to_polygons
+from mrcnn.structures.rle import crop_to_rle, polygons_to_crop, tighten
 
 CURVED = [
     {

@@ -273,7 +273,7 @@ def test_real_coco_folder(shared_data):
 
 
 def test_drawn_streets_read_back(tmp_path):
-    from bdd100k.streets import draw_scene, write_streets
+    from bdd100k.streets.scenes import draw_scene, write_streets
 
     write_streets(tmp_path / "streets", train=2, val=1, seed=5)
     exact = loaded(tmp_path / "streets")

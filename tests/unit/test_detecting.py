@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from bdd100k import cli, detection
-from bdd100k.frames import Frame as LabelFrame
-from bdd100k.labels import load_labels, object_mask
-from mrcnn.coco_classes import COCO_CLASSES
-from mrcnn.detecting import CocoResults, Pictures, ScalabelFrames, detect_files
-from mrcnn.media import VideoFile, count_frames, find_sources, read_frames
+from bdd100k import detector
+from bdd100k.labels.frames import Frame as LabelFrame
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import object_mask
+from bdd100k.labels.results import ScalabelFrames
+from mrcnn import errors
+from mrcnn.inference.detect_files import detect_files
+from mrcnn.inference.media import VideoFile, count_frames, find_sources, read_frames
+from mrcnn.inference.writers import CocoResults, Pictures
 from mrcnn.model import MaskRCNN
-from mrcnn.weights import save_weights
+from mrcnn.modeling.coco_classes import COCO_CLASSES
+from mrcnn.modeling.weights import save_weights
 from tests.shapes import ShapesConfig, ShapesDataset
 
 NAMES = ["BG", "car", "truck", "bus"]
@@ -81,8 +85,8 @@ def run(monkeypatch, model):
     def run(*arguments, fake=True):
         monkeypatch.setattr("sys.argv", ["detect.py", *map(str, arguments)])
         if fake:
-            monkeypatch.setattr(detection, "load_model", lambda *_: (model, list(enumerate(NAMES))))
-        return cli.run(script.main)
+            monkeypatch.setattr(detector, "load_model", lambda *_: (model, list(enumerate(NAMES))))
+        return errors.exit_code(script.main)
 
     return run
 
@@ -252,7 +256,7 @@ def test_wrong_use_ends_with_2(run, folder, tmp_path, capsys, arguments, message
 def test_weights_of_another_program(model, expected, tmp_path, caplog):
     """The file says neither settings nor classes: the former are Matterport's and --set, the latter are counted."""
     save_weights(model.keras_model, tmp_path / "theirs.h5")
-    tiny, usual = ShapesConfig(), detection.PublishedConfig()
+    tiny, usual = ShapesConfig(), detector.PublishedConfig()
     settings = [
         f"{key}={getattr(tiny, key)!r}"
         for key in usual.settable()
@@ -261,7 +265,7 @@ def test_weights_of_another_program(model, expected, tmp_path, caplog):
         and not np.array_equal(getattr(tiny, key), getattr(usual, key))
     ]
     with caplog.at_level("INFO"):
-        other, categories = detection.load_model(str(tmp_path / "theirs.h5"), "logs", None, settings, 0.05)
+        other, categories = detector.load_model(str(tmp_path / "theirs.h5"), "logs", None, settings, 0.05)
     assert "Matterport's, with ResNet-101" in caplog.text
     assert categories == [(0, "BG"), (1, "class 1"), (2, "class 2"), (3, "class 3")]
     image, found = expected["a.png"]
@@ -278,7 +282,7 @@ def test_min_score_leaves_out_weaker_ones(model, expected, tmp_path):
     )
     image, found = expected["a.png"]
     middle = float(np.median(found["scores"]))
-    other, categories = detection.load_model(str(tmp_path / "ours.h5"), "logs", None, [], middle)
+    other, categories = detector.load_model(str(tmp_path / "ours.h5"), "logs", None, [], middle)
     assert [name for _, name in categories] == NAMES
     left = other.detect([image])[0]["scores"]
     assert 0 < len(left) < len(found["scores"]) and left.min() >= middle - 1e-6

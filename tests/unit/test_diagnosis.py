@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mrcnn.diagnosis import at_half, calibration, score_curves
-from mrcnn.evaluation import evaluate
+from mrcnn.evaluation.curves import at_half, calibration, score_curves
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Noisy, Nothing, Scenes, found, overlap_table
 
 A, B, C, D = (0, 0, 20, 20), (40, 0, 60, 20), (0, 40, 20, 60), (70, 70, 90, 90)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mrcnn.evaluation import evaluate
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Noisy, Nothing, Scenes, found
 
 A, B, C, D = (0, 0, 20, 20), (40, 0, 60, 20), (0, 40, 20, 60), (70, 70, 90, 90)

@@ -7,9 +7,10 @@ import pathlib
 import cv2
 import pytest
 
-from bdd100k import cli
+from bdd100k import open_data
 from bdd100k.config import StreetsConfig
-from mrcnn.evaluation import evaluate
+from mrcnn import errors
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Noisy, Scenes
 
 
@@ -28,10 +29,10 @@ def run_script(monkeypatch):
 
     def run(*arguments, model=stub, dataset=scenes):
         monkeypatch.setattr("sys.argv", ["evaluate.py", *map(str, arguments)])
-        monkeypatch.setattr(cli, "open_dataset", lambda *_: dataset)
+        monkeypatch.setattr(open_data, "open_dataset", lambda *_: dataset)
         if model:
             monkeypatch.setattr(script, "build_model", model)
-        return cli.run(script.main)
+        return errors.exit_code(script.main)
 
     return run
 

@@ -10,10 +10,12 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mrcnn.evaluation import evaluate
-from mrcnn.masks import Instances, unmold_mask
-from mrcnn.matching import compute_ap, compute_matches, compute_recall
-from mrcnn.predictions import predict, write_json
+from mrcnn.evaluation.coco_results import predict
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.voc_ap import compute_ap, compute_matches, compute_recall
+from mrcnn.files import write_json
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import unmold_mask
 from tests.evaluation_scenes import SHAPE, Noisy, Nothing, Scenes
 
 STATS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100", "AR_S", "AR_M", "AR_L")

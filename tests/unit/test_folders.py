@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+from mrcnn.annotations.folder import open_folder, recognise, split_of
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
-from mrcnn.folders import open_folder, recognise, split_of
-from mrcnn.outlines import ellipse
-from mrcnn.predictions import category_ids
-from mrcnn.rle import crop_to_rle
+from mrcnn.evaluation.coco_results import category_ids
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.structures.polygons import ellipse
+from mrcnn.structures.rle import crop_to_rle
 from tests.annotated import (
     HEIGHT,
     KINDS,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mrcnn.boxes import apply_box_deltas
 from mrcnn.errors import InputError
 from mrcnn.model import MaskRCNN
+from mrcnn.structures.boxes import apply_box_deltas
 from tests.shapes import ShapesConfig, ShapesDataset
 
 pytestmark = pytest.mark.graph

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from bdd100k.formats import read_bitmasks
-from bdd100k.frames import LabelReport, is_stuff, normalise_category
-from bdd100k.labels import frame_instances, label_rank, load_labels, object_mask
-from bdd100k.outlines import flatten_path, read_poly2d
-from mrcnn.outlines import rle_lengths
+from bdd100k.labels.categories import is_stuff, normalise_category
+from bdd100k.labels.formats import read_bitmasks
+from bdd100k.labels.frames import LabelReport
+from bdd100k.labels.load import label_rank, load_labels
+from bdd100k.labels.masks import frame_instances, object_mask
+from bdd100k.labels.poly2d import flatten_path, read_poly2d
+from mrcnn.structures.rle import rle_lengths
 
 SQUARE = [[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]]  # columns 2..5, rows 1..3
 

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.data import load_image_gt
+from mrcnn.data.loader import Loader, errors_of
 from mrcnn.errors import InputError
-from mrcnn.loader import Loader, errors_of
-from mrcnn.masks import Instances, expand_mask
+from mrcnn.legacy.image_gt import load_image_gt
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import expand_mask
 from tests.drawn import scene
 from tests.legacy_imgaug import import_augmenters
 from tests.scenes import SceneConfig, Scenes, configured

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdd100k.comparison import show, write_comparison
-from bdd100k.evaluation import add_official
-from mrcnn import bootstrap, match_files
-from mrcnn.comparison import compare, read_run
-from mrcnn.evaluation import evaluate
-from mrcnn.predictions import write_json
+from bdd100k.evaluation.protocols import add_official
+from bdd100k.report.comparison import show, write_comparison
+from mrcnn.evaluation import bootstrap, match_table
+from mrcnn.evaluation.comparison import compare, read_run
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.files import write_json
 from tests.evaluation_scenes import Drawn, found
 from tests.html_pages import parse
 
@@ -62,7 +62,7 @@ def folders(tmp_path_factory):
             folder / name / "result.json",
             {"evaluated": {"data": "d", "split": "val", "weights": name}, **result.to_json()},
         )
-        match_files.save(
+        match_table.save(
             folder / name / "matches.npz", result.tables, [f"{i}.jpg" for i in range(IMAGES)], Drawn().class_names[1:]
         )
     return folder
@@ -126,7 +126,7 @@ def test_runs_of_an_earlier_version_have_differences_without_intervals(folders, 
 
 def test_tables_come_back_with_their_rules(folders):
     truth, runs = scene()
-    tables, again = evaluated(truth, runs[0]).tables, match_files.load(folders / "a" / "matches.npz").tables
+    tables, again = evaluated(truth, runs[0]).tables, match_table.load(folders / "a" / "matches.npz").tables
     assert list(tables) == list(again) == ["mask", "box", "bitmask", "rle"]
     for kind, table in tables.items():
         assert again[kind].plain is table.plain is (kind == "bitmask")

@@ -6,9 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mrcnn.evaluation import evaluate
-from mrcnn.prediction_store import Store
-from mrcnn.predictions import write_entries, write_json
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.results_file import Store, write_entries
+from mrcnn.files import write_json
 from tests.evaluation_scenes import Noisy, Nothing, Scenes
 
 

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from bdd100k.evaluation import add_official
-from bdd100k.published_figures import PAPER
-from bdd100k.report import TWELVE, write_report
-from mrcnn.evaluation import evaluate
+from bdd100k.evaluation.protocols import add_official
+from bdd100k.report.page import TWELVE, write_report
+from bdd100k.report.published import PAPER
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Noisy, Nothing, Scenes, found
 from tests.html_pages import parse
 

@@ -8,11 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from mrcnn import drawing, plots, visualize
+from mrcnn import visualize
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
-from mrcnn.masks import Instances
-from mrcnn.matching import compute_ap
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.voc_ap import compute_ap
+from mrcnn.structures.instances import Instances
+from mrcnn.visualization import drawing, plots, sheets
 from tests.evaluation_scenes import NAMES, Noisy, Nothing, Scenes
 
 
@@ -322,8 +323,8 @@ def test_samples_sheet_ranks_worst_median_best(monkeypatch):
     scenes = Scenes(images=9, seed=4)
     result = evaluate(Noisy(scenes), scenes)
     titles = []
-    monkeypatch.setattr(drawing, "contact_sheet", lambda rows, text, width: titles.extend(text) or np.zeros((9, 9, 3)))
-    drawing.samples_sheet(result, scenes, count=3)
+    monkeypatch.setattr(sheets, "contact_sheet", lambda rows, text, width: titles.extend(text) or np.zeros((9, 9, 3)))
+    sheets.samples_sheet(result, scenes, count=3)
     ranked = sorted(result.image_ap50, key=lambda i: (result.image_ap50[i], i))
     n = len(ranked)
     for (left, right), kind, rank in zip(titles, ("worst", "median", "best"), (0, (n - 1) // 2, n - 1), strict=True):
@@ -335,13 +336,13 @@ def test_samples_sheet_of_images_without_objects():
     scenes = Scenes(images=1)
     scenes.instances = [Instances.from_masks(np.zeros((*scenes.shape, 0), bool), [])]
     with pytest.raises(InputError, match="no evaluated image has an object"):
-        drawing.samples_sheet(evaluate(Nothing(), scenes), scenes)
+        sheets.samples_sheet(evaluate(Nothing(), scenes), scenes)
 
 
 def test_contact_sheet_holds_its_pictures():
     red, blue = np.zeros((30, 40, 3), np.uint8), np.zeros((20, 80, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
-    sheet = drawing.contact_sheet([[red, blue], [blue]], [["red", "blue"], ["wide"]], cell_width=80)
+    sheet = sheets.contact_sheet([[red, blue], [blue]], [["red", "blue"], ["wide"]], cell_width=80)
     is_red = (sheet == [255, 0, 0]).all(axis=-1)
     is_blue = (sheet == [0, 0, 255]).all(axis=-1)
     assert is_red.sum() == 60 * 80 and is_blue.sum() == 2 * 20 * 80

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from mrcnn import weights
+from mrcnn.engine import run_folder
 from mrcnn.errors import InputError
+from mrcnn.modeling import weights
 
 pytestmark = pytest.mark.graph
 
@@ -319,16 +320,16 @@ def test_find_last(tmp_path):
         for epoch in (1, 9999, 10000):
             (tmp_path / run / f"mask_rcnn_bdd_{epoch:04d}.h5").touch()
         (tmp_path / run / "mask_rcnn_bdd_best.h5").touch()
-    assert weights.find_last(tmp_path, "BDD") == str(tmp_path / "bdd20250301T1010" / "mask_rcnn_bdd_10000.h5")
+    assert run_folder.find_last(tmp_path, "BDD") == str(tmp_path / "bdd20250301T1010" / "mask_rcnn_bdd_10000.h5")
 
 
 def test_find_last_without_a_run_or_checkpoint(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(InputError, match="no run of 'coco'"):
-            weights.find_last(folder, "coco")
+            run_folder.find_last(folder, "coco")
     (tmp_path / "coco20250101T0000").mkdir()
     with pytest.raises(InputError, match="no checkpoint in any of the 1 runs"):
-        weights.find_last(tmp_path, "coco")
+        run_folder.find_last(tmp_path, "coco")
 
 
 def test_find_last_passes_over_a_run_that_broke_off(tmp_path):
@@ -336,4 +337,4 @@ def test_find_last_passes_over_a_run_that_broke_off(tmp_path):
         (tmp_path / run).mkdir()
     checkpoint = tmp_path / "coco20250101T0000" / "mask_rcnn_coco_0003.h5"
     checkpoint.touch()
-    assert weights.find_last(tmp_path, "coco") == str(checkpoint)
+    assert run_folder.find_last(tmp_path, "coco") == str(checkpoint)
