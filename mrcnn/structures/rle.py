@@ -150,9 +150,27 @@ def rle_lengths(counts: Any) -> np.ndarray:
             raise LabelError("rle counts are not whole numbers")
         return np.asarray(counts, np.int64)
     if isinstance(counts, str):
-        counts = counts.encode("utf-8")
+        counts = counts.encode("utf-8", "surrogatepass")
     if not isinstance(counts, bytes):
         raise LabelError(f"rle counts are {json_type(counts)}")
+    runs, _ = compressed_numbers(counts)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])  # the first run stands alone; the third is stored as it is
+    return runs
+
+
+def compressed_numbers(counts: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Decode the numbers of COCO's compressed text, differences as they are stored.
+
+    Args:
+        counts: one text, or several joined: a number never continues in the next text.
+
+    Returns:
+        int64 [n], the numbers; int64 [n], the position of the last character of each.
+
+    Raises:
+        LabelError: the text is not COCO's compressed form.
+    """
     codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:
         raise LabelError("rle counts are not COCO's compressed form")
@@ -161,8 +179,6 @@ def rle_lengths(counts: Any) -> np.ndarray:
     place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)  # which group of 5 bits
     if place.max() > 6:
         raise LabelError("rle counts are not COCO's compressed form")
-    runs = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
-    runs -= np.where(codes[ends] & 0x10, 1 << (5 * (place[ends] + 1)), 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])  # the first run stands alone; the third is stored as it is
-    return runs
+    numbers = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
+    numbers -= np.where(codes[ends] & 0x10, 1 << (5 * (place[ends] + 1)), 0)
+    return numbers, ends

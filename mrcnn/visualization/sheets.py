@@ -8,13 +8,13 @@ import numpy as np
 
 from mrcnn.errors import InputError
 from mrcnn.evaluation.coco_results import category_ids, image_key
-from mrcnn.evaluation.results_file import Store
+from mrcnn.evaluation.results_file import entries_by_image
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.rle import rle_to_crop
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
-    from mrcnn.evaluation.evaluator import Result
+    from mrcnn.evaluation.result import Headline, Result
 from mrcnn.visualization.drawing import _FONT, draw_instances
 
 
@@ -47,12 +47,12 @@ def samples_sheet(
 
 
 def truth_and_predictions(
-    result: "Result", dataset: "Dataset", image_id: int, min_score: float = 0.3, cell_width: int = 640
+    result: "Result | Headline", dataset: "Dataset", image_id: int, min_score: float = 0.3, cell_width: int = 640
 ) -> tuple[list[np.ndarray], list[str]]:
     """One row of a contact sheet.
 
     Args:
-        result: What `evaluate` returned.
+        result: What `evaluate` or `headline` returned.
         dataset: The dataset that it was computed on.
         image_id: Of an image that was evaluated.
         min_score: Weaker predictions are not drawn.
@@ -63,9 +63,7 @@ def truth_and_predictions(
         for each.
     """
     key = image_key(dataset, image_id)
-    known = result.predictions
-    entries = known.of_image(key) if isinstance(known, Store) else [e for e in known if e["image_id"] == key]
-    entries = [entry for entry in entries if entry["score"] >= min_score]
+    entries = [entry for entry in entries_by_image(result.predictions)(key) if entry["score"] >= min_score]
     image = np.ascontiguousarray(dataset.load_image(image_id)[..., :3])
     truth = dataset.load_instances(image_id)
     found, scores = _decoded(entries, dataset)
