@@ -30,7 +30,7 @@ setup(
     description="Mask R-CNN for Keras 3 with matterport/Mask_RCNN's API and weight files, and BDD100K on top",
     license="MIT",
     packages=find_packages(include=["mrcnn*", "bdd100k*"]),
-    package_data={"": ["templates/*"]},  # of every package
+    package_data={"bdd100k.report": ["templates/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=RUNTIME,
     extras_require={

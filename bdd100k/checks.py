@@ -8,13 +8,12 @@ import pathlib
 from typing import Any
 
 from bdd100k.dataset import SPLITS, BDD100KDataset, find_images, find_labels
-from bdd100k.frames import Frame, LabelObject
-from bdd100k.labels import object_mask, visible_masks
-from mrcnn import checks
-from mrcnn.annotations import AnnotatedDataset
-from mrcnn.errors import InputError
-from mrcnn.findings import KINDS, Report
-from mrcnn.label_checks import (
+from bdd100k.labels.frames import Frame, LabelObject
+from bdd100k.labels.masks import object_mask, visible_masks
+from mrcnn.annotations import checks
+from mrcnn.annotations.dataset import AnnotatedDataset
+from mrcnn.annotations.findings import KINDS, Report
+from mrcnn.annotations.label_checks import (
     NO_OBJECTS,
     BoxAndCrop,
     LabelView,
@@ -23,6 +22,7 @@ from mrcnn.label_checks import (
     check_labels,
     has_mask_files,
 )
+from mrcnn.errors import InputError
 
 log = logging.getLogger(__name__)
 

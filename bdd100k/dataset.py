@@ -12,12 +12,13 @@ from collections.abc import Collection
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
-from bdd100k.frames import Frame, LabelReport, Labels, listing
-from bdd100k.labels import frame_instances, label_rank, load_labels
-from mrcnn.data import Dataset
+from bdd100k.labels.frames import Frame, LabelReport, Labels, listing
+from bdd100k.labels.load import label_rank, load_labels
+from bdd100k.labels.masks import frame_instances
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import image_size
 from mrcnn.errors import InputError
-from mrcnn.images import image_size
-from mrcnn.masks import Instances
+from mrcnn.structures.instances import Instances
 
 logger = logging.getLogger(__name__)
 
@@ -118,10 +119,16 @@ class BDD100KDataset(Dataset):
             if not rectangles:
                 frame.objects = [label for label in frame.objects if label.has_mask]
             self.add_image(
-                SOURCE, frame.name, str(frame.image_path), name=frame.name, width=frame.width, height=frame.height,
-                attributes=frame.attributes, frame=frame,
+                SOURCE,
+                frame.name,
+                str(frame.image_path),
+                name=frame.name,
+                width=frame.width,
+                height=frame.height,
+                attributes=frame.attributes,
+                frame=frame,
                 coco_id=frame.coco_id if frame.coco_id is not None else len(self.image_info) + 1,
-            )  # fmt: skip
+            )
         self.reports.append(report)
         objects = Counter(label.category for frame in kept for label in frame.objects)
         logger.info("%d images, %d objects: %s", len(kept), objects.total(), dict(objects.most_common()))
@@ -268,8 +275,11 @@ def find_labels(root: pathlib.Path, split: str) -> pathlib.Path | None:
     files += [path / split for path in files if (path / split).is_dir()]
     beside = [root, *(root / folder / split for folder in _IMAGE_FOLDERS)]  # one JSON beside each image
     files += [folder for folder in beside if folder.is_dir() and folder not in files]
-    ranked = [(1 if path == root else _split_rank(path, split), rank, str(path))
-              for path in files if (rank := label_rank(path)) is not None]  # fmt: skip
+    ranked = [
+        (1 if path == root else _split_rank(path, split), rank, str(path))
+        for path in files
+        if (rank := label_rank(path)) is not None
+    ]
     return pathlib.Path(min(ranked)[2]) if ranked else None
 
 

@@ -142,11 +142,19 @@ def find_list(data_dir: str | pathlib.Path, split_file: str | pathlib.Path | Non
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--hold-out and --split-file: the same in train and evaluate."""
-    parser.add_argument("--hold-out", type=int, nargs="?", const=COUNT, metavar="N", help="hold N labelled images "
-                        f"({COUNT}) out of train as the split test, listed in DATA/splits/test.txt; train leaves the "
-                        "images of that list out from then on, evaluate takes them by --split test")
-    parser.add_argument("--split-file", metavar="FILE", help="the list of held-out images, where it is not "
-                        "DATA/splits/test.txt")
+    parser.add_argument(
+        "--hold-out",
+        type=int,
+        nargs="?",
+        const=COUNT,
+        metavar="N",
+        help="hold N labelled images "
+        f"({COUNT}) out of train as the split test, listed in DATA/splits/test.txt; train leaves the "
+        "images of that list out from then on, evaluate takes them by --split test",
+    )
+    parser.add_argument(
+        "--split-file", metavar="FILE", help="the list of held-out images, where it is not DATA/splits/test.txt"
+    )
 
 
 def _digest(names: Iterable[str]) -> str:

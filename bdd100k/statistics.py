@@ -10,9 +10,9 @@ import numpy as np
 from bdd100k.config import CLASS_NAMES
 from bdd100k.dataset import BDD100KDataset
 from mrcnn.config import Config
-from mrcnn.data import Dataset
+from mrcnn.data.dataset import Dataset
 from mrcnn.errors import InputError
-from mrcnn.statistics import balancing, collect, summarise
+from mrcnn.inspection.statistics import balancing, collect, summarise
 
 ATTRIBUTES = {"weather": "Weather", "scene": "Scene", "timeofday": "Time of day"}
 FLAGS = ("occluded", "truncated")
@@ -56,29 +56,39 @@ def write_statistics(
         progress: wraps the loop over the images.
 
     Returns:
-        All figures, ready for JSON: those of `mrcnn.statistics.summarise`, and balancing, anchors, attributes, flags.
+        All figures, ready for JSON: those of `mrcnn.inspection.statistics.summarise`, and balancing, anchors,
+        attributes, flags.
 
     Raises:
         InputError: an image or its labels cannot be used, or there is no object.
     """
-    from mrcnn import anchor_fit, statistics_plots  # late: they bring in Keras
+    from mrcnn.inspection import (
+        anchor_fit,
+        statistics_plots,  # late: they bring in Keras
+    )
 
     objects = collect(dataset, progress)
     if not len(objects.class_ids):
-        raise InputError(f"the {len(dataset.image_ids)} images have no object: there is nothing to count; give a split "
-                         "with labels")
+        raise InputError(
+            f"the {len(dataset.image_ids)} images have no object: there is nothing to count; give a split with labels"
+        )
     figures = {**summarise(objects), "balancing": balancing(objects, config)}
     groups = anchor_fit.training_boxes(objects, config)
     proposal = anchor_fit.propose(groups, config)
     figures["anchors"] = {
         "inputs": [{"shape": list(map(int, g.shape)), "objects": len(g.boxes)} for g in groups],
-        "scales": list(config.RPN_ANCHOR_SCALES), "ratios": list(config.RPN_ANCHOR_RATIOS),
+        "scales": list(config.RPN_ANCHOR_SCALES),
+        "ratios": list(config.RPN_ANCHOR_RATIOS),
         "fit": anchor_fit.fit(groups, config),
-        "proposal": None if proposal is None else {
-            "scales": list(proposal.scales), "ratios": proposal.ratios, "fit": proposal.after,
+        "proposal": None
+        if proposal is None
+        else {
+            "scales": list(proposal.scales),
+            "ratios": proposal.ratios,
+            "fit": proposal.after,
             "options": proposal.options,
         },
-    }  # fmt: skip
+    }
     statistics_plots.plot_classes(figures, figures["balancing"], out / "classes.png")
     statistics_plots.plot_objects(objects, figures, out / "objects.png")
     overlaps = {"now": anchor_fit.overlaps_of(groups, config)}
@@ -90,8 +100,10 @@ def write_statistics(
         figures |= {"attributes": attributes(dataset), "flags": flags(dataset)}
         shares = {key: _shares(values) for key, values in figures["attributes"].items()}
         shares |= {flag: {name: share or 0.0 for name, share in figures["flags"][flag].items()} for flag in FLAGS}
-        titles = {**{key: f"{title}, images" for key, title in ATTRIBUTES.items()},
-                  **{flag: f"{flag.capitalize()}, objects" for flag in FLAGS}}  # fmt: skip
+        titles = {
+            **{key: f"{title}, images" for key, title in ATTRIBUTES.items()},
+            **{flag: f"{flag.capitalize()}, objects" for flag in FLAGS},
+        }
         statistics_plots.plot_shares(shares, titles, out / "attributes.png")
     return figures
 

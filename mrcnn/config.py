@@ -145,7 +145,8 @@ class Config:
     AUGMENT_MIN_AREA = 0.0  # objects of which less than this share is left are dropped
 
     # Rare classes. BALANCE: None shows every image once in a pass; "repeat-factor" repeats images with classes that are
-    # in less than REPEAT_THRESHOLD of the images; "class-aware" shows all classes alike. See mrcnn/sampling.py.
+    # in less than REPEAT_THRESHOLD of the images; "class-aware" shows all classes alike.
+    # See mrcnn/data/class_balance.py.
     BALANCE: str | None = None
     REPEAT_THRESHOLD = 0.1
     CLASS_LOSS_WEIGHTS: list | None = None  # NUM_CLASSES factors in the class loss, the background's first

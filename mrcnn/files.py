@@ -1,17 +1,25 @@
 """Files that are whole or not there at all."""
 
 import contextlib
+import json
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self, TextIO
 
 from mrcnn.errors import InputError
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A temporary file beside `path` that takes its name, synced, if the block succeeds, and vanishes if it fails.
+def written_whole(path: str | os.PathLike, durable: bool = True) -> Iterator[pathlib.Path]:
+    """Yield a temporary file beside `path` that replaces it if the block succeeds and vanishes if it fails.
+
+    Args:
+        path: the file to write; its folder must exist.
+        durable: wait until the bytes are on the disk, so that a power cut cannot lose them either. Not worth its
+            milliseconds for files that are quick to make again.
 
     Raises:
         InputError: the disk is full or refuses the file; what was at `path` before is still there.
@@ -28,9 +36,11 @@ def written_whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
-        _sync(temporary)
+        if durable:
+            _sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
     except OSError as error:
         kept = "what was there before is kept" if path.exists() else "nothing is left of it"
         raise InputError(f"cannot write {path} ({error}): is the disk full? {kept}") from error
@@ -45,3 +55,61 @@ def _sync(path: pathlib.Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+Entry = dict[str, Any]
+
+
+def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = None) -> None:
+    """Write JSON, whole or not at all.
+
+    Raises:
+        InputError: see `written_whole`.
+        ValueError: `value` holds a number that is not finite.
+    """
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=indent, allow_nan=False), encoding="utf-8")
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file such as a picture, whole or not at all.
+
+    Raises:
+        InputError: see `written_whole`.
+    """
+    with written_whole(path, durable=False) as temporary:
+        temporary.write_bytes(data)
+
+
+class JsonListFile:
+    """A JSON list that is written entry by entry, as a context manager; it is there once the block succeeds.
+
+    Raises:
+        InputError: see `written_whole`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = pathlib.Path(path)
+        self._stack = contextlib.ExitStack()
+        self._file: TextIO | None = None
+        self._separator = "["
+        self._encode = json.JSONEncoder(allow_nan=False).encode  # `json.dumps` would make an encoder for each entry
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Append an entry. Raises ValueError where it holds a number that is not finite."""
+        assert self._file is not None, "used as a context manager"
+        self._file.write(self._separator + self._encode(entry))
+        self._separator = ",\n"
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._stack.enter_context(written_whole(self.path))
+        self._file = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._file is not None:
+            self._file.write("[]\n" if self._separator == "[" else "]\n")
+        self._stack.__exit__(kind, error, trace)

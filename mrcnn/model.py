@@ -15,32 +15,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn import checkpoints, compat, imagenet, inspection, ops, stages, training, weights
-from mrcnn.backbone import BatchNorm, conv_block, identity_block, resnet_graph
-from mrcnn.boxes import (
-    apply_box_deltas,
-    clip_boxes,
-    compute_backbone_shapes,
-    compute_overlaps,
-    denorm_boxes,
-    norm_boxes,
-    pyramid_anchors,
-    pyramid_anchors_px,
-)
+from mrcnn.backend import runtime
+from mrcnn.backend.hosts import own_folder
 from mrcnn.config import Config
-from mrcnn.data import Dataset, load_image_gt
-from mrcnn.detections import full_masks, unmold
-from mrcnn.distribution import own_folder
-from mrcnn.errors import InputError
-from mrcnn.generator import build_detection_targets, data_generator, generate_random_rois
-from mrcnn.heads import (
-    DetectionLayer,
-    PyramidROIAlign,
-    build_fpn_mask_graph,
-    fpn_classifier_graph,
-    refine_detections_graph,
-)
-from mrcnn.images import (
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import (
     as_channels,
     compose_image_meta,
     mold_image,
@@ -49,8 +28,16 @@ from mrcnn.images import (
     resize_image,
     unmold_image,
 )
-from mrcnn.legacy import batch_pack_graph, log, log2_graph, trim_zeros_graph
-from mrcnn.losses import (
+from mrcnn.engine import checkpoints, run_folder, stages, trainer
+from mrcnn.errors import InputError
+from mrcnn.legacy import compat, graph_nodes
+from mrcnn.legacy.functions import batch_pack_graph, log, log2_graph, trim_zeros_graph
+from mrcnn.legacy.generator import build_detection_targets, data_generator, generate_random_rois
+from mrcnn.legacy.image_gt import load_image_gt
+from mrcnn.modeling import pretrained, stage_outputs, weights
+from mrcnn.modeling.anchors import compute_backbone_shapes, pyramid_anchors, pyramid_anchors_px
+from mrcnn.modeling.backbone import BatchNorm, conv_block, identity_block, resnet_graph
+from mrcnn.modeling.losses import (
     mrcnn_bbox_loss,
     mrcnn_class_loss,
     mrcnn_mask_loss_graph,
@@ -58,9 +45,19 @@ from mrcnn.losses import (
     rpn_class_loss_graph,
     smooth_l1,
 )
-from mrcnn.network import LocalModel, build_inference_network, build_training_network
-from mrcnn.rpn import ProposalLayer, build_rpn_model, rpn_graph
-from mrcnn.targets import DetectionTargetLayer, build_rpn_targets, detection_targets_graph
+from mrcnn.modeling.network import LocalModel, build_inference_network
+from mrcnn.modeling.postprocessing import full_masks, unmold
+from mrcnn.modeling.roi_heads import (
+    DetectionLayer,
+    PyramidROIAlign,
+    build_fpn_mask_graph,
+    fpn_classifier_graph,
+    refine_detections_graph,
+)
+from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model, rpn_graph
+from mrcnn.modeling.targets import DetectionTargetLayer, build_rpn_targets, detection_targets_graph
+from mrcnn.modeling.training_network import build_training_network
+from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, compute_overlaps, denorm_boxes, norm_boxes
 
 logger = logging.getLogger(__name__)
 
@@ -74,18 +71,49 @@ smooth_l1_loss = smooth_l1
 mrcnn_class_loss_graph = mrcnn_class_loss
 mrcnn_bbox_loss_graph = mrcnn_bbox_loss
 
-# fmt: off
 __all__ = [
-    "BatchNorm", "DetectionLayer", "DetectionTargetLayer", "MaskRCNN", "ProposalLayer", "PyramidROIAlign",
-    "apply_box_deltas_graph", "batch_pack_graph", "build_detection_targets", "build_fpn_mask_graph",
-    "build_rpn_model", "build_rpn_targets", "clip_boxes_graph", "compose_image_meta", "compute_backbone_shapes",
-    "conv_block", "data_generator", "denorm_boxes_graph", "detection_targets_graph", "fpn_classifier_graph",
-    "generate_random_rois", "identity_block", "load_image_gt", "log", "log2_graph", "mold_image",
-    "mrcnn_bbox_loss_graph", "mrcnn_class_loss_graph", "mrcnn_mask_loss_graph", "norm_boxes_graph", "overlaps_graph",
-    "parse_image_meta", "parse_image_meta_graph", "refine_detections_graph", "resnet_graph", "rpn_bbox_loss_graph",
-    "rpn_class_loss_graph", "rpn_graph", "smooth_l1_loss", "trim_zeros_graph", "unmold_image",
+    "BatchNorm",
+    "DetectionLayer",
+    "DetectionTargetLayer",
+    "MaskRCNN",
+    "ProposalLayer",
+    "PyramidROIAlign",
+    "apply_box_deltas_graph",
+    "batch_pack_graph",
+    "build_detection_targets",
+    "build_fpn_mask_graph",
+    "build_rpn_model",
+    "build_rpn_targets",
+    "clip_boxes_graph",
+    "compose_image_meta",
+    "compute_backbone_shapes",
+    "conv_block",
+    "data_generator",
+    "denorm_boxes_graph",
+    "detection_targets_graph",
+    "fpn_classifier_graph",
+    "generate_random_rois",
+    "identity_block",
+    "load_image_gt",
+    "log",
+    "log2_graph",
+    "mold_image",
+    "mrcnn_bbox_loss_graph",
+    "mrcnn_class_loss_graph",
+    "mrcnn_mask_loss_graph",
+    "norm_boxes_graph",
+    "overlaps_graph",
+    "parse_image_meta",
+    "parse_image_meta_graph",
+    "refine_detections_graph",
+    "resnet_graph",
+    "rpn_bbox_loss_graph",
+    "rpn_class_loss_graph",
+    "rpn_graph",
+    "smooth_l1_loss",
+    "trim_zeros_graph",
+    "unmold_image",
 ]
-# fmt: on
 
 # Log folders are NAME + date, checkpoints mask_rcnn_NAME_EPOCH.h5: .../shapes20171029T2315/mask_rcnn_shapes_0001.h5
 RUN_AND_EPOCH = re.compile(r".*[/\\][\w-]+(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})[/\\]mask\_rcnn\_[\w-]+(\d{4})\.h5")
@@ -126,7 +154,7 @@ class MaskRCNN:
         self.keras_model = self.build(mode, config)
 
     def build(self, mode: str, config: Config) -> keras.Model:
-        """The Keras model of the mode; see `mrcnn.network` for its inputs and outputs."""
+        """The Keras model of the mode; see `mrcnn.modeling.network` for its inputs and outputs."""
         compat.let_tf_identity_take_symbols()
         return build_training_network(config) if mode == "training" else build_inference_network(config)
 
@@ -138,7 +166,7 @@ class MaskRCNN:
         Raises:
             InputError: there is no such checkpoint.
         """
-        return weights.find_last(self.model_dir, self.config.NAME)
+        return run_folder.find_last(self.model_dir, self.config.NAME)
 
     def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
         """Choose the log folder and the epoch to count from.
@@ -197,8 +225,10 @@ class MaskRCNN:
         """
         state = checkpoints.read_state(folder)
         if state is None:
-            raise InputError(f"{folder} holds no {checkpoints.STATE_FILE}; give the folder of a run, or a checkpoint "
-                             "with --weights PATH")  # fmt: skip
+            raise InputError(
+                f"{folder} holds no {checkpoints.STATE_FILE}; give the folder of a run, or a checkpoint "
+                "with --weights PATH"
+            )
         name = (self.config.NAME or "model").lower()
         self.set_log_dir(os.path.join(folder, f"mask_rcnn_{name}_{state.epoch:04d}.h5"))
         self.pending_state = dataclasses.replace(state, binding=True)
@@ -206,7 +236,7 @@ class MaskRCNN:
 
     def get_imagenet_weights(self) -> str:
         """Path of the ImageNet weights for the backbone, fetched if need be."""
-        return imagenet.imagenet_path(self.config.BACKBONE)
+        return pretrained.imagenet_path(self.config.BACKBONE)
 
     # Training ------------------------------------------------------------------------------------------------------
 
@@ -232,7 +262,7 @@ class MaskRCNN:
 
     def compile(self, learning_rate: float, momentum: float) -> None:
         """Compile for training with config.OPTIMIZER; GRADIENT_CLIP_NORM clips the gradient of all weights together."""
-        training.compile_model(self.keras_model, self.config, learning_rate, momentum)
+        trainer.compile_model(self.keras_model, self.config, learning_rate, momentum)
 
     def train(
         self,
@@ -265,7 +295,7 @@ class MaskRCNN:
             no_augmentation_sources: dataset sources that are left as they are.
             augment: flip half of the images left to right. More augmentation: the AUGMENT_* settings of the config.
             workers: loader threads or processes.
-            worker_kind: "thread", or "process" where load_mask is slow Python code; see `mrcnn.prefetch`.
+            worker_kind: "thread", or "process" where load_mask is slow Python code; see `mrcnn.data.prefetch`.
             save_every: steps after which the state is written, for `resume`; it is written after each epoch too.
             keep: keep this many checkpoints, the newest; None keeps all.
             validate: so many images of val_dataset for mask AP after each epoch; True: a tenth of the time; 0: none.
@@ -280,10 +310,19 @@ class MaskRCNN:
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
-        options = training.RunOptions(augmentation, augment, tuple(no_augmentation_sources or ()), workers, worker_kind,
-                                      save_every, keep, validate, patience)  # fmt: skip
+        options = trainer.RunOptions(
+            augmentation,
+            augment,
+            tuple(no_augmentation_sources or ()),
+            workers,
+            worker_kind,
+            save_every,
+            keep,
+            validate,
+            patience,
+        )
         stage = stages.Stage(layers, float(learning_rate), int(epochs))
-        return training.fit(self, train_dataset, val_dataset, stage, options, list(custom_callbacks or []))
+        return trainer.fit(self, train_dataset, val_dataset, stage, options, list(custom_callbacks or []))
 
     # Detection -----------------------------------------------------------------------------------------------------
 
@@ -424,7 +463,7 @@ class MaskRCNN:
                 keras.Input(anchors.shape, name="input_anchors"),
             ]
             network = LocalModel(inputs, self.keras_model(inputs))
-            network.jit_compile = ops.prefers_jit()
+            network.jit_compile = runtime.prefers_jit()
             self._sized_networks[shape] = network
         return self._sized_networks[shape]
 
@@ -441,10 +480,10 @@ class MaskRCNN:
             image: uint8 [H, W, 3].
 
         Returns:
-            Arrays with a batch of one: C2..C5, P2..P6, rpn_class, rpn_bbox, the steps of `mrcnn.rpn.propose`,
+            Arrays with a batch of one: C2..C5, P2..P6, rpn_class, rpn_bbox, the steps of `mrcnn.modeling.rpn.propose`,
             proposals, mrcnn_class, mrcnn_bbox, detections, roi_align_mask, mrcnn_mask.
         """
-        return self.run_graph([image], list(inspection.stage_outputs(self._inference(), self.config).items()))
+        return self.run_graph([image], list(stage_outputs.stage_outputs(self._inference(), self.config).items()))
 
     def run_graph(
         self, images: Sequence[np.ndarray], outputs: Sequence[tuple[str, Any]], image_metas: np.ndarray | None = None
@@ -463,14 +502,14 @@ class MaskRCNN:
             molded, image_metas, _ = self.mold_inputs(images)
         else:
             molded = np.asarray(images, np.float32)
-        values = inspection.run(self._inference(), list(outputs), self._inputs(molded, image_metas))
+        values = stage_outputs.run(self._inference(), list(outputs), self._inputs(molded, image_metas))
         for name, value in values.items():
             log(name, value)
         return values
 
     def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
         """The tensor that the original's graph called `name` ("ROI/refined_anchors:0"), or None. For run_graph."""
-        return inspection.node(self._inference(), self.config, name)
+        return graph_nodes.node(self._inference(), self.config, name)
 
     def find_trainable_layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         """The layer itself, or the one that it wraps (TimeDistributed)."""

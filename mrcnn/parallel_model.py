@@ -1,7 +1,7 @@
 """Matterport's `mrcnn.parallel_model`: the name imports; what it did is done where the network is built.
 
 The original split a batch over GPUs by copying the graph. Here GPU_COUNT does it: a model for training with GPU_COUNT
-= 2 trains on two devices with the loss of one that has the whole batch, see `mrcnn.distribution`.
+= 2 trains on two devices with the loss of one that has the whole batch, see `mrcnn.backend.devices`.
 """
 
 import keras

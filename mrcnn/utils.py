@@ -8,34 +8,26 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn.boxes import (
-    apply_box_deltas,
-    box_refinement,
-    compute_iou,
-    compute_overlaps,
-    denorm_boxes,
-    generate_anchors,
-    generate_pyramid_anchors,
-    norm_boxes,
-)
-from mrcnn.data import Dataset
-from mrcnn.images import resize, resize_image
-from mrcnn.masks import (
-    expand_mask,
-    extract_bboxes,
-    minimize_mask,
-    mold_mask,
-    resize_mask,
-    unmold_mask,
-)
-from mrcnn.matching import (
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import resize, resize_image
+from mrcnn.evaluation.voc_ap import (
     compute_ap,
     compute_ap_range,
     compute_matches,
     compute_overlaps_masks,
     compute_recall,
 )
-from mrcnn.published import REGISTRY, fetch_entry
+from mrcnn.modeling.anchors import generate_anchors, generate_pyramid_anchors
+from mrcnn.modeling.pretrained import REGISTRY, fetch_entry
+from mrcnn.structures.boxes import (
+    apply_box_deltas,
+    box_refinement,
+    compute_iou,
+    compute_overlaps,
+    denorm_boxes,
+    norm_boxes,
+)
+from mrcnn.structures.masks import expand_mask, extract_bboxes, minimize_mask, mold_mask, resize_mask, unmold_mask
 
 __all__ = [
     "COCO_MODEL_URL",
@@ -73,7 +65,7 @@ box_refinement_graph = box_refinement  # one function for arrays and tensors
 
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Greedy non-maximum suppression of arrays (graphs use `mrcnn.ops.non_max_suppression`).
+    """Greedy non-maximum suppression of arrays (graphs use `mrcnn.modeling.ops.non_max_suppression`).
 
     Args:
         boxes: float [n, (y1, x1, y2, x2)] in any coordinates.

@@ -22,15 +22,36 @@ import numpy as np
 from matplotlib import patches
 from matplotlib.axes import Axes
 
-from mrcnn.drawing import Colour, Plate, class_color, free_place
 from mrcnn.errors import InputError
-from mrcnn.masks import unmold_mask
-from mrcnn.matching import compute_matches
-from mrcnn.plots import Path, axes_for, finish, plot_overlaps, plot_pr_curves, plot_precision_recall, show_or_save
+from mrcnn.evaluation.voc_ap import compute_matches
+from mrcnn.structures.masks import unmold_mask
+from mrcnn.visualization.drawing import Colour, Plate, class_color, free_place
+from mrcnn.visualization.plots import (
+    Path,
+    axes_for,
+    finish,
+    plot_overlaps,
+    plot_pr_curves,
+    plot_precision_recall,
+    show_or_save,
+)
 
-__all__ = ["apply_mask", "display_differences", "display_images", "display_instances", "display_table",
-           "display_top_masks", "display_weight_stats", "draw_box", "draw_boxes", "draw_rois", "plot_overlaps",
-           "plot_pr_curves", "plot_precision_recall", "random_colors"]
+__all__ = [
+    "apply_mask",
+    "display_differences",
+    "display_images",
+    "display_instances",
+    "display_table",
+    "display_top_masks",
+    "display_weight_stats",
+    "draw_box",
+    "draw_boxes",
+    "draw_rois",
+    "plot_overlaps",
+    "plot_pr_curves",
+    "plot_precision_recall",
+    "random_colors",
+]
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +59,15 @@ _CAPTION_PT = 8
 _OUTLINED = 1000  # px of image width for each pixel of an outline
 
 
-def display_images(images: Sequence[np.ndarray], titles: Sequence[str] | None = None, cols: int = 4,
-                   cmap: Any = None, norm: Any = None, interpolation: str | None = None,
-                   save: Path | None = None) -> None:
+def display_images(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str] | None = None,
+    cols: int = 4,
+    cmap: Any = None,
+    norm: Any = None,
+    interpolation: str | None = None,
+    save: Path | None = None,
+) -> None:
     """Shows images in a grid.
 
     Args:
@@ -54,8 +81,9 @@ def display_images(images: Sequence[np.ndarray], titles: Sequence[str] | None = 
     rows = max(1, -(-len(images) // cols))
     heights = [image.shape[0] / image.shape[1] for image in images] or [1.0]
     tallest = min(max(heights), max(1.0, float(np.median(heights))))  # a few tall ones do not stretch all rows
-    figure, axes = plt.subplots(rows, cols, figsize=(14, rows * (14 / cols * tallest + 0.4)), squeeze=False,
-                                layout="constrained")
+    figure, axes = plt.subplots(
+        rows, cols, figsize=(14, rows * (14 / cols * tallest + 0.4)), squeeze=False, layout="constrained"
+    )
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
@@ -96,11 +124,22 @@ def apply_mask(image: np.ndarray, mask: np.ndarray, color: Sequence[float], alph
     return image
 
 
-def display_instances(image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | None, class_ids: np.ndarray,
-                      class_names: Sequence[str], scores: np.ndarray | None = None, title: str = "",
-                      figsize: tuple[float, float] = (16, 16), ax: Axes | None = None, show_mask: bool = True,
-                      show_bbox: bool = True, colors: Sequence[Colour] | None = None,
-                      captions: Sequence[str] | None = None, save: Path | None = None) -> Axes:
+def display_instances(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    masks: np.ndarray | None,
+    class_ids: np.ndarray,
+    class_names: Sequence[str],
+    scores: np.ndarray | None = None,
+    title: str = "",
+    figsize: tuple[float, float] = (16, 16),
+    ax: Axes | None = None,
+    show_mask: bool = True,
+    show_bbox: bool = True,
+    colors: Sequence[Colour] | None = None,
+    captions: Sequence[str] | None = None,
+    save: Path | None = None,
+) -> Axes:
     """Shows instances with masks, outlines, boxes and captions.
 
     Args:
@@ -138,22 +177,36 @@ def display_instances(image: np.ndarray, boxes: np.ndarray, masks: np.ndarray | 
     for i in real if show_bbox else []:
         _rectangle(axis, boxes[i], colors[i], style="--", alpha=0.7)
     if captions is None:
-        captions = [class_names[c] + (f" {scores[i]:.3f}" if scores is not None else "")
-                    for i, c in enumerate(class_ids)]
+        captions = [
+            class_names[c] + (f" {scores[i]:.3f}" if scores is not None else "") for i, c in enumerate(class_ids)
+        ]
     _write_captions(axis, canvas.shape, [(boxes[i], captions[i], colors[i]) for i in real])
     return show_or_save(figure, axis, ax, save)
 
 
-def display_differences(image: np.ndarray, gt_box: np.ndarray, gt_class_id: np.ndarray, gt_mask: np.ndarray,
-                        pred_box: np.ndarray, pred_class_id: np.ndarray, pred_score: np.ndarray,
-                        pred_mask: np.ndarray, class_names: Sequence[str], title: str = "", ax: Axes | None = None,
-                        show_mask: bool = True, show_box: bool = True, iou_threshold: float = 0.5,
-                        score_threshold: float = 0.5, save: Path | None = None) -> Axes:
+def display_differences(
+    image: np.ndarray,
+    gt_box: np.ndarray,
+    gt_class_id: np.ndarray,
+    gt_mask: np.ndarray,
+    pred_box: np.ndarray,
+    pred_class_id: np.ndarray,
+    pred_score: np.ndarray,
+    pred_mask: np.ndarray,
+    class_names: Sequence[str],
+    title: str = "",
+    ax: Axes | None = None,
+    show_mask: bool = True,
+    show_box: bool = True,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.5,
+    save: Path | None = None,
+) -> Axes:
     """Shows truth (green) and predictions (red) of one image; captions give score / IoU of each prediction.
 
     Args:
         image: [H, W, 3].
-        gt_box ... pred_mask: As `mrcnn.matching.compute_matches` takes them, without padding.
+        gt_box ... pred_mask: As `mrcnn.evaluation.voc_ap.compute_matches` takes them, without padding.
         class_names: [C].
         title: Above the image.
         ax: Axes to draw on.
@@ -167,24 +220,46 @@ def display_differences(image: np.ndarray, gt_box: np.ndarray, gt_class_id: np.n
     Raises:
         InputError: The masks of truth and predictions differ in height or width.
     """
-    gt_match, pred_match, overlaps = compute_matches(gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score,
-                                                     pred_mask, iou_threshold, score_threshold)
-    captions = ["" if match > -1 else f"missed {class_names[class_id]}"
-                for match, class_id in zip(gt_match, gt_class_id, strict=True)]
+    gt_match, pred_match, overlaps = compute_matches(
+        gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask, iou_threshold, score_threshold
+    )
+    captions = [
+        "" if match > -1 else f"missed {class_names[class_id]}"
+        for match, class_id in zip(gt_match, gt_class_id, strict=True)
+    ]
     for i, match in enumerate(pred_match):
         # The IoU is that of the object it was matched with, else the best with any.
         iou = overlaps[i, int(match)] if match > -1 else overlaps[i].max(initial=0)
         captions.append(f"{class_names[pred_class_id[i]]} {pred_score[i]:.2f} / {iou:.2f}")
     green, red = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
     return display_instances(
-        image, np.concatenate([gt_box, pred_box]), np.concatenate([gt_mask, pred_mask], axis=2),
-        np.concatenate([gt_class_id, pred_class_id]), class_names, np.concatenate([np.zeros(len(gt_box)), pred_score]),
-        title or "Truth (green) and predictions (red): score / IoU", ax=ax, show_mask=show_mask, show_bbox=show_box,
-        colors=[green] * len(gt_box) + [red] * len(pred_box), captions=captions, save=save)
+        image,
+        np.concatenate([gt_box, pred_box]),
+        np.concatenate([gt_mask, pred_mask], axis=2),
+        np.concatenate([gt_class_id, pred_class_id]),
+        class_names,
+        np.concatenate([np.zeros(len(gt_box)), pred_score]),
+        title or "Truth (green) and predictions (red): score / IoU",
+        ax=ax,
+        show_mask=show_mask,
+        show_bbox=show_box,
+        colors=[green] * len(gt_box) + [red] * len(pred_box),
+        captions=captions,
+        save=save,
+    )
 
 
-def draw_rois(image: np.ndarray, rois: np.ndarray, refined_rois: np.ndarray, mask: np.ndarray, class_ids: np.ndarray,
-              class_names: Sequence[str], limit: int = 10, ax: Axes | None = None, save: Path | None = None) -> Axes:
+def draw_rois(
+    image: np.ndarray,
+    rois: np.ndarray,
+    refined_rois: np.ndarray,
+    mask: np.ndarray,
+    class_ids: np.ndarray,
+    class_names: Sequence[str],
+    limit: int = 10,
+    ax: Axes | None = None,
+    save: Path | None = None,
+) -> Axes:
     """Shows a random choice of training ROIs, dashed, with their refined boxes and masks; background ROIs are gray.
 
     Args:
@@ -236,15 +311,21 @@ def draw_box(image: np.ndarray, box: Sequence[int], color: Sequence[float]) -> n
         `image`.
     """
     y1, x1, y2, x2 = (max(0, int(v)) for v in box)  # a negative index would wrap to the other side
-    image[y1:y1 + 2, x1:x2] = color
-    image[y2:y2 + 2, x1:x2] = color
-    image[y1:y2, x1:x1 + 2] = color
-    image[y1:y2, x2:x2 + 2] = color
+    image[y1 : y1 + 2, x1:x2] = color
+    image[y2 : y2 + 2, x1:x2] = color
+    image[y1:y2, x1 : x1 + 2] = color
+    image[y1:y2, x2 : x2 + 2] = color
     return image
 
 
-def display_top_masks(image: np.ndarray, mask: np.ndarray, class_ids: np.ndarray, class_names: Sequence[str],
-                      limit: int = 4, save: Path | None = None) -> None:
+def display_top_masks(
+    image: np.ndarray,
+    mask: np.ndarray,
+    class_ids: np.ndarray,
+    class_names: Sequence[str],
+    limit: int = 4,
+    save: Path | None = None,
+) -> None:
     """Shows the image and, per class, all its masks in one picture, the classes of the largest area first.
 
     Args:
@@ -268,10 +349,18 @@ def display_top_masks(image: np.ndarray, mask: np.ndarray, class_ids: np.ndarray
     display_images(pictures, titles, cols=limit + 1, cmap="Blues_r", save=save)
 
 
-def draw_boxes(image: np.ndarray, boxes: np.ndarray | None = None, refined_boxes: np.ndarray | None = None,
-               masks: np.ndarray | None = None, captions: Sequence[str] | None = None,
-               visibilities: Sequence[int] | None = None, title: str = "", ax: Axes | None = None,
-               save: Path | None = None, colors: Sequence[Colour] | None = None) -> Axes:
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray | None = None,
+    refined_boxes: np.ndarray | None = None,
+    masks: np.ndarray | None = None,
+    captions: Sequence[str] | None = None,
+    visibilities: Sequence[int] | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+    save: Path | None = None,
+    colors: Sequence[Colour] | None = None,
+) -> Axes:
     """Shows boxes, what they were refined to, and masks.
 
     Args:
@@ -389,8 +478,9 @@ def _tint(canvas: np.ndarray, mask: np.ndarray, color: Sequence[float]) -> None:
     cv2.drawContours(canvas, outlines, -1, [round(255 * c) for c in color], thick)
 
 
-def _write_captions(axis: Axes, shape: Sequence[int], captions: Sequence[tuple[Sequence[float], str | None, Colour]]
-                    ) -> None:
+def _write_captions(
+    axis: Axes, shape: Sequence[int], captions: Sequence[tuple[Sequence[float], str | None, Colour]]
+) -> None:
     """Writes (box, text, colour) of each where they cover no other, the last first; leaves out what finds no place.
 
     Args:
@@ -407,15 +497,32 @@ def _write_captions(axis: Axes, shape: Sequence[int], captions: Sequence[tuple[S
         place = places[i]
         if text and place is not None:
             bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 0.55
-            axis.text(place[1] + 0.3 * letter, (place[0] + place[2]) / 2, text, va="center", size=_CAPTION_PT,
-                      color="black" if bright else "white", clip_on=True,
-                      bbox={"facecolor": color, "alpha": 0.85, "pad": 1, "edgecolor": "none"})
+            axis.text(
+                place[1] + 0.3 * letter,
+                (place[0] + place[2]) / 2,
+                text,
+                va="center",
+                size=_CAPTION_PT,
+                color="black" if bright else "white",
+                clip_on=True,
+                bbox={"facecolor": color, "alpha": 0.85, "pad": 1, "edgecolor": "none"},
+            )
 
 
 def _rectangle(axis: Axes, box: Sequence[float], color: Sequence[float], style: str = "-", alpha: float = 1.0) -> None:
     y1, x1, y2, x2 = box
-    axis.add_patch(patches.Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, linewidth=1.5, linestyle=style,
-                                     edgecolor=color, facecolor="none", alpha=alpha))
+    axis.add_patch(
+        patches.Rectangle(
+            (x1 - 0.5, y1 - 0.5),
+            x2 - x1,
+            y2 - y1,
+            linewidth=1.5,
+            linestyle=style,
+            edgecolor=color,
+            facecolor="none",
+            alpha=alpha,
+        )
+    )
 
 
 def _in_notebook() -> bool:

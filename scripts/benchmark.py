@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from benchmarks import ablation, data, detect, evaluate, precision, train
 
-from bdd100k import cli
+from mrcnn import errors
 from mrcnn.errors import InputError
 
 # name: a module with SUMMARY, add_arguments(parser) and run(args) -> report
@@ -49,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

@@ -14,10 +14,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from rich.console import Console
 from rich.progress import track
 
-from bdd100k import checks, cli
+from bdd100k import checks, cli, open_data
+from mrcnn import errors
+from mrcnn.annotations.findings import Report, report_lines
+from mrcnn.annotations.label_checks import check_annotated_folder
 from mrcnn.errors import InputError
-from mrcnn.findings import Report, report_lines
-from mrcnn.label_checks import check_annotated_folder
 
 _TEACH = """\
 Problems, which should be looked at:
@@ -50,8 +51,13 @@ def parse_arguments() -> argparse.Namespace:
     add("--labels", metavar="FILE", help="take this label file or folder instead of the one that is found")
     add("--images", action="store_true", help="decode every image: finds files that are cut off; about 10 ms each")
     add("--json", metavar="FILE", help="write every finding to this file; the console shows the first of each kind")
-    add("--most", type=cli.positive_int, default=3, metavar="N", help="findings of each kind to show "
-        "(default: %(default)s)")
+    add(
+        "--most",
+        type=cli.positive_int,
+        default=3,
+        metavar="N",
+        help="findings of each kind to show (default: %(default)s)",
+    )
     return parser.parse_args()
 
 
@@ -77,7 +83,7 @@ def check(args: argparse.Namespace) -> dict[str, Report]:
         return track(images, "looking", console=console, transient=True)
 
     with quiet():
-        if args.labels is None and cli.is_custom(args.data):
+        if args.labels is None and open_data.is_custom(args.data):
             split = None if args.split == "all" else args.split
             return {args.split: check_annotated_folder(args.data, split, args.images, progress)}
         return checks.check_folder(args.data, args.split, args.labels, args.images, progress)
@@ -101,4 +107,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

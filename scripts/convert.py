@@ -7,7 +7,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from bdd100k import cli, convert
+from bdd100k.labels import convert
+from mrcnn import errors
 
 _EXAMPLES = """
 examples:
@@ -19,7 +20,7 @@ examples:
 
 def parse_arguments() -> argparse.Namespace:
     assert convert.__doc__
-    what = convert.__doc__.split("\n\n", 1)[1].replace("`bdd100k.labels`", "this program")
+    what = convert.__doc__.split("\n\n", 1)[1].replace("`bdd100k.labels.load`", "this program")
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=f"{what}{_EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -28,8 +29,12 @@ def parse_arguments() -> argparse.Namespace:
     add("target", metavar="DST", help="the JSON file to write, or the folder for bitmasks")
     add("--to", required=True, choices=convert.FORMATS, help="the format to write")
     add("--masks", choices=convert.MASKS, default="rle", help="masks in JSON (default: %(default)s)")
-    add("--images", metavar="DIR", help="folder with the images, for labels that do not say the size; without it 1280 "
-        "x 720 is taken, as in all of BDD100K")  # fmt: skip
+    add(
+        "--images",
+        metavar="DIR",
+        help="folder with the images, for labels that do not say the size; without it 1280 "
+        "x 720 is taken, as in all of BDD100K",
+    )
     add("--force", action="store_true", help="overwrite DST")
     return parser.parse_args()
 
@@ -40,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from bdd100k import cli
+from bdd100k import cli, open_data
+from mrcnn import errors
 from mrcnn.errors import InputError
-from mrcnn.statistics import SIZES
+from mrcnn.inspection.statistics import SIZES
 
 FEW = 1000  # objects: below, the anchors fit these objects more than the next ones
 
@@ -49,14 +50,22 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, epilog=_TEACH, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data", metavar="DIR", help="folder with images and labels, as for train.py; without it the embedded street "
-        "scenes are used")
+    add(
+        "--data",
+        metavar="DIR",
+        help="folder with images and labels, as for train.py; without it the embedded street scenes are used",
+    )
     add("--split", default="train", help="train, val or test (default: %(default)s)")
     add("--out", metavar="FOLDER", default="runs/statistics", help="default: %(default)s")
-    add("--config", choices=sorted(cli.CONFIGS), help="settings to start from; by default as for "
-        "train.py")
-    add("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-        help="change one setting; may be given often")
+    add("--config", choices=sorted(cli.CONFIGS), help="settings to start from; by default as for train.py")
+    add(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="change one setting; may be given often",
+    )
     add("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
     add("--limit", type=cli.positive_int, metavar="N", help="use only the first N images")
     return parser.parse_args()
@@ -102,7 +111,7 @@ def _change(now: dict, better: dict | None, key: str) -> str:
 def main() -> None:
     args = parse_arguments()
     config = cli.build_config(args.config, args.data, None, args.overrides)
-    dataset = cli.open_dataset(args.data, args.split, args.limit, rectangles=args.rectangles)
+    dataset = open_data.open_dataset(args.data, args.split, args.limit, rectangles=args.rectangles)
     out = pathlib.Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -112,8 +121,9 @@ def main() -> None:
     from bdd100k.statistics import write_statistics
 
     progress = Console(stderr=True)
-    figures = write_statistics(dataset, config, out,
-                               lambda ids: track(ids, "reading labels", console=progress, transient=True))
+    figures = write_statistics(
+        dataset, config, out, lambda ids: track(ids, "reading labels", console=progress, transient=True)
+    )
     content = {"data": args.data or "embedded street scenes", "split": args.split, **figures}
     (out / "statistics.json").write_text(json.dumps(content, indent=1))
     show(figures, Console())
@@ -121,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

@@ -21,12 +21,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", metavar="DIR", default="runs/demo", help="default: %(default)s")
     parser.add_argument("--train", type=int, default=200, metavar="N", help="scenes to train on (default: %(default)s)")
     parser.add_argument("--val", type=int, default=50, metavar="N", help="scenes to evaluate on (default: %(default)s)")
-    parser.add_argument("--heads-steps", type=int, default=100, metavar="N", help="training steps of the first stage, "
-                        "the heads (default: %(default)s)")
-    parser.add_argument("--all-steps", type=int, default=600, metavar="N", help="training steps of the second stage, "
-                        "all layers (default: %(default)s)")
-    parser.add_argument("--weights", default="streets", help="start from these weights; streets are the shipped ones "
-                        "(default: %(default)s)")
+    parser.add_argument(
+        "--heads-steps",
+        type=int,
+        default=100,
+        metavar="N",
+        help="training steps of the first stage, the heads (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--all-steps",
+        type=int,
+        default=600,
+        metavar="N",
+        help="training steps of the second stage, all layers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        default="streets",
+        help="start from these weights; streets are the shipped ones (default: %(default)s)",
+    )
     return parser.parse_args()
 
 

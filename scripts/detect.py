@@ -32,24 +32,44 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bdd100k import cli
+from mrcnn import errors
 from mrcnn.errors import InputError
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO", help="folders are searched to the bottom")
-    parser.add_argument("--weights", default="streets", metavar="NAME", help="streets (shipped), coco, last (newest "
-                        "checkpoint in --logs), or a path (default: %(default)s)")
+    parser.add_argument(
+        "--weights",
+        default="streets",
+        metavar="NAME",
+        help="streets (shipped), coco, last (newest checkpoint in --logs), or a path (default: %(default)s)",
+    )
     parser.add_argument("--out", metavar="DIR", default="runs/detect", help="default: %(default)s")
     parser.add_argument("--json", choices=("coco", "scalabel"), help="write detections.json in this form")
-    parser.add_argument("--min-score", type=float, default=0.5, metavar="S", help="leave out weaker detections, in "
-                        "pictures and JSON (default: %(default)s)")
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="leave out weaker detections, in pictures and JSON (default: %(default)s)",
+    )
     parser.add_argument("--no-pictures", action="store_true", help="write JSON alone")
-    parser.add_argument("--batch", type=cli.positive_int, metavar="N", help="images that go through the network "
-                        "together (default: IMAGES_PER_GPU of the settings)")
+    parser.add_argument(
+        "--batch",
+        type=cli.positive_int,
+        metavar="N",
+        help="images that go through the network together (default: IMAGES_PER_GPU of the settings)",
+    )
     parser.add_argument("--config", choices=sorted(cli.CONFIGS), help="settings to take in place of the checkpoint's")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-                        help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be given often")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be given often",
+    )
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     return parser.parse_args()
 
@@ -58,11 +78,13 @@ def main() -> int:
     args = parse_arguments()
     if args.no_pictures and not args.json:
         raise InputError("--no-pictures leaves nothing to write; give --json too")
-    from mrcnn.media import count_frames, find_sources
+    from mrcnn.inference.media import count_frames, find_sources
 
     sources = find_sources(args.sources, args.out)
-    from bdd100k.detection import load_model
-    from mrcnn.detecting import CocoResults, Pictures, ScalabelFrames, detect_files
+    from bdd100k.detector import load_model
+    from bdd100k.labels.results import ScalabelFrames
+    from mrcnn.inference.detect_files import detect_files
+    from mrcnn.inference.writers import CocoResults, Pictures
 
     batch = [f"IMAGES_PER_GPU={args.batch}"] if args.batch else []
     model, categories = load_model(args.weights, args.logs, args.config, [*args.overrides, *batch], args.min_score)
@@ -89,4 +111,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

@@ -9,7 +9,7 @@
 Prints COCO's figures for masks and boxes with 95 % intervals, per class, for parts of the data (weather, size, ...),
 and what the errors are. Writes to --out:
 
-  result.json        every figure and curve; mrcnn/evaluation.py says what is in it (class Result)
+  result.json        every figure and curve; mrcnn/evaluation/evaluator.py says what is in it (class Result)
   predictions.json   COCO results; --predictions reads them again and gives the same figures
   submission/        for BDD100K's server: bitmasks/ with bitmask_scores.json, and rle.json for the toolkit (data with
                      BDD100K's classes)
@@ -40,7 +40,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from rich.console import Console
 from rich.progress import track
 
-from bdd100k import cli, splits
+from bdd100k import cli, open_data, splits
+from mrcnn import errors
 from mrcnn.errors import InputError
 
 log = logging.getLogger("bdd100k")
@@ -49,22 +50,41 @@ log = logging.getLogger("bdd100k")
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_common_arguments(parser)
-    parser.add_argument("--split", default="val", help="train, val or test, the images that --hold-out listed "
-                        "(default: %(default)s)")
-    parser.add_argument("--weights", default="last", metavar="NAME", help="last (newest checkpoint in --logs), streets "
-                        "(shipped), or a path (default: %(default)s)")
+    parser.add_argument(
+        "--split", default="val", help="train, val or test, the images that --hold-out listed (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--weights",
+        default="last",
+        metavar="NAME",
+        help="last (newest checkpoint in --logs), streets (shipped), or a path (default: %(default)s)",
+    )
     parser.add_argument("--predictions", metavar="PATH", help="evaluate these predictions; no model is run")
-    parser.add_argument("--compare", nargs=2, metavar=("RUN_A", "RUN_B"), help="compare the results in two folders; "
-                        "nothing is evaluated")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("RUN_A", "RUN_B"),
+        help="compare the results in two folders; nothing is evaluated",
+    )
     parser.add_argument("--out", metavar="DIR", help="default: runs/evaluation; with --compare runs/comparison")
-    parser.add_argument("--engine", default="pycocotools", help="what computes COCO's twelve figures: pycocotools, "
-                        "pycocotools-plain (slower) or faster-coco-eval (to be installed); the figures are the same "
-                        "(default: %(default)s)")
-    parser.add_argument("--bootstrap", type=int, default=500, metavar="N", help="samples for the intervals; 0 leaves "
-                        "them out (default: %(default)s)")
+    parser.add_argument(
+        "--engine",
+        default="pycocotools",
+        help="what computes COCO's twelve figures: pycocotools, "
+        "pycocotools-plain (slower) or faster-coco-eval (to be installed); the figures are the same "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=500,
+        metavar="N",
+        help="samples for the intervals; 0 leaves them out (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of these samples (default: %(default)s)")
-    parser.add_argument("--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png "
-                        "(default: %(default)s)")
+    parser.add_argument(
+        "--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png (default: %(default)s)"
+    )
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     splits.add_arguments(parser)
     return parser.parse_args()
@@ -79,8 +99,11 @@ def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, 
     config = cli.build_config(args.config, args.data, checkpoint, args.overrides)
     cli.follow_classes(config, class_names)
     if config.DETECTION_MIN_CONFIDENCE > 0.05:
-        log.warning("only detections with a score >= %g are evaluated, which lowers AP; usual is --set "
-                    "DETECTION_MIN_CONFIDENCE=0.05", config.DETECTION_MIN_CONFIDENCE)
+        log.warning(
+            "only detections with a score >= %g are evaluated, which lowers AP; usual is --set "
+            "DETECTION_MIN_CONFIDENCE=0.05",
+            config.DETECTION_MIN_CONFIDENCE,
+        )
 
     from mrcnn.model import MaskRCNN
 
@@ -100,36 +123,39 @@ def main() -> None:
         raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
     if args.compare:
         return compare(out, args.compare[0], args.compare[1], args.bootstrap, args.seed)
-    cli.hold_out(args.data, args.hold_out, args.split_file)
+    open_data.hold_out(args.data, args.hold_out, args.split_file)
 
-    from bdd100k.report import write_report
-    from mrcnn.coco_figures import check_engine
-    from mrcnn.evaluation import evaluate
+    from bdd100k.report.page import write_report
+    from mrcnn.evaluation.coco_ap import check_engine
+    from mrcnn.evaluation.evaluator import evaluate
 
     check_engine(args.engine)
     # All images are known to the check of a file of predictions, and --limit chooses among them.
     limit = None if args.predictions else args.limit
-    dataset = cli.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles)
-    image_ids = dataset.image_ids[:args.limit]
+    dataset = open_data.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles)
+    image_ids = dataset.image_ids[: args.limit]
     evaluated: dict[str, Any] = {"data": args.data or "embedded street scenes", "split": args.split}
     settings: dict[str, Any] = {"engine": args.engine, "samples": args.bootstrap, "seed": args.seed}
     store = None
     if args.predictions:
-        from bdd100k.predictions import load_any
+        from bdd100k.evaluation.predictions import load_any
 
         source: Any = load_any(args.predictions, dataset)
         evaluated["predictions"] = str(args.predictions)
     else:
-        from mrcnn.prediction_store import Store
+        from mrcnn.evaluation.results_file import Store
 
         source, path = build_model(args, dataset.class_names)
         evaluated.update(weights=path, settings=source.config.to_dict())
         changed = pathlib.Path(path).stat().st_mtime if pathlib.Path(path).exists() else None
         store = Store(out / ".detections.jsonl", {**evaluated, "changed": changed, "limit": args.limit})
-        settings.update(store=store, batch_size=source.config.BATCH_SIZE,
-                        progress=lambda batches: track(batches, "detecting", console=Console(stderr=True)))
+        settings.update(
+            store=store,
+            batch_size=source.config.BATCH_SIZE,
+            progress=lambda batches: track(batches, "detecting", console=Console(stderr=True)),
+        )
     result = evaluate(source, dataset, image_ids, **settings)
-    held_out = splits.find_list(args.data or cli.STREETS_DIR, args.split_file)
+    held_out = splits.find_list(args.data or open_data.STREETS_DIR, args.split_file)
     if args.split == "test" and held_out:
         evaluated["test_list"] = {"images": len(held_out.names), "sha256": held_out.sha256}
     write(out, result, dataset, image_ids, evaluated, args.samples)
@@ -141,24 +167,28 @@ def main() -> None:
         store.remove()
 
 
-def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluated: dict[str, Any],
-          samples: int) -> None:
+def write(
+    out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluated: dict[str, Any], samples: int
+) -> None:
     """Writes the files and prints the tables."""
-    from bdd100k.evaluation import add_official, frame_name, has_official_classes
-    from bdd100k.submissions import Writer
-    from bdd100k.tables import show
-    from mrcnn import match_files
-    from mrcnn.drawing import samples_sheet, write_png
-    from mrcnn.plots import plot_pr_curves
-    from mrcnn.predictions import write_entries, write_json
+    from bdd100k.evaluation.protocols import add_official, frame_name, has_official_classes
+    from bdd100k.evaluation.submissions import Writer
+    from bdd100k.report.tables import show
+    from mrcnn.evaluation import match_table
+    from mrcnn.evaluation.results_file import write_entries
+    from mrcnn.files import write_json
+    from mrcnn.visualization.drawing import write_png
+    from mrcnn.visualization.plots import plot_pr_curves
+    from mrcnn.visualization.sheets import samples_sheet
 
     write_entries(out / "predictions.json", result.predictions)
     if has_official_classes(dataset):
         with Writer(out / "submission") as writer:
             add_official(result, dataset, image_ids, writer.add)
     write_json(out / "result.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
-    match_files.save(out / match_files.FILE, result.tables, [frame_name(dataset, i) for i in image_ids],
-                     dataset.class_names[1:])
+    match_table.save(
+        out / match_table.FILE, result.tables, [frame_name(dataset, i) for i in image_ids], dataset.class_names[1:]
+    )
     plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
     if result.image_ap50:
         write_png(out / "samples.png", samples_sheet(result, dataset, samples))
@@ -168,9 +198,9 @@ def write(out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluate
 
 def compare(out: pathlib.Path, first: str, second: str, samples: int, seed: int) -> None:
     """Writes the comparison of two results and prints it."""
-    from bdd100k.comparison import show, write_comparison
-    from mrcnn import comparison
-    from mrcnn.predictions import write_json
+    from bdd100k.report.comparison import show, write_comparison
+    from mrcnn.evaluation import comparison
+    from mrcnn.files import write_json
 
     a, b = comparison.read_run(first), comparison.read_run(second)
     compared = comparison.compare(a, b, samples, seed)
@@ -182,4 +212,4 @@ def compare(out: pathlib.Path, first: str, second: str, samples: int, seed: int)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

@@ -15,9 +15,9 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from bdd100k import cli
-from mrcnn.compat import restore_numpy_names
+from mrcnn import errors
 from mrcnn.errors import InputError
+from mrcnn.legacy.compat import restore_numpy_names
 
 
 def main() -> None:
@@ -37,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

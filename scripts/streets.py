@@ -8,7 +8,8 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from bdd100k import cli
-from bdd100k.streets import write_streets
+from bdd100k.streets.scenes import write_streets
+from mrcnn import errors
 
 _TEACH = """\
 No download, no licence: the scenes are drawn. They have BDD100K's eight classes, its imbalance (cars dominate), its
@@ -47,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

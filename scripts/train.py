@@ -27,12 +27,14 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from bdd100k import cli, runs, splits
-from bdd100k.recipes import RECIPES
+from bdd100k import cli, splits
+from bdd100k.training import launch
+from bdd100k.training.recipes import RECIPES
+from mrcnn import errors
 from mrcnn.augment_settings import PRESETS
 from mrcnn.config import BALANCES
-from mrcnn.samples import WORKER_KINDS
-from mrcnn.sampling import CLASS_WEIGHTINGS
+from mrcnn.data.class_balance import CLASS_WEIGHTINGS
+from mrcnn.data.sample_maker import WORKER_KINDS
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -42,50 +44,126 @@ def make_parser() -> argparse.ArgumentParser:
     )
     cli.add_common_arguments(parser)
     parser.add_argument("--recipe", choices=list(RECIPES), help="a whole training, see above; instead of --stage")
-    parser.add_argument("--stage", default="heads", help="which layers train: heads, 3+, 4+, 5+, all, or a regular "
-                        "expression over layer names (default: %(default)s)")
-    parser.add_argument("--weights", default="none", metavar="NAME", help="start from coco, imagenet, streets "
-                        "(shipped), last (newest checkpoint in --logs), a path, or none (default: %(default)s)")
-    parser.add_argument("--resume", nargs="?", const="last", metavar="FOLDER", help="go on with a run that was "
-                        "stopped, exactly where it stood: the newest in --logs, or that of a folder")
-    parser.add_argument("--epochs", type=cli.positive_int, nargs="+", metavar="N",
-                        help="epochs to add; with a recipe, of each of its stages (default: 10, or the recipe's)")
-    parser.add_argument("--learning-rate", type=float, metavar="R", help="default: LEARNING_RATE of the settings for "
-                        "the stage heads, a tenth of it for the others; or the recipe's")
-    parser.add_argument("--augment", choices=list(PRESETS), help="how training images are changed: flip; "
-                        "default (flip, scale and crop, colours); strong (also rotation, blur, weather, copy-paste); "
-                        "lsj (large-scale jitter and copy-paste, for long training). Single settings: --set "
-                        "AUGMENT_...=. Without it: as in --config or the checkpoint (flip, unless changed)")
-    parser.add_argument("--balance", choices=BALANCES, help="show rare classes more often: repeat their images "
-                        "(--set REPEAT_THRESHOLD=), or all classes alike")
-    parser.add_argument("--class-weights", choices=CLASS_WEIGHTINGS, help="weight rare classes more in the class loss: "
-                        "by the effective number of objects, or by the inverse number")
+    parser.add_argument(
+        "--stage",
+        default="heads",
+        help="which layers train: heads, 3+, 4+, 5+, all, or a regular "
+        "expression over layer names (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        default="none",
+        metavar="NAME",
+        help="start from coco, imagenet, streets "
+        "(shipped), last (newest checkpoint in --logs), a path, or none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="last",
+        metavar="FOLDER",
+        help="go on with a run that was stopped, exactly where it stood: the newest in --logs, or that of a folder",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=cli.positive_int,
+        nargs="+",
+        metavar="N",
+        help="epochs to add; with a recipe, of each of its stages (default: 10, or the recipe's)",
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        metavar="R",
+        help="default: LEARNING_RATE of the settings for "
+        "the stage heads, a tenth of it for the others; or the recipe's",
+    )
+    parser.add_argument(
+        "--augment",
+        choices=list(PRESETS),
+        help="how training images are changed: flip; "
+        "default (flip, scale and crop, colours); strong (also rotation, blur, weather, copy-paste); "
+        "lsj (large-scale jitter and copy-paste, for long training). Single settings: --set "
+        "AUGMENT_...=. Without it: as in --config or the checkpoint (flip, unless changed)",
+    )
+    parser.add_argument(
+        "--balance",
+        choices=BALANCES,
+        help="show rare classes more often: repeat their images (--set REPEAT_THRESHOLD=), or all classes alike",
+    )
+    parser.add_argument(
+        "--class-weights",
+        choices=CLASS_WEIGHTINGS,
+        help="weight rare classes more in the class loss: by the effective number of objects, or by the inverse number",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of weights, order, augmentation and sampling")
-    parser.add_argument("--deterministic", action="store_true", help="the same command gives the same weights, bit "
-                        "for bit, on the same machine (see docs/training.md); slower on a GPU")
-    parser.add_argument("--hosts", metavar="HOST:PORT,...", help="train on several hosts together: this list of all, "
-                        "the same for each. GPU_COUNT and IMAGES_PER_GPU are those of one host. Data, --logs and "
-                        "--weights must be readable on all; the first host writes the run")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same command gives the same weights, bit "
+        "for bit, on the same machine (see docs/training.md); slower on a GPU",
+    )
+    parser.add_argument(
+        "--hosts",
+        metavar="HOST:PORT,...",
+        help="train on several hosts together: this list of all, "
+        "the same for each. GPU_COUNT and IMAGES_PER_GPU are those of one host. Data, --logs and "
+        "--weights must be readable on all; the first host writes the run",
+    )
     parser.add_argument("--host-index", type=int, metavar="N", help="which of --hosts this is, from 0")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="who starts the processes: you "
-                        "(local), or a Ray cluster (pip install '.[ray]') with --workers (default: %(default)s)")
-    parser.add_argument("--workers", type=cli.positive_int, metavar="N", help="with --engine ray: train in N processes "
-                        "together, which share the GPUs of the cluster")
-    parser.add_argument("--save", metavar="FILE", help="also write the final weights to this .h5 file, in half "
-                        "precision, for sharing")
-    parser.add_argument("--save-every", type=cli.positive_int, metavar="N", help="steps after which the state is "
-                        "written; it is written after each epoch in any case")
-    parser.add_argument("--keep", type=cli.positive_int, metavar="N", help="keep only the N newest "
-                        "checkpoints (default: all)")
-    parser.add_argument("--val-images", type=cli.whole_number, metavar="N", help="validation images on which mask AP "
-                        "is measured after each epoch; 0: none (default: as many as take a tenth of the time)")
-    parser.add_argument("--patience", type=cli.positive_int, metavar="N", help="end a stage after N epochs without "
-                        "a better mask AP (default: never)")
-    parser.add_argument("--loaders", type=cli.positive_int, default=2, metavar="N", help="threads or processes that "
-                        "make batches ahead (default: %(default)s)")
-    parser.add_argument("--loader-kind", choices=WORKER_KINDS, default="thread", help="threads share Python's lock "
-                        "and make 100 to 150 images/s in all; processes grow with the cores, and help where labels are "
-                        "read by slow Python code (default: %(default)s)")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="who starts the processes: you "
+        "(local), or a Ray cluster (pip install '.[ray]') with --workers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=cli.positive_int,
+        metavar="N",
+        help="with --engine ray: train in N processes together, which share the GPUs of the cluster",
+    )
+    parser.add_argument(
+        "--save", metavar="FILE", help="also write the final weights to this .h5 file, in half precision, for sharing"
+    )
+    parser.add_argument(
+        "--save-every",
+        type=cli.positive_int,
+        metavar="N",
+        help="steps after which the state is written; it is written after each epoch in any case",
+    )
+    parser.add_argument(
+        "--keep", type=cli.positive_int, metavar="N", help="keep only the N newest checkpoints (default: all)"
+    )
+    parser.add_argument(
+        "--val-images",
+        type=cli.whole_number,
+        metavar="N",
+        help="validation images on which mask AP "
+        "is measured after each epoch; 0: none (default: as many as take a tenth of the time)",
+    )
+    parser.add_argument(
+        "--patience",
+        type=cli.positive_int,
+        metavar="N",
+        help="end a stage after N epochs without a better mask AP (default: never)",
+    )
+    parser.add_argument(
+        "--loaders",
+        type=cli.positive_int,
+        default=2,
+        metavar="N",
+        help="threads or processes that make batches ahead (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--loader-kind",
+        choices=WORKER_KINDS,
+        default="thread",
+        help="threads share Python's lock "
+        "and make 100 to 150 images/s in all; processes grow with the cores, and help where labels are "
+        "read by slow Python code (default: %(default)s)",
+    )
     splits.add_arguments(parser)
     return parser
 
@@ -94,8 +172,8 @@ def main() -> int:
     parser = make_parser()
     args = parser.parse_args()
     defaults = parser.parse_args([])
-    return runs.start(args, defaults)
+    return launch.start(args, defaults)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(errors.exit_code(main))

@@ -1,4 +1,4 @@
-"""The same two objects in every format that `mrcnn.folders` reads: images a.jpg and b.jpg, 12 high and 20 wide.
+"""The same two objects in every format that `mrcnn.annotations.folder` reads: images a.jpg and b.jpg, 12 x 20 px.
 
 In each image: a "leaf", rows 1..3 and columns 2..5, and a "stem", rows 5..8 and columns 10..17 (one class with masks).
 """
@@ -37,27 +37,48 @@ def via_entry(name: str) -> dict:
     x, y = zip(*LEAF, strict=True)
     leaf = {"name": "polygon", "all_points_x": list(x), "all_points_y": list(y)}
     stem = {"name": "rect", "x": 10, "y": 5, "width": 8, "height": 4}
-    regions = [{"shape_attributes": shape, "region_attributes": {"class": kind}}
-               for shape, kind in ((leaf, "leaf"), (stem, "stem"))]  # fmt: skip
+    regions = [
+        {"shape_attributes": shape, "region_attributes": {"class": kind}}
+        for shape, kind in ((leaf, "leaf"), (stem, "stem"))
+    ]
     return {"filename": f"{name}.jpg", "size": 1, "regions": regions, "file_attributes": {}}
 
 
 def labelme_document(name: str) -> dict:
-    shapes = [{"label": "leaf", "points": LEAF, "group_id": None, "shape_type": "polygon", "flags": {}},
-              {"label": "stem", "points": [[18, 9], [10, 5]], "group_id": None, "shape_type": "rectangle", "flags": {}}]
-    return {"version": "5.0.1", "flags": {}, "shapes": shapes, "imagePath": f"{name}.jpg", "imageData": None,
-            "imageHeight": HEIGHT, "imageWidth": WIDTH}  # fmt: skip
+    shapes = [
+        {"label": "leaf", "points": LEAF, "group_id": None, "shape_type": "polygon", "flags": {}},
+        {"label": "stem", "points": [[18, 9], [10, 5]], "group_id": None, "shape_type": "rectangle", "flags": {}},
+    ]
+    return {
+        "version": "5.0.1",
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": f"{name}.jpg",
+        "imageData": None,
+        "imageHeight": HEIGHT,
+        "imageWidth": WIDTH,
+    }
 
 
 def coco_document(names: tuple[str, ...] = NAMES) -> dict:
     annotations = []
     for image_id in range(len(names)):
         for category, points in ((5, LEAF), (9, STEM)):
-            annotations.append({"id": len(annotations) + 70, "image_id": image_id, "category_id": category,
-                                "segmentation": [np.ravel(points).tolist()], "iscrowd": 0})  # fmt: skip
+            annotations.append(
+                {
+                    "id": len(annotations) + 70,
+                    "image_id": image_id,
+                    "category_id": category,
+                    "segmentation": [np.ravel(points).tolist()],
+                    "iscrowd": 0,
+                }
+            )
     images = [{"id": i, "file_name": f"{n}.jpg", "height": HEIGHT, "width": WIDTH} for i, n in enumerate(names)]
-    return {"images": images, "annotations": annotations,
-            "categories": [{"id": 9, "name": "stem"}, {"id": 5, "name": "leaf"}]}  # fmt: skip
+    return {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 9, "name": "stem"}, {"id": 5, "name": "leaf"}],
+    }
 
 
 def yolo_text() -> str:

@@ -23,7 +23,7 @@ class Module:
     """A source file.
 
     Attributes:
-        name: its path below the root, such as mrcnn/boxes.py.
+        name: its path below the root, such as mrcnn/structures/boxes.py.
         text: the source.
         tree: parsed.
     """
@@ -77,7 +77,7 @@ class Item:
 
     @property
     def place(self) -> str:
-        """'mrcnn/boxes.py:56 compute_iou', for a message."""
+        """'mrcnn/structures/boxes.py:56 compute_iou', for a message."""
         return f"{self.module.name}:{self.node.lineno} {self.full_name}"
 
     @property

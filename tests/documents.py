@@ -29,14 +29,25 @@ from tests.annotated import folder as annotated_folder
 ROOT = pathlib.Path(__file__).parent.parent
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 WIDTHS = {
-    "BACKBONE_WIDTH": 16, "TOP_DOWN_PYRAMID_SIZE": 16, "RPN_CHANNELS": 16, "FPN_CLASSIF_FC_LAYERS_SIZE": 16,
+    "BACKBONE_WIDTH": 16,
+    "TOP_DOWN_PYRAMID_SIZE": 16,
+    "RPN_CHANNELS": 16,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 16,
     "MASK_HEAD_CHANNELS": 8,
-}  # fmt: skip
+}
 SMALL = WIDTHS | {
-    "IMAGE_MIN_DIM": 128, "IMAGE_MAX_DIM": 128, "IMAGES_PER_GPU": 1, "PRE_NMS_LIMIT": 100,
-    "POST_NMS_ROIS_TRAINING": 20, "POST_NMS_ROIS_INFERENCE": 10, "TRAIN_ROIS_PER_IMAGE": 8, "MAX_GT_INSTANCES": 20,
-    "DETECTION_MAX_INSTANCES": 5, "STEPS_PER_EPOCH": 1, "VALIDATION_STEPS": 1,
-}  # fmt: skip
+    "IMAGE_MIN_DIM": 128,
+    "IMAGE_MAX_DIM": 128,
+    "IMAGES_PER_GPU": 1,
+    "PRE_NMS_LIMIT": 100,
+    "POST_NMS_ROIS_TRAINING": 20,
+    "POST_NMS_ROIS_INFERENCE": 10,
+    "TRAIN_ROIS_PER_IMAGE": 8,
+    "MAX_GT_INSTANCES": 20,
+    "DETECTION_MAX_INSTANCES": 5,
+    "STEPS_PER_EPOCH": 1,
+    "VALIDATION_STEPS": 1,
+}
 FEW = 2  # images of each split
 run_process = subprocess.run
 
@@ -70,16 +81,18 @@ class Block:
 def blocks(document: str) -> list[Block]:
     """All fenced blocks of a document."""
     text = (ROOT / document).read_text()
-    return [Block(document, text.count("\n", 0, found.start()) + 1, found[2], textwrap.dedent(found[3]))
-            for found in FENCE.finditer(text)]  # fmt: skip
+    return [
+        Block(document, text.count("\n", 0, found.start()) + 1, found[2], textwrap.dedent(found[3]))
+        for found in FENCE.finditer(text)
+    ]
 
 
 def lay_out(place: pathlib.Path) -> None:
     """What the documents name: DIR in BDD100K's layout, leaves with labelme's labels, plants with label pictures,
     photos, clip.mp4 and mask_rcnn_coco.h5."""
-    from bdd100k.convert import convert
-    from bdd100k.detection import PublishedConfig
-    from bdd100k.streets import write_streets
+    from bdd100k.detector import PublishedConfig
+    from bdd100k.labels.convert import convert
+    from bdd100k.streets.scenes import write_streets
     from mrcnn.model import MaskRCNN
 
     data = place / "DIR"
@@ -116,10 +129,13 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
     """Small settings and networks, one epoch, few scenes; the weights that would be downloaded are those in `place`."""
     import keras
 
-    from bdd100k import cli, recipes, runs, streets
+    from bdd100k import cli, open_data
     from bdd100k.config import StreetsConfig
-    from mrcnn import backbone, published, weights
+    from bdd100k.streets import scenes
+    from bdd100k.training import recipes
+    from bdd100k.training import run as training_run
     from mrcnn.config import Config
+    from mrcnn.modeling import backbone, pretrained, weights
 
     for kind in (Config, *cli.CONFIGS.values()):
         for name, value in SMALL.items():
@@ -128,15 +144,24 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
     for name, stages in {"resnet50": (1, 1, 1, 1), "resnet101": (1, 1, 2, 1)}.items():
         monkeypatch.setitem(backbone.BLOCKS, name, stages)
     plan = recipes.plan
-    monkeypatch.setattr(runs, "plan", lambda recipe, config, layers, epochs, *rest: plan(
-        recipe, config, layers, epochs or [1], *rest))  # fmt: skip
-    write = streets.write_streets
-    monkeypatch.setattr(streets, "write_streets", lambda folder, train, val, test=0, seed=0, workers=1: write(
-        folder, min(train, FEW), min(val, FEW), min(test, FEW), seed, 1))  # fmt: skip
-    monkeypatch.setitem(published.REGISTRY, "coco", dataclasses.replace(published.REGISTRY["coco"], size=None))
-    monkeypatch.setattr(weights, "fetch", lambda name: published.fetch(
-        name, place if name == "coco" else published.SHIPPED))  # fmt: skip
-    cli.is_custom.cache_clear()  # it remembers names of folders
+    monkeypatch.setattr(
+        training_run,
+        "plan",
+        lambda recipe, config, layers, epochs, *rest: plan(recipe, config, layers, epochs or [1], *rest),
+    )
+    write = scenes.write_streets
+    monkeypatch.setattr(
+        scenes,
+        "write_streets",
+        lambda folder, train, val, test=0, seed=0, workers=1: write(
+            folder, min(train, FEW), min(val, FEW), min(test, FEW), seed, 1
+        ),
+    )
+    monkeypatch.setitem(pretrained.REGISTRY, "coco", dataclasses.replace(pretrained.REGISTRY["coco"], size=None))
+    monkeypatch.setattr(
+        weights, "fetch", lambda name: pretrained.fetch(name, place if name == "coco" else pretrained.SHIPPED)
+    )
+    open_data.is_custom.cache_clear()  # it remembers names of folders
     if keras.config.backend() == "tensorflow":  # a step of a small network is run sooner than traced
         import tensorflow as tf
 
@@ -147,9 +172,9 @@ def make_large_again() -> None:
     """What `monkeypatch` does not take back."""
     import keras
 
-    from bdd100k import cli
+    from bdd100k import open_data
 
-    cli.is_custom.cache_clear()
+    open_data.is_custom.cache_clear()
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -172,11 +197,11 @@ class Runner:
 
     def script(self, words: list[str]) -> int:
         """Run `python scripts/NAME.py ARGUMENTS`; returns the exit code."""
-        from bdd100k import cli
+        from mrcnn import errors
 
         main = self.load(words)["main"]
         with contextlib.chdir(self.place):
-            return cli.run(main)
+            return errors.exit_code(main)
 
     def parse(self, words: list[str]) -> None:
         """Only let the script read its options."""

@@ -3,8 +3,9 @@
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
-from mrcnn.masks import Instances, crop_to_rle
-from mrcnn.match_table import Builder
+from mrcnn.evaluation.match_table import Builder
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.rle import crop_to_rle
 
 NAMES = ["BG", "car", "person", "train"]
 SHAPE = (120, 160)
@@ -20,8 +21,17 @@ class Scenes:
         self.class_names = NAMES
         self.class_info = [{"source": "", "id": 0, "name": "BG"}]
         self.class_info += [{"source": "drawn", "id": 10 * i, "name": NAMES[i]} for i in (1, 2, 3)]
-        self.image_info = [{"id": f"street-{i}", "source": "drawn", "path": f"/data/street-{i}.jpg", "coco_id": 100 + i,
-                            "height": shape[0], "width": shape[1]} for i in range(images)]
+        self.image_info = [
+            {
+                "id": f"street-{i}",
+                "source": "drawn",
+                "path": f"/data/street-{i}.jpg",
+                "coco_id": 100 + i,
+                "height": shape[0],
+                "width": shape[1],
+            }
+            for i in range(images)
+        ]
         self.instances = [self._draw(rng, rng.integers(1, objects + 1)) for _ in range(images)]
 
     def _draw(self, rng, count):
@@ -63,21 +73,32 @@ class Noisy:
             boxes.append(np.clip(box, 0, [*shape, *shape]))
         n = len(boxes)
         scores = np.round(rng.random(n), 1).astype(np.float32)  # many equal scores
-        return {"rois": np.array(boxes, np.int32).reshape(-1, 4), "class_ids": np.array(class_ids, np.int32),
-                "scores": scores, "mask_probs": round_probs(rng, n)}
+        return {
+            "rois": np.array(boxes, np.int32).reshape(-1, 4),
+            "class_ids": np.array(class_ids, np.int32),
+            "scores": scores,
+            "mask_probs": round_probs(rng, n),
+        }
 
 
 class Nothing:
     """A model that finds nothing."""
 
     def detect_instances(self, images):
-        return [{"rois": np.zeros((0, 4), np.int32), "class_ids": np.zeros(0, np.int32),
-                 "scores": np.zeros(0, np.float32), "mask_probs": np.zeros((0, 28, 28), np.float32)} for _ in images]
+        return [
+            {
+                "rois": np.zeros((0, 4), np.int32),
+                "class_ids": np.zeros(0, np.int32),
+                "scores": np.zeros(0, np.float32),
+                "mask_probs": np.zeros((0, 28, 28), np.float32),
+            }
+            for _ in images
+        ]
 
 
 def ellipse(rng, shape):
     """bool [H, W]"""
-    y, x = np.mgrid[:shape[0], :shape[1]] + 0.5
+    y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     centre_y, centre_x = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
     radius_y, radius_x = rng.uniform(3, shape[0] / 3), rng.uniform(3, shape[1] / 3)
     return ((y - centre_y) / radius_y) ** 2 + ((x - centre_x) / radius_x) ** 2 < 1
@@ -103,9 +124,18 @@ class Drawn:
         self.shape, self.images = shape, images
         self.image_ids = np.arange(len(images))
         letters = "abcdefghijklmnopqrstuvwxyz"
-        self.image_info = [{"id": f"{letters[i]}.jpg", "source": "bdd100k", "path": f"/data/{letters[i]}.jpg",
-                            "coco_id": i + 1, "height": shape[0], "width": shape[1],
-                            "attributes": attributes[i] if attributes else {}} for i in range(len(images))]
+        self.image_info = [
+            {
+                "id": f"{letters[i]}.jpg",
+                "source": "bdd100k",
+                "path": f"/data/{letters[i]}.jpg",
+                "coco_id": i + 1,
+                "height": shape[0],
+                "width": shape[1],
+                "attributes": attributes[i] if attributes else {},
+            }
+            for i in range(len(images))
+        ]
 
     def load_image(self, image_id):
         return np.full((*self.shape, 3), 90, np.uint8)
@@ -113,27 +143,41 @@ class Drawn:
     def load_instances(self, image_id):
         rows = self.images[image_id]
         crops = [np.ones((y2 - y1, x2 - x1), bool) for _, (y1, x1, y2, x2), *_ in rows]
-        return Instances([CLASS_NAMES.index(name) + 1 for name, *_ in rows], [box for _, box, *_ in rows], crops,
-                         ["crowd" in row for row in rows], ["ignore" in row for row in rows])
+        return Instances(
+            [CLASS_NAMES.index(name) + 1 for name, *_ in rows],
+            [box for _, box, *_ in rows],
+            crops,
+            ["crowd" in row for row in rows],
+            ["ignore" in row for row in rows],
+        )
 
     def object_flags(self, image_id, instances):
-        return {name: np.array([name in row for row in self.images[image_id]], bool)
-                for name in ("occluded", "truncated")}
+        return {
+            name: np.array([name in row for row in self.images[image_id]], bool) for name in ("occluded", "truncated")
+        }
 
 
 def found(image_id, name, box, score, shape=(100, 100)):
     """A COCO result for a rectangle (y1, x1, y2, x2) of an image of `Drawn`, counted from 0."""
     y1, x1, y2, x2 = box
     rle = crop_to_rle(box, np.ones((y2 - y1, x2 - x1), bool), shape)
-    return {"image_id": image_id + 1, "category_id": CLASS_NAMES.index(name) + 1, "score": score,
-            "bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": {"size": list(shape), "counts": rle["counts"].decode()}}
+    return {
+        "image_id": image_id + 1,
+        "category_id": CLASS_NAMES.index(name) + 1,
+        "score": score,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "segmentation": {"size": list(shape), "counts": rle["counts"].decode()},
+    }
 
 
 def overlap_table(rng, images=12, classes=3, objects=6, detections=20, crowd=0.2, decimals=1):
     """Random boxes as a `Table`, and the same as COCO's lists (truth, detections)."""
     builder = Builder(classes)
-    truth = {"images": [{"id": i, "height": 400, "width": 400} for i in range(images)], "annotations": [],
-             "categories": [{"id": k + 1, "name": str(k)} for k in range(classes)]}
+    truth = {
+        "images": [{"id": i, "height": 400, "width": 400} for i in range(images)],
+        "annotations": [],
+        "categories": [{"id": k + 1, "name": str(k)} for k in range(classes)],
+    }
     results = []
     for image in range(images):
         gt = _boxes(rng, rng.integers(0, objects + 1))
@@ -150,10 +194,20 @@ def overlap_table(rng, images=12, classes=3, objects=6, detections=20, crowd=0.2
         areas = gt[:, 2] * gt[:, 3] * 0.8  # of the masks, in truth
         builder.add(gt_class, is_crowd, areas, gt.tolist(), dt_class, scores, dt[:, 2] * dt[:, 3], dt.tolist())
         truth["annotations"] += [
-            {"id": len(truth["annotations"]) + n + 1, "image_id": image, "category_id": int(gt_class[n]) + 1,
-             "bbox": gt[n].tolist(), "area": float(areas[n]), "iscrowd": int(is_crowd[n])} for n in range(len(gt))]
-        results += [{"image_id": image, "category_id": int(dt_class[n]) + 1, "bbox": dt[n].tolist(),
-                     "score": float(scores[n])} for n in range(len(dt))]
+            {
+                "id": len(truth["annotations"]) + n + 1,
+                "image_id": image,
+                "category_id": int(gt_class[n]) + 1,
+                "bbox": gt[n].tolist(),
+                "area": float(areas[n]),
+                "iscrowd": int(is_crowd[n]),
+            }
+            for n in range(len(gt))
+        ]
+        results += [
+            {"image_id": image, "category_id": int(dt_class[n]) + 1, "bbox": dt[n].tolist(), "score": float(scores[n])}
+            for n in range(len(dt))
+        ]
     return builder.table(), truth, results
 
 

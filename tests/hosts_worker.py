@@ -13,12 +13,18 @@ import tempfile
 import keras
 import numpy as np
 
-from mrcnn import distribution
+from mrcnn.backend import hosts
 from tests.shapes import ShapesConfig, ShapesDataset
 
 TENSORFLOW = keras.config.backend() == "tensorflow"  # there validation has a way of its own; compiling it takes time
-SETTINGS = ["STEPS_PER_EPOCH=3", "VALIDATION_STEPS=1", "TRUE_WEIGHT_DECAY=True", "WEIGHT_DECAY=0.01",
-            "GRADIENT_CLIP_NORM=1.0", "CLASS_LOSS_WEIGHTS=[1.0, 0.5, 2.0, 1.0]"]  # fmt: skip
+SETTINGS = [
+    "STEPS_PER_EPOCH=3",
+    "VALIDATION_STEPS=1",
+    "TRUE_WEIGHT_DECAY=True",
+    "WEIGHT_DECAY=0.01",
+    "GRADIENT_CLIP_NORM=1.0",
+    "CLASS_LOSS_WEIGHTS=[1.0, 0.5, 2.0, 1.0]",
+]
 
 
 class SmallConfig(ShapesConfig):
@@ -63,17 +69,17 @@ def main() -> None:
     else:
         sys.meta_path.insert(0, NoTensorFlow())
     if len(sys.argv) > 2:
-        distribution.join(sys.argv[2].split(","), int(sys.argv[3]))
+        hosts.join(sys.argv[2].split(","), int(sys.argv[3]))
     for number, (devices, images) in enumerate(batches):
         train(devices, images, validate=TENSORFLOW and number == 0)
 
 
 def train(devices: int, images: int, validate: bool) -> None:
     """One training."""
-    from mrcnn import reports
+    from mrcnn.engine import run_pictures
     from mrcnn.model import MaskRCNN
 
-    reports.plot_curves = lambda *args: None  # a tenth of the time
+    run_pictures.plot_curves = lambda *args: None  # a tenth of the time
     keras.utils.set_random_seed(5)
     batch = [f"GPU_COUNT={devices}", f"IMAGES_PER_GPU={images}"]
     config = SmallConfig().override([*batch, *SETTINGS])
@@ -86,8 +92,8 @@ def train(devices: int, images: int, validate: bool) -> None:
         history = model.train(dataset, dataset if validate else None, 0.002, 1, "all", workers=1).history
         files = sorted(name for _, _, names in os.walk(logs) for name in names)
         report(model, history, files)
-        if distribution.host()[1] > 1:  # one host fails, the other must not wait for it
-            if distribution.is_first_host():
+        if hosts.host()[1] > 1:  # one host fails, the other must not wait for it
+            if hosts.is_first_host():
                 model.train(dataset, None, 0.002, 2, "all", workers=1)
             raise RuntimeError("on purpose")
 
@@ -95,12 +101,17 @@ def train(devices: int, images: int, validate: bool) -> None:
 def report(model, history: dict[str, list[float]], files: list[str]) -> None:
     """The line of JSON."""
     weights = [keras.ops.convert_to_numpy(v).astype(np.float64) for v in model.keras_model.trainable_variables]
-    print(json.dumps({
-        "history": {name: float(np.ravel(values)[-1]) for name, values in history.items()},
-        "weights": [float(np.abs(w).sum()) for w in weights],
-        "files": files,
-    }), flush=True)  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "history": {name: float(np.ravel(values)[-1]) for name, values in history.items()},
+                "weights": [float(np.abs(w).sum()) for w in weights],
+                "files": files,
+            }
+        ),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(distribution.run_together(lambda: main() or 0))
+    sys.exit(hosts.run_together(lambda: main() or 0))

@@ -17,8 +17,9 @@ class Element:
         for child in self.children:
             own = child.attributes
             if (name is None or child.name == name) and all(
-                    key.replace("_", "-") in own and value in (own[key.replace("_", "-")], ...)
-                    for key, value in wanted.items()):
+                key.replace("_", "-") in own and value in (own[key.replace("_", "-")], ...)
+                for key, value in wanted.items()
+            ):
                 found.append(child)
             found += child.all(name, **wanted)
         return found
@@ -28,12 +29,16 @@ class Element:
 
     def figures(self):
         """The values of the <data> elements inside, None for a dash."""
-        return [None if e.name == "span" else float(e.attributes["value"]) for e in self.all()
-                if e.name == "data" or (e.name == "span" and e.attributes.get("class") == "none")]
+        return [
+            None if e.name == "span" else float(e.attributes["value"])
+            for e in self.all()
+            if e.name == "data" or (e.name == "span" and e.attributes.get("class") == "none")
+        ]
 
     def intervals(self):
-        return [[float(e.attributes["data-low"]), float(e.attributes["data-high"])]
-                for e in self.all("span", data_low=...)]
+        return [
+            [float(e.attributes["data-low"]), float(e.attributes["data-high"])] for e in self.all("span", data_low=...)
+        ]
 
 
 class _Parser(HTMLParser):

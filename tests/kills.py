@@ -18,11 +18,22 @@ import numpy as np
 
 TRAIN = pathlib.Path(__file__).parents[1] / "scripts" / "train.py"
 SETTINGS = {
-    "STEPS_PER_EPOCH": 12, "VALIDATION_STEPS": 0, "BACKBONE_WIDTH": 16, "TOP_DOWN_PYRAMID_SIZE": 16, "RPN_CHANNELS": 16,
-    "FPN_CLASSIF_FC_LAYERS_SIZE": 32, "MASK_HEAD_CHANNELS": 16, "IMAGE_MIN_DIM": 128, "IMAGE_MAX_DIM": 256,
-    "IMAGES_PER_GPU": 2, "TRAIN_ROIS_PER_IMAGE": 24, "PRE_NMS_LIMIT": 300, "POST_NMS_ROIS_TRAINING": 60,
-    "EMA_MOMENTUM": 0.9, "WARMUP_STEPS": 5,
-}  # fmt: skip
+    "STEPS_PER_EPOCH": 12,
+    "VALIDATION_STEPS": 0,
+    "BACKBONE_WIDTH": 16,
+    "TOP_DOWN_PYRAMID_SIZE": 16,
+    "RPN_CHANNELS": 16,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": 32,
+    "MASK_HEAD_CHANNELS": 16,
+    "IMAGE_MIN_DIM": 128,
+    "IMAGE_MAX_DIM": 256,
+    "IMAGES_PER_GPU": 2,
+    "TRAIN_ROIS_PER_IMAGE": 24,
+    "PRE_NMS_LIMIT": 300,
+    "POST_NMS_ROIS_TRAINING": 60,
+    "EMA_MOMENTUM": 0.9,
+    "WARMUP_STEPS": 5,
+}
 
 
 def command(logs: pathlib.Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mrcnn.compat import restore_numpy_names
+from mrcnn.legacy.compat import restore_numpy_names
 
 
 def import_augmenters():

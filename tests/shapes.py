@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from mrcnn.config import Config
-from mrcnn.data import Dataset
+from mrcnn.data.dataset import Dataset
 
 
 class ShapesConfig(Config):

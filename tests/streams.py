@@ -11,15 +11,23 @@ ROIALIGN_SEED, HEADS_MAPS_SEED, HEADS_SEED, RPN_SEED = 421, 461, 462, 463
 
 # The heads' layers with weights, in the order in which they were drawn: 16 channels in, 256 in the mask head
 HEADS = (
-    ("mrcnn_mask_conv1", (3, 3, 16, 256)), ("mrcnn_mask_bn1", (256,)),
-    ("mrcnn_mask_conv2", (3, 3, 256, 256)), ("mrcnn_mask_bn2", (256,)),
-    ("mrcnn_class_conv1", (7, 7, 16, 32)), ("mrcnn_class_bn1", (32,)),
-    ("mrcnn_mask_conv3", (3, 3, 256, 256)), ("mrcnn_mask_bn3", (256,)),
-    ("mrcnn_class_conv2", (1, 1, 32, 32)), ("mrcnn_class_bn2", (32,)),
-    ("mrcnn_mask_conv4", (3, 3, 256, 256)), ("mrcnn_mask_bn4", (256,)),
-    ("mrcnn_class_logits", (32, 9)), ("mrcnn_bbox_fc", (32, 36)),
-    ("mrcnn_mask_deconv", (2, 2, 256, 256)), ("mrcnn_mask", (1, 1, 256, 9)),
-)  # fmt: skip
+    ("mrcnn_mask_conv1", (3, 3, 16, 256)),
+    ("mrcnn_mask_bn1", (256,)),
+    ("mrcnn_mask_conv2", (3, 3, 256, 256)),
+    ("mrcnn_mask_bn2", (256,)),
+    ("mrcnn_class_conv1", (7, 7, 16, 32)),
+    ("mrcnn_class_bn1", (32,)),
+    ("mrcnn_mask_conv3", (3, 3, 256, 256)),
+    ("mrcnn_mask_bn3", (256,)),
+    ("mrcnn_class_conv2", (1, 1, 32, 32)),
+    ("mrcnn_class_bn2", (32,)),
+    ("mrcnn_mask_conv4", (3, 3, 256, 256)),
+    ("mrcnn_mask_bn4", (256,)),
+    ("mrcnn_class_logits", (32, 9)),
+    ("mrcnn_bbox_fc", (32, 36)),
+    ("mrcnn_mask_deconv", (2, 2, 256, 256)),
+    ("mrcnn_mask", (1, 1, 256, 9)),
+)
 RPN = (("rpn_conv_shared", (3, 3, 16, 512)), ("rpn_class_raw", (1, 1, 512, 6)), ("rpn_bbox_pred", (1, 1, 512, 12)))
 
 

@@ -33,10 +33,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bdd100k.cli import open_dataset, positive_int
-from mrcnn import comparison
+from bdd100k.cli import positive_int
+from bdd100k.open_data import open_dataset
+from mrcnn.data.class_balance import image_class_counts
 from mrcnn.errors import InputError
-from mrcnn.sampling import image_class_counts
+from mrcnn.evaluation import comparison
 
 from .common import square
 
@@ -86,19 +87,29 @@ SIZES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.epilog = KEYS
-    parser.add_argument("--data", metavar="DIR", help=f"BDD100K folder; without it {SCENES['train']} scenes are drawn "
-                        f"to train on and {SCENES['val']} to evaluate")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help=f"BDD100K folder; without it {SCENES['train']} scenes are drawn "
+        f"to train on and {SCENES['val']} to evaluate",
+    )
     parser.add_argument("--size", choices=sorted(SIZES), default="small", help="default: %(default)s")
-    parser.add_argument("--epochs", type=positive_int, nargs=2, metavar=("HEADS", "ALL"), help="default: small "
-                        f"{' '.join(SIZES['small'].epochs)}, large {' '.join(SIZES['large'].epochs)}")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-                        help="another setting of all lines")
+    parser.add_argument(
+        "--epochs",
+        type=positive_int,
+        nargs=2,
+        metavar=("HEADS", "ALL"),
+        help=f"default: small {' '.join(SIZES['small'].epochs)}, large {' '.join(SIZES['large'].epochs)}",
+    )
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="another setting of all lines"
+    )
     parser.add_argument("--out", metavar="DIR", default="runs/ablation", help="default: %(default)s")
 
 
 def choices(size: Size, out: pathlib.Path) -> dict[str, list[str]]:
     """What each line adds to the options of scripts/train.py."""
-    from mrcnn.weights import fetch  # late: the other benchmarks measure memory, and Keras takes 800 MiB
+    from mrcnn.modeling.pretrained import fetch  # late: the other benchmarks measure memory, and Keras takes 800 MiB
 
     backbone = _set(size.backbone)
     if size is SIZES["small"]:
@@ -120,7 +131,7 @@ def widen(source: pathlib.Path, target: pathlib.Path, noise: float = 0.01) -> pa
     Returns:
         `target`.
     """
-    from mrcnn.weights import read_layers, write_layers
+    from mrcnn.modeling.weights import read_layers, write_layers
 
     rng = np.random.default_rng(0)
     layers: dict[str, dict[str, np.ndarray]] = {}
@@ -212,9 +223,12 @@ def _figures(run: comparison.Run, rare: Iterable[str]) -> dict[str, Any]:
     per_class = {name: own["mask"]["AP"] for name, own in result["per_class"].items()}
     known = [per_class[name] for name in rare if per_class.get(name) is not None]  # None: no object to be found
     return {
-        "AP": result["mask"]["AP"], "AP50": result["mask"]["AP50"], "interval": result["intervals"]["mask"]["AP"],
-        "rare_AP": sum(known) / len(known) if known else None, "per_class": per_class,
-    }  # fmt: skip
+        "AP": result["mask"]["AP"],
+        "AP50": result["mask"]["AP50"],
+        "interval": result["intervals"]["mask"]["AP"],
+        "rare_AP": sum(known) / len(known) if known else None,
+        "per_class": per_class,
+    }
 
 
 def show(report: dict[str, Any]) -> None:
@@ -228,10 +242,13 @@ def show(report: dict[str, Any]) -> None:
         low, high = line["interval"]
         table.add_row(
             name if line["kept"] else f"{name} (not kept)",
-            f"{100 * line['AP']:.1f} ({100 * low:.1f} to {100 * high:.1f})", f"{100 * line['AP50']:.1f}",
-            _gain(line.get("difference")), "" if line["rare_AP"] is None else f"{100 * line['rare_AP']:.1f}",
-            f"{line['minutes']:.1f}", f"{line['cpu_minutes']:.1f}",
-        )  # fmt: skip
+            f"{100 * line['AP']:.1f} ({100 * low:.1f} to {100 * high:.1f})",
+            f"{100 * line['AP50']:.1f}",
+            _gain(line.get("difference")),
+            "" if line["rare_AP"] is None else f"{100 * line['rare_AP']:.1f}",
+            f"{line['minutes']:.1f}",
+            f"{line['cpu_minutes']:.1f}",
+        )
     Console(width=max(Console().width, 120)).print(table)
 
 

@@ -15,8 +15,14 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """--backbone, --against and --set."""
     parser.add_argument("--backbone", default="resnet50", help="default: %(default)s")
     parser.add_argument("--against", choices=["torchvision"], help="measure this too (pip install '.[benchmark]')")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-                        help="another setting of the network, e.g. RPN_CHANNELS=256 as torchvision has")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="another setting of the network, e.g. RPN_CHANNELS=256 as torchvision has",
+    )
 
 
 def spread(seconds: np.ndarray) -> list[float]:

@@ -32,15 +32,15 @@ from rich.table import Table
 from bdd100k import cli
 from bdd100k.config import BDD100KConfig
 from bdd100k.dataset import BDD100KDataset
-from bdd100k.streets import write_streets
+from bdd100k.streets.scenes import write_streets
 from benchmarks.original import OriginalLoader
 from mrcnn.augment_settings import Augmentation, preset_settings
-from mrcnn.images import read_image, resize_geometry
-from mrcnn.lighting import relight
-from mrcnn.masks import instances_to_mini
-from mrcnn.prefetch import Prefetcher
-from mrcnn.samples import WORKER_KINDS, SampleMaker
-from mrcnn.transforms import draw_placement, place_image, warp_instances
+from mrcnn.data.geometry import draw_placement, place_image, warp_instances
+from mrcnn.data.images import read_image, resize_geometry
+from mrcnn.data.mini_masks import instances_to_mini
+from mrcnn.data.photometry import relight
+from mrcnn.data.prefetch import Prefetcher
+from mrcnn.data.sample_maker import WORKER_KINDS, SampleMaker
 
 from .common import square
 
@@ -77,8 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--images", type=cli.positive_int, default=16, metavar="N", help="scenes (default: %(default)s)")
     add("--repeat", type=cli.positive_int, default=5, metavar="N", help="repetitions (default: %(default)s)")
-    add("--loaders", type=cli.positive_int, nargs="+", default=[], metavar="N", help="measure so many loader threads "
-        "and processes too, on all cores, by the clock")  # fmt: skip
+    add(
+        "--loaders",
+        type=cli.positive_int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="measure so many loader threads and processes too, on all cores, by the clock",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -159,7 +165,7 @@ def open_dataset(folder: pathlib.Path, kind: str) -> BDD100KDataset:
 
 
 def make_maker(folder: pathlib.Path, kind: str) -> SampleMaker:
-    """What makes the batches of `mrcnn.loader.Loader`, for batches of one image."""
+    """What makes the batches of `mrcnn.data.loader.Loader`, for batches of one image."""
     dataset = open_dataset(folder, kind)
     config = BDD100KConfig().override([*SQUARE, *preset_settings("default" if kind.endswith("_augmented") else "none")])
     return SampleMaker(dataset, config, 1, len(dataset.image_ids), augmentation=Augmentation.from_config(config))
@@ -327,30 +333,40 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 def show(report: dict[str, Any]) -> None:
     """Print the figures as tables."""
     console, size = Console(soft_wrap=True), report["input"]["file_bytes"]
-    console.print(f"{report['input']['images']} JPEGs of 720 x 1280, {size / 1000:.0f} KB and {OBJECTS} objects each "
-                  "-> 1024 x 1024, mini-masks 56 x 56; one process on one core")  # fmt: skip
+    console.print(
+        f"{report['input']['images']} JPEGs of 720 x 1280, {size / 1000:.0f} KB and {OBJECTS} objects each "
+        "-> 1024 x 1024, mini-masks 56 x 56; one process on one core"
+    )
     table = _table("images a second", "of CPU time", "least - most", "by clock", "least - most")
     for name, rate in report["rates"].items():
         cells = [f(rate[clock]) for clock in ("cpu", "wall") for f in (_median, _range)]
         table.add_row(name, *cells)
     console.print(table)
-    console.print(f"the original's time / ours: {report['ratio_to_original']:.1f}, augmented "
-                  f"{report['ratio_to_original_augmented']:.1f}")  # fmt: skip
+    console.print(
+        f"the original's time / ours: {report['ratio_to_original']:.1f}, augmented "
+        f"{report['ratio_to_original_augmented']:.1f}"
+    )
     stages = list(next(iter(report["milliseconds"].values())))
     table = _table("milliseconds (CPU)", *stages)
     for name, spent in report["milliseconds"].items():
         table.add_row(name, *(f"{spent[stage]:.2f}" for stage in stages))
     console.print(table)
     decode = report["jpeg_decode"]
-    console.print(f"decoding these JPEGs alone: {decode['milliseconds']:.2f} ms, at most "
-                  f"{decode['images_per_second']:.0f} images a second")  # fmt: skip
+    console.print(
+        f"decoding these JPEGs alone: {decode['milliseconds']:.2f} ms, at most "
+        f"{decode['images_per_second']:.0f} images a second"
+    )
     for name, memory in report["memory_mib"].items():
         if memory:
-            console.print(f"memory of a process, {name}: {memory['peak']:.0f} MiB, of which {memory['growth']:.0f} "
-                          "since the first batch")  # fmt: skip
+            console.print(
+                f"memory of a process, {name}: {memory['peak']:.0f} MiB, of which {memory['growth']:.0f} "
+                "since the first batch"
+            )
     for row in report["loaders"]:
-        console.print(f"{row['loaders']} loaders ({row['kind']}), augmented: {row['images_per_second']:.0f} images a "
-                      "second by the clock")  # fmt: skip
+        console.print(
+            f"{row['loaders']} loaders ({row['kind']}), augmented: {row['images_per_second']:.0f} images a "
+            "second by the clock"
+        )
 
 
 def _table(*columns: str) -> Table:

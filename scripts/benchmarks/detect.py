@@ -37,8 +37,14 @@ WARM_UP = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.epilog = KEYS
-    parser.add_argument("--sizes", type=positive_int, nargs="+", default=[512, 1024], metavar="PX", help="sides of the "
-                        "images, multiples of 64 (default: 512 1024)")
+    parser.add_argument(
+        "--sizes",
+        type=positive_int,
+        nargs="+",
+        default=[512, 1024],
+        metavar="PX",
+        help="sides of the images, multiples of 64 (default: 512 1024)",
+    )
     parser.add_argument("--rounds", type=positive_int, default=10, metavar="N", help="default: %(default)s")
     add_network_arguments(parser)
 
@@ -49,16 +55,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.against:
         torchvision_model.refuse_without()
-    report: dict[str, Any] = {"backend": keras.config.backend(), "backbone": args.backbone, "rounds": args.rounds,
-                              "sizes": {}}  # fmt: skip
+    report: dict[str, Any] = {
+        "backend": keras.config.backend(),
+        "backbone": args.backbone,
+        "rounds": args.rounds,
+        "sizes": {},
+    }
     for size in args.sizes:
         image = street(size)
         calls, classes = _ours(image, args.backbone, args.overrides)
         if args.against:
             calls["torchvision"] = torchvision_model.Other(torchvision_model.detector, image, classes)
         taken = in_turns(calls, args.rounds)
-        figures: dict[str, Any] = {name: {"seconds": float(np.median(seconds)), "spread": spread(seconds)}
-                                   for name, seconds in taken.items()}  # fmt: skip
+        figures: dict[str, Any] = {
+            name: {"seconds": float(np.median(seconds)), "spread": spread(seconds)} for name, seconds in taken.items()
+        }
         if args.against:
             figures["ratio"] = median_ratio(taken["torchvision"], taken["detect"])
         report["sizes"][size] = figures
@@ -68,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def street(size: int) -> np.ndarray:
     """A drawn street, uint8 [size, size, 3] RGB."""
-    from bdd100k.streets import draw_scene
+    from bdd100k.streets.scenes import draw_scene
 
     whole = draw_scene(0, 0).image
     left = (whole.shape[1] - whole.shape[0]) // 2
@@ -121,7 +132,8 @@ def show(report: dict[str, Any]) -> None:
     names = dict.fromkeys(name for figures in report["sizes"].values() for name in figures)
     for name in names:
         cells = [figures[name] for figures in report["sizes"].values()]
-        table.add_row("torchvision / detect" if name == "ratio" else name, *(
-            f"{cell:.2f}" if name == "ratio" else in_words(cell["seconds"], cell["spread"]) for cell in cells
-        ))  # fmt: skip
+        table.add_row(
+            "torchvision / detect" if name == "ratio" else name,
+            *(f"{cell:.2f}" if name == "ratio" else in_words(cell["seconds"], cell["spread"]) for cell in cells),
+        )
     Console().print(table)

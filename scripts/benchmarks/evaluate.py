@@ -29,11 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bdd100k.config import CLASS_NAMES
-from bdd100k.evaluation import add_official
-from mrcnn.evaluation import evaluate
-from mrcnn.masks import Instances
-from mrcnn.prediction_store import Store
-from mrcnn.predictions import detections_to_coco, image_key, write_entries, write_json
+from bdd100k.evaluation.protocols import add_official
+from mrcnn.evaluation.coco_results import detections_to_coco, image_key
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.results_file import Store, write_entries
+from mrcnn.files import write_json
+from mrcnn.structures.instances import Instances
 
 SUMMARY = "time of a whole evaluation without inference, beside the original's way"
 SHAPE = (720, 1280)
@@ -59,8 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.epilog = KEYS
     parser.add_argument("--images", type=int, default=1000, metavar="N", help="default: %(default)s")
-    parser.add_argument("--sample", type=int, default=12, metavar="N", help="images for the original's way (default: "
-                        "%(default)s)")
+    parser.add_argument(
+        "--sample", type=int, default=12, metavar="N", help="images for the original's way (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 
 
@@ -73,8 +75,16 @@ class Scenes:
         self.class_info = [{"source": "", "id": 0, "name": "BG"}]
         self.class_info += [{"source": "bdd100k", "id": n, "name": name} for n, name in enumerate(CLASS_NAMES, 1)]
         weather = ("clear", "rainy", "overcast", "snowy")
-        self.image_info = [{"id": f"{n:05d}.jpg", "path": f"{n:05d}.jpg", "height": SHAPE[0], "width": SHAPE[1],
-                            "attributes": {"weather": weather[n % 4]}} for n in range(images)]
+        self.image_info = [
+            {
+                "id": f"{n:05d}.jpg",
+                "path": f"{n:05d}.jpg",
+                "height": SHAPE[0],
+                "width": SHAPE[1],
+                "attributes": {"weather": weather[n % 4]},
+            }
+            for n in range(images)
+        ]
         self.image_ids = np.arange(images)
         self.instances = [self._objects() for _ in range(images)]
         self.found = [self._detections(objects) for objects in self.instances]
@@ -139,15 +149,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     per_image["original"] = 1000 * alone.cpu / len(sample)
     report = {
         "seconds": {name: spent.clock for name, spent in stages.items()},
-        "cpu_seconds": {name: spent.cpu for name, spent in stages.items()}, "cpu_milliseconds": per_image,
-        "ratio": per_image["original"] / per_image["total"], "ratio_same": alone.cpu / same.cpu,
+        "cpu_seconds": {name: spent.cpu for name, spent in stages.items()},
+        "cpu_milliseconds": per_image,
+        "ratio": per_image["original"] / per_image["total"],
+        "ratio_same": alone.cpu / same.cpu,
         "ratio_clock": alone.clock / len(sample) / (stages["total"].clock / args.images),
         "mAP50": {"ours": float(ours), "original": float(theirs)},
-        "AP": {"mask": result.mask["AP"], "box": result.box["AP"],
-               **{name: result.official[name]["mask"]["AP"] for name in ("bitmask", "rle")}},
-        "memory_mib": {"scenes": scenes, "after": memory["VmRSS"], "peak": memory["VmHWM"],
-                       "original_peak": _memory()["VmHWM"]},
-        "images": args.images, "sample": len(sample), "cores": cores}
+        "AP": {
+            "mask": result.mask["AP"],
+            "box": result.box["AP"],
+            **{name: result.official[name]["mask"]["AP"] for name in ("bitmask", "rle")},
+        },
+        "memory_mib": {
+            "scenes": scenes,
+            "after": memory["VmRSS"],
+            "peak": memory["VmHWM"],
+            "original_peak": _memory()["VmHWM"],
+        },
+        "images": args.images,
+        "sample": len(sample),
+        "cores": cores,
+    }
     _show(report)
     return report
 
@@ -202,15 +224,20 @@ class _Finished:
 
 def evaluate_map50(dataset: Any, store: Store, sample: list[int]) -> list[float]:
     """Matterport's AP of each image of a sample, our way."""
-    from mrcnn.evaluation import _image_ap50, _truth
+    from mrcnn.evaluation.evaluator import _image_ap50, _truth
 
     aps = []
     for image_id in sample:
         entries = store.of_image(image_key(dataset, image_id))
         truth = _truth(dataset.load_instances(image_id), SHAPE)
-        aps.append(_image_ap50(truth, [e["segmentation"] for e in entries],
-                               np.array([e["category_id"] - 1 for e in entries]),
-                               np.array([e["score"] for e in entries])))
+        aps.append(
+            _image_ap50(
+                truth,
+                [e["segmentation"] for e in entries],
+                np.array([e["category_id"] - 1 for e in entries]),
+                np.array([e["score"] for e in entries]),
+            )
+        )
     return aps
 
 
@@ -270,15 +297,19 @@ def _show(report: dict[str, Any]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for name, value in report["seconds"].items():
-        table.add_row(name, f"{value:.2f}", f"{report['cpu_seconds'][name]:.2f}",
-                      f"{report['cpu_milliseconds'][name]:.1f}")
-    table.add_row(f"original's mAP50 ({report['sample']} images)", "", "",
-                  f"{report['cpu_milliseconds']['original']:.1f}")
+        table.add_row(
+            name, f"{value:.2f}", f"{report['cpu_seconds'][name]:.2f}", f"{report['cpu_milliseconds'][name]:.1f}"
+        )
+    table.add_row(
+        f"original's mAP50 ({report['sample']} images)", "", "", f"{report['cpu_milliseconds']['original']:.1f}"
+    )
     console = Console()
     console.print(f"{report['images']} images x {OBJECTS} objects x {DETECTIONS} detections on {report['cores']} cores")
     console.print(table)
     memory = report["memory_mib"]
-    console.print(f"original / ours: {report['ratio']:.1f} (everything against its mAP50), {report['ratio_same']:.0f} "
-                  f"(mAP50 alone); memory: {memory['scenes']:.0f} MiB with the scenes, {memory['peak']:.0f} MiB at the "
-                  f"peak, {memory['after']:.0f} MiB after (the original's way: {memory['original_peak']:.0f} MiB)")
+    console.print(
+        f"original / ours: {report['ratio']:.1f} (everything against its mAP50), {report['ratio_same']:.0f} "
+        f"(mAP50 alone); memory: {memory['scenes']:.0f} MiB with the scenes, {memory['peak']:.0f} MiB at the "
+        f"peak, {memory['after']:.0f} MiB after (the original's way: {memory['original_peak']:.0f} MiB)"
+    )
     console.print(json.dumps(report["AP"]))

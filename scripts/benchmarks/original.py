@@ -18,7 +18,7 @@ import skimage.draw
 import skimage.transform
 
 from mrcnn.config import Config
-from mrcnn.images import compose_image_meta
+from mrcnn.data.images import compose_image_meta
 
 
 class OriginalLoader:

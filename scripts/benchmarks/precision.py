@@ -35,8 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--steps", type=positive_int, default=200, metavar="N", help="default: %(default)s")
     add("--precisions", nargs="+", choices=PRECISIONS[1:], default=["bfloat16"], help="default: %(default)s")
-    add("--size", type=positive_int, nargs=2, default=[128, 256], metavar="PX", help="height and width of the images "
-        "(default: %(default)s)")  # fmt: skip
+    add(
+        "--size",
+        type=positive_int,
+        nargs=2,
+        default=[128, 256],
+        metavar="PX",
+        help="height and width of the images (default: %(default)s)",
+    )
     add("--learning-rate", type=float, default=0.0003, metavar="R", help="default: %(default)s")
     add("--plot", metavar="FILE", help="draw the curves into this picture")
 
@@ -53,8 +59,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     expected = smooth(curves["float32"])
     differences = {
         name: float(np.mean(np.abs(smooth(curve) - expected) / expected))
-        for name, curve in curves.items() if name != "float32"
-    }  # fmt: skip
+        for name, curve in curves.items()
+        if name != "float32"
+    }
     report = {
         "curves": {name: np.round(curve, 5).tolist() for name, curve in curves.items()},
         "differences": differences,
@@ -72,11 +79,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def train(precision: str, seed: int, args: argparse.Namespace) -> tuple[np.ndarray, float]:
     """The loss of each step, and the CPU time of a step. The seed is that of the network, not of the images."""
-    from bdd100k.cli import open_dataset
     from bdd100k.config import StreetsConfig
-    from mrcnn.loader import Loader
+    from bdd100k.open_data import open_dataset
+    from mrcnn.data.loader import Loader
     from mrcnn.model import MaskRCNN
-    from mrcnn.weights import fetch
+    from mrcnn.modeling.pretrained import fetch
 
     height, width = args.size
     settings = [f"IMAGE_MIN_DIM={height}", f"IMAGE_MAX_DIM={width}", f"PRECISION={precision}", f"SEED={seed}"]
@@ -112,9 +119,11 @@ def show(report: dict[str, Any]) -> None:
     for name, curve in report["curves"].items():
         difference = report["differences"].get(name)
         table.add_row(
-            name, "" if difference is None else f"{difference:.1%}", f"{smooth(np.array(curve))[-1]:.3f}",
+            name,
+            "" if difference is None else f"{difference:.1%}",
+            f"{smooth(np.array(curve))[-1]:.3f}",
             f"{report['seconds_per_step'][name]:.2f} s",
-        )  # fmt: skip
+        )
     Console().print(table)
 
 
@@ -122,7 +131,7 @@ def plot(curves: dict[str, np.ndarray], path: str) -> None:
     """The smoothed curves."""
     import matplotlib.pyplot as plt
 
-    from mrcnn.plots import axes_for, show_or_save
+    from mrcnn.visualization.plots import axes_for, show_or_save
 
     figure, axis = axes_for(None, (7, 3.5))
     for name, curve in curves.items():

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.errors import InputError
-from mrcnn.masks import expand_mask
+from mrcnn.structures.masks import expand_mask
 
 
 def refuse_without() -> None:

@@ -39,15 +39,18 @@ keys of the JSON file:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.epilog = KEYS
-    parser.add_argument("--size", type=int, default=512, metavar="PX", help="side of the square images (default: "
-                        "%(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=512, metavar="PX", help="side of the square images (default: %(default)s)"
+    )
     add_network_arguments(parser)
-    parser.add_argument("--layers", default="all", help="heads, 3+, 4+, 5+, all, or a regular expression (default: "
-                        "%(default)s)")
+    parser.add_argument(
+        "--layers", default="all", help="heads, 3+, 4+, 5+, all, or a regular expression (default: %(default)s)"
+    )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images a step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="measured steps (default: %(default)s)")
-    parser.add_argument("--loaders", type=int, default=2, metavar="N", help="threads that make batches (default: "
-                        "%(default)s)")
+    parser.add_argument(
+        "--loaders", type=int, default=2, metavar="N", help="threads that make batches (default: %(default)s)"
+    )
     parser.add_argument("--augment", default="default", help="preset of augmentation (default: %(default)s)")
 
 
@@ -55,12 +58,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measures and prints; returns the figures."""
     import keras
 
-    from bdd100k.cli import open_dataset
     from bdd100k.config import BDD100KConfig
+    from bdd100k.open_data import open_dataset
     from mrcnn.augment_settings import Augmentation, preset_settings
-    from mrcnn.loader import Loader
+    from mrcnn.data.loader import Loader
+    from mrcnn.engine.stages import LAYER_REGEX
     from mrcnn.model import MaskRCNN
-    from mrcnn.stages import LAYER_REGEX
 
     if args.against:
         torchvision_model.refuse_without()

@@ -14,7 +14,7 @@ WEIGHTS = ROOT / "weights" / "streets_resnet18.h5"
 DETECT = """
 import sys
 import numpy as np
-from bdd100k.streets import draw_scene
+from bdd100k.streets.scenes import draw_scene
 from bdd100k import cli
 from mrcnn.model import MaskRCNN
 

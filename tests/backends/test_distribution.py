@@ -16,7 +16,8 @@ import time
 import keras
 import pytest
 
-from mrcnn import distribution
+from mrcnn.backend import devices
+from mrcnn.backend import hosts as backend_hosts
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.parallel_model import ParallelModel
@@ -81,14 +82,14 @@ def test_two_hosts(trainings):
 def test_more_devices_than_there_are():
     config = Config().override(["GPU_COUNT=64"])
     with pytest.raises(InputError, match=r"GPU_COUNT is 64, but this host has \d"):
-        distribution.parallel(config)
+        devices.parallel(config)
 
 
 @pytest.mark.skipif(not TENSORFLOW, reason="JAX can")
 def test_tensorflow_cannot_accumulate_on_several_devices():
     config = Config().override(["GPU_COUNT=2", "GRADIENT_ACCUMULATION_STEPS=4"])
     with pytest.raises(InputError, match="GRADIENT_ACCUMULATION_STEPS is 4: on several devices"):
-        distribution.parallel(config)
+        devices.parallel(config)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_tensorflow_cannot_accumulate_on_several_devices():
 )
 def test_hosts_that_cannot_be(addresses, index, message):
     with pytest.raises(InputError, match=message):
-        distribution.join(addresses, index)
+        backend_hosts.join(addresses, index)
 
 
 def test_parallel_model_is_the_model():
@@ -122,7 +123,10 @@ def test_folders_of_killed_hosts_are_removed(tmp_path, monkeypatch):
     (tmp_path / "mask-rcnn-of-another-program").mkdir()
     with (tmp_path / "mask-rcnn-alive" / "lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        own = pathlib.Path(distribution._scratch.__wrapped__())
+        own = pathlib.Path(backend_hosts._scratch.__wrapped__())
     assert {path.name.removeprefix("mask-rcnn-") for path in tmp_path.iterdir()} == {
-        "alive", "just-begun", "of-another-program", own.name.removeprefix("mask-rcnn-"),
-    }  # fmt: skip
+        "alive",
+        "just-begun",
+        "of-another-program",
+        own.name.removeprefix("mask-rcnn-"),
+    }

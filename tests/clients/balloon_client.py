@@ -1,7 +1,7 @@
 """A client in the style of 2018: polygons of the VGG Image Annotator, heads trained from other weights, colour splash.
 
-    balloon_client.py train --dataset=DIR --weights=coco|last|FILE --logs=DIR
-    balloon_client.py splash --weights=last --logs=DIR --image=FILE
+balloon_client.py train --dataset=DIR --weights=coco|last|FILE --logs=DIR
+balloon_client.py splash --weights=last --logs=DIR --image=FILE
 """
 
 import datetime
@@ -64,8 +64,9 @@ class BalloonDataset(utils.Dataset):
                 polygons = [r["shape_attributes"] for r in a["regions"]]
             image_path = os.path.join(dataset_dir, a["filename"])
             height, width = skimage.io.imread(image_path).shape[:2]
-            self.add_image("balloon", image_id=a["filename"], path=image_path, width=width, height=height,
-                           polygons=polygons)  # fmt: skip
+            self.add_image(
+                "balloon", image_id=a["filename"], path=image_path, width=width, height=height, polygons=polygons
+            )
 
     def load_mask(self, image_id):
         info = self.image_info[image_id]
@@ -152,8 +153,9 @@ if __name__ == "__main__":
     print("Loading weights ", weights_path)
     if args.weights.lower() == "coco":
         # the last layers need the same number of classes
-        model.load_weights(weights_path, by_name=True,
-                           exclude=["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"])  # fmt: skip
+        model.load_weights(
+            weights_path, by_name=True, exclude=["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+        )
     else:
         model.load_weights(weights_path, by_name=True)
 

@@ -1,8 +1,8 @@
 """A client in the style of 2018: a COCO JSON file read with pycocotools, training in three stages, COCOeval.
 
-    coco_client.py train --dataset=DIR --model=last|FILE --logs=DIR
-    coco_client.py evaluate --dataset=DIR --model=last --logs=DIR
-    coco_client.py both ...    trains, then evaluates the last weights
+coco_client.py train --dataset=DIR --model=last|FILE --logs=DIR
+coco_client.py evaluate --dataset=DIR --model=last --logs=DIR
+coco_client.py both ...    trains, then evaluates the last weights
 """
 
 import os
@@ -48,8 +48,16 @@ class CocoConfig(Config):
 
 
 class CocoDataset(utils.Dataset):
-    def load_coco(self, dataset_dir, subset, year=DEFAULT_DATASET_YEAR, class_ids=None,
-                  class_map=None, return_coco=False, auto_download=False):  # fmt: skip
+    def load_coco(
+        self,
+        dataset_dir,
+        subset,
+        year=DEFAULT_DATASET_YEAR,
+        class_ids=None,
+        class_map=None,
+        return_coco=False,
+        auto_download=False,
+    ):
         if auto_download is True:
             self.auto_download(dataset_dir, subset, year)
         coco = COCO("{}/annotations/instances_{}{}.json".format(dataset_dir, subset, year))
@@ -67,9 +75,13 @@ class CocoDataset(utils.Dataset):
         for i in image_ids:
             annotations = coco.loadAnns(coco.getAnnIds(imgIds=[i], catIds=class_ids, iscrowd=None))
             self.add_image(
-                "coco", image_id=i, path=os.path.join(image_dir, coco.imgs[i]["file_name"]),
-                width=coco.imgs[i]["width"], height=coco.imgs[i]["height"], annotations=annotations,
-            )  # fmt: skip
+                "coco",
+                image_id=i,
+                path=os.path.join(image_dir, coco.imgs[i]["file_name"]),
+                width=coco.imgs[i]["width"],
+                height=coco.imgs[i]["height"],
+                annotations=annotations,
+            )
         if return_coco:
             return coco
 
@@ -119,13 +131,15 @@ def build_coco_results(dataset, image_ids, rois, class_ids, scores, masks):
     for image_id in image_ids:
         for i in range(rois.shape[0]):
             bbox = np.around(rois[i], 1)
-            results.append({
-                "image_id": image_id,
-                "category_id": dataset.get_source_class_id(class_ids[i], "coco"),
-                "bbox": [bbox[1], bbox[0], bbox[3] - bbox[1], bbox[2] - bbox[0]],
-                "score": scores[i],
-                "segmentation": maskUtils.encode(np.asfortranarray(masks[:, :, i])),
-            })  # fmt: skip
+            results.append(
+                {
+                    "image_id": image_id,
+                    "category_id": dataset.get_source_class_id(class_ids[i], "coco"),
+                    "bbox": [bbox[1], bbox[0], bbox[3] - bbox[1], bbox[2] - bbox[0]],
+                    "score": scores[i],
+                    "segmentation": maskUtils.encode(np.asfortranarray(masks[:, :, i])),
+                }
+            )
     return results
 
 
@@ -140,8 +154,11 @@ def evaluate_coco(model, dataset, coco, eval_type="bbox", limit=0, image_ids=Non
         t = time.time()
         r = model.detect([image], verbose=0)[0]
         t_prediction += time.time() - t
-        results.extend(build_coco_results(dataset, coco_image_ids[i : i + 1], r["rois"], r["class_ids"],
-                                          r["scores"], r["masks"].astype(np.uint8)))  # fmt: skip
+        results.extend(
+            build_coco_results(
+                dataset, coco_image_ids[i : i + 1], r["rois"], r["class_ids"], r["scores"], r["masks"].astype(np.uint8)
+            )
+        )
     coco_results = coco.loadRes(results)
     for iou_type in [eval_type] if eval_type != "both" else ["bbox", "segm"]:
         cocoEval = COCOeval(coco, coco_results, iou_type)
@@ -168,15 +185,33 @@ def train(model, args):
     augmentation = imgaug.augmenters.Fliplr(0.5)
 
     print("Training network heads")
-    model.train(dataset_train, dataset_val, learning_rate=config.LEARNING_RATE, epochs=1,
-                layers="heads", augmentation=augmentation)  # fmt: skip
+    model.train(
+        dataset_train,
+        dataset_val,
+        learning_rate=config.LEARNING_RATE,
+        epochs=1,
+        layers="heads",
+        augmentation=augmentation,
+    )
     config.STEPS_PER_EPOCH = 3
     print("Fine tune Resnet stage 4 and up")
-    model.train(dataset_train, dataset_val, learning_rate=config.LEARNING_RATE / 10, epochs=2,
-                layers="4+", augmentation=augmentation)  # fmt: skip
+    model.train(
+        dataset_train,
+        dataset_val,
+        learning_rate=config.LEARNING_RATE / 10,
+        epochs=2,
+        layers="4+",
+        augmentation=augmentation,
+    )
     print("Fine tune all layers")
-    model.train(dataset_train, dataset_val, learning_rate=config.LEARNING_RATE / 10, epochs=3,
-                layers="all", augmentation=augmentation)  # fmt: skip
+    model.train(
+        dataset_train,
+        dataset_val,
+        learning_rate=config.LEARNING_RATE / 10,
+        epochs=3,
+        layers="all",
+        augmentation=augmentation,
+    )
 
 
 def make_model(mode, weights):
@@ -185,8 +220,9 @@ def make_model(mode, weights):
         model_path = model.find_last() if weights.lower() == "last" else weights
         print("Loading weights ", model_path)
         if mode == "training":  # the last layers need the same number of classes
-            model.load_weights(model_path, by_name=True,
-                               exclude=["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"])  # fmt: skip
+            model.load_weights(
+                model_path, by_name=True, exclude=["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+            )
         else:
             model.load_weights(model_path, by_name=True)
     return model
@@ -219,8 +255,9 @@ if __name__ == "__main__":
 
         config = InferenceConfig()
         dataset_val = CocoDataset()
-        coco = dataset_val.load_coco(args.dataset, "minival", year=args.year, return_coco=True,
-                                     auto_download=args.download)  # fmt: skip
+        coco = dataset_val.load_coco(
+            args.dataset, "minival", year=args.year, return_coco=True, auto_download=args.download
+        )
         dataset_val.prepare()
         model = make_model("inference", "last" if args.command == "both" else args.model)
         evaluate_coco(model, dataset_val, coco, "both", limit=int(args.limit))

@@ -60,5 +60,12 @@ def _annotation(number: int, image_id: int, category: int, segmentation: list | 
         rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *SHAPE))
     elif isinstance(segmentation["counts"], list):
         rle = coco_mask.frPyObjects(segmentation, *SHAPE)
-    return {"id": number, "image_id": image_id, "category_id": category, "segmentation": segmentation, "iscrowd": crowd,
-            "area": float(coco_mask.area(rle)), "bbox": coco_mask.toBbox(rle).tolist()}  # fmt: skip
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category,
+        "segmentation": segmentation,
+        "iscrowd": crowd,
+        "area": float(coco_mask.area(rle)),
+        "bbox": coco_mask.toBbox(rle).tolist(),
+    }

@@ -1,6 +1,6 @@
 """The cells of the notebooks that inspect data, model and weights, one after the other, as an export has them.
 
-    inspect_client.py DATASET_DIR LOGS_DIR RESULTS_DIR
+inspect_client.py DATASET_DIR LOGS_DIR RESULTS_DIR
 """
 
 import os
@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn import model as modellib
-from mrcnn import utils, visualize
+from mrcnn import utils
+from mrcnn import visualize
 from mrcnn.model import log
 from mrcnn.visualize import display_images
 
@@ -82,19 +83,25 @@ visualize.display_instances(image, bbox, mask, class_ids, dataset.class_names, a
 # %% anchors
 backbone_shapes = modellib.compute_backbone_shapes(config, config.IMAGE_SHAPE)
 anchors = utils.generate_pyramid_anchors(
-    config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, backbone_shapes, config.BACKBONE_STRIDES,
+    config.RPN_ANCHOR_SCALES,
+    config.RPN_ANCHOR_RATIOS,
+    backbone_shapes,
+    config.BACKBONE_STRIDES,
     config.RPN_ANCHOR_STRIDE,
-)  # fmt: skip
+)
 num_levels, anchors_per_cell = len(backbone_shapes), len(config.RPN_ANCHOR_RATIOS)
 print("Count: ", anchors.shape[0], "Levels: ", num_levels)
 values["anchors"] = anchors
 
 # %% generator of batches
 random_rois = 200
-g = modellib.data_generator(dataset, config, shuffle=True, random_rois=random_rois, batch_size=2,
-                            detection_targets=True)  # fmt: skip
-[normalized_images, image_meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes, gt_masks, rpn_rois, rois], \
-    [mrcnn_class_ids, mrcnn_bbox, mrcnn_mask] = next(g)  # fmt: skip
+g = modellib.data_generator(
+    dataset, config, shuffle=True, random_rois=random_rois, batch_size=2, detection_targets=True
+)
+(
+    [normalized_images, image_meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes, gt_masks, rpn_rois, rois],
+    [mrcnn_class_ids, mrcnn_bbox, mrcnn_mask],
+) = next(g)
 log("rois", rois)
 log("mrcnn_class_ids", mrcnn_class_ids)
 log("image_meta", image_meta)
@@ -133,8 +140,9 @@ info = dataset.image_info[image_id]
 print("image ID: {}.{} ({}) {}".format(info["source"], info["id"], image_id, dataset.image_reference(image_id)))
 results = model.detect([image], verbose=1)
 r = results[0]
-visualize.display_instances(image, r["rois"], r["masks"], r["class_ids"], dataset.class_names, r["scores"],
-                            ax=get_ax(), title="Predictions")  # fmt: skip
+visualize.display_instances(
+    image, r["rois"], r["masks"], r["class_ids"], dataset.class_names, r["scores"], ax=get_ax(), title="Predictions"
+)
 log("gt_class_id", gt_class_id)
 log("gt_bbox", gt_bbox)
 log("gt_mask", gt_mask)
@@ -143,8 +151,18 @@ AP, precisions, recalls, overlaps = utils.compute_ap(
 )
 visualize.plot_precision_recall(AP, precisions, recalls)
 visualize.plot_overlaps(gt_class_id, r["class_ids"], r["scores"], overlaps, dataset.class_names)
-visualize.display_differences(image, gt_bbox, gt_class_id, gt_mask, r["rois"], r["class_ids"], r["scores"],
-                              r["masks"], dataset.class_names, ax=get_ax())  # fmt: skip
+visualize.display_differences(
+    image,
+    gt_bbox,
+    gt_class_id,
+    gt_mask,
+    r["rois"],
+    r["class_ids"],
+    r["scores"],
+    r["masks"],
+    dataset.class_names,
+    ax=get_ax(),
+)
 values.update(AP=AP, gt_boxes=gt_bbox, gt_class_ids=gt_class_id, **r)
 
 
@@ -157,8 +175,9 @@ def compute_batch_ap(image_ids):
         if not len(gt_class_id):
             continue
         r = model.detect([image], verbose=0)[0]
-        AP, _, _, _ = utils.compute_ap(gt_bbox, gt_class_id, gt_mask,
-                                       r["rois"], r["class_ids"], r["scores"], r["masks"])  # fmt: skip
+        AP, _, _, _ = utils.compute_ap(
+            gt_bbox, gt_class_id, gt_mask, r["rois"], r["class_ids"], r["scores"], r["masks"]
+        )
         APs.append(AP)
     return APs
 
@@ -187,14 +206,17 @@ if nms_node is None:
     nms_node = model.ancestor(pillar, "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0")
 if nms_node is None:
     nms_node = model.ancestor(pillar, "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0")
-rpn = model.run_graph([image], [
-    ("rpn_class", model.keras_model.get_layer("rpn_class").output),
-    ("pre_nms_anchors", model.ancestor(pillar, "ROI/pre_nms_anchors:0")),
-    ("refined_anchors", model.ancestor(pillar, "ROI/refined_anchors:0")),
-    ("refined_anchors_clipped", model.ancestor(pillar, "ROI/refined_anchors_clipped:0")),
-    ("post_nms_anchor_ix", nms_node),
-    ("proposals", model.keras_model.get_layer("ROI").output),
-])  # fmt: skip
+rpn = model.run_graph(
+    [image],
+    [
+        ("rpn_class", model.keras_model.get_layer("rpn_class").output),
+        ("pre_nms_anchors", model.ancestor(pillar, "ROI/pre_nms_anchors:0")),
+        ("refined_anchors", model.ancestor(pillar, "ROI/refined_anchors:0")),
+        ("refined_anchors_clipped", model.ancestor(pillar, "ROI/refined_anchors_clipped:0")),
+        ("post_nms_anchor_ix", nms_node),
+        ("proposals", model.keras_model.get_layer("ROI").output),
+    ],
+)
 limit = 50
 sorted_anchor_ids = np.argsort(rpn["rpn_class"][:, :, 1].flatten())[::-1]
 visualize.draw_boxes(image, boxes=model.anchors[sorted_anchor_ids[:limit]], ax=get_ax())
@@ -211,40 +233,56 @@ h, w = config.IMAGE_SHAPE[:2]
 visualize.draw_boxes(image, refined_boxes=rpn["proposals"][0, :limit] * np.array([h, w, h, w]), ax=get_ax())
 
 # %% classification of the proposals, step by step
-mrcnn = model.run_graph([image], [
-    ("proposals", model.keras_model.get_layer("ROI").output),
-    ("probs", model.keras_model.get_layer("mrcnn_class").output),
-    ("deltas", model.keras_model.get_layer("mrcnn_bbox").output),
-    ("masks", model.keras_model.get_layer("mrcnn_mask").output),
-    ("detections", model.keras_model.get_layer("mrcnn_detection").output),
-])  # fmt: skip
+mrcnn = model.run_graph(
+    [image],
+    [
+        ("proposals", model.keras_model.get_layer("ROI").output),
+        ("probs", model.keras_model.get_layer("mrcnn_class").output),
+        ("deltas", model.keras_model.get_layer("mrcnn_bbox").output),
+        ("masks", model.keras_model.get_layer("mrcnn_mask").output),
+        ("detections", model.keras_model.get_layer("mrcnn_detection").output),
+    ],
+)
 det_class_ids = mrcnn["detections"][0, :, 4].astype(np.int32)
 det_count = np.where(det_class_ids == 0)[0][0]
 det_class_ids = det_class_ids[:det_count]
 detections = mrcnn["detections"][0, :det_count]
 print("{} detections: {}".format(det_count, np.array(dataset.class_names)[det_class_ids]))
 captions = ["{} {:.3f}".format(dataset.class_names[int(c)], s) if c > 0 else "" for c, s in detections[:, 4:6]]
-visualize.draw_boxes(image, refined_boxes=utils.denorm_boxes(detections[:, :4], image.shape[:2]),
-                     visibilities=[2] * len(detections), captions=captions, title="Detections",
-                     ax=get_ax())  # fmt: skip
+visualize.draw_boxes(
+    image,
+    refined_boxes=utils.denorm_boxes(detections[:, :4], image.shape[:2]),
+    visibilities=[2] * len(detections),
+    captions=captions,
+    title="Detections",
+    ax=get_ax(),
+)
 proposals = np.around(mrcnn["proposals"][0] * np.array([h, w, h, w])).astype(np.int32)
 roi_class_ids = np.argmax(mrcnn["probs"][0], axis=1)
 roi_scores = mrcnn["probs"][0, np.arange(roi_class_ids.shape[0]), roi_class_ids]
 roi_positive_ixs = np.where(roi_class_ids > 0)[0]
 print("{} Valid proposals out of {}".format(np.sum(np.any(proposals, axis=1)), proposals.shape[0]))
 ixs = np.random.randint(0, proposals.shape[0], 20)
-captions = ["{} {:.3f}".format(dataset.class_names[c], s) if c > 0 else ""
-            for c, s in zip(roi_class_ids[ixs], roi_scores[ixs])]  # fmt: skip
-visualize.draw_boxes(image, boxes=proposals[ixs], visibilities=np.where(roi_class_ids[ixs] > 0, 2, 1),
-                     captions=captions, title="ROIs Before Refinement", ax=get_ax())  # fmt: skip
+captions = [
+    "{} {:.3f}".format(dataset.class_names[c], s) if c > 0 else "" for c, s in zip(roi_class_ids[ixs], roi_scores[ixs])
+]
+visualize.draw_boxes(
+    image,
+    boxes=proposals[ixs],
+    visibilities=np.where(roi_class_ids[ixs] > 0, 2, 1),
+    captions=captions,
+    title="ROIs Before Refinement",
+    ax=get_ax(),
+)
 roi_bbox_specific = mrcnn["deltas"][0, np.arange(proposals.shape[0]), roi_class_ids]
 refined_proposals = utils.apply_box_deltas(proposals, roi_bbox_specific * config.BBOX_STD_DEV).astype(np.int32)
 keep = np.intersect1d(roi_positive_ixs, np.where(roi_scores >= config.DETECTION_MIN_CONFIDENCE)[0])
 nms_keep = []
 for class_id in np.unique(roi_class_ids[keep]):
     ixs = np.where(roi_class_ids[keep] == class_id)[0]
-    class_keep = utils.non_max_suppression(refined_proposals[keep][ixs], roi_scores[keep][ixs],
-                                           config.DETECTION_NMS_THRESHOLD)  # fmt: skip
+    class_keep = utils.non_max_suppression(
+        refined_proposals[keep][ixs], roi_scores[keep][ixs], config.DETECTION_NMS_THRESHOLD
+    )
     nms_keep = np.union1d(nms_keep, keep[ixs[class_keep]])
 keep = np.intersect1d(keep, nms_keep).astype(np.int32)
 values.update(step_boxes=refined_proposals[keep], step_class_ids=roi_class_ids[keep], step_scores=roi_scores[keep])
@@ -261,14 +299,17 @@ display_images(det_masks[:4] * 255, cmap="Blues", interpolation="none")
 values["det_masks"] = det_masks
 
 # %% activations; this network is less deep than the one with res4w_out
-activations = model.run_graph([image], [
-    ("input_image", tf.identity(model.keras_model.get_layer("input_image").output)),
-    ("res2b_out", model.keras_model.get_layer("res2b_out").output),
-    ("res4b_out", model.keras_model.get_layer("res4b_out").output),
-    ("rpn_bbox", model.keras_model.get_layer("rpn_bbox").output),
-    ("roi", model.keras_model.get_layer("ROI").output),
-    ("roi_align_mask", model.keras_model.get_layer("roi_align_mask").output),
-])  # fmt: skip
+activations = model.run_graph(
+    [image],
+    [
+        ("input_image", tf.identity(model.keras_model.get_layer("input_image").output)),
+        ("res2b_out", model.keras_model.get_layer("res2b_out").output),
+        ("res4b_out", model.keras_model.get_layer("res4b_out").output),
+        ("rpn_bbox", model.keras_model.get_layer("rpn_bbox").output),
+        ("roi", model.keras_model.get_layer("ROI").output),
+        ("roi_align_mask", model.keras_model.get_layer("roi_align_mask").output),
+    ],
+)
 plt.figure()
 plt.imshow(modellib.unmold_image(activations["input_image"][0], config))
 display_images(np.transpose(activations["res2b_out"][0, :, :, :4], [2, 0, 1]), cols=4)
@@ -282,8 +323,9 @@ for index, name in enumerate(("roi", "rpn_bbox")):
 molded_images, image_metas, windows = model.mold_inputs([image])
 molded = model.detect_molded(molded_images, image_metas)[0]
 values["molded_rois"] = molded["rois"]
-again = model.unmold_detections(mrcnn["detections"][0], mrcnn["masks"][0], image.shape, molded_images[0].shape,
-                                windows[0])  # fmt: skip
+again = model.unmold_detections(
+    mrcnn["detections"][0], mrcnn["masks"][0], image.shape, molded_images[0].shape, windows[0]
+)
 values["unmolded_rois"] = again[0]
 
 # %% weights

@@ -1,6 +1,6 @@
 """A client in the style of 2018: a folder of PNG masks per image, random crops, imgaug, a CSV of run lengths.
 
-    nucleus_client.py DATASET_DIR RESULTS_DIR
+nucleus_client.py DATASET_DIR RESULTS_DIR
 """
 
 import matplotlib
@@ -17,7 +17,8 @@ import skimage.io
 from imgaug import augmenters as iaa
 
 from mrcnn import model as modellib
-from mrcnn import utils, visualize
+from mrcnn import utils
+from mrcnn import visualize
 from mrcnn.config import Config
 
 DATASET_DIR, RESULTS_DIR = sys.argv[1:3]
@@ -131,13 +132,15 @@ augmentation = iaa.SomeOf(
     ],
 )
 print("Train network heads")
-model.train(dataset_train, dataset_val, learning_rate=config.LEARNING_RATE, epochs=1,
-            augmentation=augmentation, layers="heads")  # fmt: skip
+model.train(
+    dataset_train, dataset_val, learning_rate=config.LEARNING_RATE, epochs=1, augmentation=augmentation, layers="heads"
+)
 history = {k: list(v) for k, v in model.keras_model.history.history.items()}
 print("Train all layers")
 config.STEPS_PER_EPOCH = 16
-model.train(dataset_train, dataset_val, learning_rate=config.LEARNING_RATE, epochs=2,
-            augmentation=augmentation, layers="all")  # fmt: skip
+model.train(
+    dataset_train, dataset_val, learning_rate=config.LEARNING_RATE, epochs=2, augmentation=augmentation, layers="all"
+)
 for k, v in model.keras_model.history.history.items():
     history[k] = history[k] + v
 print("val_loss of", len(history["val_loss"]), "epochs, rpn_bbox_loss of", len(history["rpn_bbox_loss"]))
@@ -153,11 +156,17 @@ for image_id in dataset_val.image_ids:
     submission.append(mask_to_rle(source_id, r["masks"], r["scores"]))
     results[source_id] = r
     visualize.display_instances(
-        image, r["rois"], r["masks"], r["class_ids"],
-        dataset_val.class_names, r["scores"], figsize=(5, 5),
-        show_bbox=False, show_mask=False,
+        image,
+        r["rois"],
+        r["masks"],
+        r["class_ids"],
+        dataset_val.class_names,
+        r["scores"],
+        figsize=(5, 5),
+        show_bbox=False,
+        show_mask=False,
         title="Predictions",
-    )  # fmt: skip
+    )
     plt.savefig("{}/{}.png".format(RESULTS_DIR, source_id))
     plt.close()
 with open(os.path.join(RESULTS_DIR, "submit.csv"), "w") as f:

@@ -63,8 +63,9 @@ dataset.load_shapes(4)
 dataset.prepare()
 
 model = modellib.MaskRCNN(mode="training", config=config, model_dir=folder)
-model.train(dataset, dataset, learning_rate=config.LEARNING_RATE, epochs=1, layers="heads",
-            augmentation=iaa.Fliplr(0.5))  # fmt: skip
+model.train(
+    dataset, dataset, learning_rate=config.LEARNING_RATE, epochs=1, layers="heads", augmentation=iaa.Fliplr(0.5)
+)
 model.train(dataset, dataset, learning_rate=config.LEARNING_RATE / 10, epochs=2, layers="all")
 model.keras_model.save_weights(folder + "/mask_rcnn_shapes.h5")
 

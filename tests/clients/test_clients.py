@@ -123,8 +123,11 @@ def test_inspecting_client_sees_consistent_targets(inspected):
     np.testing.assert_allclose(values["model_anchors"], values["anchors"])
     # deltas applied to their anchors or ROIs give the boxes of the objects
     objects = values["batch_boxes"][values["batch_boxes"].any(axis=1)]
-    for name, boxes in (("target_refined_anchors", values["gt_boxes"]), ("batch_refined_anchors", objects),
-                        ("batch_refined_rois", objects)):  # fmt: skip
+    for name, boxes in (
+        ("target_refined_anchors", values["gt_boxes"]),
+        ("batch_refined_anchors", objects),
+        ("batch_refined_rois", objects),
+    ):
         distance = np.abs(values[name][:, None] - boxes[None]).max(axis=-1).min(axis=1)
         assert len(distance) and distance.max() < 1e-3, name
 

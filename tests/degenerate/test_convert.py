@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from bdd100k import cli
-from bdd100k.convert import convert
-from bdd100k.labels import load_labels, visible_masks
+from bdd100k.labels.convert import convert
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import visible_masks
+from mrcnn import errors
 from mrcnn.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "convert.py"
@@ -36,7 +37,7 @@ def run(monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["convert.py", *map(str, arguments)])
-        code = cli.run(main)
+        code = errors.exit_code(main)
         return code, capsys.readouterr().err
 
     return run
@@ -81,15 +82,16 @@ def test_a_folder_with_other_files_is_never_replaced(run, tmp_path):
         (("zoo.json", "c.json", "--to", "coco"), "zoo.json: no object of BDD100K's classes; its categories are zebra"),
         (("twice.json", "png", "--to", "bitmask"), "a.jpg and b/a.jpg would both become a.png"),
     ],
-)  # fmt: skip
+)
 def test_one_message_and_nothing_written(run, tmp_path, arguments, why):
     import re
 
     (tmp_path / "folder").mkdir()
     (tmp_path / "broken.json").write_text("[")
     wide = [{"vertices": [[2, 1], [2000, 1], [6, 4]], "types": "LLL", "closed": True}]
-    (tmp_path / "unsized.json").write_text(json.dumps(frames(size=None, labels=[
-        {"id": "1", "category": "car", "poly2d": wide}])))  # fmt: skip
+    (tmp_path / "unsized.json").write_text(
+        json.dumps(frames(size=None, labels=[{"id": "1", "category": "car", "poly2d": wide}]))
+    )
     (tmp_path / "twice.json").write_text(json.dumps(frames() + frames(name="b/a.jpg")))
     (tmp_path / "zoo.json").write_text(json.dumps(frames(labels=[{"id": 1, "category": "zebra", "poly2d": SQUARE}])))
     before = left(tmp_path)
@@ -147,7 +149,7 @@ def test_interrupted_writing_leaves_the_old_target(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bdd100k.convert._save_png", fail)
+    monkeypatch.setattr("bdd100k.labels.convert._save_png", fail)
     with pytest.raises(InputError, match="No space left"):
         convert(tmp_path / "s.json", tmp_path / "png", "bitmask", force=True)
     assert left(tmp_path) == ["png", "s.json"]

@@ -6,11 +6,13 @@ import pytest
 from PIL import Image
 
 from mrcnn.config import Config
-from mrcnn.data import Dataset, load_image_gt
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import as_rgb, read_image, resize_geometry, resize_image
+from mrcnn.data.loader import Loader
 from mrcnn.errors import InputError
-from mrcnn.images import as_rgb, read_image, resize_geometry, resize_image
-from mrcnn.loader import Loader
-from mrcnn.masks import Instances, rle_to_crop
+from mrcnn.legacy.image_gt import load_image_gt
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.rle import rle_to_crop
 
 
 @pytest.fixture

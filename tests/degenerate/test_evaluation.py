@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
-from mrcnn.matching import compute_ap_range, compute_overlaps_masks
-from mrcnn.predictions import _Fault, _runs_of_text, load_predictions, write_json
+from mrcnn.evaluation.coco_results import _Fault, _runs_of_text, load_predictions
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.voc_ap import compute_ap_range, compute_overlaps_masks
+from mrcnn.files import write_json
 from tests.evaluation_scenes import SHAPE, Nothing, Scenes
 
 H, W = SHAPE
@@ -34,49 +35,52 @@ def scenes():
     return Scenes(images=3)
 
 
-@pytest.mark.parametrize("changes,message", [
-    ({"image_id": 7}, "image_id 7 is no image"),
-    ({"image_id": "elsewhere.jpg"}, "image_id 'elsewhere.jpg' is no image"),
-    ({"image_id": True}, "image_id True is no image"),
-    ({"image_id": None}, "image_id None is no image"),
-    ({"image_id": [101]}, r"image_id \[101\] is no image"),
-    ({"image_id": "absent"}, "image_id missing"),
-    ({"segmentation": "absent", "score": "absent"}, "score, segmentation missing"),
-    ({"category_id": 1}, "category_id 1 is unknown; the dataset has 10 car, 20 person, 30 train"),
-    ({"category_id": 0}, "category_id 0 is unknown"),
-    ({"category_id": "car"}, "category_id 'car' is unknown"),
-    ({"category_id": [10]}, "category_id"),
-    ({"score": float("nan")}, "score nan is not a number from 0 to 1"),
-    ({"score": float("inf")}, "score inf"),
-    ({"score": -0.01}, "score -0.01"),
-    ({"score": 97}, "score 97"),
-    ({"score": "0.5"}, "score '0.5'"),
-    ({"score": None}, "score None"),
-    ({"score": True}, "score True"),
-    ({"bbox": [1, 2, 3]}, "bbox"),
-    ({"bbox": [1, 2, -3, 4]}, "bbox"),
-    ({"bbox": [1, 2, float("nan"), 4]}, "bbox"),
-    ({"bbox": "0 0 1 1"}, "bbox"),
-    ({"segmentation": rle((W, H))}, r"the RLE has size \[160, 120\], the image is \[120, 160\]"),
-    ({"segmentation": {**rle(), "size": None}}, "the RLE has size None"),
-    ({"segmentation": {"size": [H, W]}}, "neither RLE"),
-    ({"segmentation": {"counts": "04"}}, "neither RLE"),
-    ({"segmentation": None}, "neither RLE"),
-    ({"segmentation": {"size": [H, W], "counts": 5}}, "counts are int"),
-    ({"segmentation": {"size": [H, W], "counts": [5, 5]}}, "runs cover 10 pixels, the image has 19200"),
-    ({"segmentation": {"size": [H, W], "counts": [H * W + 5, -5]}}, "negative or no whole"),
-    ({"segmentation": {"size": [H, W], "counts": [0.5, H * W - 0.5]}}, "negative or no whole"),
-    ({"segmentation": {"size": [H, W], "counts": rle()["counts"][:-2]}}, "the RLE is broken"),
-    ({"segmentation": {"size": [H, W], "counts": "\u00e9\u00e9"}}, "the RLE is broken"),
-    ({"segmentation": {"size": [H, W], "counts": "\ud800"}}, "the RLE is broken"),
-    ({"segmentation": {"size": [H, W], "counts": ""}}, "runs cover 0 pixels"),
-    ({"segmentation": {"size": [H, W], "counts": "o" * 40}}, "the RLE is broken"),
-    ({"segmentation": []}, "polygons must be"),
-    ({"segmentation": [[1, 2, 3, 4]]}, "polygons must be"),
-    ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "polygons must be"),
-    ({"segmentation": [[1, 2, 3, 4, 5, float("nan")]]}, "polygons must be"),
-    ({"segmentation": [1, 2, 3, 4, 5, 6]}, "polygons must be"),
-])
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"image_id": 7}, "image_id 7 is no image"),
+        ({"image_id": "elsewhere.jpg"}, "image_id 'elsewhere.jpg' is no image"),
+        ({"image_id": True}, "image_id True is no image"),
+        ({"image_id": None}, "image_id None is no image"),
+        ({"image_id": [101]}, r"image_id \[101\] is no image"),
+        ({"image_id": "absent"}, "image_id missing"),
+        ({"segmentation": "absent", "score": "absent"}, "score, segmentation missing"),
+        ({"category_id": 1}, "category_id 1 is unknown; the dataset has 10 car, 20 person, 30 train"),
+        ({"category_id": 0}, "category_id 0 is unknown"),
+        ({"category_id": "car"}, "category_id 'car' is unknown"),
+        ({"category_id": [10]}, "category_id"),
+        ({"score": float("nan")}, "score nan is not a number from 0 to 1"),
+        ({"score": float("inf")}, "score inf"),
+        ({"score": -0.01}, "score -0.01"),
+        ({"score": 97}, "score 97"),
+        ({"score": "0.5"}, "score '0.5'"),
+        ({"score": None}, "score None"),
+        ({"score": True}, "score True"),
+        ({"bbox": [1, 2, 3]}, "bbox"),
+        ({"bbox": [1, 2, -3, 4]}, "bbox"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "bbox"),
+        ({"bbox": "0 0 1 1"}, "bbox"),
+        ({"segmentation": rle((W, H))}, r"the RLE has size \[160, 120\], the image is \[120, 160\]"),
+        ({"segmentation": {**rle(), "size": None}}, "the RLE has size None"),
+        ({"segmentation": {"size": [H, W]}}, "neither RLE"),
+        ({"segmentation": {"counts": "04"}}, "neither RLE"),
+        ({"segmentation": None}, "neither RLE"),
+        ({"segmentation": {"size": [H, W], "counts": 5}}, "counts are int"),
+        ({"segmentation": {"size": [H, W], "counts": [5, 5]}}, "runs cover 10 pixels, the image has 19200"),
+        ({"segmentation": {"size": [H, W], "counts": [H * W + 5, -5]}}, "negative or no whole"),
+        ({"segmentation": {"size": [H, W], "counts": [0.5, H * W - 0.5]}}, "negative or no whole"),
+        ({"segmentation": {"size": [H, W], "counts": rle()["counts"][:-2]}}, "the RLE is broken"),
+        ({"segmentation": {"size": [H, W], "counts": "\u00e9\u00e9"}}, "the RLE is broken"),
+        ({"segmentation": {"size": [H, W], "counts": "\ud800"}}, "the RLE is broken"),
+        ({"segmentation": {"size": [H, W], "counts": ""}}, "runs cover 0 pixels"),
+        ({"segmentation": {"size": [H, W], "counts": "o" * 40}}, "the RLE is broken"),
+        ({"segmentation": []}, "polygons must be"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "polygons must be"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "polygons must be"),
+        ({"segmentation": [[1, 2, 3, 4, 5, float("nan")]]}, "polygons must be"),
+        ({"segmentation": [1, 2, 3, 4, 5, 6]}, "polygons must be"),
+    ],
+)
 def test_bad_entry_is_named(scenes, tmp_path, changes, message):
     path = tmp_path / "found.json"
     path.write_text(json.dumps([entry(), entry(**changes)]))
@@ -95,10 +99,15 @@ def test_repeated_entry(scenes):
         evaluate([entry(), entry(score=0.6), entry(image_id="street-1.jpg")], scenes)
 
 
-@pytest.mark.parametrize("text,message", [
-    ("[{]", "not valid JSON"), ("", "not valid JSON"), ('{"annotations": []}', "expected a list .* got dict"),
-    ("null", "expected a list .* got NoneType"),
-])
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("[{]", "not valid JSON"),
+        ("", "not valid JSON"),
+        ('{"annotations": []}', "expected a list .* got dict"),
+        ("null", "expected a list .* got NoneType"),
+    ],
+)
 def test_broken_file(scenes, tmp_path, text, message):
     (tmp_path / "found.json").write_text(text)
     with pytest.raises(InputError, match=f"found.json.*{message}"):

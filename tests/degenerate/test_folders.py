@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrcnn.annotations.folder import open_folder
 from mrcnn.errors import InputError
-from mrcnn.folders import open_folder
 from tests.annotated import (
     KINDS,
     LEAF,
@@ -207,10 +207,12 @@ def test_size_that_differs(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["masks", "mask folders"])
 @pytest.mark.parametrize(
     ("pixels", "why"),
-    [(np.zeros((12, 20, 3), np.uint8), "is RGB; a mask needs one channel"),
-     (np.zeros((12, 20, 4), np.uint8), "is RGBA"),
-     (np.zeros((20, 12), np.uint8), r"is 12 x 20, its image is 20 x 12 \(width x height\)")],
-)  # fmt: skip
+    [
+        (np.zeros((12, 20, 3), np.uint8), "is RGB; a mask needs one channel"),
+        (np.zeros((12, 20, 4), np.uint8), "is RGBA"),
+        (np.zeros((20, 12), np.uint8), r"is 12 x 20, its image is 20 x 12 \(width x height\)"),
+    ],
+)
 def test_mask_of_another_mode_or_size(tmp_path, kind, pixels, why):
     source = folder(tmp_path, kind)
     cv2.imwrite(str(source), pixels)
@@ -233,11 +235,15 @@ def test_empty_masks_and_images_without(tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("names: [leaf", "not closed"), ("nc: 2", "has no 'names'"), ("names: []", "no class names"),
-        ("names: [a, a]", "comes twice"), ("names:\n  leaf", "neither '- name'"),
-        ("names: {0: a, 2: b}", "not 0, 1, 2"), ("names:\n  1: a\n  2: b", "not 0, 1, 2"),
+        ("names: [leaf", "not closed"),
+        ("nc: 2", "has no 'names'"),
+        ("names: []", "no class names"),
+        ("names: [a, a]", "comes twice"),
+        ("names:\n  leaf", "neither '- name'"),
+        ("names: {0: a, 2: b}", "not 0, 1, 2"),
+        ("names:\n  1: a\n  2: b", "not 0, 1, 2"),
     ],
-)  # fmt: skip
+)
 def test_yolo_names_that_cannot_be_understood(tmp_path, text, why):
     folder(tmp_path, "yolo")
     (tmp_path / "classes.txt").unlink()
@@ -293,7 +299,7 @@ def test_coco_parts_of_the_wrong_type(tmp_path):
 
 
 PLAIN = st.none() | st.booleans() | st.integers(-3, 40) | st.floats() | st.sampled_from(["", "a.jpg", "leaf"])
-JSON = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3), max_leaves=6)  # fmt: skip
+JSON = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
 
 
 @pytest.mark.parametrize("kind", ["via", "labelme", "coco"])

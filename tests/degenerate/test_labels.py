@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bdd100k.dataset import BDD100KDataset
-from bdd100k.labels import frame_instances, load_labels
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import frame_instances
 from mrcnn.errors import InputError
 
 SQUARE = {"vertices": [[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]], "types": "LLLL", "closed": True}
@@ -66,7 +67,7 @@ def photo(path, height=8, width=10):
         ({"category": None}, "category is null"),
         ({"category": 3}, "category is int"),
     ],
-)  # fmt: skip
+)
 def test_bad_label_is_dropped_and_named(tmp_path, caplog, label, why):
     path = write(tmp_path / "l.json", frames({"id": "bad-7", "category": "car", **label}, GOOD))
     labels = load_labels(path)
@@ -87,10 +88,12 @@ def test_label_that_is_no_object(tmp_path, label):
 @pytest.mark.parametrize(
     "vertices",
     [
-        [[1, 1], [1, 1], [1, 1]], [[1, 1], [5, 1], [9, 1]],
-        [[50, 50], [60, 50], [60, 60]], [[-9, -9], [-5, -9], [-5, -5]],
+        [[1, 1], [1, 1], [1, 1]],
+        [[1, 1], [5, 1], [9, 1]],
+        [[50, 50], [60, 50], [60, 60]],
+        [[-9, -9], [-5, -9], [-5, -5]],
     ],
-)  # fmt: skip
+)
 def test_polygon_without_pixels_is_left_out(tmp_path, vertices):
     thin = {"id": 1, "category": "car", "poly2d": [{"vertices": vertices, "types": "LLL", "closed": True}]}
     (frame,) = load_labels(write(tmp_path / "l.json", frames(thin, GOOD)))
@@ -155,11 +158,13 @@ def coco(*annotations, **parts):
     [
         ({"image_id": 9, "segmentation": RLE}, "image_id 9"),
         ({"category_id": 4, "segmentation": RLE}, "category_id 4"),
-        ({"segmentation": [[1, 1, 2]]}, "flat polygons"), ({"segmentation": [[1, 1, 2, 2]]}, "2 points"),
+        ({"segmentation": [[1, 1, 2]]}, "flat polygons"),
+        ({"segmentation": [[1, 1, 2, 2]]}, "2 points"),
         ({"segmentation": [[[1, 1], [2, 2], [3, 1]]]}, "flat polygons|not numbers"),
-        ({"segmentation": {"size": [9, 9], "counts": "a"}}, "differs"), ({"segmentation": []}, "neither"),
+        ({"segmentation": {"size": [9, 9], "counts": "a"}}, "differs"),
+        ({"segmentation": []}, "neither"),
     ],
-)  # fmt: skip
+)
 def test_bad_annotation(tmp_path, annotation, why):
     labels = load_labels(write(tmp_path / "c.json", coco({"segmentation": RLE}, annotation)))
     assert [label.id for label in labels[0].objects] == ["70"]
@@ -169,10 +174,12 @@ def test_bad_annotation(tmp_path, annotation, why):
 
 def test_bad_coco_files(tmp_path):
     for document, why in [
-        (coco(categories=[]), "no 'categories'"), (coco(annotations=None), "list 'annotations'"),
-        (coco(images={}), "list 'images'"), (coco(images=[]), "nothing in it can be used"),
+        (coco(categories=[]), "no 'categories'"),
+        (coco(annotations=None), "list 'annotations'"),
+        (coco(images={}), "list 'images'"),
+        (coco(images=[]), "nothing in it can be used"),
         (coco(images=[{"id": 1, "file_name": "a.jpg"}]), "needs 'height' and 'width'"),
-    ]:  # fmt: skip
+    ]:
         with pytest.raises(InputError, match=why):
             load_labels(write(tmp_path / "c.json", document))
 
@@ -183,12 +190,18 @@ def test_bad_coco_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "line 1, column 1"), ('[{"name": "a.jpg",\n "labels": [', "line 2, column"), ("[1, 2,", "broken JSON"),
-        ("[]", "no frames"), ("{}", "holds a dict"), ("3", "holds a int"), ('"text"', "Labels are a list of frames"),
-        ('{"frames": 4}', "Labels are a list"), ("[1, 2]", "frame 0: frame is int"),
+        ("", "line 1, column 1"),
+        ('[{"name": "a.jpg",\n "labels": [', "line 2, column"),
+        ("[1, 2,", "broken JSON"),
+        ("[]", "no frames"),
+        ("{}", "holds a dict"),
+        ("3", "holds a int"),
+        ('"text"', "Labels are a list of frames"),
+        ('{"frames": 4}', "Labels are a list"),
+        ("[1, 2]", "frame 0: frame is int"),
         ('[{"image_id": 1, "category_id": 1, "segmentation": {}, "score": 0.5}]', "COCO results"),
     ],
-)  # fmt: skip
+)
 def test_unusable_file_raises_with_its_place(tmp_path, text, why):
     path = write(tmp_path / "l.json", text)
     with pytest.raises(InputError, match=why) as caught:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bdd100k.evaluation import add_official
-from bdd100k.flatten import flatten, paint
-from bdd100k.predictions import load_any
+from bdd100k.evaluation.flatten import flatten, paint
+from bdd100k.evaluation.predictions import load_any
+from bdd100k.evaluation.protocols import add_official
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Scenes, found
 
 BOX = (10, 20, 30, 50)
@@ -37,8 +37,11 @@ def test_scalabel_rle_and_poly2d_with_their_boxes(dataset, tmp_path):
     square = [{"vertices": [[20, 10], [50, 10], [50, 30], [20, 30]], "types": "LLLL", "closed": True}]
     outline = label(id="8", category="Truck", rle=None, poly2d=square, box2d={"x1": 20, "y1": 10, "x2": 49, "y2": 29})
     path = tmp_path / "found.json"
-    path.write_text(json.dumps({"frames": [{"name": "a.jpg", "labels": [label()]},
-                                           {"name": "b.jpg", "labels": [outline]}], "config": None}))
+    path.write_text(
+        json.dumps(
+            {"frames": [{"name": "a.jpg", "labels": [label()]}, {"name": "b.jpg", "labels": [outline]}], "config": None}
+        )
+    )
     result = evaluate(load_any(path, dataset), dataset, samples=0)
     assert result.mask["AP"] == result.box["AP"] == pytest.approx(1) and result.detections == 2
     assert [e["bbox"] for e in result.predictions] == [[20, 10, 30, 20]] * 2
@@ -51,16 +54,19 @@ def test_predicted_polygons_may_overlap_as_they_are(dataset, tmp_path):
     assert entries[0]["segmentation"] == entries[1]["segmentation"]  # labels would hide each other
 
 
-@pytest.mark.parametrize("changes,message", [
-    ({"score": float("nan")}, "a.jpg, label '7': score nan is not a number from 0 to 1"),
-    ({"score": 1.5}, "a.jpg, label '7': score 1.5"),
-    ({"score": "absent"}, "a.jpg, label '7': score None"),
-    ({"category": "tram"}, "'7': category 'tram' is none of the classes"),
-    ({"category": "road"}, "predictions of road; the classes are pedestrian, "),
-    ({"rle": {"size": [50, 60], "counts": "0"}}, "label '7': rle counts cover 0 pixels"),
-    ({"rle": None}, "label '7': label has none of rle, poly2d and box2d"),
-    ({"rle": None, "box2d": {"x1": 0, "y1": 0, "x2": 5, "y2": 5}}, "no prediction has a mask"),
-])
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"score": float("nan")}, "a.jpg, label '7': score nan is not a number from 0 to 1"),
+        ({"score": 1.5}, "a.jpg, label '7': score 1.5"),
+        ({"score": "absent"}, "a.jpg, label '7': score None"),
+        ({"category": "tram"}, "'7': category 'tram' is none of the classes"),
+        ({"category": "road"}, "predictions of road; the classes are pedestrian, "),
+        ({"rle": {"size": [50, 60], "counts": "0"}}, "label '7': rle counts cover 0 pixels"),
+        ({"rle": None}, "label '7': label has none of rle, poly2d and box2d"),
+        ({"rle": None, "box2d": {"x1": 0, "y1": 0, "x2": 5, "y2": 5}}, "no prediction has a mask"),
+    ],
+)
 def test_bad_scalabel_label(dataset, tmp_path, changes, message):
     path = write(tmp_path, label(**changes))
     with pytest.raises(InputError, match=f"found.json.*{message}"):
@@ -156,16 +162,19 @@ def test_indices_beyond_255_and_hidden_ones(dataset, tmp_path):
     assert [(e["category_id"], e["score"]) for e in entries] == [(3, 0.5), (4, 0.8)]
 
 
-@pytest.mark.parametrize("scores,a,message", [
-    (None, ((BOX, 3, 1),), "bitmasks need a score file"),
-    ((("a.png", []), ("b.png", [])), ((BOX, 3, 1),), "a has no score for the index 1"),
-    ((("a.png", [(1, 0.5)]),), ((BOX, 3, 1),), "no scores for .*b.png"),
-    ((*GOOD, ("c.png", [])), ((BOX, 3, 1),), "scores for c, which has no PNG"),
-    ((("a.png", [(1, float("nan"))]), ("b.png", [])), ((BOX, 3, 1),), "score nan is not a number"),
-    ((("a.png", [(1, 0.5), (1, 0.6)]), ("b.png", [])), ((BOX, 3, 1),), "index 1 twice"),
-    (GOOD, ((BOX, 3, 1), ((60, 60, 70, 70), 4, 1)), "index 1 has pixels of several categories"),
-    (GOOD, ((BOX, 12, 1),), "predictions of category id 12"),
-])
+@pytest.mark.parametrize(
+    "scores,a,message",
+    [
+        (None, ((BOX, 3, 1),), "bitmasks need a score file"),
+        ((("a.png", []), ("b.png", [])), ((BOX, 3, 1),), "a has no score for the index 1"),
+        ((("a.png", [(1, 0.5)]),), ((BOX, 3, 1),), "no scores for .*b.png"),
+        ((*GOOD, ("c.png", [])), ((BOX, 3, 1),), "scores for c, which has no PNG"),
+        ((("a.png", [(1, float("nan"))]), ("b.png", [])), ((BOX, 3, 1),), "score nan is not a number"),
+        ((("a.png", [(1, 0.5), (1, 0.6)]), ("b.png", [])), ((BOX, 3, 1),), "index 1 twice"),
+        (GOOD, ((BOX, 3, 1), ((60, 60, 70, 70), 4, 1)), "index 1 has pixels of several categories"),
+        (GOOD, ((BOX, 12, 1),), "predictions of category id 12"),
+    ],
+)
 def test_bad_bitmasks(dataset, tmp_path, scores, a, message):
     with pytest.raises(InputError, match=message):
         load_any(bitmask_folder(tmp_path, scores, a), dataset)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bdd100k import cli
+from mrcnn import errors
 
 TRAIN = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
 
@@ -21,7 +21,7 @@ def train(monkeypatch, capsys, tmp_path):
 
     def run(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["train.py", "--logs", str(tmp_path / "logs"), *map(str, arguments)])
-        code = cli.run(main)
+        code = errors.exit_code(main)
         return code, capsys.readouterr().err
 
     return run
@@ -115,9 +115,17 @@ def test_several_hosts_and_ray(train, arguments, words):
 def test_truncated_jpeg_stops_the_run_by_name(train, folder, tmp_path):
     image = folder / "images" / "10k" / "train" / "b.jpg"
     image.write_bytes(image.read_bytes()[:900])
-    settings = ("BACKBONE_WIDTH=16", "TOP_DOWN_PYRAMID_SIZE=16", "IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=128",
-                "STEPS_PER_EPOCH=2", "VALIDATION_STEPS=0", "RPN_CHANNELS=8", "MASK_HEAD_CHANNELS=8",
-                "FPN_CLASSIF_FC_LAYERS_SIZE=16")
+    settings = (
+        "BACKBONE_WIDTH=16",
+        "TOP_DOWN_PYRAMID_SIZE=16",
+        "IMAGE_MIN_DIM=64",
+        "IMAGE_MAX_DIM=128",
+        "STEPS_PER_EPOCH=2",
+        "VALIDATION_STEPS=0",
+        "RPN_CHANNELS=8",
+        "MASK_HEAD_CHANNELS=8",
+        "FPN_CLASSIF_FC_LAYERS_SIZE=16",
+    )
     overrides = [part for setting in settings for part in ("--set", setting)]
     code, message = train("--data", folder, "--config", "streets", "--epochs", 1, *overrides)
     assert code == 2 and str(image) in message and "Traceback" not in message, message

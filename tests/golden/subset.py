@@ -121,14 +121,14 @@ RULES = {
 WHOLE = [
     "data_detection_targets", "data_rpn_targets", "graph_boxes", "graph_detection_targets", "graph_detections",
     "utils_boxes", "utils_masks", "utils_matches", "utils_meta",
-]  # fmt: skip
+]
 JSON = [
     "data_detection_targets", "data_errors", "data_generator", "data_load_image_gt", "data_rpn_targets",
     "graph_detection_targets", "graph_detections", "graph_errors", "graph_heads", "graph_losses", "graph_proposals",
     "graph_roialign", "h5_structure_resnet50", "layers_resnet50", "model_resnet50", "model_weights_recipe_resnet50",
     "set_trainable_resnet50", "train_resnet50", "utils_anchors", "utils_boxes", "utils_errors", "utils_masks",
     "utils_matches", "utils_meta", "utils_resize_image",
-]  # fmt: skip
+]
 
 
 def make(source: pathlib.Path) -> None:

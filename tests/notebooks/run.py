@@ -1,7 +1,7 @@
 """Runs notebooks in kernels of their own and keeps what they show.
 
-  python -m tests.notebooks.run                           # all, in full; `make notebooks`
-  python -m tests.notebooks.run notebooks/inspect_data.ipynb
+python -m tests.notebooks.run                           # all, in full; `make notebooks`
+python -m tests.notebooks.run notebooks/inspect_data.ipynb
 """
 
 import os
@@ -13,7 +13,7 @@ from unittest import mock
 import nbformat
 from nbmake.nb_run import NotebookRun
 
-from bdd100k.lessons import QUICK
+from bdd100k.notebooks import QUICK
 
 FOLDER = pathlib.Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

@@ -8,8 +8,15 @@ import pytest
 
 from tests.notebooks.run import NOTEBOOKS, execute
 
-LESSONS = {"inspect_anchors", "inspect_data", "inspect_mini_masks", "inspect_model", "inspect_rois", "inspect_weights",
-           "train_and_evaluate"}  # fmt: skip
+LESSONS = {
+    "inspect_anchors",
+    "inspect_data",
+    "inspect_mini_masks",
+    "inspect_model",
+    "inspect_rois",
+    "inspect_weights",
+    "train_and_evaluate",
+}
 NO_PLACE = re.compile(r"/(tmp|work|home|root|Users)/")
 LARGEST = 500_000  # bytes; the web shows no more with ease
 
@@ -36,8 +43,11 @@ def test_kept_outputs(path):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run it from the first cell on"
     assert not any(output.output_type == "error" for cell in cells for output in cell.outputs)
     assert sum(kind in ("display_data", "execute_result") for cell in kinds(notebook) for kind in cell) >= 3
-    texts = [json.dumps({**output, "data": {k: v for k, v in output.get("data", {}).items() if "image" not in k}})
-             for cell in cells for output in cell.outputs]  # fmt: skip
+    texts = [
+        json.dumps({**output, "data": {k: v for k, v in output.get("data", {}).items() if "image" not in k}})
+        for cell in cells
+        for output in cell.outputs
+    ]
     assert not [text for text in texts if NO_PLACE.search(text)]
     assert not any(cell.source.lstrip().startswith(("def ", "class ", "for ")) for cell in cells), "no logic in cells"
 

@@ -7,7 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import boxes, legacy, losses
+from mrcnn.legacy import functions
+from mrcnn.modeling import anchors as anchor_maths
+from mrcnn.modeling import losses
+from mrcnn.structures import boxes
 
 pytestmark = pytest.mark.graph
 
@@ -73,18 +76,18 @@ def test_anchors_are_the_same_bytes(golden, name):
         RPN_ANCHOR_RATIOS=case["ratios"],
         RPN_ANCHOR_STRIDE=case["anchor_stride"],
     )
-    shapes = boxes.compute_backbone_shapes(config, case["image_shape"])
+    shapes = anchor_maths.compute_backbone_shapes(config, case["image_shape"])
     np.testing.assert_array_equal(shapes, arrays[f"{name}/backbone_shapes"])
-    anchors = boxes.generate_pyramid_anchors(
+    anchors = anchor_maths.generate_pyramid_anchors(
         case["scales"], case["ratios"], shapes, case["strides"], case["anchor_stride"]
     )
     np.testing.assert_array_equal(anchors[:50], arrays[f"{name}/first50"])
     assert sha256(anchors) == case["sha256_float64"]
-    assert sha256(boxes.pyramid_anchors(config, case["image_shape"])) == case["norm_sha256_float32"]
+    assert sha256(anchor_maths.pyramid_anchors(config, case["image_shape"])) == case["norm_sha256_float32"]
 
 
 def test_anchors_of_one_level_of_several_scales(golden):
-    found = boxes.generate_anchors([20, 30], [0.5, 1, 3], (3, 5), 8, 1)
+    found = anchor_maths.generate_anchors([20, 30], [0.5, 1, 3], (3, 5), 8, 1)
     np.testing.assert_allclose(found, golden.npz("utils_anchors")["single_level"], rtol=1e-12, atol=1e-12)
 
 
@@ -99,11 +102,11 @@ def test_overlaps_without_area_are_zero_where_the_original_had_nan(golden):
 def test_small_graph_functions(golden):
     case = golden.npz("graph_boxes")
     tensor = {name: keras.ops.convert_to_tensor(array) for name, array in case.items()}
-    rows, mask = legacy.trim_zeros_graph(tensor["trim_zeros_graph_in"])
+    rows, mask = functions.trim_zeros_graph(tensor["trim_zeros_graph_in"])
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(rows), case["trim_zeros_graph_out"])
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(mask), case["trim_zeros_graph_mask"])
-    close(legacy.log2_graph(tensor["log2_graph_in"])[1:], case["log2_graph_out"][1:])
-    assert keras.ops.convert_to_numpy(legacy.log2_graph(tensor["log2_graph_in"]))[0] == case["log2_graph_out"][0]
-    packed = legacy.batch_pack_graph(tensor["batch_pack_in"], case["batch_pack_counts"], 3)
+    close(functions.log2_graph(tensor["log2_graph_in"])[1:], case["log2_graph_out"][1:])
+    assert keras.ops.convert_to_numpy(functions.log2_graph(tensor["log2_graph_in"]))[0] == case["log2_graph_out"][0]
+    packed = functions.batch_pack_graph(tensor["batch_pack_in"], case["batch_pack_counts"], 3)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(packed), case["batch_pack_out"])
     close(losses.smooth_l1(tensor["smooth_l1_true"], tensor["smooth_l1_pred"]), case["smooth_l1"])

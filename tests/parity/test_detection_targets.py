@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.targets import DetectionTargetLayer, detection_targets, detection_targets_graph
+from mrcnn.modeling.targets import DetectionTargetLayer, detection_targets, detection_targets_graph
 
 pytestmark = pytest.mark.graph
 

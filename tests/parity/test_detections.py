@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.boxes import apply_box_deltas, clip_boxes, compute_overlaps, norm_boxes
 from mrcnn.config import Config
-from mrcnn.heads import DetectionLayer, refine_detections, refine_detections_graph
+from mrcnn.modeling.roi_heads import DetectionLayer, refine_detections, refine_detections_graph
+from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, compute_overlaps, norm_boxes
 from tests.empty_boxes import as_if_empty_boxes_suppressed, is_empty
 
 pytestmark = pytest.mark.graph

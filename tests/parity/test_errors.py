@@ -5,10 +5,11 @@ import pytest
 
 from mrcnn import utils
 from mrcnn.config import Config
-from mrcnn.data import Dataset, load_image_gt
+from mrcnn.data.dataset import Dataset
 from mrcnn.errors import InputError
-from mrcnn.generator import data_generator
-from mrcnn.targets import build_rpn_targets
+from mrcnn.legacy.generator import data_generator
+from mrcnn.legacy.image_gt import load_image_gt
+from mrcnn.modeling.targets import build_rpn_targets
 from tests.legacy_imgaug import import_augmenters
 
 IMAGE = np.full((100, 150, 3), 200, np.uint8)
@@ -153,4 +154,3 @@ def test_what_ended_in_an_error(name):
     with pytest.raises(InputError, match=expected) as caught:
         call()
     assert isinstance(caught.value, ValueError)
-

@@ -5,10 +5,11 @@ import random
 import numpy as np
 import pytest
 
-from mrcnn.boxes import compute_overlaps, generate_pyramid_anchors
 from mrcnn.config import Config
 from mrcnn.errors import InputError
-from mrcnn.generator import build_detection_targets, data_generator, generate_random_rois
+from mrcnn.legacy.generator import build_detection_targets, data_generator, generate_random_rois
+from mrcnn.modeling.anchors import generate_pyramid_anchors
+from mrcnn.structures.boxes import compute_overlaps
 from tests.parity.test_load_image_gt import RecordedDataset
 
 INPUTS = ["images", "image_meta", "rpn_match", "rpn_bbox", "gt_class_ids", "gt_boxes", "gt_masks", "rpn_rois", "rois"]
@@ -135,9 +136,12 @@ def test_anchors_are_those_of_the_images_own_shape(golden):
     image, _, rpn_match, _, class_ids, boxes, _ = inputs
     assert image.shape == (1, 128, 192, 3)
     anchors = generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, [(128 // s, 192 // s) for s in config.BACKBONE_STRIDES],
-        config.BACKBONE_STRIDES, config.RPN_ANCHOR_STRIDE,
-    )  # fmt: skip
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        [(128 // s, 192 // s) for s in config.BACKBONE_STRIDES],
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_STRIDE,
+    )
     overlaps = compute_overlaps(anchors, boxes[0, class_ids[0] > 0].astype(float))
     assert (rpn_match[0, :, 0] == 1).tolist() == (
         (overlaps.max(axis=1) >= 0.7) | ((overlaps == overlaps.max(axis=0)) & (overlaps > 0)).any(axis=1)

@@ -8,18 +8,32 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from mrcnn import weights
-from mrcnn.backbone import BatchNorm
 from mrcnn.config import Config
-from mrcnn.network import build_inference_network
+from mrcnn.modeling import weights
+from mrcnn.modeling.backbone import BatchNorm
+from mrcnn.modeling.network import build_inference_network
 from tests.seeded import seeded_array
 
 pytestmark = pytest.mark.graph
 
 # Enough of each kind: stem, a residual block, FPN, the nested RPN, former TimeDistributed layers, class-specific heads.
-LAYERS = ["conv1", "bn_conv1", "res2a_branch2a", "bn2a_branch2a", "res2a_branch1", "bn2a_branch1", "fpn_c5p5",
-          "rpn_model", "mrcnn_class_bn1", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask_conv1", "mrcnn_mask_bn1",
-          "mrcnn_mask_deconv", "mrcnn_mask"]
+LAYERS = [
+    "conv1",
+    "bn_conv1",
+    "res2a_branch2a",
+    "bn2a_branch2a",
+    "res2a_branch1",
+    "bn2a_branch1",
+    "fpn_c5p5",
+    "rpn_model",
+    "mrcnn_class_bn1",
+    "mrcnn_class_logits",
+    "mrcnn_bbox_fc",
+    "mrcnn_mask_conv1",
+    "mrcnn_mask_bn1",
+    "mrcnn_mask_deconv",
+    "mrcnn_mask",
+]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +90,7 @@ def build(structure: dict, names: list[str], model_name: str) -> keras.Model:
                 by_owner[owner] |= {key: [layer[key][i] for i in mine] for key in ("weight_names", "shapes")}
             inner = build(by_owner, owners, name)
             inputs += [keras.Input(tensor.shape[1:]) for tensor in inner.inputs]
-            outputs += inner(inputs[-len(inner.inputs):])
+            outputs += inner(inputs[-len(inner.inputs) :])
             continue
         kinds = [weight.split("/")[1].removesuffix(":0") for weight in layer["weight_names"]]
         made, shape = layer_for(name, kinds, layer["shapes"])
@@ -101,7 +115,8 @@ def test_loads_the_original_and_writes_it_again(structure, original, tmp_path):
             golden = structure[name]
             assert [n.decode() for n in file[name].attrs["weight_names"]] == golden["weight_names"]
             for weight, shape, sha256, dtype in zip(
-                    golden["weight_names"], golden["shapes"], golden["sha256"], golden["dtypes"], strict=True):
+                golden["weight_names"], golden["shapes"], golden["sha256"], golden["dtypes"], strict=True
+            ):
                 dataset = file[name][weight]
                 assert (list(dataset.shape), dataset.dtype, digest(dataset[()])) == (shape, dtype, sha256), weight
 
@@ -111,8 +126,15 @@ def test_variables_hold_the_right_arrays(structure, original, draw):
     weights.load_weights(model, original)
     batch_norm, deconv = model.get_layer("bn_conv1"), model.get_layer("mrcnn_mask_deconv")
     shared = model.get_layer("rpn_model").get_layer("rpn_conv_shared")
-    for layer, weight in ((batch_norm, "gamma"), (batch_norm, "beta"), (batch_norm, "moving_mean"),
-                          (batch_norm, "moving_variance"), (deconv, "kernel"), (shared, "kernel"), (shared, "bias")):
+    for layer, weight in (
+        (batch_norm, "gamma"),
+        (batch_norm, "beta"),
+        (batch_norm, "moving_mean"),
+        (batch_norm, "moving_variance"),
+        (deconv, "kernel"),
+        (shared, "kernel"),
+        (shared, "bias"),
+    ):
         value = keras.ops.convert_to_numpy(getattr(layer, weight))
         np.testing.assert_array_equal(value, draw(layer.name, weight, value.shape), err_msg=f"{layer.name}/{weight}")
 

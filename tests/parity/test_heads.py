@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.heads import build_fpn_mask_graph, fpn_classifier_graph
+from mrcnn.modeling.roi_heads import build_fpn_mask_graph, fpn_classifier_graph
 
 pytestmark = pytest.mark.graph
 INPUTS = ("rois", "image_meta", "P2", "P3", "P4", "P5")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
+from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.model import MaskRCNN
-from mrcnn.stages import LAYER_REGEX
 
 pytestmark = pytest.mark.graph
 
@@ -14,11 +14,18 @@ pytestmark = pytest.mark.graph
 # graph, the losses are not layers, and reshapes are not listed.
 NO_LAYER_HERE = {
     "training": {
-        "input_rpn_match", "input_rpn_bbox", "output_rois", "pool_squeeze",
-        "rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss",
+        "input_rpn_match",
+        "input_rpn_bbox",
+        "output_rois",
+        "pool_squeeze",
+        "rpn_class_loss",
+        "rpn_bbox_loss",
+        "mrcnn_class_loss",
+        "mrcnn_bbox_loss",
+        "mrcnn_mask_loss",
     },
     "inference": {"pool_squeeze"},
-}  # fmt: skip
+}
 COUNTED = ("activation_", "add_", "lambda_", "max_pooling2d_", "zero_padding2d_")
 
 

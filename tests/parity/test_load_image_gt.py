@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.data import Dataset, load_image_gt
-from mrcnn.masks import bilinear_resize
+from mrcnn.data.dataset import Dataset
+from mrcnn.legacy.image_gt import load_image_gt
+from mrcnn.structures.masks import bilinear_resize
 from tests.legacy_imgaug import import_augmenters
 
 # name in the figures: mode, min_dim, max_dim, min_scale

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrcnn import losses
+from mrcnn.modeling import losses
 from tests.gradients import value_and_gradient
 
 pytestmark = pytest.mark.graph
@@ -30,8 +30,10 @@ def test_rpn_class_loss(case, recorded, name, scale):
     match = case["rpn/match"] * scale
     check_loss(
         lambda logits: losses.rpn_class_loss_graph(match, logits),
-        case["rpn/class_logits"], recorded[name], case[f"{name}/grad"],
-    )  # fmt: skip
+        case["rpn/class_logits"],
+        recorded[name],
+        case[f"{name}/grad"],
+    )
 
 
 @pytest.mark.parametrize("name", ["rpn_bbox", "rpn_bbox_no_positive"])
@@ -39,8 +41,10 @@ def test_rpn_bbox_loss(case, recorded, name):
     match = case["rpn/match"] if name == "rpn_bbox" else np.minimum(case["rpn/match"], 0)
     check_loss(
         lambda bbox: losses.rpn_bbox_loss_graph(None, case["rpn/target_bbox"], match, bbox),
-        case["rpn/bbox"], recorded[name], case[f"{name}/grad"],
-    )  # fmt: skip
+        case["rpn/bbox"],
+        recorded[name],
+        case[f"{name}/grad"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,8 +56,10 @@ def test_mrcnn_class_loss_with_the_active_classes_of_image_0(case, recorded, nam
     active = np.ones_like(active) if name == "mrcnn_class_all_active" else active
     check_loss(
         lambda logits: losses.mrcnn_class_loss_graph(case["mrcnn/target_class_ids"], logits, active),
-        case["mrcnn/class_logits"], recorded[name], case[f"{name}/grad"],
-    )  # fmt: skip
+        case["mrcnn/class_logits"],
+        recorded[name],
+        case[f"{name}/grad"],
+    )
 
 
 def test_mrcnn_class_loss_without_an_active_class_is_zero_where_the_original_had_nan(case, recorded):
@@ -61,8 +67,10 @@ def test_mrcnn_class_loss_without_an_active_class_is_zero_where_the_original_had
     active = np.zeros_like(case["mrcnn/active_class_ids"])
     check_loss(
         lambda logits: losses.mrcnn_class_loss_graph(case["mrcnn/target_class_ids"], logits, active),
-        case["mrcnn/class_logits"], 0.0, np.zeros_like(case["mrcnn/class_logits"]),
-    )  # fmt: skip
+        case["mrcnn/class_logits"],
+        0.0,
+        np.zeros_like(case["mrcnn/class_logits"]),
+    )
 
 
 @pytest.mark.parametrize("name", ["mrcnn_bbox", "mrcnn_bbox_no_positive"])
@@ -70,8 +78,10 @@ def test_mrcnn_bbox_loss(case, recorded, name):
     class_ids = case["mrcnn/target_class_ids"] * (name == "mrcnn_bbox")
     check_loss(
         lambda bbox: losses.mrcnn_bbox_loss_graph(case["mrcnn/target_bbox"], class_ids, bbox),
-        case["mrcnn/pred_bbox"], recorded[name], case[f"{name}/grad"],
-    )  # fmt: skip
+        case["mrcnn/pred_bbox"],
+        recorded[name],
+        case[f"{name}/grad"],
+    )
 
 
 def test_mrcnn_mask_loss_on_probabilities(case, recorded, golden):
@@ -89,5 +99,7 @@ def test_mrcnn_mask_loss_without_positives_is_zero(case, recorded):
     masks, class_ids = case["mask/target_masks"], np.zeros_like(case["mask/target_class_ids"])
     check_loss(
         lambda probs: losses.mrcnn_mask_loss_graph(masks, class_ids, probs),
-        case["mask/pred_masks"], recorded["mrcnn_mask_no_positive"], np.zeros_like(case["mask/pred_masks"]),
-    )  # fmt: skip
+        case["mask/pred_masks"],
+        recorded["mrcnn_mask_no_positive"],
+        np.zeros_like(case["mask/pred_masks"]),
+    )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrcnn.masks import expand_mask, extract_bboxes, minimize_mask, paste_mask, resize_mask, unmold_mask
+from mrcnn.structures.masks import expand_mask, extract_bboxes, minimize_mask, paste_mask, resize_mask, unmold_mask
 
 
 def unpack(bits: np.ndarray, shape) -> np.ndarray:

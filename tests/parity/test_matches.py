@@ -5,7 +5,13 @@ import logging
 import numpy as np
 import pytest
 
-from mrcnn.matching import compute_ap, compute_ap_range, compute_matches, compute_overlaps_masks, compute_recall
+from mrcnn.evaluation.voc_ap import (
+    compute_ap,
+    compute_ap_range,
+    compute_matches,
+    compute_overlaps_masks,
+    compute_recall,
+)
 
 SCENES = ("s1", "s2", "s3", "s4", "s5_padded_preds", "s6")
 ARGUMENTS = ("gt_boxes", "gt_class_ids", "gt_masks", "pred_boxes", "pred_class_ids", "pred_scores", "pred_masks")
@@ -33,8 +39,14 @@ def figures(golden):
 
 
 @pytest.mark.parametrize("scene", SCENES)
-@pytest.mark.parametrize("suffix,options", [("0.50", {"iou_threshold": 0.5}), ("0.75", {"iou_threshold": 0.75}),
-                                            ("0.00_st0.3", {"iou_threshold": 0.0, "score_threshold": 0.3})])
+@pytest.mark.parametrize(
+    "suffix,options",
+    [
+        ("0.50", {"iou_threshold": 0.5}),
+        ("0.75", {"iou_threshold": 0.75}),
+        ("0.00_st0.3", {"iou_threshold": 0.0, "score_threshold": 0.3}),
+    ],
+)
 def test_matches_are_the_originals_but_in_the_callers_order(matches, scene, suffix, options):
     arguments = scene_arguments(matches, scene)
     gt_match, pred_match, overlaps = compute_matches(*arguments, **options)
@@ -58,7 +70,7 @@ def test_ap(matches, figures, scene, threshold):
 @pytest.mark.parametrize("scene", SCENES)
 def test_ap_range_and_its_log(matches, figures, caplog, scene):
     arguments = scene_arguments(matches, scene)
-    with caplog.at_level(logging.INFO, logger="mrcnn.matching"):
+    with caplog.at_level(logging.INFO, logger="mrcnn.evaluation.voc_ap"):
         ap = compute_ap_range(*arguments)
     assert ap == pytest.approx(figures[scene]["AP_range"], abs=1e-6)
     assert "".join(record.getMessage() + "\n" for record in caplog.records) == figures[scene]["printed"]
@@ -103,6 +115,8 @@ def test_recall(golden, iou):
 def test_mask_overlaps_by_counting_pixels():
     rng = np.random.default_rng(0)
     masks1, masks2 = rng.random((37, 41, 5)) > 0.6, rng.random((37, 41, 3))  # numbers are cut at 0.5
-    expected = [[np.sum(a & (b > 0.5)) / np.sum(a | (b > 0.5)) for b in masks2.transpose(2, 0, 1)]
-                for a in masks1.transpose(2, 0, 1)]
+    expected = [
+        [np.sum(a & (b > 0.5)) / np.sum(a | (b > 0.5)) for b in masks2.transpose(2, 0, 1)]
+        for a in masks1.transpose(2, 0, 1)
+    ]
     np.testing.assert_allclose(compute_overlaps_masks(masks1, masks2), expected, atol=1e-7)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mrcnn.config import Config
-from mrcnn.images import compose_image_meta, mold_image, parse_image_meta, parse_image_meta_graph, unmold_image
+from mrcnn.data.images import compose_image_meta, mold_image, parse_image_meta, parse_image_meta_graph, unmold_image
 
 
 def test_compose_and_parse(golden):

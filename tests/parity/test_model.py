@@ -15,8 +15,19 @@ MASK = 1e-4  # probabilities
 
 OUTPUTS = ("detections", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask", "rpn_rois", "rpn_class", "rpn_bbox")
 CASES = ("128_smooth128", "128_smooth100x150", "128_batch2", "128_drawn120x90")
-STAGES = ("bn_conv1", "res2a_out", "res2c_out", "res3d_out", "res4f_out", "res5c_out",
-          "fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5", "fpn_p6")  # fmt: skip
+STAGES = (
+    "bn_conv1",
+    "res2a_out",
+    "res2c_out",
+    "res3d_out",
+    "res4f_out",
+    "res5c_out",
+    "fpn_p2",
+    "fpn_p3",
+    "fpn_p4",
+    "fpn_p5",
+    "fpn_p6",
+)
 
 
 def make_config(values: dict) -> Config:
@@ -149,13 +160,23 @@ def test_layers_are_those_of_the_original(model, golden):
         for entry in golden.json("h5_structure_resnet50")["layers"]
         if (name := entry["layer"]) in expected
     }
-    from mrcnn.weights import _named_weights
+    from mrcnn.modeling.weights import _named_weights
 
     found = {layer.name: dict(_named_weights(layer)) for layer in model.keras_model.layers if layer.weights}
     assert list(found) == list(dict.fromkeys(found)) and set(found) == set(expected), set(found) ^ set(expected)
     for name, named in found.items():
         assert {key: list(variable.shape) for key, variable in named.items()} == shapes[name], name
     plain = {layer.name for layer in model.keras_model.layers}
-    for name in ("ROI", "roi_align_classifier", "roi_align_mask", "mrcnn_detection", "mrcnn_class", "mrcnn_bbox",
-                 "rpn_class", "rpn_bbox", "res4f_out", "fpn_p4add"):
+    for name in (
+        "ROI",
+        "roi_align_classifier",
+        "roi_align_mask",
+        "mrcnn_detection",
+        "mrcnn_class",
+        "mrcnn_bbox",
+        "rpn_class",
+        "rpn_bbox",
+        "res4f_out",
+        "fpn_p4add",
+    ):
         assert name in plain, json.dumps(sorted(plain))

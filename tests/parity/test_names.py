@@ -115,7 +115,8 @@ def test_config_has_the_attributes_and_the_defaults(capsys):
 
 
 def test_two_names_are_one_function():
-    from mrcnn import boxes, model, utils
+    from mrcnn import model, utils
+    from mrcnn.structures import boxes
 
     assert model.apply_box_deltas_graph is utils.apply_box_deltas is boxes.apply_box_deltas
     assert model.overlaps_graph is utils.compute_overlaps and model.norm_boxes_graph is utils.norm_boxes

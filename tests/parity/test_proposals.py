@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import rpn
-from mrcnn.boxes import pyramid_anchors
 from mrcnn.config import Config
+from mrcnn.modeling import rpn
+from mrcnn.modeling.anchors import pyramid_anchors
 from tests.compiled import RUNS, to_numpy, traced
 
 pytestmark = pytest.mark.graph

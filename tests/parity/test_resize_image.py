@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from mrcnn.images import resize, resize_image
+from mrcnn.data.images import resize, resize_image
 
 CASES = [
     "crop_512",

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import ops
-from mrcnn.heads import PyramidROIAlign, roi_levels
+from mrcnn.modeling import ops
+from mrcnn.modeling.roi_heads import PyramidROIAlign, roi_levels
 from tests.compiled import compiled, to_numpy, traced
 
 pytestmark = pytest.mark.graph

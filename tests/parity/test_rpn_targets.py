@@ -8,14 +8,19 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.boxes import compute_overlaps
 from mrcnn.config import Config
-from mrcnn.targets import build_rpn_targets, rpn_targets
+from mrcnn.modeling.targets import build_rpn_targets, rpn_targets
+from mrcnn.structures.boxes import compute_overlaps
 
 CASES = (
-    "boxes", "boxes_crowd", "one_box_no_overlap_limit", "anchor_shaped_ties", "many_positives_subsampled",
-    "no_subsampling", "no_subsampling_crowd",
-)  # fmt: skip
+    "boxes",
+    "boxes_crowd",
+    "one_box_no_overlap_limit",
+    "anchor_shaped_ties",
+    "many_positives_subsampled",
+    "no_subsampling",
+    "no_subsampling_crowd",
+)
 # Rows whose anchor is positive as the best of one object but overlaps another one more: the original regressed it to
 # the other one. Everything else must be equal.
 CORRECTED = {"many_positives_subsampled": [4, 5]}

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import losses
-from mrcnn.backbone import BatchNorm
 from mrcnn.config import Config
+from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.model import MaskRCNN
-from mrcnn.network import LOSS_NAMES
-from mrcnn.stages import LAYER_REGEX
+from mrcnn.modeling import losses
+from mrcnn.modeling.backbone import BatchNorm
+from mrcnn.modeling.training_network import LOSS_NAMES
 from tests.gradients import loss_gradients
 from tests.seeded import assign_seeded_weights
 
@@ -75,8 +75,9 @@ def test_outputs_of_the_training_graph(outputs, arrays):
 def test_sampled_rois_and_their_targets(outputs, arrays):
     """The order inside positives and negatives is random in both, so that rows are paired by their box."""
     for index in range(2):
-        theirs = {name: arrays[f"A/run/{name}"][index] for name in
-                  ("rois", "target_class_ids", "target_bbox", "target_mask")}  # fmt: skip
+        theirs = {
+            name: arrays[f"A/run/{name}"][index] for name in ("rois", "target_class_ids", "target_bbox", "target_mask")
+        }
         rois = outputs["output_rois"][index]
         distance = np.abs(theirs["rois"][:, None] - rois[None]).max(axis=-1)
         real = (theirs["rois"] != 0).any(axis=-1)
@@ -139,7 +140,7 @@ def test_gradients(model, batch, recorded, arrays, monkeypatch):
 @pytest.mark.parametrize("stage", ["heads", "4+", "all"] if keras.config.backend() == "tensorflow" else ["all"])
 def test_three_steps_of_sgd(stage, batch, recorded, recipe, arrays, monkeypatch, tmp_path):
     count_padding(monkeypatch)
-    for place in ("mrcnn.targets.as_data", "mrcnn.rpn.ops.as_data"):
+    for place in ("mrcnn.modeling.ops.as_data", "mrcnn.modeling.rpn.ops.as_data"):
         monkeypatch.setattr(place, lambda values: keras.ops.cast(values, "float32"))
     model = golden_model(recorded, recipe, tmp_path)
     model.set_trainable(LAYER_REGEX[stage], verbose=0)

@@ -4,13 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
-from mrcnn import copy_paste, lighting
 from mrcnn.augment_settings import Augmentation, preset_settings
 from mrcnn.config import Config
-from mrcnn.data import Dataset
-from mrcnn.masks import Instances, expand_mask, extract_bboxes
-from mrcnn.samples import Donors, Sample, SampleMaker
-from mrcnn.transforms import Placement
+from mrcnn.data import copy_paste, photometry
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.geometry import Placement
+from mrcnn.data.sample_maker import Donors, Sample, SampleMaker
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import expand_mask, extract_bboxes
 
 SHAPE = (120, 200)
 
@@ -208,29 +209,29 @@ def picture() -> np.ndarray:
 
 def test_color_matrices_by_known_colors():
     red, gray = np.array([255.0, 0, 0]), np.full(3, 90.0)
-    np.testing.assert_allclose(lighting.hue_matrix(120) @ red, [0, 255, 0], atol=1e-9)
-    np.testing.assert_allclose(lighting.hue_matrix(33) @ gray, gray)
-    np.testing.assert_allclose(lighting.saturation_matrix(0) @ red, np.full(3, 0.299 * 255))
-    np.testing.assert_allclose(lighting.saturation_matrix(1.7) @ gray, gray)
-    np.testing.assert_allclose(lighting.saturation_matrix(1) @ red, red)
+    np.testing.assert_allclose(photometry.hue_matrix(120) @ red, [0, 255, 0], atol=1e-9)
+    np.testing.assert_allclose(photometry.hue_matrix(33) @ gray, gray)
+    np.testing.assert_allclose(photometry.saturation_matrix(0) @ red, np.full(3, 0.299 * 255))
+    np.testing.assert_allclose(photometry.saturation_matrix(1.7) @ gray, gray)
+    np.testing.assert_allclose(photometry.saturation_matrix(1) @ red, red)
 
 
 def test_color_jitter_stays_in_its_range_and_is_off_at_strength_0():
     image = picture()
     same = image.copy()
-    lighting.jitter_color(same, 0.0, np.random.default_rng(0))
+    photometry.jitter_color(same, 0.0, np.random.default_rng(0))
     np.testing.assert_array_equal(same, image)
     means = []
     for seed in range(40):
         changed = image.copy()
-        lighting.jitter_color(changed, 0.5, np.random.default_rng(seed))
+        photometry.jitter_color(changed, 0.5, np.random.default_rng(seed))
         means.append(changed.mean() / image.mean())
     assert 0.75 < min(means) < 0.9 and 1.1 < max(means) < 1.25
 
 
 def test_weather_does_what_it_says():
     image, drawn = picture(), {}
-    for change in (lighting.night, lighting.fog, lighting.rain, lighting.exposure):
+    for change in (photometry.night, photometry.fog, photometry.rain, photometry.exposure):
         changed = image.copy()
         change(changed, np.random.default_rng(5))
         drawn[change.__name__] = changed.astype(float)

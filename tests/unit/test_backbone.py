@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.backbone import BatchNorm, fpn_graph, resnet_graph
 from mrcnn.errors import InputError
+from mrcnn.modeling.backbone import BatchNorm, fpn_graph, resnet_graph
 
 # Without the classifier. ResNet-50 and 101: keras.applications. ResNet-18: torchvision's 11,166,912 convolution
 # weights, and for each of its 4,800 channels a bias and the four numbers of a BatchNorm.

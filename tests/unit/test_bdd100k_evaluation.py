@@ -9,12 +9,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from bdd100k.dataset import BDD100KDataset
-from bdd100k.evaluation import add_official, has_official_classes
-from bdd100k.flatten import flatten, paint
-from bdd100k.predictions import load_any
-from bdd100k.submissions import Writer
-from mrcnn.evaluation import evaluate
-from mrcnn.masks import Instances
+from bdd100k.evaluation.flatten import flatten, paint
+from bdd100k.evaluation.predictions import load_any
+from bdd100k.evaluation.protocols import add_official, has_official_classes
+from bdd100k.evaluation.submissions import Writer
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.structures.instances import Instances
 from tests.evaluation_scenes import Drawn, Noisy, Scenes, found
 
 
@@ -25,21 +25,42 @@ def official(dataset, entries, write=None, samples=0):
 
 
 # The test case that the bitmask evaluation of the toolkit carries, and the figures that it asserts.
-OFFICIAL_TRUTH = [("pedestrian", (0, 0, 10, 10)), ("rider", (20, 10, 40, 20)), ("car", (20, 20, 40, 30)),
-                  ("car", (40, 10, 60, 30)), ("car", (40, 30, 60, 40)), ("car", (60, 50, 70, 60))]
-OFFICIAL_FOUND = [("pedestrian", (0, 0, 10, 10), 0.4), ("rider", (20, 10, 40, 19), 0.9),
-                  ("car", (20, 20, 40, 27), 0.8), ("car", (40, 10, 60, 22), 0.9), ("car", (40, 30, 60, 35), 0.9),
-                  ("car", (60, 50, 70, 54), 0.9)]
+OFFICIAL_TRUTH = [
+    ("pedestrian", (0, 0, 10, 10)),
+    ("rider", (20, 10, 40, 20)),
+    ("car", (20, 20, 40, 30)),
+    ("car", (40, 10, 60, 30)),
+    ("car", (40, 30, 60, 40)),
+    ("car", (60, 50, 70, 60)),
+]
+OFFICIAL_FOUND = [
+    ("pedestrian", (0, 0, 10, 10), 0.4),
+    ("rider", (20, 10, 40, 19), 0.9),
+    ("car", (20, 20, 40, 27), 0.8),
+    ("car", (40, 10, 60, 22), 0.9),
+    ("car", (40, 30, 60, 35), 0.9),
+    ("car", (60, 50, 70, 54), 0.9),
+]
 
 
 def test_bitmask_figures_are_those_that_the_toolkit_asserts():
     got = official(Drawn(OFFICIAL_TRUTH), [found(0, *e) for e in OFFICIAL_FOUND]).official["bitmask"]
     per_class = {name: own["AP"] for name, own in got["per_class"].items() if own["AP"] is not None}
     assert per_class == pytest.approx({"pedestrian": 1, "rider": 0.9, "car": 0.15816831683168317}, abs=1e-9)
-    expected = {"AP": 0.6860561056105611, "AP50": 0.8968646864686468, "AP75": 0.6666666666666666,
-                "AP_S": 0.6860561056105611, "AP_M": None, "AP_L": None, "AR1": 0.6583333333333333,
-                "AR10": 0.7083333333333334, "AR100": 0.7083333333333334, "AR_S": 0.7083333333333334, "AR_M": None,
-                "AR_L": None}
+    expected = {
+        "AP": 0.6860561056105611,
+        "AP50": 0.8968646864686468,
+        "AP75": 0.6666666666666666,
+        "AP_S": 0.6860561056105611,
+        "AP_M": None,
+        "AP_L": None,
+        "AR1": 0.6583333333333333,
+        "AR10": 0.7083333333333334,
+        "AR100": 0.7083333333333334,
+        "AR_S": 0.7083333333333334,
+        "AR_M": None,
+        "AR_L": None,
+    }
     assert got["mask"] == pytest.approx(expected, abs=1e-9)
 
 
@@ -51,10 +72,20 @@ def test_rle_figures_are_those_that_scalabel_asserts(shared_data, tmp_path):
     dataset.prepare()
     entries = load_any(folder / "scalabel__eval__testcases__ins_seg__ins_seg_preds.json", dataset)
     got = official(dataset, entries).official["rle"]
-    expected = {"AP": 48.77227722772277, "AP50": 86.73267326732673, "AP75": 36.83168316831682, "AP_S": 0.0,
-                "AP_M": 53.399339933993396, "AP_L": 50.247524752475236, "AR1": 44.66666666666667,
-                "AR10": 48.66666666666667, "AR100": 48.66666666666667, "AR_S": 0.0, "AR_M": 53.333333333333336,
-                "AR_L": 50.0}
+    expected = {
+        "AP": 48.77227722772277,
+        "AP50": 86.73267326732673,
+        "AP75": 36.83168316831682,
+        "AP_S": 0.0,
+        "AP_M": 53.399339933993396,
+        "AP_L": 50.247524752475236,
+        "AR1": 44.66666666666667,
+        "AR10": 48.66666666666667,
+        "AR100": 48.66666666666667,
+        "AR_S": 0.0,
+        "AR_M": 53.333333333333336,
+        "AR_L": 50.0,
+    }
     assert {name: 100 * value for name, value in got["mask"].items()} == pytest.approx(expected, abs=1e-9)
     assert got["overlapping_images"] == 0 and got["AP_as_given"] == pytest.approx(got["mask"]["AP"])
     assert got["per_class"]["truck"]["AP"] == pytest.approx(0.7) and got["per_class"]["bus"]["AP"] is None
@@ -99,8 +130,11 @@ def test_crowds_are_objects_to_the_bitmask_code():
     # Bitmask code at 0.5: two objects, three right detections: precision 1, recall 3/2. Above 0.5: two mistakes, then
     # the car: precision 1/3 up to recall 1/2, which is 51 of 101 points. COCO's code: the halves lie on a crowd.
     dataset = Drawn([("car", (0, 0, 20, 20), "crowd"), ("car", (40, 40, 60, 60))])
-    entries = [found(0, "car", (0, 0, 20, 10), 0.9), found(0, "car", (0, 10, 20, 20), 0.8),
-               found(0, "car", (40, 40, 60, 60), 0.7)]
+    entries = [
+        found(0, "car", (0, 0, 20, 10), 0.9),
+        found(0, "car", (0, 10, 20, 20), 0.8),
+        found(0, "car", (40, 40, 60, 60), 0.7),
+    ]
     got = official(dataset, entries).official
     assert got["rle"]["mask"]["AP"] == pytest.approx(1) and got["rle"]["mask"]["AR100"] == 1
     assert got["bitmask"]["mask"]["AP50"] == pytest.approx(1)
@@ -133,12 +167,14 @@ def test_at_most_100_objects_per_image():
 @pytest.mark.parametrize("seed", range(4))
 def test_painting_equals_full_masks(seed):
     rng = np.random.default_rng(seed)
-    masks = [Instances.from_masks(m[..., None], [1]).to_masks((40, 60))[..., 0] if m.any() else m
-             for m in (rng.random((12, 40, 60)) < 0.03)]
+    masks = [
+        Instances.from_masks(m[..., None], [1]).to_masks((40, 60))[..., 0] if m.any() else m
+        for m in (rng.random((12, 40, 60)) < 0.03)
+    ]
     masks += [np.zeros((40, 60), bool), np.ones((40, 60), bool)]
     for y in range(6):
         block = np.zeros((40, 60), bool)
-        block[y * 4:y * 4 + 12, y * 7:y * 7 + 20] = True
+        block[y * 4 : y * 4 + 12, y * 7 : y * 7 + 20] = True
         masks.insert(rng.integers(0, 10), block)
     rles = [coco_mask.encode(np.asfortranarray(m.astype(np.uint8))) for m in masks]
     rles = [{**rle, "counts": rle["counts"].decode()} for rle in rles]
@@ -174,8 +210,11 @@ def crowded(seed=1):
         return int(y), int(x), int(y + h), int(x + w)
 
     truth = [[(names[rng.integers(4)], box()) for _ in range(6)] for _ in range(3)]
-    entries = [found(i, name, b, round(float(rng.random()), 3)) for i, rows in enumerate(truth)
-               for name, b in [*rows, *((names[rng.integers(4)], box()) for _ in range(8))]]
+    entries = [
+        found(i, name, b, round(float(rng.random()), 3))
+        for i, rows in enumerate(truth)
+        for name, b in [*rows, *((names[rng.integers(4)], box()) for _ in range(8))]
+    ]
     return Drawn(*truth), entries
 
 
@@ -196,8 +235,11 @@ def test_submissions_read_again_give_the_same_figures(tmp_path):
 
 def test_files_are_as_the_documentation_of_bdd100k_says(tmp_path):
     dataset = Drawn([("car", (0, 0, 10, 10))], [])
-    entries = [found(0, "bus", (0, 0, 10, 10), 0.9), found(0, "car", (0, 0, 10, 30), 0.6),
-               found(0, "car", (0, 0, 5, 5), 0.2)]
+    entries = [
+        found(0, "bus", (0, 0, 10, 10), 0.9),
+        found(0, "car", (0, 0, 10, 30), 0.6),
+        found(0, "car", (0, 0, 5, 5), 0.2),
+    ]
     with Writer(tmp_path / "s") as writer:
         official(dataset, entries, writer.add)
     pixels = np.asarray(Image.open(tmp_path / "s/bitmasks/a.png"))
@@ -206,7 +248,8 @@ def test_files_are_as_the_documentation_of_bdd100k_says(tmp_path):
     assert not pixels[50:].any() and not np.asarray(Image.open(tmp_path / "s/bitmasks/b.png")).any()
     assert json.loads((tmp_path / "s/bitmask_scores.json").read_text()) == [
         {"name": "a.png", "labels": [{"id": "1", "index": 1, "score": 0.9}, {"id": "2", "index": 2, "score": 0.6}]},
-        {"name": "b.png", "labels": []}]
+        {"name": "b.png", "labels": []},
+    ]
     frames = json.loads((tmp_path / "s/rle.json").read_text())
     assert [f["name"] for f in frames] == ["a.jpg", "b.jpg"]
     label = frames[0]["labels"][1]
@@ -234,7 +277,7 @@ def test_interval_and_other_classes():
 
 
 def test_figures_of_a_model_come_from_the_store_too(tmp_path):
-    from mrcnn.prediction_store import Store
+    from mrcnn.evaluation.results_file import Store
 
     dataset, _ = crowded()
     dataset.instances = [dataset.load_instances(i) for i in range(3)]

@@ -5,8 +5,8 @@ import argparse
 import keras
 import numpy as np
 
-from mrcnn import weights
-from mrcnn.backbone import resnet_graph
+from mrcnn.modeling import weights
+from mrcnn.modeling.backbone import resnet_graph
 from scripts.benchmarks import ablation
 
 

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from mrcnn.boxes import compute_backbone_shapes, generate_pyramid_anchors
 from mrcnn.config import Config
-from mrcnn.masks import extract_bboxes, minimize_mask, resize_mask
-from mrcnn.targets import build_rpn_targets
+from mrcnn.modeling.anchors import compute_backbone_shapes, generate_pyramid_anchors
+from mrcnn.modeling.targets import build_rpn_targets
+from mrcnn.structures.masks import extract_bboxes, minimize_mask, resize_mask
 from scripts.benchmarks import original
 from tests.conftest import TESTS
 from tests.drawn import scene
@@ -69,8 +69,12 @@ def test_the_command_writes_the_figures_that_its_help_names(tmp_path):
     command = [sys.executable, "scripts/benchmark.py", "data"]
     result = subprocess.run(
         [*command, "--images", "2", "--repeat", "1", "--json", tmp_path / "figures.json"],
-        cwd=TESTS.parent, capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
     figures = json.loads((tmp_path / "figures.json").read_text())
     rates = figures["rates"]
     assert rates.keys() == {"original", "polygons", "polygons_augmented", "rles", "rles_augmented"}

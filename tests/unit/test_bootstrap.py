@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mrcnn import bootstrap
-from mrcnn.coco_figures import arrays_of_lists, twelve
-from mrcnn.evaluation import evaluate
-from mrcnn.match_table import AREAS, area_ignored, match, rank
+from mrcnn.evaluation import bootstrap
+from mrcnn.evaluation.coco_ap import arrays_of_lists, twelve
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.match_table import AREAS, area_ignored, match, rank
 from tests.evaluation_scenes import Noisy, Nothing, Scenes, overlap_table
 
 
@@ -38,8 +38,9 @@ def test_every_sample_equals_cocoeval_on_the_drawn_images(seed):
             precision, recalls = arrays_of_lists(*drawn_lists(truth, detections, row), "box", "pycocotools-plain")
             for k in range(table.classes):
                 expected = precision[:, :, k, number, 2].mean(axis=1)
-                np.testing.assert_allclose(ap[k][sample], np.where(expected < 0, np.nan, expected), atol=1e-9,
-                                           err_msg=f"{name} {k} {sample}")
+                np.testing.assert_allclose(
+                    ap[k][sample], np.where(expected < 0, np.nan, expected), atol=1e-9, err_msg=f"{name} {k} {sample}"
+                )
                 expected = recalls[:, k, number, 2].mean()
                 np.testing.assert_allclose(recall[k][sample], np.nan if expected < 0 else expected, atol=1e-9)
 

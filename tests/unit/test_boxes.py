@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import boxes
 from mrcnn.config import Config
+from mrcnn.modeling import anchors
+from mrcnn.structures import boxes
 
 pytestmark = pytest.mark.graph
 DRAW = np.random.default_rng(11)
@@ -119,7 +120,7 @@ def test_shape_may_be_a_tensor():
 
 def test_anchors_by_hand():
     # a 2 x 3 map of stride 10, one scale, width / height 1 and 4: centres at (0 | 10, 0 | 10 | 20)
-    found = boxes.generate_anchors(8, [1, 4], (2, 3), 10, 1)
+    found = anchors.generate_anchors(8, [1, 4], (2, 3), 10, 1)
     expected = []
     for y in (0, 10):
         for x in (0, 10, 20):
@@ -128,13 +129,13 @@ def test_anchors_by_hand():
 
 
 def test_every_other_cell_with_anchor_stride_two():
-    every = boxes.generate_anchors([16], [1], (4, 6), 8, 1).reshape(4, 6, 4)
-    np.testing.assert_array_equal(boxes.generate_anchors([16], [1], (4, 6), 8, 2), every[::2, ::2].reshape(-1, 4))
+    every = anchors.generate_anchors([16], [1], (4, 6), 8, 1).reshape(4, 6, 4)
+    np.testing.assert_array_equal(anchors.generate_anchors([16], [1], (4, 6), 8, 2), every[::2, ::2].reshape(-1, 4))
 
 
 def test_anchors_of_a_wide_image_are_those_of_its_own_shape():
     # the original built them for a square of the longer side: 409,200 instead of the 245,520 that the RPN answers for
-    found = boxes.pyramid_anchors(Config(), (768, 1280, 3))
+    found = anchors.pyramid_anchors(Config(), (768, 1280, 3))
     cells = sum(-(-768 // s) * -(-1280 // s) for s in (4, 8, 16, 32, 64))
     assert found.dtype == np.float32 and len(found) == 3 * cells == 245_520
     # the last cell of the finest level: row 191, column 319; the middle ratio is the square
@@ -150,4 +151,4 @@ def test_a_backbone_given_as_a_function_says_its_own_shapes():
             lambda image_shape: np.array([[image_shape[0] // 2, image_shape[1] // 2]])
         )
 
-    np.testing.assert_array_equal(boxes.compute_backbone_shapes(Custom(), (64, 32, 3)), [[32, 16]])
+    np.testing.assert_array_equal(anchors.compute_backbone_shapes(Custom(), (64, 32, 3)), [[32, 16]])

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.data.images import as_channels
+from mrcnn.data.loader import Loader
 from mrcnn.errors import InputError
-from mrcnn.images import as_channels
-from mrcnn.loader import Loader
 from mrcnn.model import MaskRCNN
 from tests.shapes import ShapesConfig, ShapesDataset
 

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdd100k import cli
 from bdd100k.checks import before_training, check_folder
 from bdd100k.dataset import BDD100KDataset
-from mrcnn.checks import ObjectTable, check_dataset, crossing, duplicates, empty, masks_alike, outside
-from mrcnn.data import Dataset
+from mrcnn import errors
+from mrcnn.annotations.checks import ObjectTable, check_dataset, crossing, duplicates, empty, masks_alike, outside
+from mrcnn.annotations.findings import KINDS, report_lines
+from mrcnn.annotations.folder import open_folder
+from mrcnn.annotations.label_checks import check_annotated_folder
+from mrcnn.data.dataset import Dataset
 from mrcnn.errors import InputError
-from mrcnn.findings import KINDS, report_lines
-from mrcnn.folders import open_folder
-from mrcnn.label_checks import check_annotated_folder
-from mrcnn.rle import polygons_to_crop
+from mrcnn.structures.rle import polygons_to_crop
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "check_data.py"
 HEIGHT, WIDTH = 40, 60
@@ -54,18 +54,22 @@ def write(folder, split, frames, pictures):
 
 GOOD = label("good", box(5, 5, 25, 20))
 FRAMES = [
-    {"name": "a.jpg", "size": {"width": WIDTH, "height": HEIGHT}, "labels": [
-        GOOD,
-        label("wide", box(40, 30, WIDTH + 7, HEIGHT)),
-        label("away", box(WIDTH + 5, 5, WIDTH + 9, 9)),
-        label("bow", path((30, 5), (50, 15), (50, 5), (30, 15))),
-        label("twin", box(5, 5, 25, 20)),
-        label("two points", path((1, 1), (2, 2))),
-        label("zebra", box(1, 1, 9, 9), category="zebra"),
-        label("other class", box(5, 5, 25, 20), category="bus"),
-        label("boxed", box2d={"x1": 1, "y1": 1, "x2": 5, "y2": 5}),
-        label("empty", rle={"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}),
-    ]},
+    {
+        "name": "a.jpg",
+        "size": {"width": WIDTH, "height": HEIGHT},
+        "labels": [
+            GOOD,
+            label("wide", box(40, 30, WIDTH + 7, HEIGHT)),
+            label("away", box(WIDTH + 5, 5, WIDTH + 9, 9)),
+            label("bow", path((30, 5), (50, 15), (50, 5), (30, 15))),
+            label("twin", box(5, 5, 25, 20)),
+            label("two points", path((1, 1), (2, 2))),
+            label("zebra", box(1, 1, 9, 9), category="zebra"),
+            label("other class", box(5, 5, 25, 20), category="bus"),
+            label("boxed", box2d={"x1": 1, "y1": 1, "x2": 5, "y2": 5}),
+            label("empty", rle={"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}),
+        ],
+    },
     {"name": "a.jpg", "labels": [GOOD]},
     {"name": "bare.jpg", "labels": []},
     {"name": "gone.jpg", "labels": [GOOD]},
@@ -73,7 +77,7 @@ FRAMES = [
     {"name": "text.jpg", "labels": [GOOD]},
     {"name": "cut.jpg", "labels": [GOOD]},
     {"labels": [GOOD]},
-]  # fmt: skip
+]
 PICTURES = {"a.jpg": None, "bare.jpg": None, "odd.jpg": (30, 30), "text.jpg": None, "cut.jpg": None, "lone.jpg": None}
 # kind, image, label id, words of the finding; `twin` and `good` lie under `other class`, which is labelled later
 PLANTED = [
@@ -104,15 +108,23 @@ def faulty(tmp_path_factory):
     images = write(folder, "train", FRAMES, PICTURES)
     (images / "text.jpg").write_text("no picture")
     (images / "cut.jpg").write_bytes((images / "cut.jpg").read_bytes()[:-300])
-    write(folder, "val", [{"name": "a.jpg", "labels": [GOOD]}, {"name": "v.jpg", "labels": [GOOD]}],
-          {"a.jpg": None, "v.jpg": None})
+    write(
+        folder,
+        "val",
+        [{"name": "a.jpg", "labels": [GOOD]}, {"name": "v.jpg", "labels": [GOOD]}],
+        {"a.jpg": None, "v.jpg": None},
+    )
     return folder
 
 
 @pytest.fixture
 def clean(tmp_path):
-    write(tmp_path, "train", [{"name": "a.jpg", "labels": [GOOD]}, {"name": "b.jpg", "labels": []}],
-          {"a.jpg": None, "b.jpg": None})
+    write(
+        tmp_path,
+        "train",
+        [{"name": "a.jpg", "labels": [GOOD]}, {"name": "b.jpg", "labels": []}],
+        {"a.jpg": None, "b.jpg": None},
+    )
     return tmp_path
 
 
@@ -179,8 +191,10 @@ def test_boxes_alone_are_no_masks(tmp_path):
     boxed = label("b", box2d={"x1": 1, "y1": 1, "x2": WIDTH + 9, "y2": 5})
     write(tmp_path, "train", [{"name": "a.jpg", "labels": [boxed]}], {"a.jpg": None})
     assert [kind for kind, _, _ in found(check_folder(tmp_path, "train")["train"])] == [
-        "box without mask", "no masks", "outside the image",
-    ]  # fmt: skip
+        "box without mask",
+        "no masks",
+        "outside the image",
+    ]
 
 
 def test_script(faulty, clean, monkeypatch, capsys, tmp_path):
@@ -188,7 +202,7 @@ def test_script(faulty, clean, monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["check_data.py", *map(str, arguments)])
-        return cli.run(main), capsys.readouterr()
+        return errors.exit_code(main), capsys.readouterr()
 
     code, output = run("--data", clean)
     assert code == 0 and "note     image without objects: 1" in output.out and "0 problems, 1 notes" in output.out
@@ -225,22 +239,30 @@ def test_coco_with_classes_of_its_own(tmp_path, monkeypatch, capsys):
     annotations = [
         {"id": 10 + i, "image_id": 1, "category_id": 1, "segmentation": [outline]} for i, outline in enumerate(outlines)
     ]
-    images = [{"id": i, "file_name": f"{name}.png", "height": HEIGHT, "width": WIDTH}
-              for i, name in enumerate(("a", "b", "gone"), 1)]
+    images = [
+        {"id": i, "file_name": f"{name}.png", "height": HEIGHT, "width": WIDTH}
+        for i, name in enumerate(("a", "b", "gone"), 1)
+    ]
     document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "leaf"}]}
     (tmp_path / "coco.json").write_text(json.dumps(document))
     report = check_annotated_folder(tmp_path)
     assert found(report) == [
-        ("duplicate object", "a.png", "11"), ("image without labels", "lone.png", ""),
-        ("image without objects", "b.png", ""), ("missing image", "gone.png", ""), ("no area", "a.png", "13"),
-        ("outside the image", "a.png", "15"), ("self-crossing outline", "a.png", "12"),
+        ("duplicate object", "a.png", "11"),
+        ("image without labels", "lone.png", ""),
+        ("image without objects", "b.png", ""),
+        ("missing image", "gone.png", ""),
+        ("no area", "a.png", "13"),
+        ("outside the image", "a.png", "15"),
+        ("self-crossing outline", "a.png", "12"),
         ("unusable label", "a.png", "14"),
-    ]  # fmt: skip
+    ]
     assert (report.images, report.objects, report.classes) == (2, 4, {"leaf": 4})
-    assert sorted(report.counts()) == sorted(before_training(open_folder(tmp_path), "train").counts() | {
-        "self-crossing outline": 1, "image without labels": 1})
+    assert sorted(report.counts()) == sorted(
+        before_training(open_folder(tmp_path), "train").counts()
+        | {"self-crossing outline": 1, "image without labels": 1}
+    )
     monkeypatch.setattr(sys, "argv", ["check_data.py", "--data", str(tmp_path)])
-    assert cli.run(runpy.run_path(str(SCRIPT))["main"]) == 1
+    assert errors.exit_code(runpy.run_path(str(SCRIPT))["main"]) == 1
     assert "label '12': near x 40.0, y 10.0" in capsys.readouterr().out
 
 
@@ -268,9 +290,11 @@ class Drawn(Dataset):
 def test_any_dataset():
     report = check_dataset(Drawn())
     assert found(report) == [
-        ("duplicate object", "0", "1"), ("image without objects", "1", ""), ("outside the image", "2", "0"),
+        ("duplicate object", "0", "1"),
+        ("image without objects", "1", ""),
+        ("outside the image", "2", "0"),
         ("unknown name", "0", "2"),
-    ]  # fmt: skip
+    ]
     assert (report.images, report.objects, report.classes) == (3, 4, {"square": 3})
 
 
@@ -281,9 +305,11 @@ def test_files_of_any_dataset(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 10, 3), np.uint8))
     dataset.prepare()
     assert found(check_dataset(dataset, full=False)) == [
-        ("duplicate image", "a", ""), ("missing image", "none", ""), ("size differs", "a", ""),
+        ("duplicate image", "a", ""),
+        ("missing image", "none", ""),
         ("size differs", "a", ""),
-    ]  # fmt: skip
+        ("size differs", "a", ""),
+    ]
 
 
 # Geometry

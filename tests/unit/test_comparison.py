@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from bdd100k.comparison import write_comparison
-from mrcnn import bootstrap, match_files
-from mrcnn.comparison import compare, read_run
+from bdd100k.report.comparison import write_comparison
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
-from mrcnn.predictions import write_json
+from mrcnn.evaluation import bootstrap, match_table
+from mrcnn.evaluation.comparison import compare, read_run
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.files import write_json
 from tests.evaluation_scenes import Noisy, Scenes
 from tests.html_pages import parse
 
@@ -19,11 +19,21 @@ def stored(folder, source, scenes, image_ids=None):
     folder.mkdir()
     result = evaluate(source, scenes, image_ids, samples=0)
     image_ids = scenes.image_ids if image_ids is None else image_ids
-    write_json(folder / "result.json", {"evaluated": {"data": "d", "split": "val", "weights": folder.name,
-                                                      "settings": {"SCORE": len(folder.name), "SAME": 1}},
-                                        **result.to_json()})
-    match_files.save(folder / "matches.npz", result.tables, [f"street-{i}.jpg" for i in image_ids],
-                     scenes.class_names[1:])
+    write_json(
+        folder / "result.json",
+        {
+            "evaluated": {
+                "data": "d",
+                "split": "val",
+                "weights": folder.name,
+                "settings": {"SCORE": len(folder.name), "SAME": 1},
+            },
+            **result.to_json(),
+        },
+    )
+    match_table.save(
+        folder / "matches.npz", result.tables, [f"street-{i}.jpg" for i in image_ids], scenes.class_names[1:]
+    )
     return result
 
 
@@ -50,7 +60,7 @@ def rows(compared):
 
 def test_tables_come_back_bit_for_bit(folder, scenes):
     tables = evaluate(Noisy(scenes), scenes, samples=0).tables
-    again = match_files.load(folder / "all" / "matches.npz")
+    again = match_table.load(folder / "all" / "matches.npz")
     assert again.images == [f"street-{i}.jpg" for i in range(16)] and again.names == scenes.class_names[1:]
     for kind, table in tables.items():
         for name, values in vars(table).items():
@@ -94,11 +104,13 @@ def test_the_interval_is_paired(folder, scenes):
             ap50 = np.array([np.nan if r["AP50"] is None else r["AP50"] for r in run.result["per_image"]])
             aps.append(np.nanmean(ap50[drawn]))
         differences.append(aps[1] - aps[0])
-    np.testing.assert_allclose(compared["matterport"]["mAP50"]["interval"], np.quantile(differences, [0.025, 0.975]),
-                               atol=1e-12)
+    np.testing.assert_allclose(
+        compared["matterport"]["mAP50"]["interval"], np.quantile(differences, [0.025, 0.975]), atol=1e-12
+    )
     samples = [bootstrap.samples_of_table(run.stored.tables["mask"], weights)[0]["AP"] for run in runs]
-    np.testing.assert_allclose(compared["mask"]["AP"]["interval"], np.quantile(samples[1] - samples[0],
-                                                                               [0.025, 0.975]), atol=1e-12)
+    np.testing.assert_allclose(
+        compared["mask"]["AP"]["interval"], np.quantile(samples[1] - samples[0], [0.025, 0.975]), atol=1e-12
+    )
     apart = np.quantile(samples[1], 0.975) - np.quantile(samples[0], 0.025)
     assert compared["mask"]["AP"]["interval"][1] < apart
 
@@ -125,10 +137,13 @@ def test_without_intervals(folder):
     assert all(row["interval"] is None and row["better"] is None for row in rows(compare(run, run, samples=0)))
 
 
-@pytest.mark.parametrize("image_ids,message", [
-    (list(range(12)), "16 in the first, 4 only there such as street-12.jpg; 12 in the second"),
-    (list(range(16))[::-1], "the order differs"),
-])
+@pytest.mark.parametrize(
+    "image_ids,message",
+    [
+        (list(range(12)), "16 in the first, 4 only there such as street-12.jpg; 12 in the second"),
+        (list(range(16))[::-1], "the order differs"),
+    ],
+)
 def test_other_images(folder, scenes, tmp_path, image_ids, message):
     stored(tmp_path / "other", [], scenes, image_ids)
     with pytest.raises(InputError, match=message):
@@ -152,17 +167,24 @@ def _without(path):
     path.unlink()
 
 
-@pytest.mark.parametrize("file,damage,message", [
-    ("result.json", _without, "has no result.json"),
-    ("result.json", lambda path: path.write_text("{"), "is not valid JSON"),
-    ("result.json", lambda path: path.write_text("[1]"), "is no result of this version's evaluation"),
-    ("result.json", lambda path: path.write_text('{"images": 3}'), "evaluated, mask, .* missing"),
-    ("matches.npz", _without, "matches.npz is missing; evaluate that run again"),
-    ("matches.npz", lambda path: path.write_bytes(b"PK nothing"), "is no table of matches"),
-    ("matches.npz", lambda path: np.savez(path, format=np.array(1)), "is no table of matches"),
-    ("matches.npz", lambda path: np.savez(path, format=np.array(9)), "has format 9"),
-    ("matches.npz", lambda path: np.savez(path, format=np.array([object()], dtype=object)), "is no table of matches"),
-])
+@pytest.mark.parametrize(
+    "file,damage,message",
+    [
+        ("result.json", _without, "has no result.json"),
+        ("result.json", lambda path: path.write_text("{"), "is not valid JSON"),
+        ("result.json", lambda path: path.write_text("[1]"), "is no result of this version's evaluation"),
+        ("result.json", lambda path: path.write_text('{"images": 3}'), "evaluated, mask, .* missing"),
+        ("matches.npz", _without, "matches.npz is missing; evaluate that run again"),
+        ("matches.npz", lambda path: path.write_bytes(b"PK nothing"), "is no table of matches"),
+        ("matches.npz", lambda path: np.savez(path, format=np.array(1)), "is no table of matches"),
+        ("matches.npz", lambda path: np.savez(path, format=np.array(9)), "has format 9"),
+        (
+            "matches.npz",
+            lambda path: np.savez(path, format=np.array([object()], dtype=object)),
+            "is no table of matches",
+        ),
+    ],
+)
 def test_folders_that_cannot_be_used(folder, tmp_path, file, damage, message):
     for name in ("result.json", "matches.npz"):
         (tmp_path / name).write_bytes((folder / "all" / name).read_bytes())

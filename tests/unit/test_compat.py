@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.compat import let_tf_identity_take_symbols
+from mrcnn.legacy.compat import let_tf_identity_take_symbols
 
 tf = pytest.importorskip("tensorflow")
 

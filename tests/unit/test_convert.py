@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from bdd100k.convert import convert
-from bdd100k.labels import load_labels, visible_masks
-from mrcnn.masks import crop_to_rle
-from mrcnn.rle import polygons_to_crop, tighten
-from mrcnn.tracing import crop_to_polygons
+from bdd100k.labels.convert import convert
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import visible_masks
+from mrcnn.structures.polygons import crop_to_polygons
+from mrcnn.structures.rle import crop_to_rle, polygons_to_crop, tighten
 
-CURVED = [{"vertices": [[2.0, 1.0], [6.0, 1.0], [8.0, 3.0], [8.0, 5.0], [6.0, 6.0], [2.0, 6.0]], "types": "LLCCCL",
-           "closed": True}]  # fmt: skip
+CURVED = [
+    {
+        "vertices": [[2.0, 1.0], [6.0, 1.0], [8.0, 3.0], [8.0, 5.0], [6.0, 6.0], [2.0, 6.0]],
+        "types": "LLCCCL",
+        "closed": True,
+    }
+]
 
 
 def rle_of(mask):
@@ -57,22 +62,37 @@ def content(path):
 
 def four_cars():
     return frames(
-        {"id": "4", "category": "car", "attributes": {"occluded": True, "color": "red"},
-         "rle": rle_of(rectangle(0, 0, 2, 3))},
+        {
+            "id": "4",
+            "category": "car",
+            "attributes": {"occluded": True, "color": "red"},
+            "rle": rle_of(rectangle(0, 0, 2, 3)),
+        },
         {"id": "9", "category": "other vehicle", "attributes": {}, "rle": rle_of(rectangle(3, 0, 5, 3))},
-        {"id": "300", "category": "rider", "attributes": {"crowd": True, "ignored": True, "truncated": True},
-         "rle": rle_of(rectangle(6, 7, 8, 10)), "manualShape": False},
+        {
+            "id": "300",
+            "category": "rider",
+            "attributes": {"crowd": True, "ignored": True, "truncated": True},
+            "rle": rle_of(rectangle(6, 7, 8, 10)),
+            "manualShape": False,
+        },
         {"id": "255", "category": "bus", "attributes": {"truncated": False}, "rle": rle_of(rectangle(6, 0, 8, 3))},
         timestamp=10000,
-    )  # fmt: skip
+    )
 
 
 def test_coco_document_by_hand(tmp_path):
     convert(write(tmp_path / "s.json", four_cars()), tmp_path / "c.json", "coco")
     document = json.loads((tmp_path / "c.json").read_text())
     (image,) = document["images"]
-    assert image == {"id": 1, "file_name": "a.jpg", "height": 8, "width": 10, "attributes": {"weather": "rainy"},
-                     "scalabel": {"timestamp": 10000}}  # fmt: skip
+    assert image == {
+        "id": 1,
+        "file_name": "a.jpg",
+        "height": 8,
+        "width": 10,
+        "attributes": {"weather": "rainy"},
+        "scalabel": {"timestamp": 10000},
+    }
     assert [c["name"] for c in document["categories"]][:3] == ["pedestrian", "rider", "car"]
     car, vehicle, rider, _ = document["annotations"]
     assert (car["id"], car["image_id"], car["category_id"], car["bbox"], car["area"]) == (4, 1, 3, [0, 0, 3, 2], 6)
@@ -93,9 +113,10 @@ def test_bitmask_pixels_by_hand(tmp_path, caplog):
     assert not pixels[2].any()
     assert not pixels[:6, 3:].any()
     assert done.lost == {
-        "objects with further attributes": 1, "objects whose category had another name": 1,
+        "objects with further attributes": 1,
+        "objects whose category had another name": 1,
         "images with attributes (weather, ...)": 1,
-    }  # fmt: skip
+    }
     assert "cannot hold: 1 objects with further attributes" in caplog.text
 
 
@@ -114,8 +135,17 @@ def test_scalabel_to_coco_and_back_is_the_same_file(tmp_path, masks):
 def test_coco_to_scalabel_and_back_is_the_same_file(tmp_path):
     categories = [{"id": 3, "name": "car"}, {"id": 1, "name": "pedestrian"}]
     image = {"id": 31, "file_name": "val/a.jpg", "height": 8, "width": 10, "license": 4}
-    annotation = {"id": 70, "image_id": 31, "category_id": 3, "iscrowd": 1, "ignore": 0, "bbox": [0, 0, 3, 2],
-                  "area": 6, "segmentation": rle_of(rectangle(0, 0, 2, 3)), "track_id": 5}  # fmt: skip
+    annotation = {
+        "id": 70,
+        "image_id": 31,
+        "category_id": 3,
+        "iscrowd": 1,
+        "ignore": 0,
+        "bbox": [0, 0, 3, 2],
+        "area": 6,
+        "segmentation": rle_of(rectangle(0, 0, 2, 3)),
+        "track_id": 5,
+    }
     source = {"images": [image], "categories": categories, "annotations": [annotation]}
     convert(write(tmp_path / "c.json", source), tmp_path / "s.json", "scalabel", "polygons")
     convert(tmp_path / "s.json", tmp_path / "back.json", "coco")
@@ -145,8 +175,12 @@ def test_curves_stay_curves_in_scalabel(tmp_path):
 
 def test_oldest_paths_are_written_in_the_newer_form(tmp_path):
     triples = [[2, 1, "L"], [6, 1, "L"], [6, 4, "L"]]
-    convert(write(tmp_path / "s.json", frames({"id": 1, "category": "car", "poly2d": triples})), tmp_path / "p.json",
-            "scalabel", "polygons")  # fmt: skip
+    convert(
+        write(tmp_path / "s.json", frames({"id": 1, "category": "car", "poly2d": triples})),
+        tmp_path / "p.json",
+        "scalabel",
+        "polygons",
+    )
     (path,) = json.loads((tmp_path / "p.json").read_text())[0]["labels"][0]["poly2d"]
     assert path == {"vertices": [[2, 1], [6, 1], [6, 4]], "types": "LLL", "closed": True}
 
@@ -240,9 +274,15 @@ def test_ring_is_one_polygon_with_the_area_of_the_ring():
 
 
 @settings(max_examples=25, deadline=None)
-@given(arrays(np.uint8, (6, 7), elements=st.integers(0, 4)),
-       st.lists(st.tuples(st.integers(1, 8), st.integers(0, 15), st.integers(0, 65535)), min_size=4, max_size=4,
-                unique_by=lambda t: t[2]))  # fmt: skip
+@given(
+    arrays(np.uint8, (6, 7), elements=st.integers(0, 4)),
+    st.lists(
+        st.tuples(st.integers(1, 8), st.integers(0, 15), st.integers(0, 65535)),
+        min_size=4,
+        max_size=4,
+        unique_by=lambda t: t[2],
+    ),
+)
 def test_bitmasks_through_every_format_and_back(tmp_path_factory, owner, kinds):
     """Any bitmask, through both JSON formats in both forms of masks, is the same picture in the end."""
     folder = tmp_path_factory.mktemp("trip")
@@ -258,8 +298,15 @@ def test_bitmasks_through_every_format_and_back(tmp_path_factory, owner, kinds):
     np.testing.assert_array_equal(back, pixels)
 
 
-@pytest.mark.parametrize("name", ["bdd_sample/ins_seg_scalabel.json", "bdd_labels_only/ins_seg_rle_sample.json",
-                                  "bdd_det20/det_train.json", "bdd_sample/bitmasks"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bdd_sample/ins_seg_scalabel.json",
+        "bdd_labels_only/ins_seg_rle_sample.json",
+        "bdd_det20/det_train.json",
+        "bdd_sample/bitmasks",
+    ],
+)
 def test_real_files_there_and_back(shared_data, tmp_path, name):
     source = tmp_path / "start.json"  # with the sizes
     convert(shared_data / name, source, "scalabel")

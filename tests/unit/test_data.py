@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.data import Dataset, load_image_gt
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import resize_image
 from mrcnn.errors import InputError
-from mrcnn.images import resize_image
+from mrcnn.legacy.image_gt import load_image_gt
 from tests.drawn import disc
 from tests.legacy_imgaug import import_augmenters
 

@@ -133,10 +133,16 @@ def frame_file(path, name, category, oldest):
 
 
 @pytest.mark.parametrize("oldest", [True, False])
-@pytest.mark.parametrize(("images", "frames"), [
-    (".", "."), ("images/train", "images/train"), ("images/train", "labels/train"), ("images", "labels"),
-    ("images/100k/train", "labels/100k/train"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "frames"),
+    [
+        (".", "."),
+        ("images/train", "images/train"),
+        ("images/train", "labels/train"),
+        ("images", "labels"),
+        ("images/100k/train", "labels/100k/train"),
+    ],
+)
 def test_one_json_for_each_image(tmp_path, images, frames, oldest):
     for name, category in (("a", "car"), ("b", "bus")):
         image(tmp_path / images / f"{name}.png")
@@ -267,7 +273,7 @@ def test_real_coco_folder(shared_data):
 
 
 def test_drawn_streets_read_back(tmp_path):
-    from bdd100k.streets import draw_scene, write_streets
+    from bdd100k.streets.scenes import draw_scene, write_streets
 
     write_streets(tmp_path / "streets", train=2, val=1, seed=5)
     exact = loaded(tmp_path / "streets")

@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from bdd100k import cli, detection
-from bdd100k.frames import Frame as LabelFrame
-from bdd100k.labels import load_labels, object_mask
-from mrcnn.coco_classes import COCO_CLASSES
-from mrcnn.detecting import CocoResults, Pictures, ScalabelFrames, detect_files
-from mrcnn.media import VideoFile, count_frames, find_sources, read_frames
+from bdd100k import detector
+from bdd100k.labels.frames import Frame as LabelFrame
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import object_mask
+from bdd100k.labels.results import ScalabelFrames
+from mrcnn import errors
+from mrcnn.inference.detect_files import detect_files
+from mrcnn.inference.media import VideoFile, count_frames, find_sources, read_frames
+from mrcnn.inference.writers import CocoResults, Pictures
 from mrcnn.model import MaskRCNN
-from mrcnn.weights import save_weights
+from mrcnn.modeling.coco_classes import COCO_CLASSES
+from mrcnn.modeling.weights import save_weights
 from tests.shapes import ShapesConfig, ShapesDataset
 
 NAMES = ["BG", "car", "truck", "bus"]
@@ -30,9 +34,12 @@ def model(tmp_path_factory):
     keras.utils.set_random_seed(3)
     model = MaskRCNN("inference", ShapesConfig(), tmp_path_factory.mktemp("logs"))
     rpn = model.keras_model.get_layer("rpn_model")
-    for layer, factor in ((rpn.get_layer("rpn_bbox_pred"), 0.0), (rpn.get_layer("rpn_class_raw"), 0.01),
-                          (model.keras_model.get_layer("mrcnn_bbox_fc"), 0.0),
-                          (model.keras_model.get_layer("mrcnn_class_logits"), 0.01)):
+    for layer, factor in (
+        (rpn.get_layer("rpn_bbox_pred"), 0.0),
+        (rpn.get_layer("rpn_class_raw"), 0.01),
+        (model.keras_model.get_layer("mrcnn_bbox_fc"), 0.0),
+        (model.keras_model.get_layer("mrcnn_class_logits"), 0.01),
+    ):
         layer.kernel.assign(layer.kernel.value * factor)
     model.keras_model.get_layer("mrcnn_class_logits").bias.assign(np.float32([-50, 0, 0, 0]))
     return model
@@ -78,8 +85,8 @@ def run(monkeypatch, model):
     def run(*arguments, fake=True):
         monkeypatch.setattr("sys.argv", ["detect.py", *map(str, arguments)])
         if fake:
-            monkeypatch.setattr(detection, "load_model", lambda *_: (model, list(enumerate(NAMES))))
-        return cli.run(script.main)
+            monkeypatch.setattr(detector, "load_model", lambda *_: (model, list(enumerate(NAMES))))
+        return errors.exit_code(script.main)
 
     return run
 
@@ -95,7 +102,7 @@ def test_frames_of_images_and_videos(folder, images):
     np.testing.assert_array_equal(frames[-1].image, images[1])
     for frame, image in zip(frames[1:11], images[2:], strict=True):  # JPEG halves the colours and blurs the noise
         assert np.abs(frame.image.astype(int) - image).mean() < 12 and frame.fps == 10
-    (name, reason), = failed
+    ((name, reason),) = failed
     assert name == "broken.png" and "ends before the image does" in reason
 
 
@@ -161,8 +168,15 @@ def test_pictures_change_under_the_masks(model, folder, expected, tmp_path):
 def test_nothing_found_is_an_empty_list(model, folder, tmp_path):
     class Blind:
         def detect_instances(self, images):
-            return [{"rois": np.zeros((0, 4), int), "class_ids": np.zeros(0, int), "scores": np.zeros(0),
-                     "mask_probs": np.zeros((0, 28, 28))} for _ in images]
+            return [
+                {
+                    "rois": np.zeros((0, 4), int),
+                    "class_ids": np.zeros(0, int),
+                    "scores": np.zeros(0),
+                    "mask_probs": np.zeros((0, 28, 28)),
+                }
+                for _ in images
+            ]
 
     sources = find_sources([folder / "a.png"], tmp_path)
     with CocoResults(tmp_path, list(enumerate(NAMES))) as sink, Pictures(tmp_path, NAMES) as pictures:
@@ -177,14 +191,24 @@ def test_categories_have_their_own_ids(folder, tmp_path, ids):
     class Three:
         def detect_instances(self, images):
             rois = np.array([[5, 6, 25, 46], [0, 0, 10, 10], [60, 70, 96, 128]])
-            return [{"rois": rois, "class_ids": np.array([3, 1, 2]), "scores": np.array([0.9, 0.8, 0.7]),
-                     "mask_probs": np.ones((3, 28, 28), np.float32)} for _ in images]
+            return [
+                {
+                    "rois": rois,
+                    "class_ids": np.array([3, 1, 2]),
+                    "scores": np.array([0.9, 0.8, 0.7]),
+                    "mask_probs": np.ones((3, 28, 28), np.float32),
+                }
+                for _ in images
+            ]
 
     with CocoResults(tmp_path, list(zip(ids, NAMES, strict=True))) as sink:
         report = detect_files(Three(), find_sources([folder / "a.png"], tmp_path), NAMES, [sink])
     entries = json.loads((tmp_path / "detections.json").read_text())
     assert [(e["category_id"], e["category_name"], e["bbox"]) for e in entries] == [
-        (ids[3], "bus", [6, 5, 40, 20]), (ids[1], "car", [0, 0, 10, 10]), (ids[2], "truck", [70, 60, 58, 36])]
+        (ids[3], "bus", [6, 5, 40, 20]),
+        (ids[1], "car", [0, 0, 10, 10]),
+        (ids[2], "truck", [70, 60, 58, 36]),
+    ]
     assert report.objects == {"bus": 1, "car": 1, "truck": 1}
 
 
@@ -202,23 +226,26 @@ def test_an_error_leaves_what_was_there(model, folder, tmp_path):
 
 def test_a_video_that_breaks_off_is_reported(folder, tmp_path):
     data = (folder / "clip.avi").read_bytes()
-    (tmp_path / "clip.avi").write_bytes(data[:len(data) // 2])
+    (tmp_path / "clip.avi").write_bytes(data[: len(data) // 2])
     failed = []
     frames = list(read_frames(find_sources([tmp_path]), lambda source, reason: failed.append(reason)))
     assert 0 < len(frames) < 8 and "clip.avi: ends after" in failed[0]
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (["missing.jpg"], "missing.jpg: no such file"),
-    (["{folder}/sub", "{folder}/sub"], "would give results of one name, b.png"),
-    (["{folder}", "--out", "{folder}"], "also the folder for the results"),
-    (["{folder}/a.png", "--out", "{folder}"], "would overwrite it"),
-    (["{empty}"], "no images or videos"),
-    (["{folder}/a.png", "--no-pictures"], "nothing to write"),
-    (["{folder}/a.png", "--min-score", "3"], "from 0 to 1"),
-    (["{folder}/a.png", "--weights", "none"], "finds nothing"),
-    (["{folder}/a.png", "--weights", "last", "--logs", "{empty}"], "no run with a checkpoint"),
-])
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["missing.jpg"], "missing.jpg: no such file"),
+        (["{folder}/sub", "{folder}/sub"], "would give results of one name, b.png"),
+        (["{folder}", "--out", "{folder}"], "also the folder for the results"),
+        (["{folder}/a.png", "--out", "{folder}"], "would overwrite it"),
+        (["{empty}"], "no images or videos"),
+        (["{folder}/a.png", "--no-pictures"], "nothing to write"),
+        (["{folder}/a.png", "--min-score", "3"], "from 0 to 1"),
+        (["{folder}/a.png", "--weights", "none"], "finds nothing"),
+        (["{folder}/a.png", "--weights", "last", "--logs", "{empty}"], "no run with a checkpoint"),
+    ],
+)
 def test_wrong_use_ends_with_2(run, folder, tmp_path, capsys, arguments, message):
     filled = [a.format(folder=folder, empty=tmp_path) for a in arguments]
     with_out = filled if "--out" in filled else [*filled, "--out", tmp_path / "out"]
@@ -229,12 +256,16 @@ def test_wrong_use_ends_with_2(run, folder, tmp_path, capsys, arguments, message
 def test_weights_of_another_program(model, expected, tmp_path, caplog):
     """The file says neither settings nor classes: the former are Matterport's and --set, the latter are counted."""
     save_weights(model.keras_model, tmp_path / "theirs.h5")
-    tiny, usual = ShapesConfig(), detection.PublishedConfig()
-    settings = [f"{key}={getattr(tiny, key)!r}" for key in usual.settable()
-                if key not in ("NAME", "NUM_CLASSES") and not callable(getattr(tiny, key))
-                and not np.array_equal(getattr(tiny, key), getattr(usual, key))]
+    tiny, usual = ShapesConfig(), detector.PublishedConfig()
+    settings = [
+        f"{key}={getattr(tiny, key)!r}"
+        for key in usual.settable()
+        if key not in ("NAME", "NUM_CLASSES")
+        and not callable(getattr(tiny, key))
+        and not np.array_equal(getattr(tiny, key), getattr(usual, key))
+    ]
     with caplog.at_level("INFO"):
-        other, categories = detection.load_model(str(tmp_path / "theirs.h5"), "logs", None, settings, 0.05)
+        other, categories = detector.load_model(str(tmp_path / "theirs.h5"), "logs", None, settings, 0.05)
     assert "Matterport's, with ResNet-101" in caplog.text
     assert categories == [(0, "BG"), (1, "class 1"), (2, "class 2"), (3, "class 3")]
     image, found = expected["a.png"]
@@ -244,11 +275,14 @@ def test_weights_of_another_program(model, expected, tmp_path, caplog):
 
 
 def test_min_score_leaves_out_weaker_ones(model, expected, tmp_path):
-    save_weights(model.keras_model, tmp_path / "ours.h5", attrs={
-        "mrcnn_config": json.dumps(model.config.to_dict()), "class_names": json.dumps(NAMES)})
+    save_weights(
+        model.keras_model,
+        tmp_path / "ours.h5",
+        attrs={"mrcnn_config": json.dumps(model.config.to_dict()), "class_names": json.dumps(NAMES)},
+    )
     image, found = expected["a.png"]
     middle = float(np.median(found["scores"]))
-    other, categories = detection.load_model(str(tmp_path / "ours.h5"), "logs", None, [], middle)
+    other, categories = detector.load_model(str(tmp_path / "ours.h5"), "logs", None, [], middle)
     assert [name for _, name in categories] == NAMES
     left = other.detect([image])[0]["scores"]
     assert 0 < len(left) < len(found["scores"]) and left.min() >= middle - 1e-6

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mrcnn.diagnosis import at_half, calibration, score_curves
-from mrcnn.evaluation import evaluate
+from mrcnn.evaluation.curves import at_half, calibration, score_curves
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Noisy, Nothing, Scenes, found, overlap_table
 
 A, B, C, D = (0, 0, 20, 20), (40, 0, 60, 20), (0, 40, 20, 60), (70, 70, 90, 90)
@@ -35,12 +35,17 @@ def test_score_curves_count_what_is_left_above_each_score():
 
 def test_confusion_pairs_by_overlap_whatever_the_class():
     truth = [("car", A), ("truck", C), ("pedestrian", D), ("bus", B, "crowd")]
-    entries = [found(0, *e) for e in [
-        ("car", A, 0.9), ("truck", (0, 0, 20, 19), 0.95),  # on the car, but the other overlaps it more
-        ("car", C, 0.8),  # the truck, taken for a car
-        ("car", B, 0.85),  # on a crowd: neither way
-        ("rider", (60, 30, 70, 40), 0.9),  # nothing there
-        ("pedestrian", D, 0.1)]]  # too weak
+    entries = [
+        found(0, *e)
+        for e in [
+            ("car", A, 0.9),
+            ("truck", (0, 0, 20, 19), 0.95),  # on the car, but the other overlaps it more
+            ("car", C, 0.8),  # the truck, taken for a car
+            ("car", B, 0.85),  # on a crowd: neither way
+            ("rider", (60, 30, 70, 40), 0.9),  # nothing there
+            ("pedestrian", D, 0.1),
+        ]
+    ]  # too weak
     confusion = evaluate(entries, Drawn(truth), samples=0).confusion
     names, counts = confusion["classes"], np.array(confusion["counts"])
     # F1 of all classes is best with the car alone or the weakest too: 2/5 > 2*1/(1+3); 2*2/(5+3) = 1/2 with all.
@@ -67,8 +72,16 @@ def test_confusion_leaves_weak_detections_out():
 def test_calibration_by_hand():
     boxes = [(20 * i, 0, 20 * i + 10, 10) for i in range(5)]
     truth = [("car", boxes[0]), ("car", boxes[1]), ("truck", boxes[2]), ("car", boxes[3], "crowd")]
-    entries = [found(0, *e) for e in [("car", boxes[0], 0.95), ("car", boxes[1], 0.85), ("truck", boxes[4], 0.85),
-                                      ("truck", boxes[2], 1.0), ("car", boxes[3], 0.5)]]
+    entries = [
+        found(0, *e)
+        for e in [
+            ("car", boxes[0], 0.95),
+            ("car", boxes[1], 0.85),
+            ("truck", boxes[4], 0.85),
+            ("truck", boxes[2], 1.0),
+            ("car", boxes[3], 0.5),
+        ]
+    ]
     result = evaluate(entries, Drawn(truth), samples=0).calibration
     bins = result["bins"]
     assert [b["count"] for b in bins] == [0] * 8 + [2, 2]  # that on the crowd does not count; 1.0 is in the last bin
@@ -98,7 +111,8 @@ def test_slices_of_images_equal_an_evaluation_of_these_images():
         alone = evaluate(result.predictions, scenes, ids, samples=0)
         assert (own["images"], own["objects"]) == (len(ids), alone.objects)
         assert [own[f] for f in ("AP", "AP50", "AR100")] == pytest.approx(
-            [alone.mask[f] for f in ("AP", "AP50", "AR100")], abs=1e-12)
+            [alone.mask[f] for f in ("AP", "AP50", "AR100")], abs=1e-12
+        )
     assert result.slices["weather"]["rainy"]["interval"] is None  # two images say nothing about the spread
     low, high = result.slices["weather"]["clear"]["interval"]
     assert low < result.slices["weather"]["clear"]["AP"] < high
@@ -109,8 +123,10 @@ def test_slices_by_size_are_cocos():
     result = evaluate(Noisy(scenes), scenes, samples=0)
     for name, letter in (("small", "S"), ("medium", "M"), ("large", "L")):
         own = result.slices["size"][name]
-        assert [own["AP"], own["AR100"]] == [pytest.approx(result.mask[f"{f}_{letter}"], abs=1e-12) if result.mask[
-            f"{f}_{letter}"] is not None else None for f in ("AP", "AR")]
+        assert [own["AP"], own["AR100"]] == [
+            pytest.approx(result.mask[f"{f}_{letter}"], abs=1e-12) if result.mask[f"{f}_{letter}"] is not None else None
+            for f in ("AP", "AR")
+        ]
 
 
 def test_slices_by_occlusion_ignore_the_other_objects():

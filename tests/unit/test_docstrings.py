@@ -46,44 +46,62 @@ CANNOT_RAISE = {
 
 # Where a published method stands: the file, or a function or class in it, and the papers.
 SOURCES = {
-    "mrcnn/backbone.py": ["1512.03385", "1612.03144"],
-    "mrcnn/backbone.py normalize": ["1803.08494"],
-    "mrcnn/rpn.py": ["1506.01497"],
-    "mrcnn/heads.py": ["1703.06870", "1612.03144"],
+    "mrcnn/modeling/backbone.py": ["1512.03385", "1612.03144"],
+    "mrcnn/modeling/backbone.py normalize": ["1803.08494"],
+    "mrcnn/modeling/rpn.py": ["1506.01497"],
+    "mrcnn/modeling/roi_heads.py": ["1703.06870", "1612.03144"],
     "mrcnn/model.py": ["1703.06870"],
-    "mrcnn/targets.py": ["1506.01497", "1703.06870"],
-    "mrcnn/losses.py": ["1703.06870"],
-    "mrcnn/losses.py smooth_l1": ["1504.08083"],
-    "mrcnn/boxes.py apply_box_deltas": ["1311.2524"],
-    "mrcnn/sampling.py repeat_factors": ["1908.03195"],
-    "mrcnn/sampling.py class_aware_weights": ["1512.05830"],
-    "mrcnn/sampling.py class_weights": ["1901.05555"],
-    "mrcnn/copy_paste.py": ["2012.07177"],
+    "mrcnn/modeling/targets.py": ["1506.01497", "1703.06870"],
+    "mrcnn/modeling/losses.py": ["1703.06870"],
+    "mrcnn/modeling/losses.py smooth_l1": ["1504.08083"],
+    "mrcnn/structures/boxes.py apply_box_deltas": ["1311.2524"],
+    "mrcnn/data/class_balance.py repeat_factors": ["1908.03195"],
+    "mrcnn/data/class_balance.py class_aware_weights": ["1512.05830"],
+    "mrcnn/data/class_balance.py class_weights": ["1901.05555"],
+    "mrcnn/data/copy_paste.py": ["2012.07177"],
     "mrcnn/augment_settings.py": ["2012.07177"],
-    "mrcnn/anchor_fit.py propose": ["1612.08242"],
-    "mrcnn/optimizers.py Adam": ["1412.6980"],
-    "mrcnn/optimizers.py AdamW": ["1711.05101"],
-    "mrcnn/optimizers.py WarmUp": ["1706.02677"],
-    "mrcnn/optimizers.py LayerRates.averages": ["1703.01780"],
-    "mrcnn/optimizers.py learning_rate_schedule": ["1608.03983"],
-    "mrcnn/optimizers.py build_optimizer": ["1211.5063"],
-    "mrcnn/precision.py": ["1710.03740"],
-    "mrcnn/coco_figures.py": ["1405.0312"],
-    "mrcnn/errors_split.py": ["2008.08115"],
-    "mrcnn/diagnosis.py calibration": ["1706.04599"],
-    "mrcnn/bootstrap.py": ["Efron and Tibshirani"],
-    "mrcnn/matching.py ap_from_matches": ["PASCAL VOC"],
+    "mrcnn/inspection/anchor_fit.py propose": ["1612.08242"],
+    "mrcnn/engine/optimizers.py Adam": ["1412.6980"],
+    "mrcnn/engine/optimizers.py AdamW": ["1711.05101"],
+    "mrcnn/engine/optimizers.py WarmUp": ["1706.02677"],
+    "mrcnn/engine/optimizers.py LayerRates.averages": ["1703.01780"],
+    "mrcnn/engine/optimizers.py learning_rate_schedule": ["1608.03983"],
+    "mrcnn/engine/optimizers.py build_optimizer": ["1211.5063"],
+    "mrcnn/backend/precision.py": ["1710.03740"],
+    "mrcnn/evaluation/coco_ap.py": ["1405.0312"],
+    "mrcnn/evaluation/tide.py": ["2008.08115"],
+    "mrcnn/evaluation/curves.py calibration": ["1706.04599"],
+    "mrcnn/evaluation/bootstrap.py": ["Efron and Tibshirani"],
+    "mrcnn/evaluation/voc_ap.py ap_from_matches": ["PASCAL VOC"],
     "bdd100k/dataset.py": ["1805.04687"],
-    "bdd100k/evaluation.py": ["github.com/bdd100k/bdd100k"],
+    "bdd100k/evaluation/protocols.py": ["github.com/bdd100k/bdd100k"],
 }
 # arXiv number -> an author or the name of the method, one of which stands before it.
 PAPERS = {
-    "1211.5063": "Pascanu", "1311.2524": "R-CNN", "1405.0312": "Lin", "1412.6980": "Kingma", "1504.08083": "Fast R-CNN",
-    "1506.01497": "Ren", "1512.03385": "He", "1512.05830": "Shen", "1608.03983": "Loshchilov", "1612.03144": "FPN",
-    "1612.08242": "YOLOv2", "1703.01780": "Tarvainen", "1703.06870": "He", "1706.02677": "Goyal", "1706.04599": "Guo",
-    "1710.03740": "Micikevicius", "1711.05101": "Loshchilov", "1803.08494": "GroupNorm", "1805.04687": "Yu",
-    "1901.05555": "Cui", "1908.03195": "LVIS", "2008.08115": "TIDE", "2012.07177": "Ghiasi",
-}  # fmt: skip
+    "1211.5063": "Pascanu",
+    "1311.2524": "R-CNN",
+    "1405.0312": "Lin",
+    "1412.6980": "Kingma",
+    "1504.08083": "Fast R-CNN",
+    "1506.01497": "Ren",
+    "1512.03385": "He",
+    "1512.05830": "Shen",
+    "1608.03983": "Loshchilov",
+    "1612.03144": "FPN",
+    "1612.08242": "YOLOv2",
+    "1703.01780": "Tarvainen",
+    "1703.06870": "He",
+    "1706.02677": "Goyal",
+    "1706.04599": "Guo",
+    "1710.03740": "Micikevicius",
+    "1711.05101": "Loshchilov",
+    "1803.08494": "GroupNorm",
+    "1805.04687": "Yu",
+    "1901.05555": "Cui",
+    "1908.03195": "LVIS",
+    "2008.08115": "TIDE",
+    "2012.07177": "Ghiasi",
+}
 
 
 @pytest.fixture(scope="module")
@@ -358,12 +376,14 @@ def test_sound_docstrings_pass(rule: str) -> None:
 def test_an_error_that_nothing_raises_is_reported() -> None:
     text = SOUND.replace("InputError: there is no image.", "KeyError: there is no image.")
     assert complaints("errors", text) == [
-        "find: raises InputError and does not say so", "find: does not raise 'KeyError'"
-    ]  # fmt: skip
+        "find: raises InputError and does not say so",
+        "find: does not raise 'KeyError'",
+    ]
 
 
 def test_a_field_or_parameter_that_is_gone_is_reported() -> None:
     text = SOUND.replace("    scores: np.ndarray\n", "").replace(", least: float = 0.5", "")
     assert complaints("stale", text) == [
-        "Found: Attributes names 'scores', which is none", "find: Args names 'least', which is no parameter"
-    ]  # fmt: skip
+        "Found: Attributes names 'scores', which is none",
+        "find: Args names 'least', which is no parameter",
+    ]

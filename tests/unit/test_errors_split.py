@@ -2,7 +2,7 @@
 
 import pytest
 
-from mrcnn.evaluation import evaluate
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Noisy, Nothing, Scenes, found
 
 A, B, C, D = (0, 0, 20, 20), (40, 0, 60, 20), (0, 40, 20, 60), (70, 70, 90, 90)
@@ -16,9 +16,15 @@ def split(truth, *entries):
 
 
 def test_one_error_of_each_kind():
-    errors = split([("car", A), ("car", B), ("truck", C), ("pedestrian", D)],
-                   ("car", A, 0.9), ("car", A, 0.8), ("car", C, 0.7), ("car", B_MOVED, 0.6), ("car", NOWHERE, 0.5),
-                   ("car", C_MOVED, 0.4))
+    errors = split(
+        [("car", A), ("car", B), ("truck", C), ("pedestrian", D)],
+        ("car", A, 0.9),
+        ("car", A, 0.8),
+        ("car", C, 0.7),
+        ("car", B_MOVED, 0.6),
+        ("car", NOWHERE, 0.5),
+        ("car", C_MOVED, 0.4),
+    )
     # The objects B and C would be found without the errors of place and class, so only D is missed.
     assert errors["counts"] == {"class": 1, "place": 1, "both": 1, "duplicate": 1, "background": 1, "missed": 1}
     # Cars: the first detection is right (precision 1 up to recall 0.5: 51 of 101 points), nothing after it.
@@ -55,8 +61,13 @@ def test_only_the_best_mistake_about_an_object_becomes_right():
 
 
 def test_detections_on_crowds_are_no_mistakes():
-    errors = split([("car", A, "crowd"), ("car", B, "ignore"), ("car", C)],
-                   ("car", A, 0.9), ("car", B, 0.8), ("car", (0, 0, 20, 10), 0.7), ("car", C, 0.6))
+    errors = split(
+        [("car", A, "crowd"), ("car", B, "ignore"), ("car", C)],
+        ("car", A, 0.9),
+        ("car", B, 0.8),
+        ("car", (0, 0, 20, 10), 0.7),
+        ("car", C, 0.6),
+    )
     assert errors["AP50"] == pytest.approx(1) and set(errors["counts"].values()) == {0}
     assert set(errors["delta_ap"].values()) == {0.0}
 

@@ -7,9 +7,10 @@ import pathlib
 import cv2
 import pytest
 
-from bdd100k import cli
+from bdd100k import open_data
 from bdd100k.config import StreetsConfig
-from mrcnn.evaluation import evaluate
+from mrcnn import errors
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Noisy, Scenes
 
 
@@ -28,10 +29,10 @@ def run_script(monkeypatch):
 
     def run(*arguments, model=stub, dataset=scenes):
         monkeypatch.setattr("sys.argv", ["evaluate.py", *map(str, arguments)])
-        monkeypatch.setattr(cli, "open_dataset", lambda *_: dataset)
+        monkeypatch.setattr(open_data, "open_dataset", lambda *_: dataset)
         if model:
             monkeypatch.setattr(script, "build_model", model)
-        return cli.run(script.main)
+        return errors.exit_code(script.main)
 
     return run
 
@@ -75,8 +76,11 @@ def test_report_and_comparison(run_script, tmp_path, capsys):
     assert compared["mask"]["AP"]["difference"] == result["mask"]["AP"] and compared["samples"] == 50
     assert "B is better" in (tmp_path / "other" / "compare.html").read_text()
     assert run_script("--out", few, "--limit", 2, "--predictions", tmp_path / "none.json") == 0
-    for second, message in ((few, "are of different images"), (tmp_path, "has no result.json"),
-                            (tmp_path / "absent", "is no folder")):
+    for second, message in (
+        (few, "are of different images"),
+        (tmp_path, "has no result.json"),
+        (tmp_path / "absent", "is no folder"),
+    ):
         capsys.readouterr()
         assert run_script("--compare", a, second, "--out", tmp_path / "c") == 2
         error = capsys.readouterr().err.strip().splitlines()
@@ -135,13 +139,16 @@ def test_submission_and_a_stopped_run(run_script, tmp_path, monkeypatch):
     assert again["official"]["bitmask"]["mask"] == pytest.approx(result["official"]["bitmask"]["mask"], abs=1e-9)
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (["--predictions", "absent.json"], "cannot read the predictions absent.json"),
-    (["--weights", "none"], "untrained model"),
-    (["--weights", "absent.h5"], "absent.h5"),
-    (["--engine", "best"], "engine 'best' is unknown"),
-    (["--bootstrap", "-1"], "--bootstrap -1"),
-])
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["--predictions", "absent.json"], "cannot read the predictions absent.json"),
+        (["--weights", "none"], "untrained model"),
+        (["--weights", "absent.h5"], "absent.h5"),
+        (["--engine", "best"], "engine 'best' is unknown"),
+        (["--bootstrap", "-1"], "--bootstrap -1"),
+    ],
+)
 def test_mistakes_end_with_one_line_and_code_2(run_script, tmp_path, capsys, arguments, message):
     assert run_script("--out", tmp_path / "a", *arguments, model=None) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -163,8 +170,16 @@ def test_real_labels_of_two_formats_agree(shared_data):
     dataset.prepare()
     coco = json.loads((folder / "ins_seg_cocofmt.json").read_text())
     names = {image["id"]: image["file_name"] for image in coco["images"]}
-    entries = [{"image_id": names[a["image_id"]], "category_id": a["category_id"], "score": 1.0, "bbox": a["bbox"],
-                "segmentation": a["segmentation"]} for a in coco["annotations"]]
+    entries = [
+        {
+            "image_id": names[a["image_id"]],
+            "category_id": a["category_id"],
+            "score": 1.0,
+            "bbox": a["bbox"],
+            "segmentation": a["segmentation"],
+        }
+        for a in coco["annotations"]
+    ]
     result = evaluate(entries, dataset)
     assert result.images == 3 and result.detections == result.objects + result.ignored == 38
     assert result.mask["AP"] == result.box["AP"] == pytest.approx(1) and result.matterport["mAP50"] == 1

@@ -10,10 +10,12 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mrcnn.evaluation import evaluate
-from mrcnn.masks import Instances, unmold_mask
-from mrcnn.matching import compute_ap, compute_matches, compute_recall
-from mrcnn.predictions import predict, write_json
+from mrcnn.evaluation.coco_results import predict
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.voc_ap import compute_ap, compute_matches, compute_recall
+from mrcnn.files import write_json
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import unmold_mask
 from tests.evaluation_scenes import SHAPE, Noisy, Nothing, Scenes
 
 STATS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100", "AR_S", "AR_M", "AR_L")
@@ -37,8 +39,10 @@ def full_masks(scenes):
     """What the model found, per image: boxes, class ids, scores and masks [H, W, n] pasted at full size."""
     found = Noisy(scenes).detect_instances([scenes.load_image(i) for i in scenes.image_ids])
     for image in found:
-        masks = [unmold_mask(p, b, (*SHAPE, 3)) if (b[2:] > b[:2]).all() else np.zeros(SHAPE, bool)
-                 for p, b in zip(image["mask_probs"], image["rois"], strict=True)]
+        masks = [
+            unmold_mask(p, b, (*SHAPE, 3)) if (b[2:] > b[:2]).all() else np.zeros(SHAPE, bool)
+            for p, b in zip(image["mask_probs"], image["rois"], strict=True)
+        ]
         image["masks"] = np.stack(masks, axis=-1).astype(bool)
         kept = (image["rois"][:, 2:] > image["rois"][:, :2]).all(axis=1)
         for name in ("rois", "class_ids", "scores"):
@@ -64,15 +68,35 @@ def coco_stats(scenes, kind, class_id=None):
         instances = scenes.load_instances(i)
         masks = instances.to_masks(SHAPE)
         for n in range(len(instances)):
-            truth.append({"image_id": 7 + i, "category_id": int(instances.class_ids[n]), "id": len(truth) + 1,
-                          "segmentation": encode(masks[..., n]), "bbox": xywh(instances.boxes_px[n]),
-                          "area": int(masks[..., n].sum()), "iscrowd": int(instances.crowd[n] | instances.ignore[n])})
+            truth.append(
+                {
+                    "image_id": 7 + i,
+                    "category_id": int(instances.class_ids[n]),
+                    "id": len(truth) + 1,
+                    "segmentation": encode(masks[..., n]),
+                    "bbox": xywh(instances.boxes_px[n]),
+                    "area": int(masks[..., n].sum()),
+                    "iscrowd": int(instances.crowd[n] | instances.ignore[n]),
+                }
+            )
         for n in range(len(image["rois"])):
-            area = int(image["masks"][..., n].sum()) if kind == "segm" else int(np.prod(np.diff(
-                image["rois"][n].reshape(2, 2), axis=0)))
-            found.append({"image_id": 7 + i, "category_id": int(image["class_ids"][n]), "id": len(found) + 1,
-                          "score": float(image["scores"][n]), "segmentation": encode(image["masks"][..., n]),
-                          "bbox": xywh(image["rois"][n]), "area": area, "iscrowd": 0})
+            area = (
+                int(image["masks"][..., n].sum())
+                if kind == "segm"
+                else int(np.prod(np.diff(image["rois"][n].reshape(2, 2), axis=0)))
+            )
+            found.append(
+                {
+                    "image_id": 7 + i,
+                    "category_id": int(image["class_ids"][n]),
+                    "id": len(found) + 1,
+                    "score": float(image["scores"][n]),
+                    "segmentation": encode(image["masks"][..., n]),
+                    "bbox": xywh(image["rois"][n]),
+                    "area": area,
+                    "iscrowd": 0,
+                }
+            )
     sides = []
     for annotations in (truth, found):
         coco = COCO()
@@ -115,9 +139,15 @@ def test_map50_is_the_mean_of_compute_ap_over_images_with_objects(scenes, result
         instances = scenes.load_instances(i)
         real = np.flatnonzero(~instances.crowd & ~instances.ignore)
         if len(real):
-            aps[i] = compute_ap(instances.boxes_px[real], instances.class_ids[real],
-                                instances.to_masks(SHAPE)[..., real], found["rois"], found["class_ids"],
-                                found["scores"], found["masks"])[0]
+            aps[i] = compute_ap(
+                instances.boxes_px[real],
+                instances.class_ids[real],
+                instances.to_masks(SHAPE)[..., real],
+                found["rois"],
+                found["class_ids"],
+                found["scores"],
+                found["masks"],
+            )[0]
     assert 2 not in aps and 5 not in aps
     assert result.image_ap50 == pytest.approx(aps, abs=1e-9)
     assert result.matterport["mAP50"] == pytest.approx(np.mean(list(aps.values())), abs=1e-9)
@@ -203,9 +233,15 @@ def test_perfect_predictions_score_one_and_crowds_count_neither_way(scenes):
         masks = instances.to_masks(SHAPE)
         for n in range(len(instances)):
             rle = encode(masks[..., n])
-            entries.append({"image_id": f"street-{i}", "category_id": 10 * int(instances.class_ids[n]), "score": 0.9,
-                            "segmentation": {"size": list(SHAPE), "counts": rle["counts"].decode()},
-                            "bbox": xywh(instances.boxes_px[n])})
+            entries.append(
+                {
+                    "image_id": f"street-{i}",
+                    "category_id": 10 * int(instances.class_ids[n]),
+                    "score": 0.9,
+                    "segmentation": {"size": list(SHAPE), "counts": rle["counts"].decode()},
+                    "bbox": xywh(instances.boxes_px[n]),
+                }
+            )
     result = evaluate(entries, scenes)
     assert result.ignored > 0
     assert result.mask["AP"] == result.box["AP"] == result.mask["AR100"] == pytest.approx(1)
@@ -241,8 +277,14 @@ def test_progress_sees_the_batches(scenes):
 def test_scores_above_one_by_rounding_and_repetitions_do_not_reach_the_file(scenes):
     class Doubtful:
         def detect_instances(self, images):
-            return [{"rois": np.array([[5, 5, 30, 30], [5, 5, 30, 30], [9, 9, 9, 40]]), "class_ids": np.ones(3, int),
-                     "scores": np.full(3, 1.0000001, np.float32), "mask_probs": np.ones((3, 28, 28))}]
+            return [
+                {
+                    "rois": np.array([[5, 5, 30, 30], [5, 5, 30, 30], [9, 9, 9, 40]]),
+                    "class_ids": np.ones(3, int),
+                    "scores": np.full(3, 1.0000001, np.float32),
+                    "mask_probs": np.ones((3, 28, 28)),
+                }
+            ]
 
     entries = predict(Doubtful(), scenes, [0])
     assert [(e["score"], e["bbox"]) for e in entries] == [(1.0, [5, 5, 25, 25])]
@@ -253,8 +295,9 @@ def test_equal_scores_keep_their_order():
     masks = np.zeros((8, 8, 3), bool)
     masks[:4, :, 0], masks[:4, :, 1], masks[4:, :, 2] = True, True, True
     boxes = np.array([[0, 0, 4, 8], [0, 0, 4, 8], [4, 0, 8, 8]])
-    gt_match, pred_match, _ = compute_matches(boxes[[0, 2]], np.array([1, 1]), masks[..., [0, 2]],
-                                              boxes, np.array([1, 1, 1]), np.full(3, 0.5), masks)
+    gt_match, pred_match, _ = compute_matches(
+        boxes[[0, 2]], np.array([1, 1]), masks[..., [0, 2]], boxes, np.array([1, 1, 1]), np.full(3, 0.5), masks
+    )
     np.testing.assert_array_equal(pred_match, [0, -1, 1])
     np.testing.assert_array_equal(gt_match, [0, 2])
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+from mrcnn.annotations.folder import open_folder, recognise, split_of
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
-from mrcnn.folders import open_folder, recognise, split_of
-from mrcnn.outlines import ellipse
-from mrcnn.predictions import category_ids
-from mrcnn.rle import crop_to_rle
+from mrcnn.evaluation.coco_results import category_ids
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.structures.polygons import ellipse
+from mrcnn.structures.rle import crop_to_rle
 from tests.annotated import (
     HEIGHT,
     KINDS,
@@ -29,7 +29,7 @@ from tests.annotated import (
     masks,
     picture,
     write,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,8 +115,12 @@ def region(attributes=None, **shape):
 
 def test_via_circle_and_turned_ellipse(tmp_path):
     """Pixels whose centres lie inside, but for those within a twentieth of a pixel and the rasteriser's fifth."""
-    dataset = via(tmp_path, region(name="circle", cx=20, cy=18, r=9.5),
-                  region(name="ellipse", cx=20, cy=20, rx=15, ry=6, theta=0.5), project=True)  # fmt: skip
+    dataset = via(
+        tmp_path,
+        region(name="circle", cx=20, cy=18, r=9.5),
+        region(name="ellipse", cx=20, cy=20, rx=15, ry=6, theta=0.5),
+        project=True,
+    )
     assert dataset.class_names == ["BG", "object"]
     y, x = np.mgrid[:40, :40] + 0.5
     circle = (x - 20) ** 2 + (y - 18) ** 2
@@ -140,8 +144,13 @@ def test_via_1_has_regions_by_number_and_polylines_close(tmp_path):
 
 def test_via_classes_of_every_kind_of_attribute(tmp_path):
     box = {"name": "rect", "x": 1, "y": 1, "width": 5, "height": 5}
-    dataset = via(tmp_path, *(region({"quality": "good", "Type": value}, **box) for value in
-                              ("cat", {"dog": True, "cat": False}, 7, " cat ")))  # fmt: skip
+    dataset = via(
+        tmp_path,
+        *(
+            region({"quality": "good", "Type": value}, **box)
+            for value in ("cat", {"dog": True, "cat": False}, 7, " cat ")
+        ),
+    )
     assert dataset.class_names == ["BG", "7", "cat", "dog"]
     assert dataset.load_instances(0).class_ids.tolist() == [2, 3, 1, 2]
     with pytest.raises(InputError, match="attributes colour, quality, and none is called 'class'"):
@@ -188,8 +197,10 @@ def test_labelme_groups_circles_masks_and_names_that_are_no_classes(tmp_path):
 def test_coco_keeps_its_ids_crowds_and_run_lengths(tmp_path):
     folder(tmp_path, "coco")
     document = coco_document()
-    document["annotations"][1] |= {"segmentation": {"size": [12, 20], "counts": [125, 4] + [8, 4] * 7 + [27]},
-                                   "iscrowd": 1}  # fmt: skip
+    document["annotations"][1] |= {
+        "segmentation": {"size": [12, 20], "counts": [125, 4] + [8, 4] * 7 + [27]},
+        "iscrowd": 1,
+    }
     write(tmp_path / "labels.json", document)
     dataset = open_folder(tmp_path)
     found, class_ids = dataset.load_mask(0)
@@ -228,8 +239,14 @@ def test_evaluation_of_perfect_predictions(tmp_path):
     for image_id in dataset.image_ids:
         instances = dataset.load_instances(image_id)
         for class_id, box, crop in zip(instances.class_ids, instances.boxes_px.tolist(), instances.crops, strict=True):
-            predictions.append({"image_id": int(image_id), "category_id": {1: 5, 2: 9}[int(class_id)], "score": 0.9,
-                                "segmentation": crop_to_rle(box, crop, (HEIGHT, WIDTH))})  # fmt: skip
+            predictions.append(
+                {
+                    "image_id": int(image_id),
+                    "category_id": {1: 5, 2: 9}[int(class_id)],
+                    "score": 0.9,
+                    "segmentation": crop_to_rle(box, crop, (HEIGHT, WIDTH)),
+                }
+            )
     result = evaluate(predictions, dataset)
     assert (result.mask["AP"], result.box["AP"], sorted(result.per_class)) == (1.0, 1.0, ["leaf", "stem"])
 
@@ -240,10 +257,13 @@ def test_evaluation_of_perfect_predictions(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "names: [leaf, 'stem']", "names:\n  0: leaf\n  1: stem\nnc: 2", "names:\n- leaf  # green\n- \"stem\"\ntrain: x",
-        "path: x\nnames: {1: stem, 0: leaf}", "nc: 2\nnames: [\n  leaf,\n  stem,\n]\n",
+        "names: [leaf, 'stem']",
+        "names:\n  0: leaf\n  1: stem\nnc: 2",
+        'names:\n- leaf  # green\n- "stem"\ntrain: x',
+        "path: x\nnames: {1: stem, 0: leaf}",
+        "nc: 2\nnames: [\n  leaf,\n  stem,\n]\n",
     ],
-)  # fmt: skip
+)
 def test_yolo_names_in_every_way_of_writing(tmp_path, text):
     folder(tmp_path, "yolo")
     (tmp_path / "classes.txt").unlink()
@@ -307,10 +327,9 @@ def test_real_coco_photographs(shared_data):
     for image_id in range(0, 128, 16):
         info = dataset.image_info[image_id]
         own = [a for a in truth["annotations"] if a["image_id"] == info["coco_id"]]
-        expected = [coco.decode(coco.merge(coco.frPyObjects(a["segmentation"], info["height"], info["width"])))
-                    for a in own]  # fmt: skip
+        expected = [
+            coco.decode(coco.merge(coco.frPyObjects(a["segmentation"], info["height"], info["width"]))) for a in own
+        ]
         found, class_ids = dataset.load_mask(image_id)
         np.testing.assert_array_equal(found, np.stack(expected, -1).astype(bool))
         assert class_ids.tolist() == [a["category_id"] for a in own]
-
-

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.heads import (
+from mrcnn.modeling.roi_heads import (
     DetectionLayer,
     MaskConv,
     PyramidROIAlign,

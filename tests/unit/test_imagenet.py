@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import imagenet, weights
-from mrcnn.backbone import resnet_graph
 from mrcnn.errors import InputError
+from mrcnn.modeling import pretrained, weights
+from mrcnn.modeling.backbone import resnet_graph
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def ours(theirs, tmp_path_factory):
         for layer in theirs.layers
     }
     weights.write_layers(folder / "published.h5", layers)  # the layout of the published file
-    imagenet.convert(folder / "published.h5", folder / "converted.h5")
+    pretrained.convert(folder / "published.h5", folder / "converted.h5")
     image = keras.Input((64, 96, 3))
     model = keras.Model(image, resnet_graph(image, "resnet101", stage5=True, train_bn=False))
     report = weights.load_weights(model, folder / "converted.h5")
@@ -62,13 +62,13 @@ def test_all_stages_give_the_same_features(theirs, ours):
 
 
 def test_names():
-    assert imagenet.matterport_name("conv4_block23_3_conv") == "res4w_branch2c"
-    assert imagenet.matterport_name("conv2_block1_0_bn") == "bn2a_branch1"
-    assert imagenet.matterport_name("conv2_block1_out") is None
+    assert pretrained.matterport_name("conv4_block23_3_conv") == "res4w_branch2c"
+    assert pretrained.matterport_name("conv2_block1_0_bn") == "bn2a_branch1"
+    assert pretrained.matterport_name("conv2_block1_out") is None
 
 
 def test_another_file_is_refused(tmp_path):
     weights.write_layers(tmp_path / "other.h5", {"dense": {"dense/kernel:0": np.zeros((2, 2))}})
     with pytest.raises(InputError, match="no layer conv1_conv"):
-        imagenet.convert(tmp_path / "other.h5", tmp_path / "converted.h5")
+        pretrained.convert(tmp_path / "other.h5", tmp_path / "converted.h5")
     assert not (tmp_path / "converted.h5").exists()

@@ -5,20 +5,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from mrcnn import (
-    inspect_anchors,
-    inspect_data,
-    inspect_mini_masks,
-    inspect_model,
-    inspect_rois,
-    inspect_weights,
-    plots,
-    weights,
-)
-from mrcnn.boxes import pyramid_anchors_px
-from mrcnn.data import load_image_gt
-from mrcnn.generator import data_generator
+from mrcnn.inspection import anchors as anchor_figures
+from mrcnn.inspection import data, detection, mini_masks, rois
+from mrcnn.inspection import weights as weight_figures
+from mrcnn.legacy.generator import data_generator
+from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.model import MaskRCNN
+from mrcnn.modeling import weights
+from mrcnn.modeling.anchors import pyramid_anchors_px
+from mrcnn.visualization import plots
 from tests.shapes import ShapesConfig, ShapesDataset
 
 SHAPE = (128, 128, 3)
@@ -47,8 +42,11 @@ def model(config, tmp_path_factory):
     keras.utils.set_random_seed(3)
     model = MaskRCNN("inference", config, tmp_path_factory.mktemp("logs"))
     rpn = model.keras_model.get_layer("rpn_model")
-    for layer, factor in ((rpn.get_layer("rpn_bbox_pred"), 0.0), (rpn.get_layer("rpn_class_raw"), 0.01),
-                          (model.keras_model.get_layer("mrcnn_class_logits"), 0.01)):
+    for layer, factor in (
+        (rpn.get_layer("rpn_bbox_pred"), 0.0),
+        (rpn.get_layer("rpn_class_raw"), 0.01),
+        (model.keras_model.get_layer("mrcnn_class_logits"), 0.01),
+    ):
         layer.kernel.assign(layer.kernel.value * factor)
     model.keras_model.get_layer("mrcnn_class_logits").bias.assign(np.float32([-50, 0, 0, 0]))
     return model
@@ -65,15 +63,15 @@ def stages(model, dataset):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_level_sizes_add_up_to_all_anchors(stride):
     config = ShapesConfig().override([f"RPN_ANCHOR_STRIDE={stride}"])
-    sizes = inspect_anchors.level_sizes(config, (192, 320))
+    sizes = anchor_figures.level_sizes(config, (192, 320))
     assert sizes.sum() == len(pyramid_anchors_px(config, (192, 320)))
-    assert inspect_anchors.level_table(config, (192, 320))[-1][4] == f"{sizes.sum():,}"
+    assert anchor_figures.level_table(config, (192, 320))[-1][4] == f"{sizes.sum():,}"
 
 
 def test_order_table_names_the_cell_whose_middle_the_anchor_has(config):
     anchors = pyramid_anchors_px(config, (128, 192))
     indices = np.random.default_rng(0).integers(0, len(anchors), 40)
-    rows = inspect_anchors.order_table(config, (128, 192), indices)[1:]
+    rows = anchor_figures.order_table(config, (128, 192), indices)[1:]
     for index, (_, level, row, column, ratio, _) in zip(indices, rows, strict=True):
         y1, x1, y2, x2 = anchors[index]
         stride = 2 ** int(level[1])
@@ -94,11 +92,11 @@ def test_anchor_kinds_and_reach(config, dataset):
     _, _, class_ids, boxes, _ = load_image_gt(dataset, config, 1)
     anchors = pyramid_anchors_px(config, SHAPE)
     table = np.array([[iou(anchor, box) for box in boxes] for anchor in anchors])
-    kinds = inspect_anchors.anchor_kinds(config, SHAPE, class_ids, boxes)
+    kinds = anchor_figures.anchor_kinds(config, SHAPE, class_ids, boxes)
     best_of_object = np.isclose(table, table.max(axis=0)).any(axis=1)
     expected = np.where((table.max(axis=1) >= 0.7) | best_of_object, 1, np.where(table.max(axis=1) < 0.3, -1, 0))
     np.testing.assert_array_equal(kinds, expected)
-    rows = inspect_anchors.reach_table(config, SHAPE, class_ids, boxes, NAMES)[1:]
+    rows = anchor_figures.reach_table(config, SHAPE, class_ids, boxes, NAMES)[1:]
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     for i, (name, _, best, count) in zip(np.argsort(areas), rows, strict=True):
         assert (name, best) == (NAMES[class_ids[i]], f"{table[:, i].max():.2f}") and int(count) >= 1
@@ -106,7 +104,7 @@ def test_anchor_kinds_and_reach(config, dataset):
 
 def test_refinement_draws_the_boxes_of_objects(config, dataset):
     image, _, class_ids, boxes, _ = load_image_gt(dataset, config, 1)
-    axis = inspect_anchors.plot_refinement(image, config, class_ids, boxes)
+    axis = anchor_figures.plot_refinement(image, config, class_ids, boxes)
     solid = [p.get_bbox().bounds for p in axis.patches if p.get_linestyle() in ("-", "solid")]
     known = [(x1 - 0.5, y1 - 0.5, x2 - x1, y2 - y1) for y1, x1, y2, x2 in boxes.astype(float)]
     assert solid and all(min(np.abs(np.subtract(a, b)).max() for b in known) < 1e-3 for a in solid)
@@ -117,10 +115,10 @@ def test_refinement_draws_the_boxes_of_objects(config, dataset):
 
 def test_mini_mask_losses(config, dataset):
     """A mini-mask larger than the object loses next to nothing, one of 4 x 4 a good deal."""
-    sides, ious = inspect_mini_masks.losses(dataset, config, [0, 1, 2], sizes=(4, 128))
+    sides, ious = mini_masks.losses(dataset, config, [0, 1, 2], sizes=(4, 128))
     assert len(sides) == len(ious[4]) == sum(len(dataset.load_instances(i)) for i in range(3))
     assert ious[128].min() > 0.99 and ious[4].mean() < 0.97
-    table = inspect_mini_masks.loss_table(sides, ious)
+    table = mini_masks.loss_table(sides, ious)
     assert table[-1] == ["all", str(len(sides)), f"{ious[4].mean():.3f}", f"{ious[128].mean():.3f}"]
     assert sum(int(row[1]) for row in table[1:-1]) == len(sides)
 
@@ -129,7 +127,7 @@ def test_detour_pictures_show_what_differs():
     mask = np.zeros((64, 64, 1), bool)
     mask[10:50, 20:40] = True
     mask[10, 20] = False
-    pictures, titles = inspect_mini_masks.detour_pictures(mask, np.array([[10, 20, 50, 40]]), ["car"], (8, 8))
+    pictures, titles = mini_masks.detour_pictures(mask, np.array([[10, 20, 50, 40]]), ["car"], (8, 8))
     before, mini, after, different = pictures
     assert before.shape == after.shape == (40, 20) and mini.shape == (8, 8)
     np.testing.assert_array_equal(different, before != after)
@@ -141,14 +139,14 @@ def test_training_rois_refine_to_objects(config, dataset):
     generator = data_generator(dataset, config, random_rois=400, batch_size=2, detection_targets=True)
     batch = next(generator)
     for number in (0, 1):
-        own = inspect_rois.training_rois(batch, config, number)
+        own = rois.training_rois(batch, config, number)
         boxes = dataset.load_instances(own.image_id).boxes_px + [16, 0, 16, 0]  # 96 rows in the middle of 128
         for i in own.positives:
             assert np.abs(boxes - own.refined[i]).max(axis=1).min() < 0.01
         assert own.image.dtype == np.uint8 and own.masks.shape[1:] == (28, 28)
-    shares = inspect_rois.positive_shares([batch])
+    shares = rois.positive_shares([batch])
     np.testing.assert_allclose(shares, [(batch[1][0][n] > 0).mean() for n in (0, 1)])
-    pictures, titles = inspect_rois.mask_pictures(own, NAMES, count=2)
+    pictures, titles = rois.mask_pictures(own, NAMES, count=2)
     objects = len({tuple(np.round(own.refined[i])) for i in own.positives})
     assert len(pictures) == len(titles) == 2 * min(2, objects)
 
@@ -158,37 +156,37 @@ def test_training_rois_refine_to_objects(config, dataset):
 
 def test_steps_give_what_the_network_gives(model, config, dataset, stages):
     image = dataset.load_image(0)
-    seen, window = inspect_model.moulded(model, image)
+    seen, window = detection.moulded(model, image)
     assert np.abs(seen[16:112].astype(int) - image).max() <= 1  # the mean is subtracted and added in float32
-    found = inspect_model.classify(stages, config, seen.shape, window)
+    found = detection.classify(stages, config, seen.shape, window)
     network = stages["detections"][0]
     network = network[network[:, 4] > 0]
     assert len(found.kept) == len(network) < len(found.confident)
     np.testing.assert_array_equal(found.class_ids[found.kept], network[:, 4])
     np.testing.assert_allclose(found.scores[found.kept], network[:, 5], atol=1e-5)
     np.testing.assert_allclose(found.refined[found.kept], network[:, :4] * 127 + [0, 0, 1, 1], atol=1e-2)
-    counts = [int(row[3]) for row in inspect_model.step_table(found, NAMES)[1:]]
+    counts = [int(row[3]) for row in detection.step_table(found, NAMES)[1:]]
     assert sum(counts) == len(network)
 
 
 def test_score_maps_are_the_best_of_each_cell(config, stages):
-    maps = inspect_model.score_maps(stages, config, SHAPE)
+    maps = detection.score_maps(stages, config, SHAPE)
     assert [m.shape for m in maps] == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
     scores = stages["rpn_class"][0, :, 1]
-    assert maps[0][1, 2] == scores[(32 + 2) * 3:(32 + 2) * 3 + 3].max()
+    assert maps[0][1, 2] == scores[(32 + 2) * 3 : (32 + 2) * 3 + 3].max()
     assert maps[4][1, 0] == scores[-6:-3].max()
 
 
 def test_pictures_of_the_steps_are_drawn(model, config, dataset, stages, tmp_path):
-    seen, window = inspect_model.moulded(model, dataset.load_image(0))
-    inspect_model.plot_score_maps(seen, inspect_model.score_maps(stages, config, SHAPE), save=tmp_path / "a.png")
-    inspect_model.plot_proposals(seen, stages, save=tmp_path / "b.png")
-    found = inspect_model.classify(stages, config, SHAPE, window)
-    inspect_model.plot_classified(seen, found, NAMES, save=tmp_path / "c.png")
+    seen, window = detection.moulded(model, dataset.load_image(0))
+    detection.plot_score_maps(seen, detection.score_maps(stages, config, SHAPE), save=tmp_path / "a.png")
+    detection.plot_proposals(seen, stages, save=tmp_path / "b.png")
+    found = detection.classify(stages, config, SHAPE, window)
+    detection.plot_classified(seen, found, NAMES, save=tmp_path / "c.png")
     assert all(plt.imread(path).std() > 0.05 for path in tmp_path.iterdir()) and not plt.get_fignums()
-    pictures, titles = inspect_model.mask_pictures(stages, seen, NAMES, count=2)
+    pictures, titles = detection.mask_pictures(stages, seen, NAMES, count=2)
     assert len(pictures) == len(titles) == 6 and pictures[0].shape == pictures[4].shape
-    pictures, _ = inspect_model.activation_pictures(stages, ("C2", "P5", "none"), channels=2)
+    pictures, _ = detection.activation_pictures(stages, ("C2", "P5", "none"), channels=2)
     assert len(pictures) == 4 and all(p.min() >= 0 and p.max() <= 1 for p in pictures)
 
 
@@ -197,14 +195,14 @@ def test_pictures_of_the_steps_are_drawn(model, config, dataset, stages, tmp_pat
 
 def test_dead_and_weak_filters_are_counted(model, dataset):
     images = [dataset.load_image(i) for i in range(2)]
-    before = inspect_weights.filter_table(model, images)
+    before = weight_figures.filter_table(model, images)
     norm = model.keras_model.get_layer("bn3a_branch2a")
     kernel = model.keras_model.get_layer("res3a_branch2a").kernel
     old = [variable.numpy() if hasattr(variable, "numpy") else np.array(variable) for variable in (norm.beta, kernel)]
     try:
         norm.beta.assign(np.where(np.arange(old[0].size) < 3, -1e6, old[0]))  # three filters that never fire
         kernel.assign(np.where(np.arange(old[1].shape[-1]) == 5, 0, old[1]))
-        rows = {row[0]: row for row in inspect_weights.filter_table(model, images)}
+        rows = {row[0]: row for row in weight_figures.filter_table(model, images)}
     finally:
         norm.beta.assign(old[0])
         kernel.assign(old[1])
@@ -222,20 +220,21 @@ def test_drift_is_the_relative_change(model, tmp_path):
         weights.save_weights(model.keras_model, tmp_path / "b.h5")
     finally:
         layer.set_weights(old)
-    changes = inspect_weights.drift(tmp_path / "a.h5", tmp_path / "b.h5")
+    changes = weight_figures.drift(tmp_path / "a.h5", tmp_path / "b.h5")
     assert changes.pop("fpn_p2") == pytest.approx(0.25, rel=1e-5) and set(changes.values()) == {0.0}
     assert "rpn_conv_shared" in changes  # of the model in the model
     shapes = weights.layer_shapes(tmp_path / "a.h5")
     assert shapes["fpn_p2"] == [v.shape for v in old] and shapes.keys() == weights.read_layers(tmp_path / "a.h5").keys()
-    axis = inspect_weights.plot_drift({"heads": {"fpn_p2": 0.25, "res2a_branch2a": 0.0}})
+    axis = weight_figures.plot_drift({"heads": {"fpn_p2": 0.25, "res2a_branch2a": 0.0}})
     heights = sorted(float(line.get_ydata()[0]) for line in axis.lines if len(line.get_ydata()) == 1)
     assert heights == pytest.approx([1e-5, 0.25])
 
 
 def test_histograms_and_losses_are_drawn(model, tmp_path):
-    inspect_weights.plot_histograms(model, ["conv1", "rpn_class_raw", "nothing"], save=tmp_path / "a.png")
-    plots.plot_losses({"heads": {"loss": [3, 2], "mrcnn_mask_loss": [0.7, 0.5]}, "all": {"loss": [1.5]}},
-                      save=tmp_path / "b.png")
+    weight_figures.plot_histograms(model, ["conv1", "rpn_class_raw", "nothing"], save=tmp_path / "a.png")
+    plots.plot_losses(
+        {"heads": {"loss": [3, 2], "mrcnn_mask_loss": [0.7, 0.5]}, "all": {"loss": [1.5]}}, save=tmp_path / "b.png"
+    )
     assert all(plt.imread(path).std() > 0.02 for path in tmp_path.iterdir()) and not plt.get_fignums()
 
 
@@ -243,7 +242,7 @@ def test_histograms_and_losses_are_drawn(model, tmp_path):
 
 
 def test_augmented_pictures(config, dataset):
-    pictures, titles = inspect_data.augmented(dataset, config, 2, presets=("none", "strong"), count=2)
+    pictures, titles = data.augmented(dataset, config, 2, presets=("none", "strong"), count=2)
     np.testing.assert_array_equal(pictures[0], pictures[1])
     objects = len(dataset.load_instances(2))
     assert titles[0] == f"none: {objects} objects of {objects}"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mrcnn.boxes import apply_box_deltas
 from mrcnn.errors import InputError
 from mrcnn.model import MaskRCNN
+from mrcnn.structures.boxes import apply_box_deltas
 from tests.shapes import ShapesConfig, ShapesDataset
 
 pytestmark = pytest.mark.graph
@@ -57,13 +57,16 @@ def test_steps_to_the_proposals_follow_from_each_other(model, stages):
 def test_names_of_the_original_notebooks(model, image, stages, capsys):
     pillar = model.keras_model.get_layer("ROI").output
     assert model.ancestor(pillar, "ROI/something_else:0") is None and model.ancestor(pillar, "nothing:0") is None
-    values = model.run_graph([image], [
-        ("rpn_class", model.keras_model.get_layer("rpn_class").output),
-        ("pre_nms_anchors", model.ancestor(pillar, "ROI/pre_nms_anchors:0")),
-        ("refined_anchors_clipped", model.ancestor(pillar, "ROI/refined_anchors_clipped:0")),
-        ("post_nms_anchor_ix", model.ancestor(pillar, "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0")),
-        ("proposals", pillar),
-    ])  # fmt: skip
+    values = model.run_graph(
+        [image],
+        [
+            ("rpn_class", model.keras_model.get_layer("rpn_class").output),
+            ("pre_nms_anchors", model.ancestor(pillar, "ROI/pre_nms_anchors:0")),
+            ("refined_anchors_clipped", model.ancestor(pillar, "ROI/refined_anchors_clipped:0")),
+            ("post_nms_anchor_ix", model.ancestor(pillar, "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0")),
+            ("proposals", pillar),
+        ],
+    )
     assert len(values) == 5 and list(values)[-1] == "proposals"
     np.testing.assert_array_equal(values["post_nms_anchor_ix"], stages["rpn_non_max_suppression"][0])
     np.testing.assert_allclose(values["proposals"], stages["proposals"], atol=1e-6)

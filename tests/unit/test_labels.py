@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from bdd100k.formats import read_bitmasks
-from bdd100k.frames import LabelReport, is_stuff, normalise_category
-from bdd100k.labels import frame_instances, label_rank, load_labels, object_mask
-from bdd100k.outlines import flatten_path, read_poly2d
-from mrcnn.outlines import rle_lengths
+from bdd100k.labels.categories import is_stuff, normalise_category
+from bdd100k.labels.formats import read_bitmasks
+from bdd100k.labels.frames import LabelReport
+from bdd100k.labels.load import label_rank, load_labels
+from bdd100k.labels.masks import frame_instances, object_mask
+from bdd100k.labels.poly2d import flatten_path, read_poly2d
+from mrcnn.structures.rle import rle_lengths
 
 SQUARE = [[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]]  # columns 2..5, rows 1..3
 
@@ -39,13 +41,22 @@ def iou(a, b):
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        ("car", ("car", False)), ("pedestrian ", ("pedestrian", False)), (" Person", ("pedestrian", False)),
-        ("bike", ("bicycle", False)), ("MOTOR", ("motorcycle", False)), ("van", ("car", False)),
+        ("car", ("car", False)),
+        ("pedestrian ", ("pedestrian", False)),
+        (" Person", ("pedestrian", False)),
+        ("bike", ("bicycle", False)),
+        ("MOTOR", ("motorcycle", False)),
+        ("van", ("car", False)),
         ("caravan", ("car", False)),
-        ("other person", ("pedestrian", True)), ("Other  Vehicle", ("car", True)), ("other_vehicle", ("car", True)),
-        ("trailer", ("truck", True)), ("traffic light", None), ("chair", None), ("", None),
+        ("other person", ("pedestrian", True)),
+        ("Other  Vehicle", ("car", True)),
+        ("other_vehicle", ("car", True)),
+        ("trailer", ("truck", True)),
+        ("traffic light", None),
+        ("chair", None),
+        ("", None),
     ],
-)  # fmt: skip
+)
 def test_category_names(written, expected):
     assert normalise_category(written) == expected
 
@@ -217,16 +228,23 @@ def test_rectangles_are_cut_at_the_image(tmp_path):
 
 
 def test_2018_file(tmp_path):
-    document = [{
-        "name": "00091078-84635cf2.jpg",
-        "attributes": {"weather": "snowy", "scene": "city street", "timeofday": "dawn/dusk"},
-        "timestamp": 10000,
-        "labels": [{
-            "category": "truck ", "attributes": {"occluded": True, "truncated": True, "trafficLightColor": "none"},
-            "manualShape": True, "manualAttributes": True, "id": 344,
-            "box2d": {"x1": 0, "y1": 1.468279, "x2": 356.05738, "y2": 701.295692},
-        }],
-    }]  # fmt: skip
+    document = [
+        {
+            "name": "00091078-84635cf2.jpg",
+            "attributes": {"weather": "snowy", "scene": "city street", "timeofday": "dawn/dusk"},
+            "timestamp": 10000,
+            "labels": [
+                {
+                    "category": "truck ",
+                    "attributes": {"occluded": True, "truncated": True, "trafficLightColor": "none"},
+                    "manualShape": True,
+                    "manualAttributes": True,
+                    "id": 344,
+                    "box2d": {"x1": 0, "y1": 1.468279, "x2": 356.05738, "y2": 701.295692},
+                }
+            ],
+        }
+    ]
     (frame,) = load_labels(write(tmp_path / "l.json", document))
     label = frame.objects[0]
     assert (label.id, label.category, label.occluded, label.truncated) == ("344", "truck", True, True)
@@ -241,8 +259,9 @@ def test_oldest_layout_is_a_folder_of_files(tmp_path):
         write(tmp_path / f"{name}.json", {"name": name, "frames": [frame], "attributes": {"scene": "highway"}})
     labels = load_labels(tmp_path)
     assert [(f.name, f.objects[0].category, f.attributes) for f in labels] == [
-        ("a1.jpg", "car", {"scene": "highway"}), ("b1.jpg", "bus", {"scene": "highway"}),
-    ]  # fmt: skip
+        ("a1.jpg", "car", {"scene": "highway"}),
+        ("b1.jpg", "bus", {"scene": "highway"}),
+    ]
     np.testing.assert_array_equal(labels[0].objects[0].polygons[0], SQUARE)
 
 
@@ -352,9 +371,12 @@ def test_rank_by_content(tmp_path):
     null = {"rle": None, "poly2d": None}
     box = {"x1": 1, "y1": 1, "x2": 2, "y2": 2}
     documents = {
-        0: scalabel(rle={"size": [8, 10], "counts": "0"}, poly2d=square), 1: scalabel(rle=None, poly2d=square),
-        2: coco_file(), 4: scalabel(box2d=box, **null), None: {"weather": "fine"},
-    }  # fmt: skip
+        0: scalabel(rle={"size": [8, 10], "counts": "0"}, poly2d=square),
+        1: scalabel(rle=None, poly2d=square),
+        2: coco_file(),
+        4: scalabel(box2d=box, **null),
+        None: {"weather": "fine"},
+    }
     for rank, document in documents.items():
         assert label_rank(write(tmp_path / f"{rank}.json", document)) == rank
     assert label_rank(tmp_path) is None
@@ -420,8 +442,11 @@ def test_real_bitmask_attributes(shared_data, tmp_path):
     (tmp_path / "bitmasks" / "b1c81faa-3df17267-0000001.png").write_bytes(source.read_bytes())
     (frame,) = load_labels(tmp_path / "bitmasks")
     assert [(label.id, label.category, label.occluded) for label in frame.objects] == [
-        ("1", "car", False), ("2", "car", True), ("3", "car", True), ("4", "car", True),
-    ]  # fmt: skip
+        ("1", "car", False),
+        ("2", "car", True),
+        ("3", "car", True),
+        ("4", "car", True),
+    ]
 
 
 def test_real_semantic_file_keeps_cars_only(shared_data):

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.data import load_image_gt
+from mrcnn.data.loader import Loader, errors_of
 from mrcnn.errors import InputError
-from mrcnn.loader import Loader, errors_of
-from mrcnn.masks import Instances, expand_mask
+from mrcnn.legacy.image_gt import load_image_gt
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import expand_mask
 from tests.drawn import scene
 from tests.legacy_imgaug import import_augmenters
 from tests.scenes import SceneConfig, Scenes, configured
@@ -289,8 +290,12 @@ def test_imgaug_is_reproducible_and_keeps_overlapping_objects_apart():
             return masks, np.array([1, 2])
 
     turned = augmenters.Rot90(2, keep_size=True)
-    moved = Loader(Overlapping(1), configured(IMAGE_RESIZE_MODE="rect", IMAGE_MIN_DIM=180, IMAGE_MAX_DIM=320), 1,
-                   augmentation=turned)[0][0]  # fmt: skip
+    moved = Loader(
+        Overlapping(1),
+        configured(IMAGE_RESIZE_MODE="rect", IMAGE_MIN_DIM=180, IMAGE_MAX_DIM=320),
+        1,
+        augmentation=turned,
+    )[0][0]
     assert moved["input_gt_boxes"][0, :2].tolist() == [[60, 120, 140, 260], [80, 160, 120, 220]]
     assert moved["input_gt_masks"][0, :, :, :2].all()
 

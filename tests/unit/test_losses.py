@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import losses
+from mrcnn.modeling import losses
 from tests.gradients import value_and_gradient
 
 pytestmark = pytest.mark.graph

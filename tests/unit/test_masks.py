@@ -4,20 +4,18 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from mrcnn.masks import (
-    Instances,
+from mrcnn.data.mini_masks import instances_to_mini
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import (
     bilinear_resize,
-    crop_to_rle,
     expand_mask,
     extract_bboxes,
-    instances_to_mini,
     minimize_mask,
     paste_mask,
-    polygons_to_crop,
     resize_mask,
-    rle_to_crop,
     unmold_mask,
 )
+from mrcnn.structures.rle import crop_to_rle, polygons_to_crop, rle_to_crop
 from tests.drawn import scene
 
 

@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 
-from mrcnn.coco_figures import arrays_of_lists, arrays_of_table, figures_of_table
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate, mask_ap
-from mrcnn.match_table import AREAS, Builder, area_ignored, best_of_each, match, precision_at, rank, ranks_in_group
+from mrcnn.evaluation.coco_ap import arrays_of_lists, arrays_of_table, figures_of_table
+from mrcnn.evaluation.evaluator import evaluate, mask_ap
+from mrcnn.evaluation.match_table import (
+    AREAS,
+    Builder,
+    area_ignored,
+    best_of_each,
+    match,
+    precision_at,
+    rank,
+    ranks_in_group,
+)
 from tests.evaluation_scenes import Noisy, Nothing, Scenes, overlap_table
 
 

@@ -14,9 +14,9 @@ import pathlib, tracemalloc
 import numpy as np
 from bdd100k.config import BDD100KConfig
 from mrcnn.augment_settings import Augmentation, preset_settings
-from mrcnn.data import Dataset
-from mrcnn.masks import Instances, polygons_to_crop
-from mrcnn.samples import Donors, SampleMaker
+from mrcnn.data.dataset import Dataset
+from mrcnn.structures.masks import Instances, polygons_to_crop
+from mrcnn.data.sample_maker import Donors, SampleMaker
 
 class Crowded(Dataset):
     def load_image(self, image_id):

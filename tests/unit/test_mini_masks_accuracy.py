@@ -13,10 +13,10 @@ import numpy as np
 
 from bdd100k.config import BDD100KConfig
 from bdd100k.dataset import BDD100KDataset
-from bdd100k.streets import write_streets
-from mrcnn.data import load_image_gt
-from mrcnn.masks import expand_mask, minimize_mask
-from mrcnn.samples import SampleMaker
+from bdd100k.streets.scenes import write_streets
+from mrcnn.data.sample_maker import SampleMaker
+from mrcnn.legacy.image_gt import load_image_gt
+from mrcnn.structures.masks import expand_mask, minimize_mask
 
 SIDE = 1024
 

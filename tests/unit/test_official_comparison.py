@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bdd100k.comparison import show, write_comparison
-from bdd100k.evaluation import add_official
-from mrcnn import bootstrap, match_files
-from mrcnn.comparison import compare, read_run
-from mrcnn.evaluation import evaluate
-from mrcnn.predictions import write_json
+from bdd100k.evaluation.protocols import add_official
+from bdd100k.report.comparison import show, write_comparison
+from mrcnn.evaluation import bootstrap, match_table
+from mrcnn.evaluation.comparison import compare, read_run
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.files import write_json
 from tests.evaluation_scenes import Drawn, found
 from tests.html_pages import parse
 
@@ -31,8 +31,13 @@ def scene():
     truth = [[(NAMES[rng.integers(2)], box(), *FLAGS[rng.integers(6)]) for _ in range(5)] for _ in range(IMAGES)]
     runs = []
     for spread in (8, 2):
-        rows = [[(name, tuple(int(v) for v in np.array(b) + rng.integers(0, spread, 4)), float(rng.random()))
-                 for name, b, *_ in [*objects, *objects[:2], (NAMES[rng.integers(2)], box())]] for objects in truth]
+        rows = [
+            [
+                (name, tuple(int(v) for v in np.array(b) + rng.integers(0, spread, 4)), float(rng.random()))
+                for name, b, *_ in [*objects, *objects[:2], (NAMES[rng.integers(2)], box())]
+            ]
+            for objects in truth
+        ]
         runs.append(rows)
     return truth, runs
 
@@ -53,10 +58,13 @@ def folders(tmp_path_factory):
     for name, rows in zip("ab", runs, strict=True):
         (folder / name).mkdir()
         result = evaluated(truth, rows)
-        write_json(folder / name / "result.json", {"evaluated": {"data": "d", "split": "val", "weights": name},
-                                                   **result.to_json()})
-        match_files.save(folder / name / "matches.npz", result.tables, [f"{i}.jpg" for i in range(IMAGES)],
-                         Drawn().class_names[1:])
+        write_json(
+            folder / name / "result.json",
+            {"evaluated": {"data": "d", "split": "val", "weights": name}, **result.to_json()},
+        )
+        match_table.save(
+            folder / name / "matches.npz", result.tables, [f"{i}.jpg" for i in range(IMAGES)], Drawn().class_names[1:]
+        )
     return folder
 
 
@@ -64,8 +72,9 @@ def test_intervals_are_quantiles_of_differences_on_the_drawn_images(folders):
     truth, runs = scene()
     compared = compare(read_run(folders / "a"), read_run(folders / "b"), SAMPLES, SEED)
     drawn = [np.repeat(np.arange(IMAGES), row) for row in bootstrap.draw(IMAGES, SAMPLES, SEED)]
-    official = [[evaluated([truth[i] for i in some], [rows[i] for i in some]).official for rows in runs]
-                for some in drawn]
+    official = [
+        [evaluated([truth[i] for i in some], [rows[i] for i in some]).official for rows in runs] for some in drawn
+    ]
     for protocol in ("bitmask", "rle"):
         for figure in ("AP", "AP50", "AP75", "AP_S", "AR1", "AR10", "AR100"):
             a, b = ([one[run][protocol]["mask"][figure] for one in official] for run in (0, 1))
@@ -100,8 +109,11 @@ def test_runs_of_an_earlier_version_have_differences_without_intervals(folders, 
     for file in ("result.json", "matches.npz"):
         (tmp_path / file).write_bytes((folders / "a" / file).read_bytes())
     with np.load(tmp_path / "matches.npz") as stored:
-        old = {name: values for name, values in stored.items()
-               if name.startswith(("mask_", "box_", "images", "names", "format")) and not name.endswith("_plain")}
+        old = {
+            name: values
+            for name, values in stored.items()
+            if name.startswith(("mask_", "box_", "images", "names", "format")) and not name.endswith("_plain")
+        }
     np.savez(tmp_path / "matches.npz", **old)
     compared = compare(read_run(tmp_path), read_run(folders / "b"), SAMPLES)
     own = compared["official"]["rle"]["mask"]["AP"]
@@ -114,7 +126,7 @@ def test_runs_of_an_earlier_version_have_differences_without_intervals(folders, 
 
 def test_tables_come_back_with_their_rules(folders):
     truth, runs = scene()
-    tables, again = evaluated(truth, runs[0]).tables, match_files.load(folders / "a" / "matches.npz").tables
+    tables, again = evaluated(truth, runs[0]).tables, match_table.load(folders / "a" / "matches.npz").tables
     assert list(tables) == list(again) == ["mask", "box", "bitmask", "rle"]
     for kind, table in tables.items():
         assert again[kind].plain is table.plain is (kind == "bitmask")

@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from bdd100k.on_ray import train_on_ray
+from bdd100k.training.on_ray import train_on_ray
 from mrcnn.errors import InputError
 
 

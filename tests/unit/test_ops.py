@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import ops
+from mrcnn.backend import runtime
 from mrcnn.errors import InputError
+from mrcnn.modeling import ops
 from tests.compiled import RUNS, compiled, to_numpy, traced
 from tests.gradients import value_and_gradient
 
@@ -122,9 +123,9 @@ def test_prefers_jit():
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
-        assert ops.prefers_jit() == bool(tf.config.list_physical_devices("GPU"))
+        assert runtime.prefers_jit() == bool(tf.config.list_physical_devices("GPU"))
     else:
-        assert ops.prefers_jit() == (keras.config.backend() == "jax")
+        assert runtime.prefers_jit() == (keras.config.backend() == "jax")
 
 
 def test_batch_gather():
@@ -263,10 +264,10 @@ def test_half_precision_maps_keep_full_precision_coordinates(dtype):
 def test_jax_on_a_gpu_must_be_started_deterministic(monkeypatch):
     import jax
 
-    ops.make_deterministic()  # on a CPU it is
+    runtime.make_deterministic()  # on a CPU it is
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="gpu")])
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
     with pytest.raises(InputError, match="set XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
-        ops.make_deterministic()
+        runtime.make_deterministic()
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
-    ops.make_deterministic()
+    runtime.make_deterministic()

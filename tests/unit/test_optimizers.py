@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
+from mrcnn.engine.optimizers import build_optimizer, learning_rate_schedule
 from mrcnn.errors import InputError
-from mrcnn.optimizers import build_optimizer, learning_rate_schedule
 
 pytestmark = pytest.mark.graph
 

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 
-from mrcnn.outlines import LabelError, check_rle, number, rectangle, rle_lengths
-from mrcnn.rle import crop_to_rle, polygons_to_crop, rle_to_crop, tighten
+from mrcnn.annotations.json_fields import check_rle, number
+from mrcnn.errors import LabelError
+from mrcnn.structures.polygons import rectangle
+from mrcnn.structures.rle import crop_to_rle, polygons_to_crop, rle_lengths, rle_to_crop, tighten
 
 # tenths lie half-way between the fifths that COCO's rasteriser rounds to
 COORDINATE = st.one_of(st.integers(-60, 260).map(lambda v: v / 10), st.floats(-8, 30, width=32))
@@ -55,8 +57,12 @@ def test_run_lengths_there_and_back(mask):
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-                    lambda inner: st.lists(inner, max_size=4)))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+        lambda inner: st.lists(inner, max_size=4),
+    )
+)
 def test_any_counts_are_run_lengths_or_a_label_error(counts):
     try:
         rle = check_rle({"size": [2, 3], "counts": counts}, (2, 3))

@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from bdd100k import cli
+from bdd100k import cli, open_data
 from bdd100k.config import CLASS_NAMES, CustomConfig
 from bdd100k.dataset import BDD100KDataset
-from mrcnn.annotations import AnnotatedDataset
+from mrcnn.annotations.dataset import AnnotatedDataset
 from mrcnn.errors import InputError
 from tests.annotated import KINDS, coco_document, folder, masks, picture, write
 
@@ -20,14 +20,14 @@ FRAMES = [{"name": f"{n}.jpg", "labels": [{"id": 0, "category": "car", "poly2d":
 
 @pytest.fixture(autouse=True)
 def fresh():
-    cli.is_custom.cache_clear()
+    open_data.is_custom.cache_clear()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_folders_with_classes_of_their_own(tmp_path, kind):
     folder(tmp_path, kind, ("a", "b", "c"))
-    assert cli.is_custom(str(tmp_path))
-    train, val = (cli.open_dataset(str(tmp_path), split) for split in ("train", "val"))
+    assert open_data.is_custom(str(tmp_path))
+    train, val = (open_data.open_dataset(str(tmp_path), split) for split in ("train", "val"))
     assert isinstance(train, AnnotatedDataset)
     assert (len(train.image_ids), len(val.image_ids)) == (2, 1)
     np.testing.assert_array_equal(train.load_mask(0)[0], masks())
@@ -54,11 +54,11 @@ def bdd_coco():
         ({"a.jpg": None, "coco.json": bdd_coco()}, "pedestrian"),
         ({"images/a.jpg": None, "labels.json": FRAMES, "classes.txt": "x", "labels/a.txt": "0 0.5 0.5 0.1 0.1"}, "car"),
     ],
-)  # fmt: skip
+)
 def test_bdd100k_in_any_layout_keeps_its_classes(tmp_path, files, first):
     for name, content in files.items():
         picture(tmp_path / name) if content is None else write(tmp_path / name, content)
-    dataset = cli.open_dataset(str(tmp_path), "train")
+    dataset = open_data.open_dataset(str(tmp_path), "train")
     assert isinstance(dataset, BDD100KDataset)
     assert dataset.class_names == ["BG", *CLASS_NAMES]
     assert dataset.class_names[dataset.load_instances(0).class_ids[0]] == first
@@ -71,8 +71,8 @@ def test_bitmasks_beside_images_are_bdd100ks(tmp_path):
     pixels = np.zeros((12, 20, 4), np.uint8)
     pixels[1:4, 2:6] = (0, 0, 3, 1)  # BGRA: car, instance 1
     cv2.imwrite(str(tmp_path / "bitmasks/a.png"), pixels)
-    assert not cli.is_custom(str(tmp_path))
-    assert cli.open_dataset(str(tmp_path), "train").load_instances(0).boxes_px.tolist() == [[1, 2, 4, 6]]
+    assert not open_data.is_custom(str(tmp_path))
+    assert open_data.open_dataset(str(tmp_path), "train").load_instances(0).boxes_px.tolist() == [[1, 2, 4, 6]]
 
 
 def test_rectangles_serve_when_asked_for(tmp_path):
@@ -80,8 +80,8 @@ def test_rectangles_serve_when_asked_for(tmp_path):
     box = {"x1": 2, "y1": 1, "x2": 5, "y2": 3}
     write(tmp_path / "l.json", [{"name": "a.jpg", "labels": [{"id": 0, "category": "car", "box2d": box}]}])
     with pytest.raises(InputError, match="--rectangles"):
-        cli.open_dataset(str(tmp_path), "train")
-    dataset = cli.open_dataset(str(tmp_path), "train", rectangles=True)
+        open_data.open_dataset(str(tmp_path), "train")
+    dataset = open_data.open_dataset(str(tmp_path), "train", rectangles=True)
     assert dataset.load_instances(0).boxes_px.tolist() == [[1, 2, 4, 6]]
 
 
@@ -125,15 +125,17 @@ def test_settings_of_a_checkpoint_but_the_name_of_the_data(tmp_path):
 
 def test_list_of_held_out_images(tmp_path):
     folder(tmp_path, "labelme", tuple(f"i{n}" for n in range(10)))
-    cli.hold_out(str(tmp_path), 3)
-    held = {info["name"] for info in cli.open_dataset(str(tmp_path), "test").image_info}
-    rest = {info["name"] for split in ("train", "val") for info in cli.open_dataset(str(tmp_path), split).image_info}
+    open_data.hold_out(str(tmp_path), 3)
+    held = {info["name"] for info in open_data.open_dataset(str(tmp_path), "test").image_info}
+    rest = {
+        info["name"] for split in ("train", "val") for info in open_data.open_dataset(str(tmp_path), split).image_info
+    }
     assert len(held) == 3
     assert not held & rest
     assert len(held | rest) == 10
 
 
 def test_real_folders(shared_data):
-    assert cli.is_custom(str(shared_data / "coco128"))
+    assert open_data.is_custom(str(shared_data / "coco128"))
     for name in ("bdd_sample", "bdd_det20", "bdd_labels_only"):
-        assert not cli.is_custom(str(shared_data / name))
+        assert not open_data.is_custom(str(shared_data / name))

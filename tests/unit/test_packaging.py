@@ -101,7 +101,8 @@ def test_packages_and_python_versions():
     assert arguments["packages"] == {"include": ["mrcnn*", "bdd100k*"]}
     for path in (path for folder in ("mrcnn", "bdd100k") for path in (ROOT / folder).rglob("*.py")):
         assert (path.parent / "__init__.py").exists(), f"find_packages does not see {path.parent.relative_to(ROOT)}"
-    assert arguments["package_data"] == {"": ["templates/*"]} and list((ROOT / "bdd100k").rglob("templates/*"))
+    for package, patterns in arguments["package_data"].items():
+        assert all(list((ROOT / package.replace(".", "/")).glob(pattern)) for pattern in patterns), package
     assert arguments["python_requires"] == ">=3.11,<3.14"
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text()
 

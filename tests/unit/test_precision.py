@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.backend.precision import precision_of
+from mrcnn.data.loader import Loader
+from mrcnn.engine.optimizers import LossScale, build_optimizer
 from mrcnn.errors import InputError
-from mrcnn.loader import Loader
 from mrcnn.model import MaskRCNN
-from mrcnn.network import build_inference_network
-from mrcnn.optimizers import LossScale, build_optimizer
-from mrcnn.precision import precision_of
+from mrcnn.modeling.network import build_inference_network
 from tests.compiled import traced
 from tests.shapes import ShapesConfig, ShapesDataset
 

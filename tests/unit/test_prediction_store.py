@@ -6,9 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mrcnn.evaluation import evaluate
-from mrcnn.prediction_store import Store
-from mrcnn.predictions import write_entries, write_json
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.results_file import Store, write_entries
+from mrcnn.files import write_json
 from tests.evaluation_scenes import Noisy, Nothing, Scenes
 
 
@@ -83,8 +83,9 @@ def test_memory_grows_by_numbers_not_by_masks(tmp_path):
     for images in (5, 25):
         scenes = Scenes(images=5, shape=(540, 960), objects=3)
         scenes.image_ids = np.arange(images)
-        scenes.image_info = [{**scenes.image_info[i % 5], "id": str(i), "path": f"{i}.jpg", "coco_id": i}
-                             for i in range(images)]
+        scenes.image_info = [
+            {**scenes.image_info[i % 5], "id": str(i), "path": f"{i}.jpg", "coco_id": i} for i in range(images)
+        ]
         scenes.instances = [scenes.instances[i % 5] for i in range(images)]
         model, store = Noisy(scenes, detections=12), Store(tmp_path / f"{images}.jsonl", {})
         tracemalloc.start()

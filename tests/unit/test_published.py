@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mrcnn import imagenet, published
 from mrcnn.errors import InputError
+from mrcnn.modeling import pretrained
 
 
 def hdf5_bytes() -> bytes:
@@ -42,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
-        self.wfile.write(body[start:][:server.break_after])
+        self.wfile.write(body[start:][: server.break_after])
 
     def log_message(self, *args):
         pass
@@ -63,9 +63,14 @@ def server(monkeypatch):
 
 @pytest.fixture
 def entry(server):
-    return published.Published(
-        name="test", file_name="w.h5", url=f"http://127.0.0.1:{server.server_port}/w.h5", size=len(CONTENT),
-        sha256=hashlib.sha256(CONTENT).hexdigest(), md5=hashlib.md5(CONTENT).hexdigest())
+    return pretrained.Published(
+        name="test",
+        file_name="w.h5",
+        url=f"http://127.0.0.1:{server.server_port}/w.h5",
+        size=len(CONTENT),
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        md5=hashlib.md5(CONTENT).hexdigest(),
+    )
 
 
 def names(folder) -> list[str]:
@@ -73,9 +78,9 @@ def names(folder) -> list[str]:
 
 
 def test_whole_download_into_a_new_folder(server, entry, tmp_path):
-    path = published.fetch_entry(entry, tmp_path / "a" / "b")
+    path = pretrained.fetch_entry(entry, tmp_path / "a" / "b")
     assert path.read_bytes() == CONTENT and names(path.parent) == ["w.h5"]
-    assert published.fetch_entry(entry, path.parent) == path
+    assert pretrained.fetch_entry(entry, path.parent) == path
     assert server.asked == [None]  # the second call found the file
 
 
@@ -83,80 +88,83 @@ def test_whole_download_into_a_new_folder(server, entry, tmp_path):
 def test_broken_transfer_is_kept_and_resumed(server, entry, tmp_path, ranges):
     server.break_after, server.ranges = 100_000, ranges
     with pytest.raises(InputError, match=rf"after 100000 of {len(CONTENT)} bytes.*run again to go on from there"):
-        published.fetch_entry(entry, tmp_path)
+        pretrained.fetch_entry(entry, tmp_path)
     assert names(tmp_path) == ["w.h5.part"] and (tmp_path / "w.h5.part").stat().st_size == 100_000
     server.break_after = None
-    assert published.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
+    assert pretrained.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=100000-"] and names(tmp_path) == ["w.h5"]
 
 
 def test_complete_part_needs_no_server(server, entry, tmp_path):
     (tmp_path / "w.h5.part").write_bytes(CONTENT)
-    assert published.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
+    assert pretrained.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
     assert server.asked == []
 
 
 def test_rest_of_a_longer_file_is_dropped(server, entry, tmp_path):
     (tmp_path / "w.h5.part").write_bytes(CONTENT + b"more")
-    assert published.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
+    assert pretrained.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
     assert server.asked == [f"bytes={len(CONTENT) + 4}-", None]
 
 
 def test_rest_of_another_file_is_deleted_after_the_hash_differs(server, entry, tmp_path):
     (tmp_path / "w.h5.part").write_bytes(b"x" * 5000)
     with pytest.raises(InputError, match="its sha256 is .* instead of"):
-        published.fetch_entry(entry, tmp_path)
+        pretrained.fetch_entry(entry, tmp_path)
     assert names(tmp_path) == []
-    assert published.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
+    assert pretrained.fetch_entry(entry, tmp_path).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"size": 5}, "bytes instead of 5"),
-    ({"sha256": None, "md5": "0" * 32}, "its md5 is"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 5}, "bytes instead of 5"),
+        ({"sha256": None, "md5": "0" * 32}, "its md5 is"),
+    ],
+)
 def test_wrong_content_never_gets_the_name(entry, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
-        published.fetch_entry(dataclasses.replace(entry, **change), tmp_path)
+        pretrained.fetch_entry(dataclasses.replace(entry, **change), tmp_path)
     assert names(tmp_path) == []
 
 
 def test_a_web_page_is_no_weight_file(server, tmp_path):
-    entry = published.Published("test", "page.h5", f"http://127.0.0.1:{server.server_port}/page.h5")
+    entry = pretrained.Published("test", "page.h5", f"http://127.0.0.1:{server.server_port}/page.h5")
     with pytest.raises(InputError, match="it is no HDF5 file"):
-        published.fetch_entry(entry, tmp_path)
+        pretrained.fetch_entry(entry, tmp_path)
     assert names(tmp_path) == []
 
 
 def test_an_existing_wrong_file_is_left_alone(server, entry, tmp_path):
     (tmp_path / "w.h5").write_bytes(b"mine")
     with pytest.raises(InputError, match="it has 4 bytes instead of .*move or delete it"):
-        published.fetch_entry(entry, tmp_path)
+        pretrained.fetch_entry(entry, tmp_path)
     assert (tmp_path / "w.h5").read_bytes() == b"mine" and server.asked == []
 
 
 def test_not_there_or_offline_says_where_to_put_the_file(server, entry, tmp_path):
     by_hand = re.escape(f"put it at {tmp_path / 'w.h5'}")
     with pytest.raises(InputError, match=f"404.*{by_hand}"):
-        published.fetch_entry(dataclasses.replace(entry, url=entry.url + "x"), tmp_path)
+        pretrained.fetch_entry(dataclasses.replace(entry, url=entry.url + "x"), tmp_path)
     server.shutdown()
     server.server_close()
     with pytest.raises(InputError, match=f"refused.*{by_hand}"):
-        published.fetch_entry(entry, tmp_path)
+        pretrained.fetch_entry(entry, tmp_path)
     assert names(tmp_path) == []
 
 
 def test_names(tmp_path):
     with pytest.raises(InputError, match="there are coco, imagenet, imagenet-resnet101, streets"):
-        published.fetch("mnist", tmp_path)
+        pretrained.fetch("mnist", tmp_path)
     with pytest.raises(InputError, match="comes with the source tree"):
-        published.fetch("streets", tmp_path)
+        pretrained.fetch("streets", tmp_path)
     with pytest.raises(InputError, match="backbone 'resnet18'"):
-        imagenet.imagenet_path("resnet18")
+        pretrained.imagenet_path("resnet18")
 
 
 def test_shipped_files_are_the_registered_ones():
-    for entry in published.REGISTRY.values():
-        file = published.SHIPPED / entry.file_name
+    for entry in pretrained.REGISTRY.values():
+        file = pretrained.SHIPPED / entry.file_name
         if entry.url is None and file.exists():
-            assert published.fetch(entry.name) == file
+            assert pretrained.fetch(entry.name) == file
             assert hashlib.sha256(file.read_bytes()).hexdigest() == entry.sha256

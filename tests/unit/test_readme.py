@@ -88,7 +88,7 @@ def test_block(runner, block: Block):
         assert not re.search(command, block.text, re.MULTILINE), "commands stand in blocks without a language"
         return
     if block.language == "python":
-        from bdd100k.detection import PublishedConfig
+        from bdd100k.detector import PublishedConfig
 
         runner.code(block, config=PublishedConfig())
         return

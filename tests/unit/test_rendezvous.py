@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mrcnn import rendezvous
+from mrcnn.backend import rendezvous
 from mrcnn.errors import InputError
 from tests.addresses import free_addresses
 

@@ -8,15 +8,19 @@ import cv2
 import numpy as np
 import pytest
 
-from bdd100k.evaluation import add_official
-from bdd100k.published_figures import PAPER
-from bdd100k.report import TWELVE, write_report
-from mrcnn.evaluation import evaluate
+from bdd100k.evaluation.protocols import add_official
+from bdd100k.report.page import TWELVE, write_report
+from bdd100k.report.published import PAPER
+from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Noisy, Nothing, Scenes, found
 from tests.html_pages import parse
 
-EVALUATED = {"data": "some <b>data</b>", "split": "val", "weights": "logs/a&b.h5",
-             "settings": {"BACKBONE": "resnet18", "NAME": "streets"}}
+EVALUATED = {
+    "data": "some <b>data</b>",
+    "split": "val",
+    "weights": "logs/a&b.h5",
+    "settings": {"BACKBONE": "resnet18", "NAME": "streets"},
+}
 
 
 def report_of(result, dataset, tmp_path, evaluated=EVALUATED):
@@ -139,8 +143,9 @@ def test_pictures(root, scenes, result):
         points = np.array(re.findall(r"(\d+) (\d+)", path.attributes["d"]), float)
         edges = [*points.min(axis=0)[::-1], *points.max(axis=0)[::-1]]
         np.testing.assert_allclose(edges, box, atol=8)  # 1.3 px of the image
-    strong = [e for e in result.predictions if e["image_id"] == position + 100
-              and e["score"] >= result.confusion["score"]]
+    strong = [
+        e for e in result.predictions if e["image_id"] == position + 100 and e["score"] >= result.confusion["score"]
+    ]
     assert len(detections.all("path")) == len(strong)
     for picture in root.all("svg"):
         assert picture.attributes.get("aria-hidden") == "true" or len(picture.attributes["aria-label"]) > 10
@@ -165,33 +170,46 @@ def test_names_are_escaped_and_the_paper_is_told_apart(page, root, result):
         cells = [cell.text for cell in row.children]
         assert cells == [model, *("–" if f is None else f"{f:.1f}" for f in figures), backbone, "COCO test-dev"]
     assert rows[-1].attributes["class"] == "own" and rows[-1].figures() == [
-        result.mask[f] for f in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")]
+        result.mask[f] for f in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
+    ]
     assert "Not comparable" in published.all("p")[0].whole_text() and "zoo" not in published.whole_text()
 
 
 def test_every_kind_of_error_in_the_gallery(tmp_path):
     """Hand-made mistakes: each stands under its kind and says what is wrong."""
     here, there = (10, 10, 40, 50), (60, 10, 90, 50)
-    dataset = Drawn([("car", here)], [("car", here)], [("car", here)], [("car", here)], [("bus", there)],
-                    [("car", here)])
-    entries = [found(0, "car", here, 0.9), found(0, "car", (10, 10, 40, 48), 0.8),
-               found(1, "truck", here, 0.7), found(2, "car", (10, 30, 40, 70), 0.6), found(3, "car", here, 0.9),
-               found(3, "rider", there, 0.5), found(5, "truck", (10, 30, 40, 70), 0.4)]
+    dataset = Drawn(
+        [("car", here)], [("car", here)], [("car", here)], [("car", here)], [("bus", there)], [("car", here)]
+    )
+    entries = [
+        found(0, "car", here, 0.9),
+        found(0, "car", (10, 10, 40, 48), 0.8),
+        found(1, "truck", here, 0.7),
+        found(2, "car", (10, 30, 40, 70), 0.6),
+        found(3, "car", here, 0.9),
+        found(3, "rider", there, 0.5),
+        found(5, "truck", (10, 30, 40, 70), 0.4),
+    ]
     result = evaluate(entries, dataset, samples=0)
     add_official(result, dataset, dataset.image_ids)
     root = no_outside(report_of(result, dataset, tmp_path))
-    said = {e.attributes["data-gallery"]: [(c.all("b")[0].text, c.text.strip()) for c in e.all("figcaption")]
-            for e in root.all("div", data_gallery=...)}
+    said = {
+        e.attributes["data-gallery"]: [(c.all("b")[0].text, c.text.strip()) for c in e.all("figcaption")]
+        for e in root.all("div", data_gallery=...)
+    }
     assert said == {
         "class": [("truck 0.70, but it is a car (IoU 1.00)", "b.jpg")],
         "place": [("car 0.60, IoU 0.33 with the car", "c.jpg")],
         "both": [("truck 0.40, IoU 0.33 with a car", "f.jpg")],
         "duplicate": [("car 0.80, found already with a better score (IoU 0.95)", "a.jpg")],
         "background": [("rider 0.50, no object there", "d.jpg")],
-        "missed": [("bus of 1,200 px, not found", "e.jpg"), ("car of 1,200 px, not found", "f.jpg")]}
+        "missed": [("bus of 1,200 px, not found", "e.jpg"), ("car of 1,200 px, not found", "f.jpg")],
+    }
     assert result.confusion["score"] == 0.9  # weaker detections are not drawn
-    shown = {s.attributes["data-image"]: [(path.attributes["class"], path.all("title")[0].text)
-                                          for path in s.all("path")] for s in root.all("div", data_image=...)}
+    shown = {
+        s.attributes["data-image"]: [(path.attributes["class"], path.all("title")[0].text) for path in s.all("path")]
+        for s in root.all("div", data_image=...)
+    }
     assert shown["1"] == [("right", "car: found"), ("right", "car 0.90: right")]
     assert shown["2"] == [("wrong", "car: not found")] and shown["5"] == [("wrong", "bus: not found")]
     zoo = section(root, "published").all("tbody")[1].children
@@ -202,8 +220,9 @@ def test_every_kind_of_error_in_the_gallery(tmp_path):
 def test_nothing_found_and_nothing_to_find(tmp_path):
     scenes = Scenes(images=2)
     root = no_outside(report_of(evaluate(Nothing(), scenes), scenes, tmp_path, {"predictions": "p.json"}))
-    assert root.all("div", data_kind="worst") and [e.attributes["data-gallery"] for e in root.all(
-        "div", data_gallery=...)] == ["missed"]
+    assert root.all("div", data_kind="worst") and [
+        e.attributes["data-gallery"] for e in root.all("div", data_gallery=...)
+    ] == ["missed"]
     empty = Drawn([], [])
     root = no_outside(report_of(evaluate([], empty), empty, tmp_path, {}))
     assert "no worst or best" in section(root, "images").whole_text()

@@ -8,20 +8,32 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mrcnn import memory_hint, training_pictures
 from mrcnn.config import Config
+from mrcnn.engine import out_of_memory, run_pictures
+from mrcnn.engine.epoch_log import Clock, results_table, row_lines
+from mrcnn.engine.event_file import EventFile
+from mrcnn.engine.results_csv import Results, read_results
+from mrcnn.engine.run_folder import git_revision
 from mrcnn.errors import InputError
-from mrcnn.event_file import EventFile
-from mrcnn.reports import Clock, results_table, row_lines
-from mrcnn.results import Results, read_results
-from mrcnn.run_folder import git_revision
 
 
 def row(epoch, ap=math.nan, **more):
     terms = dict.fromkeys(("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss"), 0.25)
-    return {"epoch": epoch, "stage": "heads", "loss": 1 / 3, **terms, "mrcnn_mask_loss": 0.5, "val_mask_AP": ap,
-            "learning_rate": 0.001, "seconds": 12.0, "images_per_second": 3.5, "data_wait": 0.25,
-            "loss_seconds": 1.0, "ap_seconds": 2.0, **more}  # fmt: skip
+    return {
+        "epoch": epoch,
+        "stage": "heads",
+        "loss": 1 / 3,
+        **terms,
+        "mrcnn_mask_loss": 0.5,
+        "val_mask_AP": ap,
+        "learning_rate": 0.001,
+        "seconds": 12.0,
+        "images_per_second": 3.5,
+        "data_wait": 0.25,
+        "loss_seconds": 1.0,
+        "ap_seconds": 2.0,
+        **more,
+    }
 
 
 def test_results_read_back_as_they_were_and_epochs_count_once(tmp_path):
@@ -95,9 +107,9 @@ def count_color(path, color):
 
 def test_curves_show_what_was_measured(tmp_path):
     blue = (0x00, 0x72, 0xB2)  # of mask AP
-    training_pictures.plot_curves([row(1), row(2)], tmp_path / "without.png", "run")
-    training_pictures.plot_curves([row(1, 0.1), row(2, 0.4)], tmp_path / "with.png", "run")
-    training_pictures.plot_curves([row(1, learning_rate=0.0)], tmp_path / "one.png", "run")
+    run_pictures.plot_curves([row(1), row(2)], tmp_path / "without.png", "run")
+    run_pictures.plot_curves([row(1, 0.1), row(2, 0.4)], tmp_path / "with.png", "run")
+    run_pictures.plot_curves([row(1, learning_rate=0.0)], tmp_path / "one.png", "run")
     assert count_color(tmp_path / "without.png", blue) == 0 < 300 < count_color(tmp_path / "with.png", blue)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.png", "with.png", "without.png"]
 
@@ -114,7 +126,7 @@ def test_objects_of_a_batch_are_drawn_where_they_lie(mini):
         inputs["input_gt_masks"][0, :, :14, 0] = inputs["input_gt_masks"][0, :, :, 1] = True
     else:
         inputs["input_gt_masks"][0, 8:24, 16:32, 0] = inputs["input_gt_masks"][0, 40:44, 50:60, 1] = True
-    found = training_pictures.batch_instances(inputs, 0)
+    found = run_pictures.batch_instances(inputs, 0)
     expected = np.zeros((64, 96, 2), bool)
     expected[8:24, 16:32, 0] = expected[40:44, 50:60, 1] = True  # the left half of the first, all of the second
     edge = np.zeros((64, 96, 2), bool)
@@ -141,13 +153,13 @@ class OutOfMemoryError(RuntimeError):
     ],
 )
 def test_full_memory_is_recognised_by_its_words(error, full):
-    assert memory_hint.is_out_of_memory(error) == full
+    assert out_of_memory.is_out_of_memory(error) == full
     if full:
         with pytest.raises(InputError, match="800 x 1024 px with 200 ROIs"):  # noqa: SIM117
-            with memory_hint.explaining_memory(Config(), (800, 1024, 3)):
+            with out_of_memory.explaining_memory(Config(), (800, 1024, 3)):
                 raise error
     else:
-        with pytest.raises(type(error)), memory_hint.explaining_memory(Config(), (800, 1024, 3)):
+        with pytest.raises(type(error)), out_of_memory.explaining_memory(Config(), (800, 1024, 3)):
             raise error
 
 
@@ -156,9 +168,13 @@ def test_advice_follows_the_settings():
         IMAGES_PER_GPU = 4
         IMAGE_RESIZE_MODE = "rect"
 
-    message = memory_hint.memory_message(MemoryError(), Large(), (768, 1280))
-    expected = ("IMAGES_PER_GPU=2 with GRADIENT_ACCUMULATION_STEPS=2", "TRAIN_ROIS_PER_IMAGE=100",
-                "images of 576 x 960 px (56% of the pixels; IMAGE_MIN_DIM, IMAGE_MAX_DIM)", "BACKBONE=resnet50")
+    message = out_of_memory.memory_message(MemoryError(), Large(), (768, 1280))
+    expected = (
+        "IMAGES_PER_GPU=2 with GRADIENT_ACCUMULATION_STEPS=2",
+        "TRAIN_ROIS_PER_IMAGE=100",
+        "images of 576 x 960 px (56% of the pixels; IMAGE_MIN_DIM, IMAGE_MAX_DIM)",
+        "BACKBONE=resnet50",
+    )
     places = [message.find(text) for text in expected]
     assert -1 not in places and places == sorted(places), message
 

@@ -7,19 +7,24 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import checkpoints, training
+from mrcnn.engine import checkpoints, trainer
+from mrcnn.engine.results_csv import read_results
+from mrcnn.engine.stages import Stage
 from mrcnn.errors import InputError
 from mrcnn.model import MaskRCNN
-from mrcnn.results import read_results
-from mrcnn.stages import Stage
 from tests.shapes import ShapesConfig, ShapesDataset
 
 pytestmark = pytest.mark.graph
 
 SETTINGS = [
-    "TRAIN_BN=None", "STEPS_PER_EPOCH=4", "OPTIMIZER=adam", "EMA_MOMENTUM=0.5", "LEARNING_RATE_SCHEDULE=cosine",
-    "WARMUP_STEPS=3", "AUGMENT_FLIP=0.5",
-]  # fmt: skip
+    "TRAIN_BN=None",
+    "STEPS_PER_EPOCH=4",
+    "OPTIMIZER=adam",
+    "EMA_MOMENTUM=0.5",
+    "LEARNING_RATE_SCHEDULE=cosine",
+    "WARMUP_STEPS=3",
+    "AUGMENT_FLIP=0.5",
+]
 RATE, EPOCHS = 0.003, 3
 
 
@@ -164,7 +169,7 @@ def test_momentum_lives_on_from_one_train_to_the_next_and_through_a_checkpoint(d
     model.train(dataset, None, 0.001, 2, "heads", workers=1)
     assert model.keras_model.optimizer is first and int(first.iterations) == 4
     model.set_trainable("mrcnn_.*", verbose=0)
-    training.begin(model, Stage("mrcnn_.*", 0.001, 3), "")  # other layers: other moments
+    trainer.begin(model, Stage("mrcnn_.*", 0.001, 3), "")  # other layers: other moments
     assert model.keras_model.optimizer is not first
 
 

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import rpn
-from mrcnn.boxes import generate_anchors, norm_boxes
 from mrcnn.config import Config
+from mrcnn.modeling import rpn
+from mrcnn.modeling.anchors import generate_anchors
+from mrcnn.structures.boxes import norm_boxes
 from tests.compiled import to_numpy, traced
 from tests.gradients import value_and_gradient
 

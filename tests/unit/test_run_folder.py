@@ -14,23 +14,27 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import weights
-from mrcnn.callbacks import NonFiniteLoss, StopWhenNotFinite
+from mrcnn.data.loader import Loader
+from mrcnn.engine import run_folder
+from mrcnn.engine.callbacks import NonFiniteLoss, StopWhenNotFinite
+from mrcnn.engine.results_csv import read_results
+from mrcnn.engine.validation import Validator, best_path
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
-from mrcnn.loader import Loader
+from mrcnn.evaluation.evaluator import evaluate
 from mrcnn.model import MaskRCNN
-from mrcnn.results import read_results
-from mrcnn.validation import Validator, best_path
+from mrcnn.modeling import weights
 from tests.shapes import ShapesConfig, ShapesDataset
 
 pytestmark = pytest.mark.graph
 
 # with averages, a checkpoint has other weights than those that are trained
 SETTINGS = [
-    "STEPS_PER_EPOCH=3", "EMA_MOMENTUM=0.5", "GRADIENT_CLIP_NORM=0.1",
-    "PRE_NMS_LIMIT=2000", "POST_NMS_ROIS_TRAINING=512",  # so many that some meet an object: there is something to learn
-]  # fmt: skip
+    "STEPS_PER_EPOCH=3",
+    "EMA_MOMENTUM=0.5",
+    "GRADIENT_CLIP_NORM=0.1",
+    "PRE_NMS_LIMIT=2000",
+    "POST_NMS_ROIS_TRAINING=512",  # so many that some meet an object: there is something to learn
+]
 LAYERS, RATE, IMAGES = "mrcnn_class_logits", 0.0005, 5
 
 
@@ -189,7 +193,7 @@ def test_the_best_checkpoint_is_kept_and_the_stage_ends_without_a_better_one(
     assert len(history["loss"]) == 4  # the second 0.3 is no better than the first
     assert made.calls == [ids] * 4  # the images of the epochs before
     assert best_path(model).read_bytes() == (folder / "mask_rcnn_shapes_0004.h5").read_bytes()
-    assert weights.find_last(model.model_dir, "shapes").endswith("_0006.h5")
+    assert run_folder.find_last(model.model_dir, "shapes").endswith("_0006.h5")
     # what is done again counts once, and the best checkpoint of what is left comes back
     model.epoch = 3
     scripted([0.05, 0.04])
@@ -204,16 +208,16 @@ def test_the_number_of_images_follows_from_the_time_of_an_epoch(runs, val_datase
     model = runs[1][0]
     made, _ = scripted([0.0] * 9)
     clock = iter(range(0, 900, 4))  # 4 s between looks at the clock: 8 images take 4 s
-    monkeypatch.setattr("mrcnn.validation.time.monotonic", lambda: next(clock))
-    monkeypatch.setattr("mrcnn.reports.Recorder.epoch_seconds", lambda self: 60.0)
-    monkeypatch.setattr("mrcnn.validation.LEAST", 2)
-    monkeypatch.setattr("mrcnn.reports.validation_sheet", lambda *args: np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr("mrcnn.engine.validation.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("mrcnn.engine.epoch_log.Recorder.epoch_seconds", lambda self: 60.0)
+    monkeypatch.setattr("mrcnn.engine.validation.LEAST", 2)
+    monkeypatch.setattr("mrcnn.engine.run_pictures.validation_sheet", lambda *args: np.zeros((4, 4, 3), np.uint8))
     train(model, dataset, model.epoch + 1, val=val_dataset, validate=True)
     # 0.09 * 60 s = 5.4 s for 0.5 s each: 10, more than there are
     assert [len(call) for call in made.calls] == [2, 8, 9]
     os.unlink(os.path.join(model.log_dir, "validation.json"))
     # validation by loss takes 2.7 of them, which leaves 5, and batches are whole
-    monkeypatch.setattr("mrcnn.reports.Recorder.loss_seconds", lambda self: 2.7)
+    monkeypatch.setattr("mrcnn.engine.epoch_log.Recorder.loss_seconds", lambda self: 2.7)
     train(model, dataset, model.epoch + 1, val=val_dataset, validate=True)
     assert [len(call) for call in made.calls[3:]] == [2, 8, 4]
 

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from bdd100k import cli, splits
-from bdd100k.streets import write_streets
+from bdd100k import open_data, splits
+from bdd100k.streets.scenes import write_streets
 from mrcnn.errors import InputError
 
 NAMES = [f"{i:08x}.jpg" for i in range(50)]
@@ -72,37 +72,37 @@ def test_a_changed_list_is_refused(tmp_path):
 
 
 def test_train_goes_without_the_held_out_images_and_test_takes_them(data, caplog):
-    everything = names(cli.open_dataset(data, "train"))
+    everything = names(open_data.open_dataset(data, "train"))
     assert len(everything) == 6
-    cli.hold_out(data, 2)
+    open_data.hold_out(data, 2)
     with caplog.at_level(logging.INFO):
-        train, test = cli.open_dataset(data, "train"), cli.open_dataset(data, "test")
+        train, test = open_data.open_dataset(data, "train"), open_data.open_dataset(data, "test")
     assert names(test) == set(splits.choose_names(everything, 2))
     assert names(train) == everything - names(test)
     assert "split train: without the 2 images" in caplog.text
     assert f"split test: the 2 images listed in {splits.list_path(data)}" in caplog.text
     assert all(len(test.load_instances(i)) for i in test.image_ids)  # labelled
-    assert len(names(cli.open_dataset(data, "train", 3))) == 3
-    assert not names(cli.open_dataset(data, "train", 3)) & names(test)
-    assert len(cli.open_dataset(data, "val").image_ids) == 2
+    assert len(names(open_data.open_dataset(data, "train", 3))) == 3
+    assert not names(open_data.open_dataset(data, "train", 3)) & names(test)
+    assert len(open_data.open_dataset(data, "val").image_ids) == 2
 
 
 def test_hold_out_keeps_the_list_that_is_there(data):
-    cli.hold_out(data, 2)
+    open_data.hold_out(data, 2)
     before = splits.list_path(data).read_text()
-    cli.hold_out(data, 2)
-    cli.hold_out(data, None)
+    open_data.hold_out(data, 2)
+    open_data.hold_out(data, None)
     assert splits.list_path(data).read_text() == before
     with pytest.raises(InputError, match=r"--hold-out 3: .*test.txt lists 2 images already"):
-        cli.hold_out(data, 3)
+        open_data.hold_out(data, 3)
 
 
 def test_a_list_of_other_data_is_refused(data, tmp_path):
     other = splits.write_list(tmp_path / "test.txt", NAMES, 5).path
     with pytest.raises(InputError, match="5 of its 5 images are not among|not one labelled image"):
-        cli.open_dataset(data, "test", None, str(other))
-    mixed = [*names(cli.open_dataset(data, "train")), "gone.jpg"]
+        open_data.open_dataset(data, "test", None, str(other))
+    mixed = [*names(open_data.open_dataset(data, "train")), "gone.jpg"]
     seed = next(seed for seed in range(50) if "gone.jpg" in splits.choose_names(mixed, 6, seed))
     path = splits.write_list(tmp_path / "mixed.txt", mixed, 6, seed).path
     with pytest.raises(InputError, match="1 of its 6 images are not among the labelled images of train, such as gone"):
-        cli.open_dataset(data, "test", None, str(path))
+        open_data.open_dataset(data, "test", None, str(path))

@@ -9,17 +9,18 @@ import cv2
 import numpy as np
 import pytest
 
-from bdd100k import cli
 from bdd100k.config import BDD100KConfig
 from bdd100k.dataset import BDD100KDataset
 from bdd100k.statistics import attributes, flags
-from bdd100k.streets import write_streets
-from mrcnn.anchor_fit import best_overlaps, fit, overlaps_of, propose, training_boxes
-from mrcnn.boxes import compute_backbone_shapes, compute_overlaps, generate_pyramid_anchors
+from bdd100k.streets.scenes import write_streets
+from mrcnn import errors
 from mrcnn.config import Config
-from mrcnn.data import Dataset
-from mrcnn.masks import Instances
-from mrcnn.statistics import ObjectSet, balancing, collect, summarise
+from mrcnn.data.dataset import Dataset
+from mrcnn.inspection.anchor_fit import best_overlaps, fit, overlaps_of, propose, training_boxes
+from mrcnn.inspection.statistics import ObjectSet, balancing, collect, summarise
+from mrcnn.modeling.anchors import compute_backbone_shapes, generate_pyramid_anchors
+from mrcnn.structures.boxes import compute_overlaps
+from mrcnn.structures.instances import Instances
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "data_statistics.py"
 NAMES = ["BG", "cat", "dog", "owl"]
@@ -121,9 +122,12 @@ def test_best_anchor_against_all_anchors(stride, shape):
     boxes = np.concatenate([corners, corners + sides], axis=1)
     boxes[:20] = np.round(boxes[:20])  # ties between two nearest anchors
     anchors = generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, compute_backbone_shapes(config, shape),
-        config.BACKBONE_STRIDES, stride,
-    )  # fmt: skip
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        compute_backbone_shapes(config, shape),
+        config.BACKBONE_STRIDES,
+        stride,
+    )
     expected = compute_overlaps(boxes, anchors).max(axis=1)
     np.testing.assert_allclose(best_overlaps(boxes, shape, config), expected, rtol=1e-9)
     assert expected.min() < 0.2 and expected.max() > 0.4
@@ -234,7 +238,7 @@ def test_script_with_classes_of_its_own(monkeypatch, capsys, tmp_path):
     (tmp_path / "coco_train.json").write_text(json.dumps(document))
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["data_statistics.py", "--data", str(tmp_path), "--out", str(out)])
-    assert cli.run(runpy.run_path(str(SCRIPT))["main"]) == 0, capsys.readouterr().err
+    assert errors.exit_code(runpy.run_path(str(SCRIPT))["main"]) == 0, capsys.readouterr().err
     figures = json.loads((out / "statistics.json").read_text())
     total = sum(entry["objects"] for entry in figures["classes"].values())
     assert list(figures["classes"]) == ["leaf", "moss"] and figures["images"] == total == figures["sizes"]["small"]
@@ -247,7 +251,7 @@ def test_script(streets, monkeypatch, capsys, tmp_path):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["data_statistics.py", "--data", str(streets), *map(str, arguments)])
-        return cli.run(main), capsys.readouterr()
+        return errors.exit_code(main), capsys.readouterr()
 
     out = tmp_path / "out"
     code, output = run("--out", out, "--set", "RPN_ANCHOR_SCALES=(8, 16, 32, 64, 400)")

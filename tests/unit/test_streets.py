@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from bdd100k import streets
 from bdd100k.config import CLASS_NAMES
-from bdd100k.labels import load_labels, object_mask
-from bdd100k.street_canvas import HEIGHT, WIDTH, Canvas, Look, Parts
-from bdd100k.street_layout import painting_order
-from bdd100k.street_objects import CARS, Frame, Thing, bus, car
-from bdd100k.streets import draw_scene, mask_to_paths, write_streets
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import object_mask
+from bdd100k.streets import scenes as street_scenes
+from bdd100k.streets.canvas import HEIGHT, WIDTH, Canvas, Look, Parts
+from bdd100k.streets.layout import painting_order
+from bdd100k.streets.scenes import draw_scene, mask_to_paths, write_streets
+from bdd100k.streets.vehicles import CARS, Frame, Thing, bus, car
 from mrcnn.errors import InputError
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[streets.Scene]:
+def scenes() -> list[street_scenes.Scene]:
     return [draw_scene(0, index) for index in range(48)]
 
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     return write_streets(tmp_path_factory.mktemp("streets"), train=3, val=2, test=1, seed=4)
 
 
-def full_mask(item: streets.SceneObject) -> np.ndarray:
+def full_mask(item: street_scenes.SceneObject) -> np.ndarray:
     y1, x1, y2, x2 = item.box_px
     full = np.zeros((HEIGHT, WIDTH), bool)
     full[y1:y2, x1:x2] = item.mask
@@ -54,7 +55,7 @@ def pixels_inside(paths: list[np.ndarray], height: int, width: int) -> np.ndarra
 # Drawing -------------------------------------------------------------------------------------------------------------
 
 
-def test_scene_depends_on_seed_and_index_only(scenes: list[streets.Scene]) -> None:
+def test_scene_depends_on_seed_and_index_only(scenes: list[street_scenes.Scene]) -> None:
     again = draw_scene(0, 5)
     np.testing.assert_array_equal(again.image, scenes[5].image)
     assert [(o.category, o.box_px, o.occluded, o.truncated) for o in again.objects] == [
@@ -66,7 +67,7 @@ def test_scene_depends_on_seed_and_index_only(scenes: list[streets.Scene]) -> No
         assert np.mean(other.image != again.image) > 0.5
 
 
-def test_scenes_have_bdd100k_proportions(scenes: list[streets.Scene]) -> None:
+def test_scenes_have_bdd100k_proportions(scenes: list[street_scenes.Scene]) -> None:
     """Bands around BDD100K's figures: 17.8 objects an image, cars above half, then pedestrians, trains rarest."""
     count = collections.Counter(item.category for scene in scenes for item in scene.objects)
     total = sum(count.values())
@@ -82,19 +83,19 @@ def test_scenes_have_bdd100k_proportions(scenes: list[streets.Scene]) -> None:
     assert weathers == {"clear", "overcast", "partly cloudy", "rainy", "snowy", "foggy"}
 
 
-def test_masks_are_tight_disjoint_and_above_the_thresholds(scenes: list[streets.Scene]) -> None:
+def test_masks_are_tight_disjoint_and_above_the_thresholds(scenes: list[street_scenes.Scene]) -> None:
     for scene in scenes[:6]:
         owners = np.zeros((HEIGHT, WIDTH), int)
         for item in scene.objects:
             rows, columns = np.where(full_mask(item))
             assert item.box_px == (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
-            assert rows.max() + 1 - rows.min() >= streets.MIN_HEIGHT_PX
-            assert len(rows) >= streets.MIN_AREA_PX
+            assert rows.max() + 1 - rows.min() >= street_scenes.MIN_HEIGHT_PX
+            assert len(rows) >= street_scenes.MIN_AREA_PX
             owners += full_mask(item)
         assert owners.max() <= 1
 
 
-def test_objects_differ_from_what_lies_beside_them(scenes: list[streets.Scene]) -> None:
+def test_objects_differ_from_what_lies_beside_them(scenes: list[street_scenes.Scene]) -> None:
     """The masks lie where the objects were painted: colours change across their outline, not 12 pixels away from it."""
     across, away = [], []
     for scene in scenes[:25]:
@@ -144,9 +145,14 @@ def test_side_view_is_as_long_as_the_vehicle() -> None:
 def test_painting_order_hides_what_is_behind() -> None:
     """Seen from above: B is ahead of A; D is beside C but nearer to the camera's line; E crosses the road far away."""
     places = {
-        "a": (-1, 1, 10, 14), "b": (-1, 1, 16, 20), "c": (4, 6, 8, 20), "d": (2, 3.5, 9, 12),
-        "e": (-9, 9, 40, 43), "f": (-6, -4, 8, 30), "g": (-3.5, -1.5, 12, 25),
-    }  # fmt: skip
+        "a": (-1, 1, 10, 14),
+        "b": (-1, 1, 16, 20),
+        "c": (4, 6, 8, 20),
+        "d": (2, 3.5, 9, 12),
+        "e": (-9, 9, 40, 43),
+        "f": (-6, -4, 8, 30),
+        "g": (-3.5, -1.5, 12, 25),
+    }
     things = [Thing(*place, layers=[(name, Parts())]) for name, place in places.items()]
     order = "".join(str(thing.layers[0][0]) for thing in painting_order(things))
     assert order.index("e") == 0
@@ -162,9 +168,13 @@ def test_visible_share_decides_on_labels_and_flags() -> None:
     ids[500:520, 200:205] = 3
     ids[600:611, 200:260] = 4  # 11 pixels high
     window = (slice(50, 700), slice(150, 400))
-    drawn = [streets._Drawn("car", window, 600, True), streets._Drawn("bus", window, 400, False),
-             streets._Drawn("truck", window, 1000, False), streets._Drawn("car", window, 660, False)]  # fmt: skip
-    found = streets._visible(ids, drawn)
+    drawn = [
+        street_scenes._Drawn("car", window, 600, True),
+        street_scenes._Drawn("bus", window, 400, False),
+        street_scenes._Drawn("truck", window, 1000, False),
+        street_scenes._Drawn("car", window, 660, False),
+    ]
+    found = street_scenes._visible(ids, drawn)
     assert [(o.category, o.box_px, o.occluded, o.truncated) for o in found] == [
         ("car", (100, 200, 120, 230), False, True),
         ("bus", (300, 200, 320, 210), True, False),
@@ -206,10 +216,10 @@ def test_path_of_one_rectangle_by_hand() -> None:
     assert path.max(axis=0).tolist() == [13.0, 22.0]
 
 
-def test_polygons_and_run_lengths_give_the_masks_back(scenes: list[streets.Scene]) -> None:
+def test_polygons_and_run_lengths_give_the_masks_back(scenes: list[street_scenes.Scene]) -> None:
     checked = 0
     for scene in scenes[:4]:
-        polygons, rles = streets._frame("x.jpg", scene)
+        polygons, rles = street_scenes._frame("x.jpg", scene)
         for item, shape, runs in zip(scene.objects, polygons["labels"], rles["labels"], strict=True):
             full = full_mask(item)
             np.testing.assert_array_equal(coco.decode(runs["rle"]).astype(bool), full)
@@ -241,7 +251,7 @@ def test_official_layout(folder) -> None:
             assert all(key in label for frame in frames for label in frame["labels"])
         for index, name in enumerate(names):
             image = cv2.imread(str(folder / "images/10k" / split / name))[..., ::-1]
-            drawn = draw_scene(4, streets.SPLITS.index(split) * streets._SPLIT_STRIDE + index).image
+            drawn = draw_scene(4, street_scenes.SPLITS.index(split) * street_scenes._SPLIT_STRIDE + index).image
             assert np.abs(image.astype(int) - drawn).mean() < 6  # JPEG
     assert not list(folder.rglob("*.tmp"))
 
@@ -253,7 +263,7 @@ def test_splits_share_no_scene(folder) -> None:
 
 
 def test_own_label_reader_agrees(folder) -> None:
-    """What bdd100k.labels makes of the two files is one and the same set of objects."""
+    """What bdd100k.labels.load makes of the two files is one and the same set of objects."""
     shapes = load_labels(folder / "labels/ins_seg/polygons/ins_seg_train.json")
     runs = load_labels(folder / "labels/ins_seg/rles/ins_seg_train.json")
     for first, second in zip(shapes, runs, strict=True):

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.boxes import apply_box_deltas, compute_overlaps
 from mrcnn.config import Config
-from mrcnn.targets import DetectionTargetLayer, build_rpn_targets, detection_targets, rpn_targets
+from mrcnn.modeling.targets import DetectionTargetLayer, build_rpn_targets, detection_targets, rpn_targets
+from mrcnn.structures.boxes import apply_box_deltas, compute_overlaps
 from tests.gradients import value_and_gradient
 
 pytestmark = pytest.mark.graph

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import weights
-from mrcnn.callbacks import NonFiniteLoss
-from mrcnn.checkpoints import read_config
+from mrcnn.engine import run_folder
+from mrcnn.engine.callbacks import NonFiniteLoss
+from mrcnn.engine.checkpoints import read_config
+from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.errors import InputError
 from mrcnn.model import MaskRCNN
-from mrcnn.network import LOSS_NAMES
-from mrcnn.stages import LAYER_REGEX
+from mrcnn.modeling.training_network import LOSS_NAMES
 from tests.shapes import ShapesConfig, ShapesDataset
 
 to_numpy = keras.ops.convert_to_numpy
@@ -93,7 +93,7 @@ def test_nonfinite_loss_names_the_term_and_the_images(dataset, tmp_path):
     named = re.findall(r"shape0-\d\.png", message)
     assert len(named) == model.config.BATCH_SIZE and len(set(named)) == 2
     with pytest.raises(InputError):
-        weights.find_last(tmp_path, "shapes")  # nothing was written
+        run_folder.find_last(tmp_path, "shapes")  # nothing was written
 
 
 def test_frozen_batchnorm_is_frozen_whatever_the_regex(dataset, tmp_path):

@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import training
-from mrcnn.boxes import generate_pyramid_anchors
+from mrcnn.data.loader import Loader
+from mrcnn.engine import trainer
 from mrcnn.errors import InputError
-from mrcnn.generator import data_generator
-from mrcnn.loader import Loader
+from mrcnn.legacy.generator import data_generator
 from mrcnn.model import MaskRCNN
-from mrcnn.network import LOSS_NAMES
+from mrcnn.modeling.anchors import generate_pyramid_anchors
+from mrcnn.modeling.training_network import LOSS_NAMES
 from tests.shapes import ShapesConfig, ShapesDataset
 
 pytestmark = pytest.mark.graph
@@ -70,8 +70,8 @@ def test_every_resize_mode_trains(mode, mixed, tmp_path):
 def test_canvas_holds_the_largest_image(mixed):
     config = config_of(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=150)
     # 96 x 60 by 150 / 60 is 240 x 150 -> 256 x 192; 96 x 128 by 150 / 96 is 150 x 200 -> 192 x 256
-    assert training.canvas_of(config, [mixed]) == (256, 256)
-    assert training.canvas_of(config_of(), [mixed]) is None
+    assert trainer.canvas_of(config, [mixed]) == (256, 256)
+    assert trainer.canvas_of(config_of(), [mixed]) is None
 
 
 def test_pictures_and_boxes_lie_where_they_lay_before_the_padding(mixed):
@@ -98,14 +98,14 @@ def test_weights_survive_the_change_of_size(tmp_path):
     model = MaskRCNN("training", config_of(IMAGE_RESIZE_MODE="pad64"), tmp_path)
     model.set_trainable("rpn_conv_shared|fpn_p2", verbose=0)
     before = model.keras_model
-    training.resize_network(model, (64, 192))
+    trainer.resize_network(model, (64, 192))
     assert model.keras_model is not before and model.keras_model.image_shape == (64, 192, 3)
     for mine, old in zip(model.keras_model.weights, before.weights, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(mine), keras.ops.convert_to_numpy(old))
     trainable = {variable.path.split("/")[-2] for variable in model.keras_model.trainable_variables}
     assert trainable == {"rpn_conv_shared", "fpn_p2"}
     same = model.keras_model
-    training.resize_network(model, (64, 192))
+    trainer.resize_network(model, (64, 192))
     assert model.keras_model is same
 
 

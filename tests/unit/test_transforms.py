@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from mrcnn.augment_settings import PRESETS, Augmentation, preset_settings
 from mrcnn.config import Config
+from mrcnn.data.geometry import Placement, blacken_outside, draw_placement, place_image, warp_image, warp_instances
+from mrcnn.data.images import resize_geometry
 from mrcnn.errors import InputError
-from mrcnn.images import resize_geometry
-from mrcnn.masks import Instances, extract_bboxes
-from mrcnn.transforms import Placement, blacken_outside, draw_placement, place_image, warp_image, warp_instances
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import extract_bboxes
 from tests.drawn import disc, scene
 
 SHAPE = (90, 140)

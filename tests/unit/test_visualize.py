@@ -8,11 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from mrcnn import drawing, plots, visualize
+from mrcnn import visualize
 from mrcnn.errors import InputError
-from mrcnn.evaluation import evaluate
-from mrcnn.masks import Instances
-from mrcnn.matching import compute_ap
+from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.voc_ap import compute_ap
+from mrcnn.structures.instances import Instances
+from mrcnn.visualization import drawing, plots, sheets
 from tests.evaluation_scenes import NAMES, Noisy, Nothing, Scenes
 
 
@@ -37,25 +38,33 @@ def masks():
 BOXES = np.array([[5, 10, 25, 30], [20, 35, 38, 58]])
 
 
-@pytest.mark.parametrize("name,parameters", [
-    ("display_images", "images titles cols cmap norm interpolation"),
-    ("random_colors", "N bright"),
-    ("apply_mask", "image mask color alpha"),
-    ("display_instances", "image boxes masks class_ids class_names scores title figsize ax show_mask show_bbox colors "
-                          "captions"),
-    ("display_differences", "image gt_box gt_class_id gt_mask pred_box pred_class_id pred_score pred_mask class_names "
-                            "title ax show_mask show_box iou_threshold score_threshold"),
-    ("draw_rois", "image rois refined_rois mask class_ids class_names limit"),
-    ("draw_box", "image box color"),
-    ("display_top_masks", "image mask class_ids class_names limit"),
-    ("plot_precision_recall", "AP precisions recalls"),
-    ("plot_overlaps", "gt_class_ids pred_class_ids pred_scores overlaps class_names threshold"),
-    ("draw_boxes", "image boxes refined_boxes masks captions visibilities title ax"),
-    ("display_table", "table"),
-    ("display_weight_stats", "model"),
-])
+@pytest.mark.parametrize(
+    "name,parameters",
+    [
+        ("display_images", "images titles cols cmap norm interpolation"),
+        ("random_colors", "N bright"),
+        ("apply_mask", "image mask color alpha"),
+        (
+            "display_instances",
+            "image boxes masks class_ids class_names scores title figsize ax show_mask show_bbox colors captions",
+        ),
+        (
+            "display_differences",
+            "image gt_box gt_class_id gt_mask pred_box pred_class_id pred_score pred_mask class_names "
+            "title ax show_mask show_box iou_threshold score_threshold",
+        ),
+        ("draw_rois", "image rois refined_rois mask class_ids class_names limit"),
+        ("draw_box", "image box color"),
+        ("display_top_masks", "image mask class_ids class_names limit"),
+        ("plot_precision_recall", "AP precisions recalls"),
+        ("plot_overlaps", "gt_class_ids pred_class_ids pred_scores overlaps class_names threshold"),
+        ("draw_boxes", "image boxes refined_boxes masks captions visibilities title ax"),
+        ("display_table", "table"),
+        ("display_weight_stats", "model"),
+    ],
+)
 def test_matterports_parameters_come_first(name, parameters):
-    assert list(inspect.signature(getattr(visualize, name)).parameters)[:len(parameters.split())] == parameters.split()
+    assert list(inspect.signature(getattr(visualize, name)).parameters)[: len(parameters.split())] == parameters.split()
 
 
 def test_apply_mask_mixes_and_draws_in_place(image, masks):
@@ -138,8 +147,9 @@ def test_objects_at_the_border_and_none_at_all(image):
 def test_display_instances_draws_masks_boxes_and_captions(image, masks):
     boxes = np.concatenate([BOXES, np.zeros((1, 4), int)])  # a padded row
     padded = np.concatenate([masks, np.zeros((40, 60, 1), bool)], axis=-1)
-    axis = visualize.display_instances(image, boxes, padded, np.array([1, 2, 0]), NAMES, np.array([0.91, 0.5, 0]),
-                                       title="street")
+    axis = visualize.display_instances(
+        image, boxes, padded, np.array([1, 2, 0]), NAMES, np.array([0.91, 0.5, 0]), title="street"
+    )
     assert [t.get_text() for t in axis.texts] == ["car 0.910", "person 0.500"]
     assert [p.get_bbox().bounds for p in axis.patches] == [(9.5, 4.5, 20, 20), (34.5, 19.5, 23, 18)]
     shown = axis.images[0].get_array()
@@ -155,8 +165,17 @@ def test_display_instances_without_any_says_so(image, caplog):
 
 def test_display_differences_pairs_by_position(image, masks):
     # The weaker prediction comes first: Matterport's indices pointed into a copy sorted by score here.
-    axis = visualize.display_differences(image, BOXES, np.array([1, 2]), masks, BOXES[[1, 0]], np.array([2, 3]),
-                                         np.array([0.3, 0.9]), masks[..., [1, 0]], NAMES)
+    axis = visualize.display_differences(
+        image,
+        BOXES,
+        np.array([1, 2]),
+        masks,
+        BOXES[[1, 0]],
+        np.array([2, 3]),
+        np.array([0.3, 0.9]),
+        masks[..., [1, 0]],
+        NAMES,
+    )
     assert [t.get_text() for t in axis.texts] == ["missed car", "person 0.30 / 1.00", "train 0.90 / 1.00"]
 
 
@@ -181,15 +200,23 @@ def test_instances_have_the_colours_of_their_classes(masks):
 
 
 def test_overlaps_mark_wrong_classes():
-    axis = visualize.plot_overlaps(np.array([1, 2, 0]), np.array([1, 1]), np.array([0.9, 0.4]),
-                                   np.array([[0.8, 0.0], [0.2, 0.7]]), NAMES)
+    axis = visualize.plot_overlaps(
+        np.array([1, 2, 0]), np.array([1, 1]), np.array([0.9, 0.4]), np.array([[0.8, 0.0], [0.2, 0.7]]), NAMES
+    )
     assert [t.get_text() for t in axis.texts] == ["0.80", "0.20", "0.70 wrong"]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["car (0.90)", "car (0.40)"]
 
 
 def test_precision_recall_area_is_the_ap(masks):
-    ap, precisions, recalls, _ = compute_ap(BOXES, np.array([1, 2]), masks, BOXES[[1, 0, 0]], np.array([1, 1, 2]),
-                                            np.array([0.9, 0.8, 0.7]), masks[..., [1, 0, 0]])
+    ap, precisions, recalls, _ = compute_ap(
+        BOXES,
+        np.array([1, 2]),
+        masks,
+        BOXES[[1, 0, 0]],
+        np.array([1, 1, 2]),
+        np.array([0.9, 0.8, 0.7]),
+        masks[..., [1, 0, 0]],
+    )
     line = visualize.plot_precision_recall(ap, precisions, recalls).lines[0]
     assert line.get_drawstyle() == "steps-pre"
     assert np.sum(np.diff(line.get_xdata()) * line.get_ydata()[1:]) == pytest.approx(ap) and 0 < ap < 1
@@ -296,8 +323,8 @@ def test_samples_sheet_ranks_worst_median_best(monkeypatch):
     scenes = Scenes(images=9, seed=4)
     result = evaluate(Noisy(scenes), scenes)
     titles = []
-    monkeypatch.setattr(drawing, "contact_sheet", lambda rows, text, width: titles.extend(text) or np.zeros((9, 9, 3)))
-    drawing.samples_sheet(result, scenes, count=3)
+    monkeypatch.setattr(sheets, "contact_sheet", lambda rows, text, width: titles.extend(text) or np.zeros((9, 9, 3)))
+    sheets.samples_sheet(result, scenes, count=3)
     ranked = sorted(result.image_ap50, key=lambda i: (result.image_ap50[i], i))
     n = len(ranked)
     for (left, right), kind, rank in zip(titles, ("worst", "median", "best"), (0, (n - 1) // 2, n - 1), strict=True):
@@ -309,13 +336,13 @@ def test_samples_sheet_of_images_without_objects():
     scenes = Scenes(images=1)
     scenes.instances = [Instances.from_masks(np.zeros((*scenes.shape, 0), bool), [])]
     with pytest.raises(InputError, match="no evaluated image has an object"):
-        drawing.samples_sheet(evaluate(Nothing(), scenes), scenes)
+        sheets.samples_sheet(evaluate(Nothing(), scenes), scenes)
 
 
 def test_contact_sheet_holds_its_pictures():
     red, blue = np.zeros((30, 40, 3), np.uint8), np.zeros((20, 80, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
-    sheet = drawing.contact_sheet([[red, blue], [blue]], [["red", "blue"], ["wide"]], cell_width=80)
+    sheet = sheets.contact_sheet([[red, blue], [blue]], [["red", "blue"], ["wide"]], cell_width=80)
     is_red = (sheet == [255, 0, 0]).all(axis=-1)
     is_blue = (sheet == [0, 0, 255]).all(axis=-1)
     assert is_red.sum() == 60 * 80 and is_blue.sum() == 2 * 20 * 80

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from mrcnn import weights
+from mrcnn.engine import run_folder
 from mrcnn.errors import InputError
+from mrcnn.modeling import weights
 
 pytestmark = pytest.mark.graph
 
 
 def rpn_layers(ratios: int) -> list[L.Layer]:
-    return [L.Conv2D(6, 3, name="rpn_conv_shared"), L.Conv2D(2 * ratios, 1, name="rpn_class_raw"),
-            L.Conv2D(4 * ratios, 1, name="rpn_bbox_pred")]
+    return [
+        L.Conv2D(6, 3, name="rpn_conv_shared"),
+        L.Conv2D(2 * ratios, 1, name="rpn_class_raw"),
+        L.Conv2D(4 * ratios, 1, name="rpn_bbox_pred"),
+    ]
 
 
 def network(classes: int = 5, nested: bool = True, stem: int = 4, ratios: int = 3) -> keras.Model:
@@ -70,10 +74,16 @@ def test_file_is_keras_2_layout(tmp_path):
         assert [n.decode() for n in file.attrs["layer_names"]] == [layer.name for layer in model.layers]
         assert file.attrs["backend"] == b"tensorflow" and isinstance(file.attrs["keras_version"], bytes)
         assert file["bn_conv1"].attrs["weight_names"].tolist() == [
-            b"bn_conv1/gamma:0", b"bn_conv1/beta:0", b"bn_conv1/moving_mean:0", b"bn_conv1/moving_variance:0"]
+            b"bn_conv1/gamma:0",
+            b"bn_conv1/beta:0",
+            b"bn_conv1/moving_mean:0",
+            b"bn_conv1/moving_variance:0",
+        ]
         assert file["rpn_model"].attrs["weight_names"].tolist() == [
-            f"{layer}/{weight}:0".encode() for layer in ("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred")
-            for weight in ("kernel", "bias")]
+            f"{layer}/{weight}:0".encode()
+            for layer in ("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred")
+            for weight in ("kernel", "bias")
+        ]
         np.testing.assert_array_equal(file["conv1/conv1/kernel:0"][()], expected["conv1/kernel"])
         np.testing.assert_array_equal(file["rpn_model/rpn_class_raw/bias:0"][()], expected["rpn_class_raw/bias"])
         np.testing.assert_array_equal(file["bn_conv1/bn_conv1/moving_mean:0"][()], expected["bn_conv1/moving_mean"])
@@ -108,11 +118,16 @@ def test_numbered_scopes_and_keras_1_names(tmp_path):
     expected = {name: value + 1 for name, value in values(model).items()}
     arrays = {
         "conv1": {"conv1_W:0": "conv1/kernel", "conv1_b:0": "conv1/bias"},
-        "bn_conv1": {"bn_conv1_gamma:0": "bn_conv1/gamma", "bn_conv1_beta:0": "bn_conv1/beta",
-                     "bn_conv1_running_mean:0": "bn_conv1/moving_mean",
-                     "bn_conv1_running_std:0": "bn_conv1/moving_variance"},
-        "rpn_model": {"rpn_conv_shared_1/kernel:0": "rpn_conv_shared/kernel",
-                      "rpn_conv_shared_1/bias:0": "rpn_conv_shared/bias"},
+        "bn_conv1": {
+            "bn_conv1_gamma:0": "bn_conv1/gamma",
+            "bn_conv1_beta:0": "bn_conv1/beta",
+            "bn_conv1_running_mean:0": "bn_conv1/moving_mean",
+            "bn_conv1_running_std:0": "bn_conv1/moving_variance",
+        },
+        "rpn_model": {
+            "rpn_conv_shared_1/kernel:0": "rpn_conv_shared/kernel",
+            "rpn_conv_shared_1/bias:0": "rpn_conv_shared/bias",
+        },
         "fc1000": {"fc1000_W:0": "conv1/bias"},
     }
     with h5py.File(tmp_path / "old.h5", "w") as file:
@@ -125,7 +140,13 @@ def test_numbered_scopes_and_keras_1_names(tmp_path):
     report = weights.load_weights(model, tmp_path / "old.h5")
     assert report.loaded == ["conv1", "bn_conv1", "rpn_conv_shared"] and report.skipped == ["fc1000"]
     assert sorted(report.missing) == [
-        "mrcnn_bbox_fc", "mrcnn_class_logits", "mrcnn_mask", "mrcnn_mask_deconv", "rpn_bbox_pred", "rpn_class_raw"]
+        "mrcnn_bbox_fc",
+        "mrcnn_class_logits",
+        "mrcnn_mask",
+        "mrcnn_mask_deconv",
+        "rpn_bbox_pred",
+        "rpn_class_raw",
+    ]
     after = values(model)
     for name in after:
         loaded = name.split("/")[0] in report.loaded
@@ -149,7 +170,7 @@ def test_names_split_over_several_attributes(tmp_path):
         names = file.attrs["layer_names"]
         del file.attrs["layer_names"]
         for i in range(11):
-            file.attrs[f"layer_names{i}"] = names[i:i + 1] if i < 10 else names[10:]
+            file.attrs[f"layer_names{i}"] = names[i : i + 1] if i < 10 else names[10:]
     weights.load_weights(read, tmp_path / "w.h5")
     assert_equal_weights(written, read)
 
@@ -249,7 +270,8 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "folder", "message"), [("int8", ".", "dtype 'int8'"), (None, "none", "create it first")])
+    ("dtype", "folder", "message"), [("int8", ".", "dtype 'int8'"), (None, "none", "create it first")]
+)
 def test_bad_arguments_to_save(tmp_path, dtype, folder, message):
     with pytest.raises(InputError, match=message):
         weights.save_weights(network(), tmp_path / folder / "w.h5", dtype=dtype)
@@ -267,9 +289,16 @@ def broken_files(folder):
         weights.save_weights(model, folder / name)
         with h5py.File(folder / name, "a") as file:
             del file[lost]
-    return {"absent.h5": "does not exist", ".": "it is a folder", "text.h5": "not an HDF5 file", "cut.h5": "cut short",
-            "archive.keras": "Keras 3 .keras archive", "new.weights.h5": "no layer_names",
-            "lost_array.h5": "layer conv1 lacks its array conv1/bias:0", "lost_layer.h5": "layer conv1 is listed"}
+    return {
+        "absent.h5": "does not exist",
+        ".": "it is a folder",
+        "text.h5": "not an HDF5 file",
+        "cut.h5": "cut short",
+        "archive.keras": "Keras 3 .keras archive",
+        "new.weights.h5": "no layer_names",
+        "lost_array.h5": "layer conv1 lacks its array conv1/bias:0",
+        "lost_layer.h5": "layer conv1 is listed",
+    }
 
 
 def test_unusable_files(tmp_path):
@@ -291,16 +320,16 @@ def test_find_last(tmp_path):
         for epoch in (1, 9999, 10000):
             (tmp_path / run / f"mask_rcnn_bdd_{epoch:04d}.h5").touch()
         (tmp_path / run / "mask_rcnn_bdd_best.h5").touch()
-    assert weights.find_last(tmp_path, "BDD") == str(tmp_path / "bdd20250301T1010" / "mask_rcnn_bdd_10000.h5")
+    assert run_folder.find_last(tmp_path, "BDD") == str(tmp_path / "bdd20250301T1010" / "mask_rcnn_bdd_10000.h5")
 
 
 def test_find_last_without_a_run_or_checkpoint(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(InputError, match="no run of 'coco'"):
-            weights.find_last(folder, "coco")
+            run_folder.find_last(folder, "coco")
     (tmp_path / "coco20250101T0000").mkdir()
     with pytest.raises(InputError, match="no checkpoint in any of the 1 runs"):
-        weights.find_last(tmp_path, "coco")
+        run_folder.find_last(tmp_path, "coco")
 
 
 def test_find_last_passes_over_a_run_that_broke_off(tmp_path):
@@ -308,4 +337,4 @@ def test_find_last_passes_over_a_run_that_broke_off(tmp_path):
         (tmp_path / run).mkdir()
     checkpoint = tmp_path / "coco20250101T0000" / "mask_rcnn_coco_0003.h5"
     checkpoint.touch()
-    assert weights.find_last(tmp_path, "coco") == str(checkpoint)
+    assert run_folder.find_last(tmp_path, "coco") == str(checkpoint)

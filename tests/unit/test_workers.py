@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mrcnn.augment_settings import Augmentation, preset_settings
+from mrcnn.data.prefetch import Prefetcher
+from mrcnn.data.sample_maker import Donors, SampleMaker
 from mrcnn.errors import InputError
-from mrcnn.prefetch import Prefetcher
-from mrcnn.samples import Donors, SampleMaker
 from tests.conftest import TESTS
 from tests.scenes import SceneConfig, Scenes
 
@@ -124,7 +124,7 @@ def test_errors_of_processes_arrive_with_the_images_name_and_their_end_with_advi
 
 SCRIPT = """
 import multiprocessing, signal, sys, threading
-from mrcnn.prefetch import Prefetcher
+from mrcnn.data.prefetch import Prefetcher
 from tests.unit.test_workers import maker
 
 if __name__ == "__main__":

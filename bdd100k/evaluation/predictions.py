@@ -1,0 +1,184 @@
+"""Predictions of any program: COCO results, Scalabel JSON with scores, or RGBA bitmasks with a score file."""
+
+import json
+import logging
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bdd100k.config import CLASS_NAMES
+from bdd100k.evaluation.protocols import frame_name, has_official_classes
+from bdd100k.evaluation.submissions import BITMASKS, SCORES
+from bdd100k.labels.frames import Frame, LabelObject, Labels
+from bdd100k.labels.load import load_labels
+from bdd100k.labels.masks import object_mask
+from mrcnn.errors import InputError
+from mrcnn.evaluation.coco_results import Checked, Entry, check_predictions, image_shape, load_predictions
+from mrcnn.structures.rle import crop_to_rle
+
+if TYPE_CHECKING:
+    from mrcnn.data.dataset import Dataset
+
+
+log = logging.getLogger(__name__)
+
+
+def load_any(path: str | pathlib.Path, dataset: "Dataset") -> Checked:
+    """Reads predictions; the content says what they are.
+
+    Args:
+        path: A JSON file of COCO results or of Scalabel frames whose labels have `score` and `rle` or `poly2d`; or a
+            folder of RGBA PNGs with a JSON `[{name, labels: [{index, score}]}]` inside, or beside it under the folder's
+            name; also a folder that has `bitmasks` and `bitmask_scores.json`, as `Writer` leaves it.
+        dataset: Prepared dataset that they are for.
+
+    Returns:
+        COCO results, checked.
+
+    Raises:
+        InputError: They cannot be read, or one of them cannot be used: an unknown image or category, a wrong size, no
+            score or one that is not a number from 0 to 1, two categories under one index.
+    """
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        if not _is_scalabel(path):
+            return load_predictions(path, dataset)
+        _refuse_other_classes(path, dataset)
+        labels = _read(path)
+        if 0 < labels.report.boxes_only == labels.report.categories.total():
+            raise InputError(f"{path}: no prediction has a mask (rle or poly2d)")
+        if labels.report.boxes_only:  # as the official code does
+            log.warning("%s: %d predictions without rle and poly2d are left out", path, labels.report.boxes_only)
+        return _checked(labels, path, dataset)
+    _refuse_other_classes(path, dataset)
+    folder = path / BITMASKS if (path / BITMASKS).is_dir() else path
+    labels = _read(folder)
+    _give_scores(labels, folder, _score_file(path, folder))
+    return _checked(labels, path, dataset)
+
+
+def _is_scalabel(path: pathlib.Path) -> bool:
+    """Whether a JSON file is Scalabel's; what is broken is left to the reader of COCO results, which says so."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if isinstance(document, dict):
+        return "frames" in document
+    return isinstance(document, list) and bool(document) and isinstance(document[0], dict) and "name" in document[0]
+
+
+def _refuse_other_classes(path: pathlib.Path, dataset: "Dataset") -> None:
+    if not has_official_classes(dataset):
+        raise InputError(
+            f"{path}: Scalabel JSON and bitmasks are read for BDD100K's classes; this data has others, so "
+            "give COCO results"
+        )
+
+
+def _read(path: pathlib.Path) -> Labels:
+    """The predictions as labels; nothing that is left out in reading may pass in silence."""
+    labels = load_labels(path)
+    if labels.report.findings:
+        first = "; ".join(map(str, labels.report.findings[:3]))
+        raise InputError(f"predictions that cannot be used: {len(labels.report.findings)}. {first}")
+    if labels.report.unknown or labels.report.stuff:
+        names = [*labels.report.unknown, *labels.report.stuff]
+        raise InputError(f"{path}: predictions of {', '.join(names[:5])}; the classes are {', '.join(CLASS_NAMES)}")
+    return labels
+
+
+def _checked(labels: Labels, path: pathlib.Path, dataset: "Dataset") -> Checked:
+    """The labels as COCO results."""
+    shapes = _shapes(dataset)
+    entries: list[Entry] = []
+    places: list[str] = []
+    for frame in labels:
+        if pathlib.PurePath(frame.name).stem not in shapes:
+            raise InputError(
+                f"{path}: {frame.name!r} is no image of this dataset; its images are called "
+                f"{', '.join(repr(name) for name in list(shapes)[:3])} ..."
+            )
+        for label in filter(lambda label: label.has_mask, frame.objects):
+            entries.append(_entry(frame, label, shapes))
+            places.append(f"{frame.name}, label {label.id!r}")
+    return check_predictions(entries, dataset, str(path), places)
+
+
+def _shapes(dataset: "Dataset") -> dict[str, tuple[int, int]]:
+    return {pathlib.PurePath(frame_name(dataset, int(i))).stem: image_shape(dataset, int(i)) for i in dataset.image_ids}
+
+
+def _entry(frame: Frame, label: LabelObject, shapes: dict[str, tuple[int, int]]) -> Entry:
+    segmentation: Any = label.rle
+    if segmentation is None:
+        shape = shapes[pathlib.PurePath(frame.name).stem]
+        found = object_mask(label, *shape)
+        box, crop = found if found is not None else (np.zeros(4, int), np.zeros((0, 0), bool))
+        segmentation = crop_to_rle(box.tolist(), crop, shape)
+    box2d = None
+    if label.box2d is not None:
+        x1, y1, x2, y2 = label.box2d
+        box2d = [x1, y1, x2 - x1 + 1, y2 - y1 + 1]  # Scalabel's x2 and y2 belong to the box
+    return {
+        "image_id": frame.name,
+        "category_id": label.category_id,
+        "score": label.score,
+        "bbox": box2d,
+        "segmentation": segmentation,
+    }
+
+
+def _score_file(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    beside = [path / SCORES, folder.with_suffix(".json"), folder.parent / SCORES]
+    inside = sorted(folder.glob("*.json"))
+    if len(inside) > 1:
+        raise InputError(f"{folder}: several JSON files, {inside[0].name} and {inside[1].name}; which has the scores?")
+    for file in (*inside, *beside):
+        if file.is_file():
+            return file
+    raise InputError(
+        f"{path}: bitmasks need a score file, a JSON [{{name, labels: [{{index, score}}]}}] in the folder "
+        f"or beside it as {beside[1].name}"
+    )
+
+
+def _give_scores(labels: Labels, folder: pathlib.Path, file: pathlib.Path) -> None:
+    """Puts the scores to the objects of the PNGs. An index without a pixel is hidden by others and has no object."""
+    scores = _read_scores(file)
+    for frame in labels:
+        stem = pathlib.PurePath(frame.name).stem
+        if stem not in scores:
+            raise InputError(f"{file}: no scores for {folder / (stem + '.png')}")
+        own = scores.pop(stem)
+        ids = [label.id for label in frame.objects]
+        double = next((i for i in ids if ids.count(i) > 1), None)
+        if double is not None:
+            raise InputError(f"{folder / (stem + '.png')}: index {double} has pixels of several categories or flags")
+        absent = [i for i in ids if i not in own]
+        if absent:
+            raise InputError(f"{file}: {stem} has no score for the index {absent[0]}, which has pixels in its PNG")
+        for label in frame.objects:
+            label.score = own[label.id]
+    if scores:
+        raise InputError(f"{file}: scores for {next(iter(scores))}, which has no PNG in {folder}")
+
+
+def _read_scores(file: pathlib.Path) -> dict[str, dict[str, float]]:
+    """Stem of the image -> index as text -> score."""
+    try:
+        frames = json.loads(file.read_text(encoding="utf-8"))
+        scores: dict[str, dict[str, float]] = {}
+        for frame in frames:
+            own = scores.setdefault(pathlib.PurePath(frame["name"]).stem, {})
+            for label in frame.get("labels") or []:
+                if own.setdefault(str(int(label["index"])), label["score"]) is not label["score"]:
+                    raise InputError(f"{file}: {frame['name']} has the index {label['index']} twice")
+    except OSError as error:
+        raise InputError(f"cannot read the scores {file}: {error.strerror}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file}: expected a list of {{name, labels: [{{index, score}}]}} ({error!r})") from error
+    return scores

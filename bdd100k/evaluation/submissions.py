@@ -1,0 +1,91 @@
+"""Writes what BDD100K's evaluation takes: a folder of RGBA PNGs with a score file, and a JSON of run-length codes."""
+
+import json
+import pathlib
+import shutil
+from types import TracebackType
+from typing import Any, TextIO
+
+import cv2
+import numpy as np
+
+from bdd100k.config import CLASS_NAMES
+from bdd100k.evaluation.flatten import Flat
+
+BITMASKS, SCORES, RLE = "bitmasks", "bitmask_scores.json", "rle.json"
+
+
+class Writer:
+    """Writes both submissions image by image; they take their places when the block ends without an error.
+
+    with Writer(out / "submission") as writer:
+        add_official(result, dataset, image_ids, writer.add)
+
+    In the folder then are `bitmasks/NAME.png`, `bitmask_scores.json` and `rle.json`.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        """Nothing is written before the block begins.
+
+        Args:
+            folder: Is replaced; its parent must exist.
+        """
+        self.folder = folder
+        self._part = folder.with_name(f".{folder.name}.part")
+        self._files: list[TextIO] = []
+        self._first = True
+
+    def __enter__(self) -> "Writer":
+        shutil.rmtree(self._part, ignore_errors=True)
+        (self._part / BITMASKS).mkdir(parents=True)
+        self._files = [(self._part / name).open("w", encoding="ascii") for name in (SCORES, RLE)]
+        return self
+
+    def add(self, name: str, flat: Flat, shape: tuple[int, int]) -> None:
+        """Writes one image.
+
+        Args:
+            name: File name of the photograph.
+            flat: Its predictions; detection n of them gets the index n + 1.
+            shape: (height, width).
+        """
+        stem = pathlib.PurePath(name).stem
+        cv2.imwrite(str(self._part / BITMASKS / f"{stem}.png"), _bgra(flat), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        seen = [
+            (n, e, rle) for n, (e, rle) in enumerate(zip(flat.entries, flat.visible, strict=True), 1) if rle is not None
+        ]
+        scores = [{"id": str(n), "index": n, "score": e["score"]} for n, e, _ in seen]
+        masks = [
+            {
+                "id": str(n),
+                "category": CLASS_NAMES[e["category_id"] - 1],
+                "score": e["score"],
+                "rle": {"counts": rle["counts"], "size": list(shape)},
+            }
+            for n, e, rle in seen
+        ]
+        for file, frame_name, labels in zip(self._files, (f"{stem}.png", name), (scores, masks), strict=True):
+            self._write(file, {"name": frame_name, "labels": labels})
+        self._first = False
+
+    def _write(self, file: TextIO, frame: dict[str, Any]) -> None:
+        file.write(("[" if self._first else ",\n") + json.dumps(frame, allow_nan=False))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files:
+            file.write("[]" if self._first else "]\n")
+            file.close()
+        if kind is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._part.rename(self.folder)
+        shutil.rmtree(self._part, ignore_errors=True)
+
+
+def _bgra(flat: Flat) -> np.ndarray:
+    """uint8 [H, W, 4] in OpenCV's order. R is the category, G the attributes (0), (B << 8) + A the index."""
+    table = np.zeros((256, 4), np.uint8)
+    for n, entry in enumerate(flat.entries, 1):
+        table[n] = n >> 8, 0, entry["category_id"], n & 255
+    return table[np.ascontiguousarray(flat.labels)]

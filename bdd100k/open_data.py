@@ -1,0 +1,153 @@
+"""Open a folder of data, whatever it holds, as a prepared dataset."""
+
+import functools
+import logging
+import pathlib
+import typing
+
+from mrcnn.errors import InputError
+
+if typing.TYPE_CHECKING:
+    from bdd100k.dataset import BDD100KDataset
+    from bdd100k.splits import HeldOut
+    from mrcnn.annotations.dataset import AnnotatedDataset
+
+STREETS_DIR = pathlib.Path("runs/streets")  # the embedded street scenes are drawn here once
+STREETS = {"train": 240, "val": 40, "seed": 7}
+
+log = logging.getLogger("bdd100k")
+
+
+@functools.lru_cache
+def is_custom(data: str | None) -> bool:
+    """Whether a folder holds data with classes of its own (`mrcnn.annotations.folder`), not BDD100K's in any layout.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    from bdd100k.dataset import SPLITS, find_labels, has_official_labels
+    from bdd100k.labels.categories import is_stuff, normalise_category
+    from mrcnn.annotations.folder import coco_categories, recognise
+
+    if data is None or has_official_labels(pathlib.Path(data)):
+        return False
+    kind = recognise(data)
+    if kind == "coco":
+        names = coco_categories(data)
+        return not (any(map(normalise_category, names)) and all(normalise_category(n) or is_stuff(n) for n in names))
+    if kind in ("yolo", "masks"):  # label files of BDD100K say more
+        return not any(find_labels(pathlib.Path(data), split) for split in SPLITS)
+    return kind is not None
+
+
+def open_dataset(
+    data: str | None,
+    split: str,
+    limit: int | None = None,
+    split_file: str | None = None,
+    rectangles: bool = False,
+) -> "BDD100KDataset | AnnotatedDataset":
+    """The prepared dataset of a split: the user's folder, or the embedded street scenes if `data` is None.
+
+    Where a list of held-out images exists (see `bdd100k.splits`), "test" means these, and other splits do without.
+
+    Args:
+        data: a folder of BDD100K or, see `is_custom`, of data with other classes.
+        split: "train", "val" or "test".
+        limit: at most this many images.
+        split_file: the list of held-out images.
+        rectangles: fill the boxes of objects that have no mask.
+
+    Raises:
+        InputError: see `bdd100k.dataset`, `mrcnn.annotations.folder`, `bdd100k.splits`; or a held-out image is missing.
+    """
+    from bdd100k.dataset import BDD100KDataset
+    from bdd100k.splits import find_list
+    from bdd100k.streets.scenes import write_streets
+
+    if data is None:
+        log.info("no --data: using the embedded street scenes in %s (%s)", STREETS_DIR, split)
+        write_streets(STREETS_DIR, **STREETS)
+        data = str(STREETS_DIR)
+    held_out = find_list(data, split_file)
+    if is_custom(data):
+        return _open_custom(data, split, limit, held_out, rectangles)
+    dataset = BDD100KDataset()
+    if held_out is None:
+        dataset.load_bdd100k(data, split, limit=limit, rectangles_as_masks=rectangles)
+    elif split == "test":
+        log.info(
+            "split test: the %d images listed in %s (sha256 %s)",
+            len(held_out.names),
+            held_out.path,
+            held_out.sha256[:12],
+        )
+        dataset.load_bdd100k(data, "train", limit=limit, only=held_out.stems, rectangles_as_masks=rectangles)
+        _refuse_incomplete(dataset, held_out, limit)
+    else:
+        log.info(
+            "split %s: without the %d images that %s holds out for testing", split, len(held_out.names), held_out.path
+        )
+        dataset.load_bdd100k(data, split, limit=limit, without=held_out.stems, rectangles_as_masks=rectangles)
+    dataset.prepare()
+    return dataset
+
+
+def _open_custom(
+    data: str, split: str, limit: int | None, held_out: "HeldOut | None", rectangles: bool
+) -> "AnnotatedDataset":
+    from bdd100k.splits import stem
+    from mrcnn.annotations.folder import open_folder
+
+    if held_out is None:
+        return open_folder(data, split, limit, rectangles)
+    dataset = open_folder(data, "train" if split == "test" else split, None, rectangles)
+    dataset.image_info = [
+        info for info in dataset.image_info if (stem(info["name"]) in held_out.stems) == (split == "test")
+    ]
+    log.info(
+        "split %s: %d images, by the list %s (sha256 %s)",
+        split,
+        len(dataset.image_info),
+        held_out.path,
+        held_out.sha256[:12],
+    )
+    if split == "test":
+        _refuse_incomplete(dataset, held_out, limit)
+    del dataset.image_info[limit or len(dataset.image_info) :]
+    dataset.prepare()
+    return dataset
+
+
+def _refuse_incomplete(dataset: "BDD100KDataset | AnnotatedDataset", held_out: "HeldOut", limit: int | None) -> None:
+    from bdd100k.splits import stem
+
+    missing = sorted(held_out.stems - {stem(info["name"]) for info in dataset.image_info})
+    if missing and limit is None:
+        raise InputError(
+            f"{held_out.path}: {len(missing)} of its {len(held_out.names)} images are not among the labelled images of "
+            f"train, such as {missing[0]}; figures on the rest cannot be compared with others"
+        )
+
+
+def hold_out(data: str | None, count: int | None, split_file: str | None = None, rectangles: bool = False) -> None:
+    """What --hold-out asks for: draw a test split and write its list, unless the same one is there already.
+
+    Raises:
+        InputError: another list is there, or it cannot be written.
+    """
+    from bdd100k.splits import find_list, list_path, write_list
+
+    if count is None:
+        return
+    path = list_path(data or STREETS_DIR, split_file)
+    if not path.exists():
+        dataset = open_dataset(data, "train", rectangles=rectangles)
+        write_list(path, [info["name"] for info in dataset.image_info], count)
+        return
+    known = find_list(data or STREETS_DIR, split_file)
+    if known is not None and len(known.names) != count:
+        raise InputError(
+            f"--hold-out {count}: {path} lists {len(known.names)} images already; leave the option out to use them, or "
+            "delete the file to draw others"
+        )

@@ -1,0 +1,171 @@
+"""The tables that scripts/evaluate.py prints."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mrcnn.evaluation.evaluator import Result
+from mrcnn.evaluation.slices import SAMPLES as SLICE_SAMPLES
+
+_FIGURES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100")
+_WIDE = 110  # characters from which all columns have room; 80 take the most important ones
+_ERRORS = ("class", "place", "both", "duplicate", "background", "missed")
+
+
+def show(result: Result, console: Console) -> None:
+    """Prints the headline, the classes, the slices and what the errors are. All figures in per cent."""
+    wide = console.width >= _WIDE
+    console.print(
+        f"\n[bold]{result.images} images, {result.objects} objects[/] (and {result.ignored} crowds or "
+        f"ignored), {result.detections} detections"
+    )
+    console.print(headline(result, wide), classes(result, wide))
+    if any(values for values in result.slices.values()):
+        console.print(slices(result))
+    console.print(errors(result))
+    for line in remarks(result):
+        console.print(line, highlight=False)
+
+
+def headline(result: Result, wide: bool = True) -> Table:
+    """COCO's figures for masks and boxes, and those of BDD100K's protocols."""
+    shown = _FIGURES if wide else _FIGURES[:6]
+    intervals = result.intervals
+    note = (
+        f"in %, {intervals['level']:.0%} intervals from {intervals['samples']} samples of the images"
+        if intervals
+        else "in %, no intervals (--bootstrap 0)"
+    )
+    table = _table("Average precision", note, "", *shown)
+    for kind, name in (("mask", "masks, COCO"), ("box", "boxes, COCO")):
+        known = intervals.get(kind, {})
+        figures = getattr(result, kind)
+        table.add_row(f"[bold]{name}[/]", *(_with_interval(figures[f], known.get(f)) for f in shown))
+    for protocol, name in (("bitmask", "BDD bitmask"), ("rle", "BDD RLE")):
+        if protocol in result.official:
+            own = result.official[protocol]
+            table.add_row(
+                name, *(_with_interval(own["mask"][f], own["interval"] if f == "AP" else None) for f in shown)
+            )
+    return table
+
+
+def classes(result: Result, wide: bool = True) -> Table:
+    """One row per class, with the score at which F1 is best."""
+    left_out = () if wide else ("AP75", "precision", "recall")
+    columns = ["class", "objects", "found", "mask AP", "AP50", "AP75", "box AP", "score", "precision", "recall", "F1"]
+    table = _table(
+        "Classes",
+        "from this score on F1 is best, for masks at IoU 0.5",
+        *(column for column in columns if column not in left_out),
+    )
+    for name, own in result.per_class.items():
+        known = result.intervals.get("per_class", {}).get(name, {})
+        best = result.score_curves["per_class"].get(name, {}).get("best", {})
+        mask, boxes = own["mask"], own["box"]
+        score = best.get("score")
+        row = [
+            name,
+            str(own["objects"]),
+            str(own["detections"]),
+            _with_interval(mask["AP"], known.get("mask", {}).get("AP"), " "),
+            _percent(mask["AP50"]),
+            _percent(mask["AP75"]),
+            _with_interval(boxes["AP"], known.get("box", {}).get("AP"), " "),
+            "-" if score is None else f"{score:.2f}",
+            *(_percent(best.get(key)) for key in ("precision", "recall", "f1")),
+        ]
+        table.add_row(*(cell for cell, column in zip(row, columns, strict=True) if column not in left_out))
+    return table
+
+
+def slices(result: Result) -> Table:
+    """One row per value of an attribute."""
+    note = f"masks, intervals from {SLICE_SAMPLES} samples" if result.intervals else "masks"
+    table = _table("Parts of the data", note, "", "", "images", "objects", "AP", "AP50", "AR100")
+    table.columns[1].justify = "left"
+    for attribute, values in result.slices.items():
+        for n, (value, own) in enumerate(values.items()):
+            table.add_row(
+                "" if n else attribute,
+                value,
+                str(own["images"]),
+                str(own["objects"]),
+                _with_interval(own["AP"], own["interval"], " "),
+                _percent(own["AP50"]),
+                _percent(own["AR100"]),
+                end_section=n == len(values) - 1,
+            )
+    return table
+
+
+def errors(result: Result) -> Table:
+    """TIDE's split."""
+    split = result.errors
+    table = _table(
+        "Errors",
+        f"mask AP50 is {_percent(split['AP50'])}; what it would gain without each kind",
+        "",
+        *_ERRORS,
+        "no FP",
+        "no FN",
+    )
+    gains = [split["delta_ap"][kind] for kind in _ERRORS] + [split["false_positives"], split["false_negatives"]]
+    table.add_row("gain", *(_percent(gain) for gain in gains))
+    table.add_row("number", *(str(split["counts"][kind]) for kind in _ERRORS), "", "")
+    return table
+
+
+def remarks(result: Result) -> list[str]:
+    """The lines below the tables."""
+    lines = []
+    wrong = _commonest(result.confusion)
+    if wrong:
+        lines.append(f"Taken for another (score >= {result.confusion['score']:.2f}): {', '.join(wrong)}")
+    if result.calibration["ece"] is not None:
+        lines.append(
+            f"Calibration: scores and precision differ by {_percent(result.calibration['ece'])} on average (ECE)"
+        )
+    rle = result.official.get("rle", {})
+    if rle.get("overlapping_images"):
+        lines.append(
+            f"Masks overlap in {rle['overlapping_images']} images; flattened for BDD100K's protocols. As they "
+            f"are, the RLE protocol drops these images: AP {_percent(rle['AP_as_given'])}"
+        )
+    interval = result.intervals.get("matterport", {}).get("mAP50")
+    figure = _with_interval(result.matterport["mAP50"], interval, " ")
+    lines.append(f"mAP@0.5 as Matterport's users count it (per image, averaged; not AP50): {figure}")
+    return lines
+
+
+def _commonest(confusion: dict[str, Any], most: int = 4) -> list[str]:
+    names, counts = confusion["classes"][:-1], confusion["counts"]
+    pairs = [(counts[i][j], a, b) for i, a in enumerate(names) for j, b in enumerate(names) if i != j and counts[i][j]]
+    pairs.sort(key=lambda pair: -pair[0])
+    return [f"{a} for {b} {count}x" for count, a, b in pairs[:most]]
+
+
+def _table(title: str, note: str, *columns: str) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title_justify="left",
+        title_style="",
+        title=f"[bold]{title}[/] [dim]{note}[/]",
+    )
+    for n, column in enumerate(columns):
+        table.add_column(column, justify="right" if n else "left", no_wrap=True)
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _with_interval(value: float | None, interval: list[float] | None, between: str = "\n") -> str:
+    if value is None or interval is None:
+        return _percent(value)
+    return f"{_percent(value)}{between}[dim]{_percent(interval[0])}-{_percent(interval[1])}[/]"

@@ -1,0 +1,289 @@
+"""The sample data: drawn street scenes with pixel-exact labels, written in BDD100K's own layout and formats.
+
+A scene is drawn far to near into an image and a map of instance ids, so a label is what remains visible of an object,
+as in BDD100K. Scene `index` of a seed is the same whatever else is drawn.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import random
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bdd100k.streets.canvas import HEIGHT, WIDTH, Canvas
+from bdd100k.streets.layout import Layout, painting_order
+from bdd100k.streets.scenery import choose_look, shadow, sky, weather_and_camera
+from bdd100k.streets.vehicles import Thing
+from mrcnn.errors import InputError
+from mrcnn.files import write_bytes, write_json
+from mrcnn.structures.rle import crop_to_rle
+
+logger = logging.getLogger(__name__)
+
+VERSION = 2  # raise when the same seed draws other pictures; shipped weights were trained on these
+SPLITS = ("train", "val", "test")
+_SPLIT_STRIDE = 10_000_000  # scene indices of the splits never meet
+MIN_HEIGHT_PX = 12  # a smaller visible box is not labelled,
+MIN_AREA_PX = 80  # nor a smaller visible mask,
+MIN_VISIBLE = 0.15  # nor an object of which less than this share of what lies inside the image is visible
+_OCCLUDED_BELOW = 0.95  # visible share below which an object counts as occluded
+
+
+@dataclass
+class SceneObject:
+    """One labelled object: `box_px` (y1, x1, y2, x2) around the visible `mask`, bool [y2 - y1, x2 - x1]."""
+
+    category: str
+    mask: np.ndarray
+    box_px: tuple[int, int, int, int]
+    occluded: bool
+    truncated: bool
+
+
+@dataclass
+class Scene:
+    """A drawn scene: `image` uint8 RGB [720, 1280, 3], its objects, and BDD100K's frame attributes."""
+
+    image: np.ndarray
+    objects: list[SceneObject]
+    attributes: dict[str, str]
+    jpeg_quality: int
+
+
+def draw_scene(seed: int, index: int) -> Scene:
+    """Draw scene `index` of a seed. The result depends on these two numbers (and on the version of OpenCV) only.
+
+    Args:
+        seed: Any integer >= 0.
+        index: Any integer >= 0.
+
+    Returns:
+        The image, the visible instance masks, and weather, scene and time of day.
+
+    Raises:
+        InputError: A negative seed or index.
+    """
+    if seed < 0 or index < 0:
+        raise InputError(f"draw_scene got seed {seed} and index {index}; both must be 0 or more.")
+    rng = random.Random(f"street {VERSION}/{seed}/{index}")
+    canvas = Canvas(rng, choose_look(rng))
+    sky(canvas, rng)
+    layout = Layout(canvas, rng)
+    sunny = canvas.look.weather in ("clear", "partly cloudy") and canvas.look.timeofday != "night"
+    drift = rng.uniform(-1.8, 1.8) if sunny else 0.0
+    for thing in layout.things:
+        if thing.footprint is not None:
+            shadow(canvas, thing.footprint, drift, 0.75 if sunny else 0.6)
+    drawn = _paint_things(canvas, painting_order(layout.things))
+    canvas.add_halos()
+    weather_and_camera(canvas, rng)
+    look = canvas.look
+    attributes = {"weather": look.weather, "scene": look.scene, "timeofday": look.timeofday}
+    return Scene(canvas.image, _visible(canvas.ids, drawn), attributes, rng.randint(72, 95))
+
+
+@dataclass
+class _Drawn:
+    """What is known of an object right after it was painted: a window [y1:y2, x1:x2] around it, its area there."""
+
+    category: str
+    window: tuple[slice, slice]
+    area: int
+    truncated: bool
+
+
+def _paint_things(canvas: Canvas, things: list[Thing]) -> list[_Drawn]:
+    """Paint far to near; entry i of the result is instance i + 1 of the id map."""
+    drawn: list[_Drawn] = []
+    for thing in things:
+        depth = max(1.5, (thing.z1 + thing.z2) / 2)
+        for category, parts in thing.layers:
+            if category is None or len(drawn) == 254:  # ids are uint8; scenes stay far below
+                canvas.paint(parts, depth, 0)
+                continue
+            instance = len(drawn) + 1
+            low, high = canvas.paint(parts, depth, instance)
+            cut = bool(low[0] < -1 or low[1] < -1 or high[0] > WIDTH or high[1] > HEIGHT)
+            reach = 6 + int(0.3 * canvas.focal / max(1.2, thing.z1))  # limbs and lines are thicker than their points
+            rows = slice(max(0, int(low[1]) - reach), max(0, int(high[1]) + reach))
+            columns = slice(max(0, int(low[0]) - reach), max(0, int(high[0]) + reach))
+            area = int(np.count_nonzero(canvas.ids[rows, columns] == instance))
+            drawn.append(_Drawn(category, (rows, columns), area, cut))
+    return drawn
+
+
+def _visible(ids: np.ndarray, drawn: list[_Drawn]) -> list[SceneObject]:
+    """Objects that pass the thresholds, with their visible masks cut from the id map."""
+    objects = []
+    for instance, item in enumerate(drawn, start=1):
+        mask = ids[item.window] == instance
+        area = int(np.count_nonzero(mask))
+        if area < MIN_AREA_PX or area < MIN_VISIBLE * item.area:
+            continue
+        x1, y1, wide, tall = cv2.boundingRect(mask.view(np.uint8))
+        if tall < MIN_HEIGHT_PX:
+            continue
+        top, left = item.window[0].start + y1, item.window[1].start + x1
+        crop = mask[y1 : y1 + tall, x1 : x1 + wide].copy()
+        occluded = area < _OCCLUDED_BELOW * item.area
+        objects.append(SceneObject(item.category, crop, (top, left, top + tall, left + wide), occluded, item.truncated))
+    return objects
+
+
+# Labels --------------------------------------------------------------------------------------------------------------
+
+
+def mask_to_paths(mask: np.ndarray, offset: tuple[int, int] = (0, 0)) -> list[np.ndarray]:
+    """Trace a mask as closed paths whose filled union is the mask.
+
+    The paths run through the middles of pixel edges, so that a rasteriser that tests pixel centres gives the mask back.
+    A part with a hole is cut in two at the hole, because overlapping Scalabel paths add up.
+
+    Args:
+        mask: bool [h, w].
+        offset: (x, y) in pixels of the mask's top-left corner, added to all vertices.
+
+    Returns:
+        float arrays [k, 2] (x, y), k >= 3; the top-left corner of the top-left pixel is (0, 0).
+    """
+    doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return []
+    tree = tree.reshape(-1, 4)
+    holes = np.flatnonzero(tree[:, 3] >= 0).tolist()
+    if holes:
+        middle = contours[max(holes, key=lambda i: len(contours[i]))].reshape(-1, 2).mean(axis=0)
+        column = min(mask.shape[1] - 1, max(1, round(float(middle[0]) / 2)))
+        x, y = offset
+        return mask_to_paths(mask[:, :column], (x, y)) + mask_to_paths(mask[:, column:], (x + column, y))
+    paths = []
+    for contour in contours:
+        steps = (contour.reshape(-1, 2) + 1) // 2  # pixel edges: both samples of a pixel's side fall on it
+        steps = steps[np.any(steps != np.roll(steps, 1, axis=0), axis=1)]
+        middles = (steps + np.roll(steps, -1, axis=0)) / 2
+        smooth = cv2.approxPolyDP(middles.astype(np.float32), 0.3, True).reshape(-1, 2)
+        path = smooth if len(smooth) >= 3 else middles
+        paths.append(path.astype(float) + offset)
+    return paths
+
+
+def _frame(name: str, scene: Scene) -> tuple[dict, dict]:
+    """The Scalabel frames of one scene, with poly2d and with rle."""
+    polygons, rles = [], []
+    for i, item in enumerate(scene.objects, start=1):
+        y1, x1, y2, x2 = item.box_px
+        label = {
+            "id": f"{i}",
+            "category": item.category,
+            "attributes": {"occluded": item.occluded, "truncated": item.truncated, "crowd": False},
+            "box2d": {"x1": x1, "y1": y1, "x2": x2 - 1, "y2": y2 - 1},  # Scalabel: the last column and row belong to it
+        }
+        paths = mask_to_paths(item.mask, (x1, y1))
+        poly2d = [{"vertices": path.tolist(), "types": "L" * len(path), "closed": True} for path in paths]
+        polygons.append({**label, "poly2d": poly2d})
+        rle = crop_to_rle(item.box_px, item.mask, (HEIGHT, WIDTH))
+        rles.append({**label, "rle": {"counts": rle["counts"].decode(), "size": rle["size"]}})
+    head = {"name": name, "attributes": scene.attributes, "timestamp": 10000}
+    return {**head, "labels": polygons}, {**head, "labels": rles}
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def write_streets(
+    out_dir: str | os.PathLike, train: int, val: int, test: int = 0, seed: int = 0, workers: int = 1
+) -> Path:
+    """Write drawn scenes in BDD100K's official folder layout, or keep them if they are there already.
+
+    Args:
+        out_dir: The folder; `images/10k/{split}/*.jpg`, `labels/ins_seg/{polygons,rles}/ins_seg_{split}.json`.
+        train: Number of training images, 0 or more.
+        val: Number of validation images.
+        test: Number of test images (their labels are written too).
+        seed: Another seed gives other scenes; the splits of one seed share none.
+        workers: Processes that draw; more than one needs a main module that may be imported again.
+
+    Returns:
+        `out_dir` as a Path, to pass on as a data folder.
+
+    Raises:
+        InputError: Negative numbers, or a folder that holds something else.
+    """
+    counts = {"train": train, "val": val, "test": test}
+    if (
+        min(*counts.values(), seed) < 0
+        or not sum(counts.values())
+        or max(counts.values()) > _SPLIT_STRIDE
+        or workers < 1
+    ):
+        raise InputError(
+            f"Cannot draw {counts} images with seed {seed} and {workers} workers: give counts >= 0 "
+            f"(at least one image, at most {_SPLIT_STRIDE} a split), a seed >= 0, workers >= 1."
+        )
+    out, request = Path(out_dir), {"version": VERSION, "seed": seed, **counts}
+    if _already_there(out, request):
+        logger.info("%s already holds these scenes", out)
+        return out
+    for split in SPLITS:
+        if counts[split]:
+            _write_split(out, split, counts[split], seed, workers)
+    write_json(out / "streets.json", request)  # from now on the folder counts as complete
+    (out / "streets.partial.json").unlink(missing_ok=True)
+    return out
+
+
+def _already_there(out: Path, request: dict) -> bool:
+    """True if the same request lies there finished; an unfinished one is drawn again, anything else refused."""
+    for note, finished in ((out / "streets.json", True), (out / "streets.partial.json", False)):
+        if note.exists():
+            try:
+                found = json.loads(note.read_text())
+            except json.JSONDecodeError as error:
+                raise InputError(f"{note} is not JSON ({error}); delete {out} or choose another folder.") from error
+            if found != request:
+                raise InputError(
+                    f"{out} holds other drawn scenes ({found}) than asked for ({request}); "
+                    "choose another folder or delete this one."
+                )
+            return finished
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not a folder of drawn scenes; choose a new or empty folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "streets.partial.json", request)
+    return False
+
+
+def _write_split(out: Path, split: str, count: int, seed: int, workers: int) -> None:
+    folder = out / "images" / "10k" / split
+    folder.mkdir(parents=True, exist_ok=True)
+    first = SPLITS.index(split) * _SPLIT_STRIDE
+    jobs = [(str(folder), seed, first + i) for i in range(count)]
+    if workers == 1:
+        frames = [_write_scene(job) for job in jobs]
+    else:
+        fresh = multiprocessing.get_context("spawn")  # a fork of a process that runs TensorFlow may hang
+        with ProcessPoolExecutor(workers, fresh, cv2.setNumThreads, (1,)) as pool:
+            frames = list(pool.map(_write_scene, jobs, chunksize=8))
+    for kind, which in (("polygons", 0), ("rles", 1)):
+        path = out / "labels" / "ins_seg" / kind / f"ins_seg_{split}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, [frame[which] for frame in frames])
+
+
+def _write_scene(job: tuple[str, int, int]) -> tuple[dict, dict]:
+    """Draw one scene, write its JPEG, return its two label frames. Runs in a worker process."""
+    folder, seed, index = job
+    scene = draw_scene(seed, index)
+    name = f"{seed:08x}-{index:08x}.jpg"
+    bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality])
+    assert done
+    write_bytes(Path(folder) / name, data.tobytes())
+    return _frame(name, scene)

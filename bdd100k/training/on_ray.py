@@ -1,0 +1,123 @@
+"""A training of several hosts whose processes Ray starts: `scripts/train.py --engine ray --workers N`.
+
+It may be called on any machine of the cluster. Each of N workers takes its share of the GPUs, tells the others where it
+is, and then does what --hosts does. Data, --logs, --weights and this source tree must be readable on all machines under
+the same paths.
+"""
+
+import argparse
+import functools
+import importlib.util
+import logging
+import os
+import pathlib
+import socket
+import time
+from typing import Any
+
+from mrcnn.backend.rendezvous import LIMIT
+from mrcnn.errors import InputError
+
+log = logging.getLogger("bdd100k")
+
+VARIABLES = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")  # of this process, for the workers too
+
+
+def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: int) -> None:
+    """Train with `count` workers and wait for them.
+
+    Args:
+        args: the command line of scripts/train.py.
+        defaults: the command line without an option.
+        count: of workers.
+
+    Raises:
+        InputError: Ray is not installed, has fewer GPUs (or, without any, CPUs) than workers, or a worker failed.
+        KeyboardInterrupt: Ctrl-C; the workers have ended, without writing the state of their step.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("--engine ray needs Ray: pip install '.[ray]'")
+    os.environ["RAY_TRAIN_V2_ENABLED"] = "1"  # the default of newer releases
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    source = str(pathlib.Path(__file__).resolve().parent.parent)
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+    ray.init(ignore_reinit_error=True, runtime_env={"env_vars": variables}, logging_level=logging.WARNING)
+    kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
+    found = int(ray.cluster_resources().get(kind, 0))
+    if found < count:
+        raise InputError(f"--workers {count}: the Ray cluster has {found} {kind}s, fewer than workers")
+    gpus = found // count if kind == "GPU" else 0
+    if gpus > 1 and args.resume is None:  # a run that goes on has its own
+        args.overrides = [f"GPU_COUNT={gpus}", *args.overrides]
+    board = ray.remote(num_cpus=0)(Addresses).remote()  # lives as long as this process knows it
+    trainer = DataParallelTrainer(
+        functools.partial(_work, args, defaults, os.getcwd(), board),
+        scaling_config=ScalingConfig(
+            num_workers=count, use_gpu=gpus > 0, resources_per_worker={"GPU": gpus} if gpus else {"CPU": 1}
+        ),
+        run_config=RunConfig(storage_path=os.path.abspath(os.path.join(args.logs, "ray"))),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise InputError(
+            f"a worker failed; look for its message above. --resume with --engine ray --workers {count} goes on from "
+            "the last state"
+        ) from error
+    except SystemExit as stop:  # after Ctrl-C Ray ends the workers, and then this process without a word
+        raise KeyboardInterrupt from stop
+
+
+class Addresses:
+    """Where the workers are: "host:port" by rank."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, str] = {}
+
+    def add(self, rank: int, address: str) -> None:
+        """Note a worker."""
+        self.known[rank] = address
+
+    def all(self) -> dict[int, str]:
+        """Those that are known."""
+        return self.known
+
+
+def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, board: Any) -> None:
+    """What each worker does."""
+    import ray.train
+
+    from bdd100k.training import run
+    from mrcnn import errors
+
+    os.chdir(folder)
+    context = ray.train.get_context()
+    args.host_index, count = context.get_world_rank(), context.get_world_size()
+    addresses = _exchange(board, args.host_index, count)
+    code = (
+        run.train_on_hosts(args, defaults, addresses)
+        if count > 1
+        else errors.exit_code(functools.partial(run.train, args, defaults))
+    )
+    if code:
+        raise RuntimeError(f"exit code {code}")
+
+
+def _exchange(board: Any, rank: int, count: int) -> list[str]:
+    """The addresses of all workers, in the order of their ranks."""
+    import ray
+
+    with socket.socket() as free:
+        free.bind(("", 0))
+        address = f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+    ray.get(board.add.remote(rank, address))
+    for _ in range(int(LIMIT)):  # seconds
+        known = ray.get(board.all.remote())
+        if len(known) == count:
+            return [known[number] for number in range(count)]
+        time.sleep(1)
+    raise InputError(f"after {LIMIT:.0f} seconds {len(known)} of {count} workers are there")

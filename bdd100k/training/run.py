@@ -1,0 +1,259 @@
+"""A training run from the command line: data and settings, weights to start from, the stages, and going on later."""
+
+import argparse
+import dataclasses
+import functools
+import json
+import logging
+import pathlib
+import sys
+import typing
+
+from bdd100k import cli, open_data
+from bdd100k.checks import before_training
+from bdd100k.training.recipes import RECIPES, plan
+from mrcnn import errors
+from mrcnn.augment_settings import preset_settings
+from mrcnn.config import Config
+from mrcnn.data.class_balance import class_weights
+from mrcnn.data.dataset import Dataset
+from mrcnn.engine.stages import Stage
+from mrcnn.errors import InputError
+from mrcnn.files import written_whole
+
+if typing.TYPE_CHECKING:
+    from mrcnn.model import MaskRCNN
+
+
+log = logging.getLogger("bdd100k")
+
+RECORD = "run.json"
+# layers that depend on the class list: COCO's cannot serve BDD100K's
+CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+# what may be given beside --resume: everything else is that of the run
+FREE_ARGUMENTS = {"resume", "logs", "loaders", "loader_kind", "save", "save_every", "keep"} | {
+    "hosts",
+    "host_index",
+    "engine",
+    "workers",
+}
+PATHS = {"data", "weights", "split_file"}
+
+
+@dataclasses.dataclass
+class Run:
+    """A model that is ready to train, its data, and what is to be done.
+
+    Attributes:
+        model: with its weights, or with the state from which it goes on.
+        train_set: prepared.
+        val_set: prepared, or None.
+        stages: all of the run, those that are done too.
+        arguments: of the command line.
+    """
+
+    model: "MaskRCNN"
+    train_set: Dataset
+    val_set: Dataset | None
+    stages: list[Stage]
+    arguments: argparse.Namespace
+
+    def execute(self) -> None:
+        """Train what is left to train.
+
+        Raises:
+            InputError: see `mrcnn.engine.trainer.fit`.
+        """
+        folder = pathlib.Path(self.model.log_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {
+            "arguments": {key: value for key, value in vars(self.arguments).items() if key not in FREE_ARGUMENTS},
+            "config": self.model.config.to_dict(),
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+        }
+        with written_whole(folder / RECORD) as temporary:
+            temporary.write_text(json.dumps(record, indent=1))
+        args = self.arguments
+        validate = self.val_set is not None if args.val_images is None else args.val_images
+        for stage in self.stages:
+            if self.model.epoch >= stage.epochs:
+                continue
+            self.model.train(
+                self.train_set,
+                self.val_set,
+                stage.learning_rate,
+                stage.epochs,
+                stage.layers,
+                workers=args.loaders,
+                worker_kind=args.loader_kind,
+                save_every=args.save_every,
+                keep=args.keep,
+                validate=validate,
+                patience=args.patience,
+            )
+
+
+def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
+    """The training itself, in this process; arguments and exit code as of `start`.
+
+    Raises:
+        InputError: see `begin`, `resume` and `Run.execute`.
+    """
+    run = resume(args, defaults) if args.resume else begin(args)
+    run.execute()
+    if args.host_index:
+        return 0
+    if args.save:
+        from mrcnn.engine.checkpoints import save_checkpoint
+
+        save_checkpoint(run.model, args.save, run.model.epoch, dtype="float16")
+    trained = ", ".join(stage.layers for stage in run.stages)
+    sys.stdout.write(f"trained {trained}: {run.model.find_last()}\n")
+    return 0
+
+
+def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addresses: list[str]) -> int:
+    """`train` as one of several hosts, args.host_index; a failure ends this process.
+
+    Raises:
+        InputError: see `mrcnn.backend.hosts.join`.
+    """
+    from mrcnn.backend import hosts
+
+    # paths may differ: each host has its own view of the files
+    same = {_option(key): value for key, value in vars(args).items() if key not in FREE_ARGUMENTS | PATHS}
+    hosts.join(addresses, args.host_index, {"--resume": args.resume is not None, **same})
+    if args.host_index:
+        logging.getLogger().setLevel(logging.WARNING)  # what the first host says is enough
+    return hosts.run_together(functools.partial(errors.exit_code, functools.partial(train, args, defaults)))
+
+
+def begin(args: argparse.Namespace) -> Run:
+    """A new run by the command line.
+
+    Raises:
+        InputError: data, settings or weights that cannot be used.
+    """
+    recipe = RECIPES[args.recipe] if args.recipe else None
+    checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data).NAME)
+    settings = [*(recipe.settings if recipe else ()), *_settings_of(args), *args.overrides]
+    config = cli.build_config(args.config, args.data, checkpoint, settings)
+    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles)
+    train_set, val_set = _open_data(args, config)
+    if args.class_weights:
+        config.CLASS_LOSS_WEIGHTS = class_weights(train_set, args.class_weights).round(4).tolist()
+        named = zip(train_set.class_names, config.CLASS_LOSS_WEIGHTS, strict=True)
+        log.info("class weights: %s", ", ".join(f"{name} {weight:g}" for name, weight in named))
+    if args.learning_rate is not None and args.learning_rate <= 0:
+        raise InputError(f"--learning-rate {args.learning_rate} is not above 0")
+    if args.patience is not None and (val_set is None or args.val_images == 0):
+        raise InputError("--patience goes by the mask AP: it needs validation images, so --val-images above 0")
+    model = _model(args, config)
+    _load(model, args.weights, checkpoint, train_set.class_names)
+    stages = plan(recipe, config, args.stage, args.epochs, args.learning_rate, model.epoch, len(train_set.image_ids))
+    return Run(model, train_set, val_set, stages, args)
+
+
+def resume(args: argparse.Namespace, defaults: argparse.Namespace) -> Run:
+    """The run of a folder, with the state at which it stopped.
+
+    Args:
+        args: of the command line; --resume names the folder, or is "last" for the newest run in --logs with a state.
+        defaults: the command line without an option.
+
+    Raises:
+        InputError: no such run, or options that only a new run can have.
+    """
+    given = [key for key, value in vars(args).items() if value != getattr(defaults, key) and key not in FREE_ARGUMENTS]
+    if given:
+        raise InputError(
+            f"{', '.join(map(_option, given))}: a run that goes on keeps its options; leave them out, or "
+            "start a new run with --weights last"
+        )
+    folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        known, saved = record["arguments"], record["config"]
+        stages = [Stage(**stage) for stage in record["stages"]]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"--resume {folder}: {folder / RECORD} is missing or broken ({error}); give the folder of a "
+            "run that scripts/train.py began"
+        ) from error
+    args = argparse.Namespace(**{**vars(args), **known})
+    config = cli.config_class(args.config, args.data)()
+    cli.take_over(config, saved)
+    log.info("going on with %s", folder)
+    train_set, val_set = _open_data(args, config)
+    model = _model(args, config)
+    state = model.resume(folder)
+    if state.epoch >= stages[-1].epochs:
+        raise InputError(f"--resume {folder}: all {state.epoch} epochs are done; --weights last adds more to them")
+    return Run(model, train_set, val_set, stages, args)
+
+
+def _option(key: str) -> str:
+    """The option of an argument."""
+    return "--" + {"overrides": "set"}.get(key, key).replace("_", "-")
+
+
+def _last_run(logs: str) -> pathlib.Path:
+    from mrcnn.engine.checkpoints import STATE_FILE
+
+    states = sorted(pathlib.Path(logs).glob(f"*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not states:
+        raise InputError(f"--resume: there is no run with a {STATE_FILE} in {logs}; give its folder, or --logs")
+    return states[-1].parent
+
+
+def _settings_of(args: argparse.Namespace) -> list[str]:
+    """What the flags stand for, as for --set."""
+    settings = preset_settings(args.augment) if args.augment else []
+    settings += [f"BALANCE={args.balance}"] if args.balance else []
+    return settings + ([f"SEED={args.seed}"] if args.seed is not None else [])
+
+
+def _open_data(args: argparse.Namespace, config: Config) -> tuple[Dataset, Dataset | None]:
+    train_set = open_data.open_dataset(args.data, "train", args.limit, args.split_file, args.rectangles)
+    cli.follow_classes(config, train_set.class_names)
+    before_training(train_set, "train")
+    if not config.VALIDATION_STEPS and not args.val_images:
+        return train_set, None
+    val_set = open_data.open_dataset(args.data, "val", args.limit, args.split_file, args.rectangles)
+    if val_set.class_names != train_set.class_names:
+        raise InputError(
+            f"--data {args.data}: train has the classes {', '.join(train_set.class_names[1:])}, val "
+            f"has {', '.join(val_set.class_names[1:])}; give both the same list"
+        )
+    before_training(val_set, "val")
+    return train_set, val_set
+
+
+def _model(args: argparse.Namespace, config: Config) -> "MaskRCNN":
+    import keras
+
+    from mrcnn.backend import runtime
+    from mrcnn.model import MaskRCNN
+
+    keras.utils.set_random_seed(int(config.SEED))  # of the weights that no file gives
+    if args.deterministic:
+        runtime.make_deterministic()
+    return MaskRCNN("training", config, args.logs)
+
+
+def _load(model: "MaskRCNN", name: str, checkpoint: str | None, class_names: list[str]) -> None:
+    if name == "imagenet":
+        model.load_weights(model.get_imagenet_weights())
+    elif checkpoint:
+        other = name == "coco" or cli.trained_classes(checkpoint) not in (None, class_names)
+        if other and name != "coco":
+            log.info("%s was trained on other classes: the layers that depend on them start anew", checkpoint)
+        report = model.load_weights(checkpoint, exclude=CLASS_LAYERS if other else None)
+        unused = [layer for layer in report.skipped if layer not in CLASS_LAYERS]
+        if unused:
+            log.warning(
+                "%d layers of %s have no place in a %s: is BACKBONE right?",
+                len(unused),
+                checkpoint,
+                model.config.BACKBONE,
+            )

@@ -1,0 +1,125 @@
+"""Read VGG Image Annotator 1 and 2: JSON exports and projects."""
+
+import pathlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mrcnn.annotations.findings import Report
+from mrcnn.annotations.json_fields import number, read_json
+from mrcnn.annotations.schema import ONE_CLASS, Annotation, Annotations, Finder, keep, listed_classes, locate
+from mrcnn.errors import InputError, LabelError, json_type
+from mrcnn.structures.polygons import as_points, ellipse, rectangle
+
+CLASS_ATTRIBUTES = ("class", "label", "category", "class_name", "name", "type", "object")
+
+
+# VGG Image Annotator -------------------------------------------------------------------------------------------------
+
+
+def read_via(paths: Sequence[pathlib.Path], find: Finder, report: Report) -> Annotations:
+    """Reads JSON exports and projects of the VGG Image Annotator 1 and 2.
+
+    Polygons, closed polylines, rectangles, circles and ellipses; points and other shapes have no area. The class is a
+    region attribute: the only one there is, or one called class, label, category, class_name, name, type or object.
+    Without any attribute all regions are of the class "object".
+
+    Raises:
+        InputError: a file that is no VIA file, or several attributes that might be the class.
+    """
+    entries = [(path, key, entry) for path in paths for key, entry in _via_entries(path).items()]
+    attribute = _class_attribute([entry for _, _, entry in entries], paths)
+    images = []
+    for path, key, entry in entries:
+        whole = isinstance(entry, dict) and isinstance(entry.get("regions"), list | dict)
+        if not whole or not isinstance(entry.get("filename"), str):
+            report.add("unusable frame", "needs 'filename' and 'regions'", path, place=f"entry {key!r}")
+            continue
+        image = locate(entry["filename"], path, find, report)
+        if image is None:
+            continue
+        for number_, region in enumerate(_regions(entry)):
+            try:
+                keep(image, _via_object(region, str(number_), attribute))
+            except LabelError as error:
+                report.add(error.kind, str(error), path, image=image.name, label=str(number_))
+        images.append(image)
+    return Annotations("via", images, listed_classes(images), report)
+
+
+def _via_entries(path: pathlib.Path) -> dict[str, Any]:
+    document = read_json(path)
+    entries = document.get("_via_img_metadata", document) if isinstance(document, dict) else None
+    if not isinstance(entries, dict):
+        raise InputError(f"{path}: a VIA file is an object with one entry per image, this is {json_type(document)}")
+    return entries
+
+
+def _regions(entry: Any) -> list[Any]:
+    """VIA 1 has an object {"0": region, ...}, VIA 2 a list."""
+    regions = entry.get("regions") if isinstance(entry, dict) else None
+    return list(regions.values()) if isinstance(regions, dict) else regions if isinstance(regions, list) else []
+
+
+def _class_attribute(entries: Sequence[Any], paths: Sequence[pathlib.Path]) -> str | None:
+    """The region attribute that holds the class; None if regions have no attributes."""
+    found = [
+        region["region_attributes"]
+        for entry in entries
+        for region in _regions(entry)
+        if isinstance(region, dict) and isinstance(region.get("region_attributes"), dict)
+    ]
+    names = list(Counter(name for attributes in found for name in attributes))
+    named = [name for wanted in CLASS_ATTRIBUTES for name in names if name.strip().lower() == wanted]
+    if named or len(names) < 2:
+        return (named or names or [None])[0]
+    raise InputError(
+        f"{paths[0]}: regions have the attributes {', '.join(sorted(names))}, and none is called 'class'. Rename the "
+        "one that holds the class"
+    )
+
+
+def _via_object(region: Any, label_id: str, attribute: str | None) -> Annotation:
+    shape = region.get("shape_attributes") if isinstance(region, dict) else None
+    if not isinstance(shape, dict):
+        raise LabelError(f"region is {json_type(region)} without 'shape_attributes'")
+    name = ONE_CLASS
+    if attribute is not None:
+        attributes = region.get("region_attributes")
+        name = _via_class(attributes.get(attribute) if isinstance(attributes, dict) else None, attribute)
+    return Annotation(label_id, name, polygons=[_via_outline(shape)])
+
+
+def _via_class(value: Any, attribute: str) -> str:
+    if isinstance(value, dict):  # check boxes: {"cat": true, "dog": false}
+        chosen = [key for key, on in value.items() if on]
+        if len(chosen) > 1:
+            raise LabelError(f"attribute {attribute!r} has several classes: {', '.join(map(str, chosen))}")
+        value = chosen[0] if chosen else None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = f"{value:g}"
+    if not isinstance(value, str) or not value.strip():
+        raise LabelError(f"attribute {attribute!r} has no class: {value!r:.60}")
+    return value.strip()
+
+
+def _via_outline(shape: dict[str, Any]) -> np.ndarray:
+    form = shape.get("name")
+
+    def of(key: str) -> float:
+        return number(shape.get(key), f"{key} of the {form}")
+
+    if form in ("polygon", "polyline"):
+        x, y = shape.get("all_points_x"), shape.get("all_points_y")
+        if not isinstance(x, list) or not isinstance(y, list) or len(x) != len(y):
+            raise LabelError("all_points_x and all_points_y are not two lists of the same length")
+        return as_points(list(zip(x, y, strict=True)))
+    if form == "rect":
+        return rectangle(of("x"), of("y"), of("x") + of("width"), of("y") + of("height"))
+    if form == "circle":
+        return ellipse(of("cx"), of("cy"), of("r"), of("r"))
+    if form == "ellipse":
+        return ellipse(of("cx"), of("cy"), of("rx"), of("ry"), of("theta") if "theta" in shape else 0.0)
+    raise LabelError(f"shape {form!r} has no area; draw a polygon, rect, circle or ellipse")

@@ -1,0 +1,356 @@
+"""What happens to an image before it enters the network: reading, resize and padding, mean pixel, meta data.
+
+Names and results are Matterport's. Legend: N batch, H W image, C classes incl. background. Boxes are (y1, x1, y2, x2).
+"""
+
+import os
+import pathlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from mrcnn.errors import InputError
+from mrcnn.structures.masks import bilinear_resize
+
+NO_PADDING = [(0, 0), (0, 0), (0, 0)]
+EXIF_ORIENTATION = 0x0112  # tag: 1 as stored, 2..4 mirrored or upside down, 5..8 lying on a side
+
+
+def read_image(path: str | os.PathLike | None) -> np.ndarray:
+    """Read an image file as 8-bit RGB.
+
+    Gray becomes three equal channels, transparency is dropped, 16 bits are scaled to 8, and the picture is turned as
+    its EXIF orientation says (as labelling tools show it).
+
+    Args:
+        path: a JPEG, PNG or anything else that OpenCV reads.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        InputError: missing, not an image, or cut off.
+    """
+    if path is None:
+        raise InputError("the image has no path: give add_image(path=...), or override load_image()")
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the data folder") from error
+    if _cut_off(data):
+        raise InputError(f"{path}: ends before the image does ({len(data)} bytes); copy or download it again")
+    image = None
+    if data:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        except cv2.error as error:
+            raise InputError(f"{path}: cannot be decoded ({error.err}); copy it again or leave it out") from error
+    if image is None:
+        raise InputError(f"{path}: not an image that can be decoded ({len(data)} bytes); copy it again or leave it out")
+    return image
+
+
+def image_size(path: str | os.PathLike | None) -> tuple[int, int]:
+    """(height, width) that `read_image` would give, from the head of the file: no pixel is decoded.
+
+    Raises:
+        InputError: missing, or not an image.
+    """
+    if path is None:
+        raise InputError("the image has no path: give add_image(path=...), or override load_image()")
+    try:
+        with PIL.Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5  # these swap rows and columns
+    except OSError as error:
+        raise InputError(f"{path}: no image that can be read ({error}); check the data folder") from error
+    return (width, height) if turned else (height, width)
+
+
+def _cut_off(data: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end. OpenCV would fill the rest with gray and only print a warning."""
+    if data.startswith(b"\xff\xd8"):  # the end mark must follow the last scan: a thumbnail has an end mark too
+        return not data.endswith(b"\xff\xd9") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    return data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Bring an array that a user calls an image to 8-bit RGB.
+
+    Args:
+        image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; uint8, uint16 (0..65535), bool, or another number type:
+            floats that stay within 0..1 are scaled by 255, others are taken as 0..255.
+
+    Returns:
+        uint8 [H, W, 3]; not copied if it is that already.
+
+    Raises:
+        InputError: another shape, no pixel, or values that are not finite.
+    """
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.size == 0:
+        raise InputError(f"an image of shape {image.shape} was given; use [height, width], or 1, 3 or 4 channels last")
+    image = image[:, :, :3]
+    if image.dtype == np.uint16:
+        image = image >> 8
+    elif image.dtype != np.uint8:
+        if not np.isfinite(image).all():
+            raise InputError("the image has values that are not finite numbers (NaN or infinity)")
+        unit = image.dtype == bool or (image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1)
+        image = np.clip(np.round(image * 255.0 if unit else image), 0, 255)
+    image = image.astype(np.uint8, copy=False)
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+
+def as_channels(image: np.ndarray, count: int) -> np.ndarray:
+    """An image for a network of IMAGE_CHANNEL_COUNT channels: `as_rgb` for three, any other number is taken as it is.
+
+    Args:
+        image: [H, W, count] of any number type; [H, W] is one channel.
+        count: channels of the network.
+
+    Returns:
+        [H, W, count]; of the same type unless count is 3.
+
+    Raises:
+        InputError: another number of channels.
+    """
+    if count == 3:
+        return as_rgb(image)
+    image = np.asarray(image)
+    image = image[:, :, None] if image.ndim == 2 else image
+    if image.ndim != 3 or image.shape[2] != count:
+        raise InputError(f"an image of shape {image.shape} was given, IMAGE_CHANNEL_COUNT is {count}; change one")
+    return image
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How one image becomes the network's input. The fields but `size` are what `resize_image` returns.
+
+    Attributes:
+        size: (height, width) after scaling, before padding or cropping.
+        window: (y1, x1, y2, x2) px, where the picture lies in the result.
+        scale: the factor.
+        padding: [(top, bottom), (left, right), (0, 0)].
+        crop: (y, x, height, width) in the scaled picture, or None.
+        shape: (height, width) of the result.
+    """
+
+    size: tuple[int, int]
+    window: tuple[int, int, int, int]
+    scale: float
+    padding: list[tuple[int, int]]
+    crop: tuple[int, int, int, int] | None
+    shape: tuple[int, int]
+
+    def on_canvas(self, canvas: tuple[int, int]) -> "Geometry":
+        """The same with more padding at the bottom and at the right, up to `canvas` (height, width).
+
+        Raises:
+            InputError: the result is larger than the canvas already.
+        """
+        down, right = canvas[0] - self.shape[0], canvas[1] - self.shape[1]
+        if down < 0 or right < 0:
+            raise InputError(f"the moulded image is {self.shape} (height, width), more than the canvas of {canvas}")
+        rows, columns, channels = self.padding
+        padding = [(rows[0], rows[1] + down), (columns[0], columns[1] + right), channels]
+        return replace(self, padding=padding, shape=canvas)
+
+
+def resize_geometry(
+    image_shape: Sequence[int],
+    min_dim: int | None,
+    max_dim: int | None,
+    min_scale: float | None,
+    mode: str,
+    randint: Callable[[int, int], int] = random.randint,
+) -> Geometry:
+    """Scale, padding and crop for an image; see `resize_image`.
+
+    Args:
+        image_shape: (H, W, ...).
+        min_dim: IMAGE_MIN_DIM in pixels, or None.
+        max_dim: IMAGE_MAX_DIM in pixels, or None.
+        min_scale: IMAGE_MIN_SCALE or None.
+        mode: "square", "rect", "pad64", "crop" or "none".
+        randint: gives the place of the crop: randint(0, n) is in 0..n.
+
+    Raises:
+        InputError: unknown mode, or a mode without the side that it needs.
+    """
+    h, w = int(image_shape[0]), int(image_shape[1])
+    needed = {"square": ["max_dim"], "rect": ["min_dim", "max_dim"], "crop": ["min_dim"], "pad64": [], "none": []}
+    if mode not in needed:
+        raise InputError(f"resize mode {mode!r} was given; use one of {', '.join(map(repr, needed))}")
+    missing = [name for name in needed[mode] if not {"min_dim": min_dim, "max_dim": max_dim}[name]]
+    if missing:
+        raise InputError(f"resize mode {mode!r} needs {' and '.join(missing)}")
+    if mode == "none":
+        return Geometry((h, w), (0, 0, h, w), 1, NO_PADDING, None, (h, w))
+    low, high = int(min_dim or 0), int(max_dim or 0)  # 0: not given
+    scale = _scale(h, w, low, high, min_scale or 0, mode)
+    height, width = (round(h * scale), round(w * scale)) if scale != 1 else (h, w)
+    if mode == "crop":
+        y, x = randint(0, height - low), randint(0, width - low)
+        return Geometry((height, width), (0, 0, low, low), scale, NO_PADDING, (y, x, low, low), (low, low))
+    if mode == "pad64":
+        full = (-(-height // 64) * 64, -(-width // 64) * 64)
+    else:
+        full = (high, high) if mode == "square" else (low, high)
+        height, width = max(1, min(height, full[0])), max(1, min(width, full[1]))
+    top, left = (full[0] - height) // 2, (full[1] - width) // 2
+    padding = [(top, full[0] - height - top), (left, full[1] - width - left), (0, 0)]
+    return Geometry((height, width), (top, left, top + height, left + width), scale, padding, None, full)
+
+
+def _scale(h: int, w: int, min_dim: int, max_dim: int, min_scale: float, mode: str) -> float:
+    """Matterport's factor: never below 1 for the short side's sake, below 1 only to keep the long side in max_dim."""
+    if mode == "rect":
+        return min(min_dim / h, max_dim / w)
+    scale = max(1, min_dim / min(h, w), min_scale)
+    if mode == "square" and round(max(h, w) * scale) > max_dim:
+        scale = max_dim / max(h, w)
+    return scale
+
+
+def resize_image(
+    image: np.ndarray,
+    min_dim: int | None = None,
+    max_dim: int | None = None,
+    min_scale: float | None = None,
+    mode: str = "square",
+) -> tuple[np.ndarray, tuple, float, list, tuple | None]:
+    """Resize an image, keeping its aspect ratio.
+
+    Pixels are interpolated as scikit-image does without anti-aliasing and truncated to the type of the image, as the
+    published weights were trained.
+
+    Args:
+        image: [H, W, channels], any number type.
+        min_dim: the short side is scaled up to so many pixels.
+        max_dim: the long side is kept within so many pixels ("square" and "rect").
+        min_scale: at least this factor, as long as max_dim allows.
+        mode:
+            "none": the image as it is.
+            "square": zero padding to [max_dim, max_dim].
+            "rect": fits into min_dim high and max_dim wide, zero padding to exactly that.
+            "pad64": zero padding to multiples of 64; never scaled down.
+            "crop": a random [min_dim, min_dim] part; never scaled down.
+
+    Returns:
+        image: the result, same type.
+        window: (y1, x1, y2, x2) of the picture in it.
+        scale: factor.
+        padding: [(top, bottom), (left, right), (0, 0)].
+        crop: (y, x, height, width) or None.
+
+    Raises:
+        InputError: unknown mode, missing side, or not [H, W, channels].
+    """
+    if image.ndim != 3:
+        raise InputError(f"an image of shape {image.shape} was given; resize_image needs [height, width, channels]")
+    plan = resize_geometry(image.shape, min_dim, max_dim, min_scale, mode)
+    if plan.size != image.shape[:2]:
+        image = bilinear_resize(image, plan.size).astype(image.dtype)
+    if plan.crop is not None:
+        y, x, h, w = plan.crop
+        image = image[y : y + h, x : x + w]
+    elif plan.padding != NO_PADDING:
+        image = np.pad(image, plan.padding, mode="constant", constant_values=0)
+    return image, plan.window, plan.scale, list(plan.padding), plan.crop
+
+
+def resize(
+    image: np.ndarray,
+    output_shape: Sequence[int],
+    order: int = 1,
+    mode: str = "constant",
+    cval: float = 0,
+    clip: bool = True,
+    preserve_range: bool = False,
+    anti_aliasing: bool = False,
+    anti_aliasing_sigma: float | None = None,
+) -> np.ndarray:
+    """scikit-image's `resize` with Matterport's defaults; bool images too, which today's scikit-image refuses.
+
+    The image is [h, w, ...] of any number type, `output_shape` (height, width, ...); the rest is scikit-image's.
+
+    Returns:
+        float [*output_shape]; without `preserve_range` integer types are brought to 0..1.
+    """
+    from skimage.transform import resize as skimage_resize  # late: only for users of this name
+
+    if image.dtype == bool and order > 0:
+        image = image.astype(np.float64)
+    return skimage_resize(
+        image,
+        output_shape,
+        order=order,
+        mode=mode,
+        cval=cval,
+        clip=clip,
+        preserve_range=preserve_range,
+        anti_aliasing=anti_aliasing,
+        anti_aliasing_sigma=anti_aliasing_sigma,
+    )
+
+
+def mold_image(images: np.ndarray, config: Any) -> np.ndarray:
+    """Subtract the mean pixel: float64 [..., channels] from RGB of any type."""
+    return images.astype(np.float32) - config.MEAN_PIXEL
+
+
+def unmold_image(normalized_images: np.ndarray, config: Any) -> np.ndarray:
+    """Add the mean pixel again: uint8 [..., channels], truncated."""
+    return (normalized_images + config.MEAN_PIXEL).astype(np.uint8)
+
+
+def compose_image_meta(
+    image_id: int,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Sequence[int],
+    scale: float,
+    active_class_ids: Sequence[int] | np.ndarray,
+) -> np.ndarray:
+    """Everything the network must know about one image, in one row.
+
+    Args:
+        image_id: position in the dataset.
+        original_image_shape: (H, W, channels) as loaded.
+        image_shape: (H, W, channels) as moulded.
+        window: (y1, x1, y2, x2) pixels of the picture in the moulded image.
+        scale: factor from original to moulded.
+        active_class_ids: [C] flags, 1 for each class of the image's source.
+
+    Returns:
+        float64 [1 + 3 + 3 + 4 + 1 + C].
+    """
+    parts = [[image_id], original_image_shape, image_shape, window, [scale], active_class_ids]
+    return np.concatenate([np.asarray(part, np.float64) for part in parts])
+
+
+def parse_image_meta_graph(meta: Any) -> dict[str, Any]:
+    """Split image meta (array or tensor [N, 12 + C]) into its named columns, without a change of type."""
+    return {
+        "image_id": meta[:, 0],
+        "original_image_shape": meta[:, 1:4],
+        "image_shape": meta[:, 4:7],
+        "window": meta[:, 7:11],  # (y1, x1, y2, x2) pixels
+        "scale": meta[:, 11],
+        "active_class_ids": meta[:, 12:],
+    }
+
+
+def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
+    """Split image meta [N, 12 + C] into named arrays: int32, but float32 for the scale."""
+    parts = parse_image_meta_graph(meta)
+    return {name: part.astype(np.float32 if name == "scale" else np.int32) for name, part in parts.items()}

@@ -1,0 +1,296 @@
+"""Image file and labels in, moulded image and mini-masks out, with no full-size mask on the way; without Keras.
+
+What a batch holds depends on (seed, epoch, step) alone: any thread, process or host can make it, at any time.
+
+Legend: N batch, H W moulded image, G padded ground-truth slots, M images, C classes incl. background. Boxes are
+(y1, x1, y2, x2).
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mrcnn.augment_settings import Augmentation
+from mrcnn.config import Config
+from mrcnn.data import copy_paste
+from mrcnn.data.class_balance import class_aware_weights, image_class_counts, pass_length, weighted_order
+from mrcnn.data.dataset import Dataset, active_classes
+from mrcnn.data.geometry import Placement, blacken_outside, draw_placement, place_image, warp_instances
+from mrcnn.data.images import Geometry, as_channels, compose_image_meta, resize_geometry
+from mrcnn.data.imgaug_adapter import apply_imgaug
+from mrcnn.data.mini_masks import instances_to_mini
+from mrcnn.data.photometry import relight
+from mrcnn.errors import InputError
+from mrcnn.structures.instances import Instances
+
+WORKER_KINDS = ("thread", "process")  # what makes batches ahead, see prefetch.py
+
+
+class Sample(NamedTuple):
+    """One moulded image with its objects."""
+
+    image: np.ndarray  # uint8 [H, W, 3]
+    meta: np.ndarray  # float64 [12 + C]
+    class_ids: np.ndarray  # int32 [n], negative: crowd or ignored
+    boxes_px: np.ndarray  # int32 [n, 4]
+    masks: np.ndarray  # bool [mh, mw, n], or [H, W, n] without USE_MINI_MASK
+    labelled: int  # objects of the image (at most G)
+    lost: int  # of these, how many lie outside the picture, or with less than AUGMENT_MIN_AREA inside and uncovered
+
+
+class Batch(NamedTuple):
+    """The inputs of the network for one step, and counts for the log."""
+
+    inputs: dict[str, np.ndarray]  # by name, [N, ...] each; see `mrcnn.data.loader.Loader`
+    labelled: int
+    lost: int
+
+
+class Donors(NamedTuple):
+    """Where copy-paste takes its objects from."""
+
+    images: np.ndarray  # float [M], chance of each image
+    classes: np.ndarray  # float [C], how likely an object of a class is taken
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Donors":
+        """Rare classes first: images by a class drawn evenly, objects by 1 / how many of their class there are.
+
+        Raises:
+            InputError: no image has an object, or one has a class id that the dataset does not know.
+        """
+        counts = image_class_counts(dataset)
+        objects = counts.sum(axis=0)
+        chances = np.divide(1.0, objects, out=np.zeros(len(objects)), where=objects > 0)
+        return cls(class_aware_weights(counts) / len(counts), chances)
+
+
+@dataclass
+class SampleMaker:
+    """Makes the batches of a `Loader`, whose docstring explains the attributes."""
+
+    dataset: Dataset
+    config: Config
+    batch_size: int
+    steps: int  # batches an epoch
+    seed: int = 0
+    shuffle: bool = True
+    whole_epochs: bool = False  # every epoch is `steps` full batches; otherwise one pass, the last batch may be smaller
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    imgaug: Any = None
+    no_augmentation_sources: tuple[str, ...] = ()
+    image_weights: np.ndarray | None = None
+    shard: tuple[int, int] = (0, 1)
+    canvas: tuple[int, int] | None = None
+    donors: Donors | None = None
+    _orders: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """The batch of one step of an epoch.
+
+        Raises:
+            InputError: names the image that cannot be used and why; no image has an object; sizes differ.
+        """
+        first = step * self.batch_size * self.shard[1] + self.shard[0] * self.batch_size
+        items = self._pass_length()
+        count = self.batch_size
+        if self.whole_epochs:
+            items = self.steps * self.batch_size * self.shard[1]
+        else:
+            count = min(count, items - first)
+        epoch = epoch if self.shuffle else 0
+        min_dim = None
+        if self.augmentation.min_dims:  # one for all images of the batch, on all hosts
+            rng = np.random.default_rng((self.seed, 2, epoch, step))
+            min_dim = int(rng.choice(self.augmentation.min_dims))
+        samples = [self.sample(epoch * items + first + j, min_dim) for j in range(count)]
+        labelled, lost = sum(s.labelled for s in samples), sum(s.lost for s in samples)
+        return Batch(self._stack(samples), labelled, lost)
+
+    def sample(self, position: int, min_dim: int | None = None) -> Sample:
+        """The image at a position of the endless sequence of passes, moulded.
+
+        Args:
+            position: 0, 1, 2, ...
+            min_dim: short side of the picture in pixels (see `Augmentation.min_dims`), or None.
+
+        Raises:
+            InputError: see `batch`.
+        """
+        for attempt in range(len(self.dataset.image_ids)):
+            # A random stream for each place of each epoch: no thread disturbs another.
+            rng = np.random.default_rng((self.seed, 1, position, attempt))
+            sample = self._make(self.image_at(position + attempt), rng, min_dim)
+            if sample is not None:
+                return sample
+        raise InputError(
+            f"none of the {len(self.dataset.image_ids)} images has an object to learn; check the labels and their "
+            "class names, or set TRAIN_EMPTY_IMAGES to train on background alone"
+        )
+
+    def image_at(self, position: int) -> int:
+        """The image at a position of the endless sequence of passes."""
+        number, place = divmod(position, self._pass_length())
+        return int(self._order(number)[place]) if self.shuffle else int(self.dataset.image_ids[place])
+
+    def _pass_length(self) -> int:
+        return len(self.dataset.image_ids) if self.image_weights is None else pass_length(self.image_weights)
+
+    def _order(self, number: int) -> np.ndarray:
+        """The image ids of one pass."""
+        order = self._orders.get(number)
+        if order is None:
+            rng = np.random.default_rng((self.seed, 0, number))
+            image_ids = np.asarray(self.dataset.image_ids)
+            if self.image_weights is None:
+                order = rng.permutation(image_ids)
+            else:
+                order = image_ids[weighted_order(self.image_weights, rng)]
+            for old in [n for n in list(self._orders) if n < number - 1]:
+                self._orders.pop(old, None)
+            self._orders[number] = order
+        return order
+
+    def _make(self, image_id: int, rng: np.random.Generator, min_dim: int | None) -> Sample | None:
+        """The moulded image, or None if it has no object to learn."""
+        with self._naming(image_id):
+            instances = self.dataset.load_instances(image_id)
+            if not self._enough(instances.training_class_ids):
+                return None
+            image = as_channels(self.dataset.load_image(image_id), self.config.IMAGE_CHANNEL_COUNT)
+            _check_fits(instances, image.shape)
+            source = self.dataset.image_info[image_id]["source"]
+            augmentation = Augmentation() if source in self.no_augmentation_sources else self.augmentation
+            slots = self.config.MAX_GT_INSTANCES
+            labelled = min(len(instances), slots)
+            if self.imgaug is not None and source not in self.no_augmentation_sources:
+                image, instances, _ = apply_imgaug(self.imgaug, image, instances, int(rng.integers(2**31)))
+            if len(instances) > slots:
+                instances = instances.select(rng.choice(len(instances), slots, replace=False))
+            plan = self._plan(image.shape, rng)
+            placement = draw_placement(plan, image.shape, augmentation, rng, min_dim)
+            moulded = place_image(image, placement)
+        if augmentation.copy_paste and rng.random() < augmentation.copy_paste:
+            objects, own = self._paste(image_id, moulded, instances, placement, rng)
+            boxes, masks = self._minis(objects, placement.shape)
+        elif placement.angle or placement.size != plan.size:
+            objects, _, _ = warp_instances(instances, placement.matrix, placement.shape, augmentation.min_area)
+            boxes, masks = self._minis(objects, placement.shape)
+            own = len(objects)
+        else:
+            objects, boxes, masks = self._minis_at_once(instances, placement, augmentation.min_area)
+            own = len(objects)
+        class_ids = objects.training_class_ids
+        if not self._enough(class_ids):
+            return None
+        y1, x1, y2, x2 = placement.window
+        relight(moulded[y1:y2, x1:x2], augmentation, rng)
+        if placement.angle:
+            blacken_outside(moulded, placement)
+        active = active_classes(self.dataset, image_id)
+        meta = compose_image_meta(image_id, image.shape, moulded.shape, placement.window, placement.scale, active)
+        return Sample(moulded, meta, class_ids, boxes, masks, labelled, labelled - own)
+
+    def _minis(self, objects: Instances, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and masks of objects that are in pixels of the moulded image."""
+        mini_shape = self.config.MINI_MASK_SHAPE if self.config.USE_MINI_MASK else None
+        _, boxes, masks = instances_to_mini(objects, mini_shape, (1.0, 1.0), (0.0, 0.0), shape)
+        return boxes, masks
+
+    def _minis_at_once(
+        self, instances: Instances, placement: Placement, min_area: float
+    ) -> tuple[Instances, np.ndarray, np.ndarray]:
+        """The objects inside, their boxes and masks, straight from the label: for a picture that is at most flipped."""
+        mini_shape = self.config.MINI_MASK_SHAPE if self.config.USE_MINI_MASK else None
+        kept, boxes, masks = instances_to_mini(
+            instances, mini_shape, placement.factors, placement.offset, placement.shape, min_area
+        )
+        if placement.flip:
+            width = placement.shape[1]
+            boxes = boxes[:, [0, 3, 2, 1]] * (1, -1, 1, -1) + (0, width, 0, width)
+            masks = masks[:, ::-1]
+        return instances.select(kept), boxes, masks
+
+    def _plan(self, shape: Sequence[int], rng: np.random.Generator) -> Geometry:
+        config = self.config
+        plan = resize_geometry(
+            shape,
+            config.IMAGE_MIN_DIM,
+            config.IMAGE_MAX_DIM,
+            config.IMAGE_MIN_SCALE,
+            config.IMAGE_RESIZE_MODE,
+            lambda low, high: int(rng.integers(low, high + 1)),
+        )
+        return plan if self.canvas is None else plan.on_canvas(self.canvas)
+
+    def _paste(
+        self, image_id: int, moulded: np.ndarray, instances: Instances, placement: Placement, rng: np.random.Generator
+    ) -> tuple[Instances, int]:
+        """Paste objects of another image into `moulded`: all objects in its pixels, its own first, and how many own."""
+        min_area = self.augmentation.min_area
+        own, _, seen = warp_instances(instances, placement.matrix, placement.shape, min_area)
+        assert self.donors is not None
+        donor_id = int(rng.choice(self.dataset.image_ids, p=self.donors.images))
+        info = self.dataset.image_info
+        source = info[donor_id]["source"]  # the classes of another source would not count in the loss
+        if donor_id == image_id or source != info[image_id]["source"] or source in self.no_augmentation_sources:
+            return own, len(own)
+        with self._naming(donor_id):
+            chosen = self.dataset.load_instances(donor_id)
+            chosen = copy_paste.choose(chosen, self.donors.classes, self.config.MAX_GT_INSTANCES - len(own), rng)
+            if not len(chosen):
+                return own, len(own)
+            donor = as_channels(self.dataset.load_image(donor_id), self.config.IMAGE_CHANNEL_COUNT)
+            _check_fits(chosen, donor.shape)
+            mirror = bool(self.augmentation.flip and rng.random() < 0.5)
+            matrix = copy_paste.donor_matrix(placement, donor.shape, mirror)
+            pasted = copy_paste.paste(moulded, donor, chosen, matrix)
+        own = copy_paste.hide(own, pasted, seen, min_area)
+        return own.join(pasted), len(own)
+
+    @contextlib.contextmanager
+    def _naming(self, image_id: int) -> Iterator[None]:
+        """Errors name the image."""
+        try:
+            yield
+        except Exception as error:  # whatever a user's load_mask raises
+            info = self.dataset.image_info[image_id]
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            raise InputError(f"image {info['id']!r} (number {image_id}, {info['path']}): {reason}") from error
+
+    def _enough(self, class_ids: np.ndarray) -> bool:
+        return self.config.TRAIN_EMPTY_IMAGES or bool((class_ids > 0).any())
+
+    def _stack(self, samples: list[Sample]) -> dict[str, np.ndarray]:
+        shapes = {sample.image.shape for sample in samples}
+        if len(shapes) > 1:
+            raise InputError(
+                f"images of different sizes {sorted(shapes)} in one batch: use IMAGE_RESIZE_MODE 'square', 'rect' or "
+                f"'crop' instead of {self.config.IMAGE_RESIZE_MODE!r}, a canvas, or batches of 1"
+            )
+        count, slots = len(samples), self.config.MAX_GT_INSTANCES
+        class_ids = np.zeros((count, slots), np.int32)
+        boxes = np.zeros((count, slots, 4), np.float32)
+        masks = np.zeros((count, *samples[0].masks.shape[:2], slots), bool)
+        for j, sample in enumerate(samples):
+            n = len(sample.class_ids)
+            class_ids[j, :n], boxes[j, :n], masks[j, :, :, :n] = sample.class_ids, sample.boxes_px, sample.masks
+        return {
+            "input_image": np.stack([s.image for s in samples]) if count > 1 else samples[0].image[None],
+            "input_image_meta": np.stack([sample.meta for sample in samples]).astype(np.float32),
+            "input_gt_class_ids": class_ids,
+            "input_gt_boxes": boxes,
+            "input_gt_masks": masks,
+        }
+
+
+def _check_fits(instances: Instances, shape: Sequence[int]) -> None:
+    boxes = instances.boxes_px
+    if len(boxes) and (boxes.min() < 0 or boxes[:, 2].max() > shape[0] or boxes[:, 3].max() > shape[1]):
+        raise InputError(
+            f"its masks reach to row {boxes[:, 2].max()} and column {boxes[:, 3].max()}, the image is {shape[0]} high "
+            f"and {shape[1]} wide; labels and image do not belong together"
+        )

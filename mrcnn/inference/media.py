@@ -1,0 +1,208 @@
+"""Images and videos as one stream of frames, and videos written frame by frame; never more than one frame in memory.
+
+Frames are uint8 [H, W, 3] RGB.
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from mrcnn.data.images import read_image
+from mrcnn.errors import InputError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+# What is read, and the code that OpenCV's own builds can write it with, on every system.
+VIDEO_CODES = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+USUAL_FPS = 25.0  # for files that do not say theirs
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file to read: `path`, and `name`, its posix path below the folder that was given (or its file name)."""
+
+    path: pathlib.Path
+    name: str
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is read as a video, which the ending decides."""
+        return self.path.suffix.lower() in VIDEO_CODES
+
+
+@dataclasses.dataclass
+class Frame:
+    """A picture of a source: `image` uint8 [H, W, 3]; of a video also its position (from 0) and frames per second."""
+
+    source: Source
+    image: np.ndarray
+    index: int | None = None
+    fps: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The name of an image; of a frame of clip.mp4 what BDD100K calls it, clip-0000001.jpg (counted from 1)."""
+        if self.index is None:
+            return self.source.name
+        return f"{pathlib.PurePosixPath(self.source.name).with_suffix('')}-{self.index + 1:07d}.jpg"
+
+
+def find_sources(paths: Sequence[str | os.PathLike], out: str | os.PathLike | None = None) -> list[Source]:
+    """The images and videos that paths mean.
+
+    Args:
+        paths: files, whatever their ending, and folders, in which and below which all images and videos are taken.
+        out: folder in which results get the same names; what lies there is left out.
+
+    Returns:
+        Sources in the order of the paths, those of a folder by name.
+
+    Raises:
+        InputError: no such path, a folder without images and videos, two files of one name, or a result would
+            overwrite its source.
+    """
+    out = None if out is None else pathlib.Path(out).resolve()
+    found: list[Source] = []
+    for path in map(pathlib.Path, paths):
+        if path.is_dir():
+            if path.resolve() == out:
+                raise InputError(f"{path} is also the folder for the results; give another --out")
+            found += _in_folder(path, out)
+        elif path.exists():
+            found.append(Source(path, path.name))
+        else:
+            raise InputError(f"{path}: no such file or folder")
+    _refuse_clashes(found, out)
+    return found
+
+
+def _in_folder(folder: pathlib.Path, out: pathlib.Path | None) -> list[Source]:
+    known = IMAGE_SUFFIXES | VIDEO_CODES.keys()
+    files = [
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.suffix.lower() in known
+        and not p.name.startswith(".")
+        and p.is_file()
+        and not (out and p.resolve().is_relative_to(out))
+    ]
+    if not files:
+        raise InputError(f"{folder}: no images or videos; looked for {', '.join(sorted(known))}")
+    return [Source(p, p.relative_to(folder).as_posix()) for p in files]
+
+
+def _refuse_clashes(sources: Iterable[Source], out: pathlib.Path | None) -> None:
+    taken: dict[str, Source] = {}
+    for source in sources:
+        other = taken.setdefault(source.name, source)
+        if other is not source:
+            raise InputError(
+                f"{other.path} and {source.path} would give results of one name, {source.name}; "
+                "give them in two runs with an --out each"
+            )
+        if out and (out / source.name) == source.path.resolve():
+            raise InputError(f"the result for {source.path} would overwrite it; give another --out")
+
+
+def count_frames(sources: Iterable[Source]) -> int:
+    """How many frames `read_frames` will give, as far as the heads of the files say: for a progress bar."""
+    return sum(_announced(source.path) if source.is_video else 1 for source in sources)
+
+
+def read_frames(sources: Iterable[Source], failed: Callable[[Source, str], None]) -> Iterator[Frame]:
+    """All frames of all sources, one after the other.
+
+    Args:
+        sources: what to read.
+        failed: told of a source that cannot be read, or breaks off, and why; the next one follows.
+    """
+    for source in sources:
+        try:
+            if source.is_video:
+                yield from _video_frames(source)
+            else:
+                yield Frame(source, read_image(source.path))
+        except InputError as error:
+            failed(source, str(error))
+
+
+def _video_frames(source: Source) -> Iterator[Frame]:
+    capture = cv2.VideoCapture(os.fspath(source.path))
+    try:
+        if not capture.isOpened():
+            raise InputError(f"{source.path}: not a video that can be decoded; copy it again or leave it out")
+        announced = _count(capture)
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        fps = fps if math.isfinite(fps) and fps > 0 else USUAL_FPS
+        index = 0
+        while True:
+            there, image = capture.read()
+            if not there:
+                break
+            yield Frame(source, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), index, fps)
+            index += 1
+    finally:
+        capture.release()
+    # Some cameras announce a frame or two more than they write.
+    if index == 0 or index < 0.99 * announced - 2:
+        raise InputError(f"{source.path}: ends after {index} of {announced} frames; copy it again")
+
+
+def _announced(path: pathlib.Path) -> int:
+    capture = cv2.VideoCapture(os.fspath(path))
+    count = _count(capture) if capture.isOpened() else 1
+    capture.release()
+    return count
+
+
+def _count(capture: cv2.VideoCapture) -> int:
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return int(count) if math.isfinite(count) and count > 0 else 0
+
+
+class VideoFile:
+    """A video that is written frame by frame and gets its name when the block ends without an error.
+
+    with VideoFile(path, fps, (height, width)) as video:
+        video.add(image)
+    """
+
+    def __init__(self, path: str | os.PathLike, fps: float, size: tuple[int, int]) -> None:
+        """Opens a temporary file beside `path`.
+
+        Args:
+            path: its ending is one of VIDEO_CODES.
+            fps: frames per second.
+            size: (height, width) px of all frames.
+
+        Raises:
+            InputError: it cannot be written there.
+        """
+        self.path = pathlib.Path(path)
+        self.size = size
+        self._part = self.path.with_name(f".part-{self.path.name}")
+        code = cv2.VideoWriter.fourcc(*VIDEO_CODES[self.path.suffix.lower()])
+        self._writer = cv2.VideoWriter(os.fspath(self._part), code, fps, (size[1], size[0]))
+        if not self._writer.isOpened():
+            raise InputError(f"{self.path}: cannot be written ({size[1]} x {size[0]} at {fps:g} frames per second)")
+
+    def __enter__(self) -> "VideoFile":
+        return self
+
+    def add(self, image: np.ndarray) -> None:
+        """Writes uint8 [H, W, 3] of the size of the video."""
+        assert image.shape[:2] == self.size, f"a frame of {image.shape} in a video of {self.size}"
+        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.release()
+        if kind is None:
+            self._part.replace(self.path)
+        self._part.unlink(missing_ok=True)

@@ -1,0 +1,208 @@
+"""Anchors looked at: where they lie, in which order, which objects they reach, what they are trained towards.
+
+Legend: A anchors, n objects, C classes incl. background. Boxes are (y1, x1, y2, x2) in pixels of the image as the
+network sees it.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from mrcnn.config import Config
+from mrcnn.modeling.anchors import compute_backbone_shapes, pyramid_anchors_px
+from mrcnn.modeling.targets import ANCHOR_POSITIVE_IOU, build_rpn_targets
+from mrcnn.structures.boxes import apply_box_deltas, compute_overlaps
+from mrcnn.visualization.drawing import class_color
+from mrcnn.visualization.plots import Path, axes_for, finish, show_or_save
+from mrcnn.visualize import draw_boxes
+
+Row = list[str]
+KINDS = {1: "positive", 0: "neutral", -1: "negative"}
+
+
+def level_sizes(config: Config, shape: Sequence[int]) -> np.ndarray:
+    """How many anchors each level of the pyramid has, int [levels], the finest first; they follow each other so.
+
+    Args:
+        config: strides and RPN_ANCHOR_*.
+        shape: (H, W, ...) of the image.
+    """
+    cells = -(-compute_backbone_shapes(config, tuple(shape)) // config.RPN_ANCHOR_STRIDE)
+    return cells.prod(axis=1) * len(config.RPN_ANCHOR_RATIOS)
+
+
+def level_table(config: Config, shape: Sequence[int]) -> list[Row]:
+    """Rows for `display_table`: what each level of the pyramid has; the arguments are those of `level_sizes`."""
+    sizes = level_sizes(config, shape)
+    rows = [["level", "stride, px", "cells", "anchor side, px", "anchors", "share"]]
+    levels = zip(
+        compute_backbone_shapes(config, tuple(shape)),
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_SCALES,
+        sizes,
+        strict=True,
+    )
+    for number, ((height, width), stride, scale, count) in enumerate(levels, 2):
+        rows.append(
+            [f"P{number}", f"{stride}", f"{height} x {width}", f"{scale}", f"{count:,}", f"{count / sizes.sum():.1%}"]
+        )
+    return [*rows, ["all", "", "", "", f"{sizes.sum():,}", "100 %"]]
+
+
+def order_table(config: Config, shape: Sequence[int], indices: Sequence[int]) -> list[Row]:
+    """Rows for `display_table`: level, row, column, ratio (width / height) and box of some anchors.
+
+    Args:
+        config, shape: as in `level_sizes`.
+        indices: positions of the anchors, 0..A-1.
+    """
+    anchors, sizes = pyramid_anchors_px(config, tuple(shape)), level_sizes(config, shape)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    widths = -(-compute_backbone_shapes(config, tuple(shape))[:, 1] // config.RPN_ANCHOR_STRIDE)
+    rows = [["index", "level", "row", "column", "width / height", "y1, x1, y2, x2"]]
+    for index in indices:
+        level = int(np.searchsorted(starts, index, side="right")) - 1
+        cell, ratio = divmod(int(index - starts[level]), len(config.RPN_ANCHOR_RATIOS))
+        row, column = divmod(cell, int(widths[level]))
+        box = ", ".join(f"{value:.1f}" for value in anchors[index])
+        rows.append([f"{index:,}", f"P{level + 2}", f"{row}", f"{column}", f"{config.RPN_ANCHOR_RATIOS[ratio]:g}", box])
+    return rows
+
+
+def plot_middle_cell(image: np.ndarray, config: Config, ax: Axes | None = None, save: Path | None = None) -> Axes:
+    """Draws the anchors of the middle cell of each level, each level in its colour, and a legend of the levels.
+
+    Args:
+        image: uint8 [H, W, 3].
+        config: strides and RPN_ANCHOR_*.
+        ax: axes to draw on.
+        save: file to write instead of showing.
+
+    Returns:
+        The axes.
+    """
+    figure, axis = axes_for(ax, (11, 6.5))
+    anchors, sizes = pyramid_anchors_px(config, image.shape), level_sizes(config, image.shape)
+    shapes, ratios = compute_backbone_shapes(config, image.shape), len(config.RPN_ANCHOR_RATIOS)
+    start = 0
+    for level, (size, shape) in enumerate(zip(sizes, shapes, strict=True)):
+        rows, columns = -(-shape // config.RPN_ANCHOR_STRIDE)
+        first = start + ((rows // 2) * columns + columns // 2) * ratios
+        for y1, x1, y2, x2 in anchors[first : first + ratios]:
+            axis.plot(
+                [x1, x2, x2, x1, x1],
+                [y1, y1, y2, y2, y1],
+                color=class_color(level + 1),
+                linewidth=2,
+                label=f"P{level + 2}: {size:,}" if y1 == anchors[first][0] else None,
+            )
+        start += size
+    axis.imshow(image, alpha=0.6)
+    axis.set_title("the anchors of the middle cell of each level")
+    axis.legend(loc="upper left", title="level: anchors")
+    axis.axis("off")
+    return show_or_save(figure, axis, ax, save)
+
+
+def anchor_kinds(config: Config, shape: Sequence[int], class_ids: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """What every anchor is before a sample of them is drawn: int [A], 1 positive, 0 neutral, -1 negative.
+
+    Args:
+        config: RPN_ANCHOR_*.
+        shape: (H, W, ...) of the image.
+        class_ids: int [n], negative for crowds.
+        boxes: [n, 4].
+    """
+    anchors = pyramid_anchors_px(config, tuple(shape))
+    everything = copy.copy(config)
+    everything.RPN_TRAIN_ANCHORS_PER_IMAGE = 2 * len(anchors)  # so none is left out
+    return build_rpn_targets(tuple(shape), anchors, class_ids, boxes, everything)[0]
+
+
+def reach_table(
+    config: Config, shape: Sequence[int], class_ids: np.ndarray, boxes: np.ndarray, class_names: Sequence[str]
+) -> list[Row]:
+    """Rows for `display_table`, one an object, the smallest first: its best anchor, and how many are positive for it.
+
+    Args:
+        config, shape, class_ids, boxes: as in `anchor_kinds`.
+        class_names: [C].
+    """
+    overlaps = compute_overlaps(pyramid_anchors_px(config, tuple(shape)), boxes)  # [A, n]
+    own = (overlaps >= ANCHOR_POSITIVE_IOU) | (overlaps == overlaps.max(axis=0))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    rows = [["object", "height x width, px", "best IoU", "positive anchors"]]
+    for i in np.argsort(sides.prod(axis=1)):
+        rows.append(
+            [
+                class_names[abs(class_ids[i])],
+                f"{sides[i, 0]} x {sides[i, 1]}",
+                f"{overlaps[:, i].max():.2f}",
+                str(np.count_nonzero(own[:, i])),
+            ]
+        )
+    return rows
+
+
+def plot_kinds(
+    image: np.ndarray,
+    config: Config,
+    class_ids: np.ndarray,
+    boxes: np.ndarray,
+    limit: int = 40,
+    save: Path | None = None,
+) -> None:
+    """Draws positive anchors with the boxes that they are to become, and some neutral and negative ones.
+
+    Args:
+        image: uint8 [H, W, 3].
+        config, class_ids, boxes: as in `anchor_kinds`.
+        limit: most anchors of a kind, drawn by chance (np.random).
+        save: file to write instead of showing.
+    """
+    anchors = pyramid_anchors_px(config, image.shape)
+    kinds = anchor_kinds(config, image.shape, class_ids, boxes)
+    figure, axes = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
+    axes = axes.ravel()
+    draw_boxes(image, boxes, title=f"{len(boxes)} objects", ax=axes[0], visibilities=[2] * len(boxes))
+    for axis, (kind, name) in zip(axes[1:], KINDS.items(), strict=True):
+        own = np.flatnonzero(kinds == kind)
+        chosen = np.random.permutation(own)[:limit]
+        draw_boxes(
+            image,
+            anchors[chosen],
+            title=f"{name}: {len(own):,} anchors ({len(chosen)} shown)",
+            ax=axis,
+            visibilities=[2] * len(chosen),
+        )
+    finish(figure, save)
+
+
+def plot_refinement(
+    image: np.ndarray,
+    config: Config,
+    class_ids: np.ndarray,
+    boxes: np.ndarray,
+    ax: Axes | None = None,
+    save: Path | None = None,
+) -> Axes:
+    """Draws the positive anchors of a sample, dotted, and what their targets make of them, solid: the objects' boxes.
+
+    Args:
+        image: uint8 [H, W, 3].
+        config, class_ids, boxes: as in `anchor_kinds`.
+        ax: axes to draw on.
+        save: file to write instead of showing.
+
+    Returns:
+        The axes.
+    """
+    anchors = pyramid_anchors_px(config, image.shape)
+    match, deltas = build_rpn_targets(image.shape, anchors, class_ids, boxes, config)
+    positive = anchors[match == 1]
+    refined = apply_box_deltas(positive, deltas[: len(positive)] * config.RPN_BBOX_STD_DEV)
+    title = f"a sample: {len(positive)} positive, {np.count_nonzero(match == -1)} negative anchors"
+    return draw_boxes(image, positive, refined, title=title, ax=ax, save=save)

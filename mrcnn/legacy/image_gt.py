@@ -1,0 +1,87 @@
+"""`load_image_gt` as the original has it: one image with full-size or mini masks."""
+
+import logging
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mrcnn.data.dataset import Dataset, active_classes
+from mrcnn.data.images import (
+    NO_PADDING,
+    compose_image_meta,
+    resize_image,
+)
+from mrcnn.errors import InputError
+from mrcnn.structures.masks import extract_bboxes, minimize_mask, resize_mask
+
+log = logging.getLogger(__name__)
+
+
+def load_image_gt(
+    dataset: Dataset,
+    config: Any,
+    image_id: int,
+    augment: bool = False,
+    augmentation: Any = None,
+    use_mini_mask: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Load one image with its full masks, resized and padded: for notebooks and evaluation. Training uses `Loader`.
+
+    Args:
+        dataset: prepared.
+        config: IMAGE_* and MINI_MASK_SHAPE are read.
+        image_id: position in the dataset.
+        augment: flip left to right, every second time.
+        augmentation: an imgaug augmenter that keeps the size of the image.
+        use_mini_mask: give the masks as mini-masks.
+
+    Returns:
+        image: [H, W, 3], as loaded in type.
+        image_meta: float64 [12 + C].
+        class_ids: int [n], without objects that lie outside.
+        bbox: int32 [n, (y1, x1, y2, x2)] pixels.
+        mask: bool [H, W, n], or [*MINI_MASK_SHAPE, n].
+
+    Raises:
+        InputError: image and masks differ in size, or the augmentation changes the size.
+    """
+    image = dataset.load_image(image_id)
+    mask, class_ids = dataset.load_mask(image_id)
+    original_shape = image.shape
+    if mask.shape[-1] == 0:
+        mask = np.zeros((*image.shape[:2], 0), bool)
+    if mask.shape[:2] != image.shape[:2] or mask.shape[-1] != len(class_ids):
+        raise InputError(
+            f"image {image_id} is {image.shape[:2]} (height, width), its masks have shape {mask.shape} for "
+            f"{len(class_ids)} class ids; load_mask must return [height, width, n] and n ids"
+        )
+    image, window, scale, padding, crop = resize_image(
+        image, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE
+    )
+    mask = _resize_all(mask, scale, padding, crop)
+    if augment and random.randint(0, 1):
+        image, mask = np.fliplr(image), np.fliplr(mask)
+        window = (window[0], image.shape[1] - window[3], window[2], image.shape[1] - window[1])
+    if augmentation is not None:
+        from mrcnn.data.imgaug_adapter import apply_to_masks  # late: imgaug is needed only here
+
+        image, mask, window = apply_to_masks(augmentation, image, mask, window)
+    kept = mask.any(axis=(0, 1))
+    mask, class_ids = mask[:, :, kept], np.asarray(class_ids)[kept]
+    bbox = extract_bboxes(mask)
+    if use_mini_mask:
+        mask = minimize_mask(bbox, mask, config.MINI_MASK_SHAPE)
+    active = active_classes(dataset, image_id)
+    meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active)
+    return image, meta, class_ids, bbox, mask
+
+
+def _resize_all(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequence[int] | None) -> np.ndarray:
+    """`resize_mask`, but an object that is only too thin for its sampling keeps the pixels that it lies in."""
+    resized = resize_mask(mask, scale, NO_PADDING)
+    for i in np.flatnonzero(mask.any(axis=(0, 1)) & ~resized.any(axis=(0, 1))):
+        rows, columns = (((places + 0.5) * scale).astype(int) for places in np.nonzero(mask[:, :, i]))
+        resized[np.minimum(rows, resized.shape[0] - 1), np.minimum(columns, resized.shape[1] - 1), i] = True
+    return resize_mask(resized, 1, padding, crop)

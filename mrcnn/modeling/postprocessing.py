@@ -1,0 +1,52 @@
+"""From the network's padded output of one image to objects in that image.
+
+Legend: D detections, C classes with background, H W the original image. Boxes are (y1, x1, y2, x2).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mrcnn.structures.boxes import denorm_boxes, norm_boxes
+from mrcnn.structures.masks import paste_mask
+
+
+def unmold(
+    detections: np.ndarray,
+    mrcnn_mask: np.ndarray,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Bring one image's detections back to the original image; those without area there are left out.
+
+    Args:
+        detections: [D, (y1, x1, y2, x2, class_id, score)] norm, zero padded.
+        mrcnn_mask: float [D, h, w, C] probabilities.
+        original_image_shape: (H, W, channels) before resizing.
+        image_shape: (h, w, channels) of the moulded image.
+        window: (y1, x1, y2, x2) px: the part of the moulded image that is not padding.
+
+    Returns:
+        boxes int32 [n, 4] px, class_ids int32 [n], scores float32 [n], mask probabilities float32 [n, h, w] over the
+        boxes.
+    """
+    count = int(np.argmin(detections[:, 4] != 0)) if (detections[:, 4] == 0).any() else len(detections)
+    class_ids = detections[:count, 4].astype(np.int32)
+    probs = mrcnn_mask[np.arange(count), :, :, class_ids]  # [n, h, w]
+    # in units of the window, which is the original image; float32 as the network, or half pixels round elsewhere
+    wy1, wx1, wy2, wx2 = norm_boxes(np.asarray(window), tuple(image_shape))
+    shift = np.array([wy1, wx1, wy1, wx1])
+    scale = np.array([wy2 - wy1, wx2 - wx1, wy2 - wy1, wx2 - wx1])
+    boxes = denorm_boxes((detections[:count, :4] - shift) / scale, tuple(original_image_shape))
+    keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return boxes[keep], class_ids[keep], detections[:count, 5][keep], probs[keep]
+
+
+def full_masks(probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
+    """Mask probabilities [n, h, w] over their boxes int [n, 4] px -> bool [H, W, n]."""
+    masks = np.zeros((*image_shape[:2], len(boxes)), bool)
+    for index, (prob, box) in enumerate(zip(probs, boxes, strict=True)):
+        (y1, x1, y2, x2), crop = paste_mask(prob, box, image_shape)
+        masks[y1:y2, x1:x2, index] = crop
+    return masks

@@ -1,0 +1,109 @@
+"""Looking inside the inference network: its named intermediates, and the node names that the original's notebooks use.
+
+Legend: N batch, K anchors kept before suppression, P proposals. Boxes are [..., (y1, x1, y2, x2)] normalised.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from mrcnn.backend import runtime
+from mrcnn.config import Config
+from mrcnn.errors import InputError
+from mrcnn.modeling.rpn import propose
+
+Tensor = Any
+# stages(): our name -> the layer whose output it is, in forward order
+LAYERS = {
+    "C2": "res2{last2}_out",
+    "C3": "res3{last3}_out",
+    "C4": "res4{last4}_out",
+    "C5": "res5{last5}_out",
+    "P2": "fpn_p2",
+    "P3": "fpn_p3",
+    "P4": "fpn_p4",
+    "P5": "fpn_p5",
+    "P6": "fpn_p6",
+    "rpn_class": "rpn_class",
+    "rpn_bbox": "rpn_bbox",
+    "proposals": "ROI",
+    "mrcnn_class": "mrcnn_class",
+    "mrcnn_bbox": "mrcnn_bbox",
+    "detections": "mrcnn_detection",
+    "roi_align_mask": "roi_align_mask",
+    "mrcnn_mask": "mrcnn_mask",
+}
+PROPOSAL_STAGES = ("pre_nms_anchors", "refined_anchors", "refined_anchors_clipped", "rpn_non_max_suppression")
+
+
+class ProposalStages(keras.layers.Layer):
+    """`propose` with all its steps: [rpn_class, rpn_bbox, anchors] -> dict of tensors, see there."""
+
+    def __init__(self, config: Config, **kwargs: Any) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.config = config
+
+    def call(self, inputs: list[Tensor]) -> dict[str, Tensor]:
+        """The steps of the proposal layer by name."""
+        config = self.config
+        rpn_class, rpn_bbox, anchors = inputs
+        return propose(rpn_class, rpn_bbox, anchors, config, config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD)
+
+    def compute_output_spec(self, inputs: list[Tensor]) -> dict[str, Tensor]:
+        """Symbolic outputs; K and N are open."""
+        boxes = {name: keras.KerasTensor((None, None, 4), dtype="float32") for name in PROPOSAL_STAGES[:3]}
+        kept = keras.KerasTensor((None, self.config.POST_NMS_ROIS_INFERENCE), dtype="int32")
+        scores = keras.KerasTensor((None, None), dtype="float32")
+        proposals = keras.KerasTensor((None, self.config.POST_NMS_ROIS_INFERENCE, 4), dtype="float32")
+        return {**boxes, "rpn_non_max_suppression": kept, "pre_nms_scores": scores, "proposals": proposals}
+
+
+def proposal_stages(network: keras.Model, config: Config) -> dict[str, Tensor]:
+    """Symbolic outputs of the steps from the RPN to the proposals; `mrcnn.modeling.rpn.propose` says what they are."""
+    rpn_class, rpn_bbox = (network.get_layer(name).output for name in ("rpn_class", "rpn_bbox"))
+    return ProposalStages(config)([rpn_class, rpn_bbox, network.inputs[2]])
+
+
+def stage_outputs(network: keras.Model, config: Config) -> dict[str, Tensor]:
+    """Symbolic outputs of all named stages, in forward order, each of the shape that its layer gives.
+
+    Those of the backbone only where it is one of ours.
+    """
+    names = {layer.name for layer in network.layers}
+    last = {}
+    for k in (2, 3, 4, 5):
+        blocks = [name[4] for name in names if name.startswith(f"res{k}") and name.endswith("_out")]
+        last[f"last{k}"] = max(blocks, default="")
+    outputs: dict[str, Tensor] = {}
+    for name, pattern in LAYERS.items():
+        layer = pattern.format(**last)
+        if name == "proposals":
+            outputs |= {step: value for step, value in proposal_stages(network, config).items() if step != "proposals"}
+        if layer in names:
+            outputs[name] = network.get_layer(layer).output
+    return outputs
+
+
+def run(network: keras.Model, outputs: Sequence[tuple[str, Tensor]], inputs: list[Any]) -> dict[str, Any]:
+    """Values of symbolic tensors of the network.
+
+    Args:
+        network: the inference network.
+        outputs: (name, tensor) pairs; the tensors come from its layers or from `node`.
+        inputs: [molded images float, image metas, anchors], as `keras_model` takes them.
+
+    Returns:
+        name -> numpy array, in the order of `outputs`.
+
+    Raises:
+        InputError: a tensor is None: its node was not found.
+    """
+    missing = [name for name, tensor in outputs if tensor is None]
+    if missing:
+        raise InputError(f"no tensor was given for {', '.join(missing)}; keras_model.layers lists what there is")
+    part = keras.Model(network.inputs, [tensor for _, tensor in outputs])
+    part.jit_compile = runtime.prefers_jit()
+    values = part.predict_on_batch(inputs)
+    values = values if isinstance(values, (list, tuple)) else [values]
+    return {name: value for (name, _), value in zip(outputs, values, strict=True)}

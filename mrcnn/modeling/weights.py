@@ -1,0 +1,390 @@
+"""Weights by layer name, in the .h5 layout that every Matterport fork reads and writes.
+
+The layout is that of Keras 2: the root carries `layer_names`, `backend` and `keras_version`; each layer of the model
+has a group with `weight_names`, and its arrays lie there under those full names (/conv1/conv1/kernel:0). A model inside
+the model (rpn_model) is one group with the inner layers' arrays; a TimeDistributed layer carries its own name. Reading
+matches leaf layers by name and the arrays of one layer by order, so the nested and the flat form and the spellings of
+Keras 1, 2 and 3 all load.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+import h5py
+import keras
+import numpy as np
+
+from mrcnn.errors import InputError
+from mrcnn.files import written_whole
+
+logger = logging.getLogger(__name__)
+
+# The layers whose shape depends on NUM_CLASSES, and what their last axis holds for one class.
+CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+Shapes = list[tuple[int, ...]]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing and reading
+
+
+def save_weights(
+    model: keras.Model, path: str | os.PathLike, dtype: str | None = None, attrs: Mapping[str, object] | None = None
+) -> None:
+    """Writes all weights of a model by layer name; the file appears under its name only when it is complete.
+
+    Args:
+        model: any Keras model; the inner one of MaskRCNN.
+        path: the .h5 file to write; its folder must exist.
+        dtype: None keeps each variable's type. "float16" halves the file: arrays of two and more axes (kernels) are
+            stored as float16, vectors (biases, BatchNorm) and arrays that leave float16's range stay as they are.
+        attrs: further root attributes, such as the class names; `read_attrs` gives them back.
+
+    Raises:
+        InputError: the folder does not exist, or dtype is something else.
+    """
+    path = pathlib.Path(path)
+    if dtype not in (None, "float16"):
+        raise InputError(f"save_weights: dtype {dtype!r} is not supported; give None or 'float16'")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write weights to {path}: the folder {path.parent} does not exist; create it first")
+    layers = {
+        layer.name: {name: _storable(_to_numpy(variable), dtype) for name, variable in _named_weights(layer)}
+        for layer in model.layers
+    }
+    write_layers(path, layers, attrs)
+
+
+def write_layers(
+    path: pathlib.Path, layers: Mapping[str, Mapping[str, np.ndarray]], attrs: Mapping[str, object] | None = None
+) -> None:
+    """Writes arrays in the layout of this module; the file appears only when it is complete.
+
+    Args:
+        path: the file.
+        layers: layer name -> {"conv1/kernel:0": array of any shape}.
+        attrs: further root attributes.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["layer_names"] = _bytes_array(list(layers))
+        # Keras has TensorFlow's array layout on every backend; Keras 2 turns kernels round if it reads another name.
+        file.attrs["backend"] = np.bytes_("tensorflow")
+        file.attrs["keras_version"] = np.bytes_(keras.__version__)
+        for key, value in (attrs or {}).items():
+            file.attrs[key] = value
+        for layer, named in layers.items():
+            group = file.create_group(layer)
+            group.attrs["weight_names"] = _bytes_array(list(named))
+            for name, value in named.items():
+                group.create_dataset(name, data=value)
+
+
+@dataclasses.dataclass
+class LoadReport:
+    """What `load_weights` did, by the names of leaf layers (layers inside rpn_model by their own names).
+
+    Attributes:
+        path: the file.
+        loaded: layers that now hold the file's values.
+        skipped: layers of the file that were not used: the model has no such layer, or it was excluded.
+        missing: layers of the model that the file lacks; they keep their values.
+        excluded: layers of the model that the caller excluded; they keep their values.
+        mismatched: those of `excluded` whose shapes differ: name -> (shapes in the file, shapes in the model).
+    """
+
+    path: pathlib.Path
+    loaded: list[str]
+    skipped: list[str]
+    missing: list[str]
+    excluded: list[str]
+    mismatched: dict[str, tuple[Shapes, Shapes]]
+
+    @property
+    def untouched(self) -> list[str]:
+        """Layers of the model that got nothing from the file: random ones, if nothing else was loaded before."""
+        return self.missing + self.excluded
+
+    def summary(self) -> str:
+        """One line per kind of layer, names included."""
+        lines = [f"{self.path.name}: {len(self.loaded)} of {len(self.loaded) + len(self.untouched)} layers loaded"]
+        for title, names in (
+            ("in the file, not used", self.skipped),
+            ("not in the file, unchanged", self.missing),
+            ("excluded, unchanged", self.excluded),
+        ):
+            if names:
+                lines.append(f"  {title} ({len(names)}): {_listed(names)}")
+        for name, (in_file, in_model) in self.mismatched.items():
+            lines.append(
+                f"  excluded, of another shape: {name} {_shapes_text(in_file)} in the file, "
+                f"{_shapes_text(in_model)} in the model"
+            )
+        return "\n".join(lines)
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[str] | None = None) -> LoadReport:
+    """Loads weights by layer name. Either every layer that model and file share is loaded, or none is.
+
+    Args:
+        model: any Keras model; the inner one of MaskRCNN.
+        path: a by-name .h5 file: Matterport's, ours, `tf.keras`' save_weights, or a whole model's (`model_weights`).
+        exclude: names of layers to leave alone; the name of a nested model (rpn_model) stands for all its layers.
+
+    Returns:
+        What was loaded and what was not.
+
+    Raises:
+        InputError: the file is missing, broken or of another format; a shape differs in a layer that is not excluded;
+            or no layer of the file belongs to the model.
+    """
+    path = pathlib.Path(path)
+    targets = leaf_layers(model)
+    excluded_names = _expand_exclude(model, exclude)
+    with _open_root(path) as root:
+        sources = _read_layers(root, path, set(targets))
+        fitting, mismatched = [], {}
+        for name in (n for n in targets if n in sources):
+            in_file = [tuple(d.shape) for d in sources[name]]
+            in_model = [tuple(v.shape) for v in targets[name]]
+            if in_file != in_model:
+                mismatched[name] = (in_file, in_model)
+            elif name not in excluded_names:
+                fitting.append(name)
+        unfit = {name: shapes for name, shapes in mismatched.items() if name not in excluded_names}
+        if unfit:
+            raise InputError(_explain_mismatch(path, unfit))
+        if not fitting:
+            raise InputError(
+                f"no layer of {path} was loaded: the file has {_listed(list(sources))}; the model has "
+                f"{_listed(list(targets))}; excluded: {_listed(sorted(excluded_names)) or 'nothing'}. "
+                "Is it a file of another architecture?"
+            )
+        for name in fitting:
+            for variable, dataset in zip(targets[name], sources[name], strict=True):
+                variable.assign(dataset[()].astype("float32"))
+        return LoadReport(
+            path=path,
+            loaded=fitting,
+            skipped=[name for name in sources if name not in fitting],
+            missing=[name for name in targets if name not in sources and name not in excluded_names],
+            excluded=[name for name in targets if name in excluded_names],
+            mismatched=mismatched,
+        )
+
+
+def random_layers(report: LoadReport, before: set[str] | None, warn: bool) -> set[str]:
+    """The layers of a model that have got values from no file yet.
+
+    Args:
+        report: of the last file.
+        before: what this function returned for the file before; None for the first file of a model.
+        warn: log a warning with their names: what the model detects with them is random.
+    """
+    names = [name for name in report.untouched if before is None or name in before]
+    if names and warn:
+        logger.warning(
+            "%s gives %d layers no values, they stay random: %s. Load a file that has them before detect()",
+            report.path,
+            len(names),
+            _listed(names),
+        )
+    return set(names)
+
+
+def read_attrs(path: str | os.PathLike) -> dict[str, object]:
+    """Returns the root attributes of a weight file without layer_names: backend, keras_version and what was added.
+
+    Raises:
+        InputError: the file is missing, broken or of another format.
+    """
+    with _open_root(pathlib.Path(path)) as root:
+        return {key: _plain(value) for key, value in root.attrs.items() if not key.startswith("layer_names")}
+
+
+def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
+    """Returns leaf layer -> shapes of its arrays in a weight file, in the file's order; no array is read.
+
+    Raises:
+        InputError: the file is missing, broken or of another format.
+    """
+    path = pathlib.Path(path)
+    with _open_root(path) as root:
+        layers = _read_layers(root, path, set())
+        return {name: [tuple(array.shape) for array in arrays] for name, arrays in layers.items()}
+
+
+def read_layers(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
+    """Returns leaf layer -> its arrays, of any shape and type, in a weight file, in the file's order.
+
+    Raises:
+        InputError: the file is missing, broken or of another format.
+    """
+    path = pathlib.Path(path)
+    with _open_root(path) as root:
+        return {name: [array[()] for array in arrays] for name, arrays in _read_layers(root, path, set()).items()}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The model's side
+
+
+def _named_weights(layer: keras.layers.Layer) -> list[tuple[str, keras.Variable]]:
+    """("conv1/kernel:0", variable) in Keras' order: kernel, bias / gamma, beta, moving_mean, moving_variance."""
+    if isinstance(layer, keras.Model):
+        return [pair for inner in layer.layers for pair in _named_weights(inner)]
+    named = [(f"{layer.name}/{variable.name}:0", variable) for variable in layer.weights]
+    assert len(dict(named)) == len(named), f"layer {layer.name} has two weights of one name: {[n for n, _ in named]}"
+    return named
+
+
+def leaf_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
+    """Leaf layer name -> its variables, for the layers that have any."""
+    leaves: dict[str, list[keras.Variable]] = {}
+    for name, variable in _named_weights(model):
+        leaves.setdefault(name.split("/")[0], []).append(variable)
+    return leaves
+
+
+def _expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[str]:
+    """The excluded leaf names; the name of a nested model becomes the names of its layers."""
+    if isinstance(exclude, str):
+        raise InputError(f"exclude must be a list of layer names, not the string {exclude!r}")
+    names = set(exclude or ())
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and layer.name in names:
+            names |= set(leaf_layers(layer))
+    return names
+
+
+def _to_numpy(variable: keras.Variable) -> np.ndarray:
+    value = keras.ops.convert_to_numpy(variable)
+    return value.astype(np.float32) if value.dtype.kind not in "fiub" else value  # bfloat16 is no HDF5 type
+
+
+def _storable(value: np.ndarray, dtype: str | None) -> np.ndarray:
+    if dtype is None or value.ndim < 2 or np.abs(value).max(initial=0) > FLOAT16_MAX:
+        return value
+    return value.astype(dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The file's side
+
+
+def _bytes_array(names: list[str]) -> np.ndarray:
+    """Fixed-length bytes, as Keras 2 wrote them; h5py 2 would hand out str for anything else and Keras would fail."""
+    return np.array([name.encode() for name in names], dtype="S" if names else "S1")
+
+
+def _plain(value: object) -> object:
+    """An HDF5 attribute as str, int or float."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
+    """A list of names; Keras splits one of more than 64 KiB into attribute0, attribute1, ..."""
+    if attribute in group.attrs:
+        parts = [group.attrs[attribute]]
+    else:
+        keys = [key for key in group.attrs if re.fullmatch(attribute + r"\d+", key)]
+        parts = [group.attrs[key] for key in sorted(keys, key=lambda key: int(key[len(attribute) :]))]
+    names = [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in part]
+    return names if parts else None
+
+
+@contextlib.contextmanager
+def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
+    """The group that carries layer_names: the file itself, or `model_weights` in the file of a whole model."""
+    if not path.is_file():
+        raise InputError(f"weight file {path} does not exist" + (": it is a folder" if path.is_dir() else ""))
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        with path.open("rb") as start:
+            archive = start.read(2) == b"PK"
+        kind = "a Keras 3 .keras archive" if archive else "not an HDF5 file, or it is cut short"
+        raise InputError(
+            f"cannot read weights from {path}: it is {kind} ({error}); "
+            "give a .h5 file in Matterport's by-name layout, or download it again"
+        ) from error
+    with file:
+        for root in (file, file.get("model_weights")):
+            if isinstance(root, h5py.Group) and _read_names(root, "layer_names") is not None:
+                yield root
+                return
+        raise InputError(
+            f"{path} has no layer_names: it is not in Matterport's by-name layout (its groups: {_listed(list(file))}). "
+            "A .weights.h5 of Keras 3 stores no layer names: load it with keras_model.load_weights in the program that "
+            "wrote it, then write it with mrcnn.modeling.weights.save_weights"
+        )
+
+
+def _read_layers(root: h5py.Group, path: pathlib.Path, known: set[str]) -> dict[str, list[h5py.Dataset]]:
+    """Leaf layer name -> its datasets in the file's order. `known` are the model's leaf layers."""
+    layers: dict[str, list[h5py.Dataset]] = {}
+    for group_name in _read_names(root, "layer_names") or []:
+        group = root.get(group_name)
+        names = _read_names(group, "weight_names") if isinstance(group, h5py.Group) else None
+        if names is None:
+            raise InputError(f"{path} is damaged: layer {group_name} is listed but has no weight_names")
+        for name, owner in zip(names, _owners(group_name, names, known), strict=True):
+            if not isinstance(group.get(name), h5py.Dataset):
+                raise InputError(f"{path} is damaged: layer {group_name} lacks its array {name}")
+            layers.setdefault(owner, []).append(group[name])
+    return layers
+
+
+def _owners(group_name: str, weight_names: list[str], known: set[str]) -> list[str]:
+    """The leaf layer of each weight of a group: the group itself, or the inner layers of a nested model."""
+    if group_name in known:
+        return [group_name] * len(weight_names)
+    owners = []
+    for name in weight_names:
+        scopes = name.split("/")
+        owner = scopes[-2] if len(scopes) > 1 else group_name
+        # A second model in one TensorFlow 1 process got its scopes numbered: rpn_conv_shared_1/kernel:0.
+        plain = re.sub(r"_\d+$", "", owner)
+        owners.append(plain if owner not in known and plain in known else owner)
+    nested = len(set(owners)) > 1 or not known.isdisjoint(owners)
+    return owners if nested else [group_name] * len(weight_names)
+
+
+def _explain_mismatch(path: pathlib.Path, unfit: dict[str, tuple[Shapes, Shapes]]) -> str:
+    lines = [f"{path} does not fit the model, nothing was loaded:"]
+    for name, (in_file, in_model) in unfit.items():
+        lines.append(f"  {name}: {_shapes_text(in_file)} in the file, {_shapes_text(in_model)} in the model")
+    heads = [name for name in CLASS_LAYERS if name in unfit]
+    if heads:
+        theirs, ours = (shapes[-1][-1] // CLASS_LAYERS[heads[0]] for shapes in unfit[heads[0]])
+        if theirs != ours:
+            lines.append(f"The file has {theirs} classes, the model {ours}: exclude {', '.join(heads)}")
+    if "rpn_class_raw" in unfit:
+        theirs, ours = (shapes[-1][-1] // 2 for shapes in unfit["rpn_class_raw"])
+        if theirs != ours:
+            lines.append(f"The file has {theirs} anchors per location, the model {ours}: change RPN_ANCHOR_RATIOS")
+    if set(unfit) - set(heads):
+        lines.append(
+            "Build the model with the configuration that the file was trained with, "
+            f"or exclude these layers: exclude=[{', '.join(repr(name) for name in unfit)}]"
+        )
+    return "\n".join(lines)
+
+
+def _shapes_text(shapes: Shapes) -> str:
+    return " + ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no arrays"
+
+
+def _listed(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

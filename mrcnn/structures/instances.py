@@ -1,0 +1,102 @@
+"""`Instances`: the objects of one image as class ids, boxes and small crops of their masks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrcnn.errors import InputError
+from mrcnn.structures.masks import extract_bboxes
+
+
+@dataclass
+class Instances:
+    """The labelled objects of one image.
+
+    Attributes:
+        class_ids: int32 [n], 1..C-1. Always positive; whether an instance takes part in training is in the flags.
+        boxes_px: int32 [n, (y1, x1, y2, x2)] pixels of the image as loaded, not empty.
+        crops: n bool arrays [y2 - y1, x2 - x1], the mask inside the box.
+        crowd: bool [n], a group labelled as one.
+        ignore: bool [n], neither an object to find nor a mistake to find.
+        origin: int [n], position of each in the labels of the image, where its dataset knows; else None.
+    """
+
+    class_ids: np.ndarray
+    boxes_px: np.ndarray
+    crops: list[np.ndarray]
+    crowd: np.ndarray = None  # type: ignore[assignment]  # None: none of them
+    ignore: np.ndarray = None  # type: ignore[assignment]
+    origin: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self.class_ids = np.asarray(self.class_ids, np.int32).reshape(-1)
+        self.boxes_px = np.asarray(self.boxes_px, np.int32).reshape(-1, 4)
+        n = len(self.class_ids)
+        self.crowd = np.zeros(n, bool) if self.crowd is None else np.asarray(self.crowd, bool).reshape(-1)
+        self.ignore = np.zeros(n, bool) if self.ignore is None else np.asarray(self.ignore, bool).reshape(-1)
+        lengths = {n, len(self.boxes_px), len(self.crops), len(self.crowd), len(self.ignore)}
+        assert len(lengths) == 1, f"class_ids, boxes_px, crops, crowd and ignore differ in length: {sorted(lengths)}"
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    @property
+    def training_class_ids(self) -> np.ndarray:
+        """int32 [n]; negative where crowd or ignore: such an object makes neither positives nor negatives."""
+        return np.where(self.crowd | self.ignore, -self.class_ids, self.class_ids).astype(np.int32)
+
+    @classmethod
+    def from_masks(cls, masks: np.ndarray, class_ids: np.ndarray) -> "Instances":
+        """Cut full masks into boxes and crops.
+
+        Args:
+            masks: bool or uint8 [H, W, n].
+            class_ids: int [n]; a negative id marks a crowd, as in Matterport's COCO sample.
+
+        Returns:
+            The instances whose mask has a pixel.
+
+        Raises:
+            InputError: the shapes do not fit.
+        """
+        masks, class_ids = np.asarray(masks), np.asarray(class_ids, np.int32).reshape(-1)
+        if masks.ndim != 3 or masks.shape[2] != len(class_ids):
+            raise InputError(
+                f"masks have shape {masks.shape} for {len(class_ids)} class ids; give [height, width, {len(class_ids)}]"
+            )
+        boxes = extract_bboxes(masks)
+        kept = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
+        crops = [masks[y1:y2, x1:x2, i].astype(bool) for i, (y1, x1, y2, x2) in zip(kept, boxes[kept], strict=True)]
+        return cls(np.abs(class_ids[kept]), boxes[kept], crops, crowd=class_ids[kept] < 0)
+
+    def to_masks(self, shape: Sequence[int]) -> np.ndarray:
+        """Full masks.
+
+        Args:
+            shape: (H, W, ...) of the image.
+
+        Returns:
+            bool [H, W, n].
+        """
+        masks = np.zeros((shape[0], shape[1], len(self)), bool)
+        for i, ((y1, x1, y2, x2), crop) in enumerate(zip(self.boxes_px, self.crops, strict=True)):
+            masks[y1:y2, x1:x2, i] = crop
+        return masks
+
+    def select(self, indices: np.ndarray) -> "Instances":
+        """The instances at `indices` (int [m]), in that order."""
+        crops = [self.crops[i] for i in indices]
+        return Instances(
+            self.class_ids[indices], self.boxes_px[indices], crops, self.crowd[indices], self.ignore[indices]
+        )
+
+    def join(self, other: "Instances") -> "Instances":
+        """These instances, then those of `other`."""
+        return Instances(
+            np.concatenate([self.class_ids, other.class_ids]),
+            np.concatenate([self.boxes_px, other.boxes_px]),
+            self.crops + other.crops,
+            np.concatenate([self.crowd, other.crowd]),
+            np.concatenate([self.ignore, other.ignore]),
+        )

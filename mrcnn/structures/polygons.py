@@ -1,0 +1,144 @@
+"""Polygons in pixels: checked points, rectangles and ellipses as polygons, and the outlines of a mask."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mrcnn.errors import LabelError
+
+Corner = tuple[int, int]  # (x, y) px, on the grid of pixel corners
+Loop = list[Corner]
+
+
+def crop_to_polygons(box_px: Sequence[int], crop: np.ndarray) -> list[np.ndarray]:
+    """The outlines of a mask.
+
+    Args:
+        box_px: int (y1, x1, y2, x2), where the crop lies in its image.
+        crop: bool [y2 - y1, x2 - x1].
+
+    Returns:
+        One polygon for each 4-connected part, float64 [k, (x, y)] px on pixel corners, x2 and y2 exclusive;
+        `polygons_to_crop` gives back the mask. The edges of a hole are in the polygon of the part around it.
+    """
+    loops = _loops(np.pad(crop.astype(np.int8), 1))
+    rings = [loop for loop in loops if _turns_clockwise(loop)]
+    holes = [loop for loop in loops if not _turns_clockwise(loop)]
+    for hole in sorted(holes, key=lambda loop: min(y for _, y in loop)):  # so that what lies above a hole is in a ring
+        _join(rings, hole, crop)
+    return [np.array(ring, np.float64) + (box_px[1], box_px[0]) for ring in rings]
+
+
+def _loops(padded: np.ndarray) -> list[Loop]:
+    """Closed loops around a mask with an empty border, inside on the right hand (y points down)."""
+    # Straight runs by their start and whether they lead right (down): a corner where two parts touch starts two.
+    across = {(start, end[0] > start[0]): end for start, end in _runs(padded)}
+    # In the transposed mask they have the inside on the left hand, so they are turned round.
+    upright = {(end[::-1], start[0] > end[0]): start[::-1] for start, end in _runs(padded.T)}
+    loops = []
+    while across:
+        (first, right), corner = across.popitem()
+        loop = [first]
+        while True:
+            loop.append(corner)
+            # Turning right first stays with the own part where two of them touch.
+            down = right if (corner, right) in upright else not right
+            corner = upright.pop((corner, down))
+            if corner == first and (corner, not down) not in across:
+                break
+            loop.append(corner)
+            right = not down if (corner, not down) in across else down
+            corner = across.pop((corner, right))
+        loops.append(loop)
+    return loops
+
+
+def _runs(padded: np.ndarray) -> list[tuple[Corner, Corner]]:
+    """Horizontal edges as (start, end), the border not counted; rightwards where the inside is below."""
+    step = np.diff(padded, axis=0)  # 1 where the inside begins below the line, -1 where it ends
+    runs = []
+    for sign in (1, -1):
+        change = np.diff((step == sign).astype(np.int8), axis=1, prepend=0, append=0)
+        for (y, x1), (_, x2) in zip(np.argwhere(change == 1).tolist(), np.argwhere(change == -1).tolist(), strict=True):
+            left, right = (x1 - 1, y), (x2 - 1, y)
+            runs.append((left, right) if sign == 1 else (right, left))
+    return runs
+
+
+def _turns_clockwise(loop: Loop) -> bool:
+    """Whether a loop goes around pixels of the mask (clockwise on the screen) and not around a hole."""
+    x, y = np.array(loop).T
+    return bool(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) > 0)
+
+
+def _join(rings: list[Loop], hole: Loop, crop: np.ndarray) -> None:
+    """Puts a hole into the ring around it, by a vertical cut from its top to the nearest edge above."""
+    first = min(range(len(hole)), key=lambda i: (hole[i][1], hole[i][0]))
+    x, top = hole[first]
+    above = np.flatnonzero(~crop[:top, x])  # pixels outside the mask, over the hole's first pixel
+    edge = int(above[-1]) + 1 if above.size else 0
+    for ring in rings:
+        for i, (start, end) in enumerate(zip(ring, ring[1:] + ring[:1], strict=True)):
+            if start[1] == end[1] == edge and start[0] <= x < end[0]:
+                ring[i + 1 : i + 1] = [(x, edge), *hole[first:], *hole[: first + 1], (x, edge)]
+                return
+    raise AssertionError(f"no edge over the hole at {(x, top)}")
+
+
+Path2D = np.ndarray  # float64 [k, 2], (x, y) px
+
+# Straight edges stay this close to a curve: a twentieth of a pixel moves no pixel centre by a visible amount.
+CURVE_TOLERANCE_PX = 0.05
+# COCO's rasteriser walks along every edge in steps of a fifth of a pixel, so one absurd number would take all memory.
+FARTHEST_PX = 100_000
+
+
+def as_points(values: Any) -> Path2D:
+    """Checks a polygon, float64 [k, (x, y)] px: k >= 3, finite, within FARTHEST_PX. Raises LabelError otherwise."""
+    try:
+        points = np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise LabelError("polygon coordinates are not numbers in pairs") from None
+    if points.ndim != 2 or points.shape[1:] != (2,):
+        raise LabelError("polygon coordinates are not numbers in pairs")
+    if not np.isfinite(points).all():
+        raise LabelError("polygon has a coordinate that is not finite")
+    if points.size and np.abs(points).max() > FARTHEST_PX:
+        raise LabelError(f"polygon has a coordinate of {points.flat[np.abs(points).argmax()]:g} px")
+    if len(points) < 3:
+        raise LabelError(f"polygon has {len(points)} points and needs 3")
+    return points
+
+
+def rectangle(x1: float, y1: float, x2: float, y2: float) -> Path2D:
+    """The corners of a box, float64 [4, (x, y)] px; x2 and y2 exclusive. Raises LabelError where it has no area."""
+    points = as_points([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+    if x2 <= x1 or y2 <= y1:
+        raise LabelError(f"rectangle from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) has no area")
+    return points
+
+
+def ellipse(cx: float, cy: float, rx: float, ry: float, theta: float = 0.0) -> Path2D:
+    """An ellipse as a polygon on it; the chords stay within CURVE_TOLERANCE_PX of the curve.
+
+    Args:
+        cx, cy: centre, px.
+        rx, ry: half axes, px; equal for a circle.
+        theta: angle of the first axis, radians, clockwise on the screen (y points down).
+
+    Returns:
+        float64 [k, 2] px.
+
+    Raises:
+        LabelError: a radius that is not above 0, or numbers that are not finite.
+    """
+    if not all(math.isfinite(v) for v in (cx, cy, rx, ry, theta)) or min(rx, ry) <= 0 or max(rx, ry) > FARTHEST_PX:
+        raise LabelError(f"circle or ellipse with centre ({cx:g}, {cy:g}) and radii {rx:g}, {ry:g} px")
+    # the sagitta of a chord over the angle 2a is r (1 - cos a)
+    half = math.acos(max(1 - CURVE_TOLERANCE_PX / max(rx, ry), 0.5))
+    angles = np.linspace(0, 2 * np.pi, max(8, math.ceil(np.pi / half)), endpoint=False)
+    x, y = rx * np.cos(angles), ry * np.sin(angles)
+    turned = [cx + x * math.cos(theta) - y * math.sin(theta), cy + x * math.sin(theta) + y * math.cos(theta)]
+    return as_points(np.stack(turned, axis=1))

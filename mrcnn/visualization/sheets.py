@@ -1,0 +1,155 @@
+"""Contact sheets: images of a dataset with their objects, or with truth and predictions side by side."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from mrcnn.errors import InputError
+from mrcnn.evaluation.coco_results import category_ids, image_key
+from mrcnn.evaluation.results_file import Store
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.rle import rle_to_crop
+
+if TYPE_CHECKING:
+    from mrcnn.data.dataset import Dataset
+    from mrcnn.evaluation.evaluator import Result
+from mrcnn.visualization.drawing import _FONT, draw_instances
+
+
+def samples_sheet(
+    result: "Result", dataset: "Dataset", count: int = 6, min_score: float = 0.3, cell_width: int = 640
+) -> np.ndarray:
+    """Truth and predictions side by side for the worst, the median and the best images of an evaluation.
+
+    Args:
+        result: What `evaluate` returned.
+        dataset: The dataset that it was computed on.
+        count: Images, a third of each kind; all of them, the worst first, if there are no more.
+        min_score: Weaker predictions are not drawn.
+        cell_width: Width of one picture in pixels.
+
+    Returns:
+        uint8 [height, width, 3]. Titles name the image, its place and its AP at IoU 0.5.
+
+    Raises:
+        InputError: No evaluated image has an object.
+    """
+    rows, titles = [], []
+    for place, image_id in _worst_median_best(result.image_ap50, count):
+        row, row_titles = truth_and_predictions(result, dataset, image_id, min_score, cell_width)
+        rows.append(row)
+        titles.append([f"{place}  {row_titles[0]}", row_titles[1]])
+    if not rows:
+        raise InputError("no evaluated image has an object, so there is no best or worst one to show")
+    return contact_sheet(rows, titles, cell_width)
+
+
+def truth_and_predictions(
+    result: "Result", dataset: "Dataset", image_id: int, min_score: float = 0.3, cell_width: int = 640
+) -> tuple[list[np.ndarray], list[str]]:
+    """One row of a contact sheet.
+
+    Args:
+        result: What `evaluate` returned.
+        dataset: The dataset that it was computed on.
+        image_id: Of an image that was evaluated.
+        min_score: Weaker predictions are not drawn.
+        cell_width: Width of one picture in pixels.
+
+    Returns:
+        The image with its labelled objects and the image with the predictions, uint8 [h, cell_width, 3], and a title
+        for each.
+    """
+    key = image_key(dataset, image_id)
+    known = result.predictions
+    entries = known.of_image(key) if isinstance(known, Store) else [e for e in known if e["image_id"] == key]
+    entries = [entry for entry in entries if entry["score"] >= min_score]
+    image = np.ascontiguousarray(dataset.load_image(image_id)[..., :3])
+    truth = dataset.load_instances(image_id)
+    found, scores = _decoded(entries, dataset)
+    scale = cell_width / image.shape[1]
+    row = [
+        draw_instances(image, truth, dataset.class_names, scale=scale),
+        draw_instances(image, found, dataset.class_names, scores, scale=scale),
+    ]
+    flagged = int(np.count_nonzero(truth.crowd | truth.ignore))
+    gray = f", {flagged} ignored (gray)" if flagged else ""
+    objects = f"{len(truth) - flagged} object{'' if len(truth) - flagged == 1 else 's'}"
+    ap50 = f"AP50 {result.image_ap50[image_id]:.2f}  " if image_id in result.image_ap50 else ""
+    return row, [
+        f"{dataset.image_info[image_id]['id']}  truth: {objects}{gray}",
+        f"{ap50}{len(found)} predictions with score >= {min_score}",
+    ]
+
+
+def _worst_median_best(ap50: dict[int, float], count: int) -> list[tuple[str, int]]:
+    """(place, image id) of `count` images."""
+    ranked = sorted(ap50, key=lambda image_id: (ap50[image_id], image_id))
+    n, third = len(ranked), max(1, count // 3)
+    if n <= count:
+        return [(f"rank {i + 1} of {n}, worst first:", image_id) for i, image_id in enumerate(ranked)]
+    middle = (n - third) // 2
+    groups = {"worst": range(third), "median": range(middle, middle + third), "best": range(n - third, n)}
+    return [(f"{name} (rank {i + 1} of {n}):", ranked[i]) for name, places in groups.items() for i in places][:count]
+
+
+def _decoded(entries: list[dict], dataset: "Dataset") -> tuple[Instances, np.ndarray]:
+    """Instances and scores of COCO results of one image, the best score last, so that it is drawn on top."""
+    class_of = {category: class_id for class_id, category in enumerate(category_ids(dataset))}
+    entries = sorted(entries, key=lambda entry: entry["score"])
+    kept = [(e, cut) for e in entries if (cut := rle_to_crop(e["segmentation"])) is not None]
+    instances = Instances(
+        np.array([class_of[e["category_id"]] for e, _ in kept]),
+        np.array([box for _, (box, _) in kept]),
+        [crop for _, (_, crop) in kept],
+    )
+    return instances, np.array([e["score"] for e, _ in kept])
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[Sequence[str]], cell_width: int = 640
+) -> np.ndarray:
+    """One picture of many, each under its title.
+
+    Args:
+        rows: Rows of uint8 [H, W, 3] images; each is scaled to `cell_width`.
+        titles: A title for each.
+        cell_width: Pixels.
+
+    Returns:
+        uint8 [height, width, 3] on white.
+    """
+    margin, bar = 8, 26
+    strips = []
+    for row, row_titles in zip(rows, titles, strict=True):
+        cells = [_cell(image, title, cell_width, bar) for image, title in zip(row, row_titles, strict=True)]
+        height = max(cell.shape[0] for cell in cells)
+        strips.append(
+            np.hstack(
+                [
+                    cv2.copyMakeBorder(
+                        c, 0, height - c.shape[0] + margin, margin, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+                    )
+                    for c in cells
+                ]
+            )
+        )
+    width = max(strip.shape[1] for strip in strips) + margin
+    return np.vstack(
+        [cv2.copyMakeBorder(s, 0, 0, 0, width - s.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255)) for s in strips]
+    )
+
+
+def _cell(image: np.ndarray, title: str, width: int, bar: int) -> np.ndarray:
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    shrinks = image.shape[1] > width
+    if image.shape[1] != width:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    cell = cv2.copyMakeBorder(image, bar, 0, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    size = 0.5
+    while size > 0.3 and cv2.getTextSize(title, _FONT, size, 1)[0][0] > width - 4:
+        size -= 0.05
+    cv2.putText(cell, title, (2, bar - 9), _FONT, size, (30, 30, 30), 1, cv2.LINE_AA)
+    return cell
