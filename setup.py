@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 # is there in place where it serves. constraints.txt has the versions that make installs. requirements.txt repeats this
 # list for pip install -r.
 RUNTIME = [
-    "tensorflow>=2.20",
+    "tensorflow>=2.19",
     "keras>=3.13",
     "numpy>=2",
     "scipy>=1.14",
