@@ -12,7 +12,7 @@ from mrcnn.inference.media import Frame
 
 
 class ScalabelFrames(JsonListFile):
-    """Writes detections.json as Scalabel frames with sizes, scores, boxes and run-length codes. A context manager."""
+    """Write detections.json as Scalabel frames with sizes, scores, boxes and run-length codes; a context manager."""
 
     def __init__(self, folder: str | os.PathLike, class_names: Sequence[str]) -> None:
         """Args:
@@ -23,7 +23,7 @@ class ScalabelFrames(JsonListFile):
         self.class_names = class_names
 
     def add(self, frame: Frame, found: Detections) -> None:
-        """Writes a frame."""
+        """Write a frame."""
         shape = frame.image.shape[:2]
         entries = detections_to_coco(found, shape, frame.name, range(len(self.class_names)))
         video = {} if frame.index is None else {"videoName": frame.source.name, "frameIndex": frame.index}
