@@ -15,9 +15,11 @@ class ScalabelFrames(JsonListFile):
     """Write detections.json as Scalabel frames with sizes, scores, boxes and run-length codes; a context manager."""
 
     def __init__(self, folder: str | os.PathLike, class_names: Sequence[str]) -> None:
-        """Args:
-        folder: for the file.
-        class_names: [C].
+        """Open the file.
+
+        Args:
+            folder: where detections.json is written.
+            class_names: names by class id, entry 0 is the background.
         """
         super().__init__(pathlib.Path(folder) / JSON_FILE)
         self.class_names = class_names

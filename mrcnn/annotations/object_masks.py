@@ -25,6 +25,9 @@ def object_mask(label: Annotation, shape: tuple[int, int]) -> BoxAndCrop | None:
 
     Returns:
         (box int32 [4], crop bool [y2 - y1, x2 - x1]), tight around the mask; None if no pixel belongs to the object.
+
+    Raises:
+        InputError: a run-length code does not fit its size; readers check that before.
     """
     if label.rle is not None:
         return rle_to_crop(label.rle)

@@ -269,7 +269,7 @@ def test_own_label_reader_agrees(folder) -> None:
     for first, second in zip(shapes.images, runs.images, strict=True):
         assert first.name == second.name and first.objects
         for a, b in zip(first.objects, second.objects, strict=True):
-            assert (a.category, a.occluded, a.truncated) == (b.category, b.occluded, b.truncated)
+            assert (a.name, a.occluded, a.truncated) == (b.name, b.occluded, b.truncated)
             (box_a, crop_a), (box_b, crop_b) = object_mask(a, (HEIGHT, WIDTH)), object_mask(b, (HEIGHT, WIDTH))
             assert np.abs(np.array(box_a) - box_b).max() <= 1
             assert abs(int(crop_a.sum()) - int(crop_b.sum())) <= 0.03 * crop_b.sum()
