@@ -93,10 +93,10 @@ class BDD100KDataset(AnnotatedDataset):
             for stem in sorted(set(images) - {image.path.stem for image in found.images}):
                 found.findings.add(NO_LABELS, "the labels do not name it", source, image=images[stem].name)
         kept = sized(found.images, found.findings)[:limit]
+        log_summary(f"{found.findings.source} ({found.format})", kept, found.findings)
         if not kept:
             raise InputError(f"{found.findings.source}: not one labelled image can be used: {_why(found.findings)}")
         self.add_annotations(found, kept, rectangles_as_masks, SOURCE)
-        log_summary(f"{found.findings.source} ({found.format})", kept, found.findings)
 
     def image_fields(self, image: AnnotatedImage) -> dict[str, Any]:
         """Return `attributes` and `coco_id`, which is a running number where the labels have none."""

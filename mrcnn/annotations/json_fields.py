@@ -65,7 +65,7 @@ def read_json(path: pathlib.Path) -> Any:
         InputError: it cannot be read or is not JSON; the message names the line and the column.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. Is the file complete?"
