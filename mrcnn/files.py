@@ -57,9 +57,6 @@ def _sync(path: pathlib.Path) -> None:
         os.close(handle)
 
 
-Entry = dict[str, Any]
-
-
 def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = None) -> None:
     """Write JSON, whole or not at all.
 

@@ -8,7 +8,8 @@ from bdd100k.labels.frames import Frame, LabelObject
 from mrcnn.errors import InputError
 from mrcnn.structures import masks
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.rle import polygons_to_crop, rle_to_crop
+from mrcnn.structures.polygons import polygons_to_crop
+from mrcnn.structures.rle import rle_to_crop
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from bdd100k.labels.load import BoxAndCrop
 from bdd100k.labels.masks import uncovered, visible_masks
 from bdd100k.labels.poly2d import plain_poly2d
 from mrcnn.errors import LabelError
-from mrcnn.structures.polygons import crop_to_polygons
-from mrcnn.structures.rle import crop_to_rle, polygons_to_crop
+from mrcnn.structures.polygons import crop_to_polygons, polygons_to_crop
+from mrcnn.structures.rle import crop_to_rle
 
 _UNSEEN = "objects that no pixel is seen of"
 FLAGS = ("occluded", "truncated", "crowd", "ignored")

@@ -10,7 +10,7 @@ from mrcnn.annotations.mask_png import read_mask, split_ids
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations, object_mask
 from mrcnn.data.dataset import Dataset
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.rle import tighten
+from mrcnn.structures.masks import tighten
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ import numpy as np
 from mrcnn.annotations.findings import Report
 from mrcnn.annotations.json_fields import is_side
 from mrcnn.errors import InputError, LabelError
-from mrcnn.structures.rle import polygons_to_crop, rle_to_crop
+from mrcnn.structures.polygons import polygons_to_crop
+from mrcnn.structures.rle import rle_to_crop
 
 log = logging.getLogger(__name__)
 

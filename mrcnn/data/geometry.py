@@ -17,7 +17,7 @@ import numpy as np
 from mrcnn.augment_settings import Augmentation
 from mrcnn.data.images import Geometry
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.rle import tighten
+from mrcnn.structures.masks import tighten
 
 
 @dataclass(frozen=True)

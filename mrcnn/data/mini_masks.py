@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.rle import tighten
+from mrcnn.structures.masks import tighten
 
 
 def instances_to_mini(

@@ -161,11 +161,6 @@ def mrcnn_mask_loss_graph(target_masks: Tensor, target_class_ids: Tensor, pred_m
     return mrcnn_mask_loss(target_masks, target_class_ids, ops.log(probs) - ops.log1p(-probs))
 
 
-smooth_l1_loss = smooth_l1
-mrcnn_class_loss_graph = mrcnn_class_loss
-mrcnn_bbox_loss_graph = mrcnn_bbox_loss
-
-
 def _mean_where(counts: Tensor, loss: Tensor) -> Tensor:
     """Mean of loss [N, K] over the rows where counts [N, K] is True; 0 when there is none."""
     total = ops.sum(ops.where(counts, loss, 0.0))

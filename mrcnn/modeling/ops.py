@@ -4,9 +4,7 @@ Everything is batched, has static shapes and no loop over images.
 Legend: N batch, K boxes per image, M boxes taken, T tiles, B boxes per tile, L pyramid levels, H W C a feature map.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,22 +17,10 @@ Tensor = Any  # a tensor of the backend that runs
 NMS_TILE = 256  # boxes resolved at once: 256 x 256 overlaps stay in the cache of a core
 FAR = 1e30  # beyond any coordinate, and finite
 
-_portable = contextvars.ContextVar("portable", default=False)
-
-
-@contextlib.contextmanager
-def portable() -> Iterator[None]:
-    """Within it models are traced without TensorFlow's own kernels, for formats that lack them (LiteRT, ONNX)."""
-    token = _portable.set(True)
-    try:
-        yield
-    finally:
-        _portable.reset(token)
-
 
 def _has_native_kernels() -> bool:
     """Whether TensorFlow's NMS and crop-and-resize serve: they are faster, but XLA has no crop-and-resize."""
-    if keras.config.backend() != "tensorflow" or _portable.get():
+    if keras.config.backend() != "tensorflow":
         return False
     import tensorflow as tf
     from tensorflow.python.ops import control_flow_util

@@ -21,7 +21,7 @@ from mrcnn.modeling import weights
 logger = logging.getLogger(__name__)
 
 # Folder of the weights that come with the source tree.
-SHIPPED = pathlib.Path(__file__).resolve().parent.parent / "weights"
+SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "weights"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +93,16 @@ def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
     if name not in REGISTRY:
         raise InputError(f"no published weights are called {name!r}; there are {', '.join(REGISTRY)}")
     return fetch_entry(REGISTRY[name], folder)
+
+
+def download_trained_weights(coco_model_path: str | os.PathLike, verbose: int = 1) -> None:
+    """Download Matterport's COCO weights to this path, unless they are there. `verbose` is ignored: see the log.
+
+    Raises:
+        InputError: no connection, or a broken transfer; nothing is left at the path then.
+    """
+    folder, file_name = os.path.split(os.path.abspath(coco_model_path))
+    fetch_entry(dataclasses.replace(REGISTRY["coco"], file_name=file_name), folder)
 
 
 def fetch_entry(entry: Published, folder: str | os.PathLike) -> pathlib.Path:

@@ -7,7 +7,6 @@ Legend: A anchors, N batch.
 
 from typing import Any
 
-import keras
 import numpy as np
 
 Array = Any  # a numpy array, or a tensor of the backend that runs
@@ -22,7 +21,11 @@ MIN_SIZE = 1e-7
 
 def _module(*arrays: Any) -> Any:
     """numpy if all are numpy arrays, lists or numbers, else keras.ops: the two spell what is used here alike."""
-    return np if all(isinstance(a, (np.ndarray, np.generic, list, tuple, int, float)) for a in arrays) else keras.ops
+    if all(isinstance(a, (np.ndarray, np.generic, list, tuple, int, float)) for a in arrays):
+        return np
+    import keras  # late: it takes seconds to import, and tools that check labels only have numpy arrays
+
+    return keras.ops
 
 
 def _array(xp: Any, values: Any, dtype: str | None = None) -> Array:
@@ -30,9 +33,8 @@ def _array(xp: Any, values: Any, dtype: str | None = None) -> Array:
     if xp is np:
         values = np.asarray(values)
         return values.astype(dtype or (values.dtype if values.dtype.kind == "f" else np.float64), copy=False)
-    values = keras.ops.convert_to_tensor(values)
-    is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(values.dtype))
-    return values if is_float and dtype is None else keras.ops.cast(values, dtype or "float32")
+    values = xp.convert_to_tensor(values)
+    return values if dtype is None and "float" in xp.dtype(values) else xp.cast(values, dtype or "float32")
 
 
 def _split(boxes: Array) -> tuple[Array, Array, Array, Array]:
@@ -147,8 +149,8 @@ def clip_boxes(boxes: Array, window: Array) -> Array:
     if xp is np:
         boxes, window = np.asarray(boxes), np.asarray(window)
     else:
-        boxes = keras.ops.convert_to_tensor(boxes)
-        window = keras.ops.cast(window, boxes.dtype)
+        boxes = xp.convert_to_tensor(boxes)
+        window = xp.cast(window, boxes.dtype)
     wy1, wx1, wy2, wx2 = _split(window if len(window.shape) == 1 else window[..., None, :])
     y1, x1, y2, x2 = _split(boxes)
     y1, y2 = (xp.maximum(xp.minimum(y, wy2), wy1) for y in (y1, y2))
@@ -161,9 +163,9 @@ def _scale_and_shift(xp: Any, shape: Any) -> tuple[Array, Array]:
     if xp is np:
         height, width = shape[0], shape[1]
         return np.array([height - 1, width - 1, height - 1, width - 1]), np.array([0, 0, 1, 1])
-    size = keras.ops.cast(shape, "float32")[:2]
-    shift = keras.ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype="float32")
-    return keras.ops.concatenate([size, size]) - 1.0, shift
+    size = xp.cast(shape, "float32")[:2]
+    shift = xp.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype="float32")
+    return xp.concatenate([size, size]) - 1.0, shift
 
 
 def norm_boxes(boxes: Array, shape: tuple) -> Array:
@@ -198,4 +200,4 @@ def denorm_boxes(boxes: Array, shape: tuple) -> Array:
     scale, shift = _scale_and_shift(xp, shape)
     boxes = np.asarray(boxes) if xp is np else _array(xp, boxes, "float32")
     pixels = xp.round(boxes * scale + shift)
-    return pixels.astype(np.int32) if xp is np else keras.ops.cast(pixels, "int32")
+    return pixels.astype(np.int32) if xp is np else xp.cast(pixels, "int32")

@@ -10,9 +10,8 @@ Legend: H W image, h w box or mini-mask, n instances. Boxes are (y1, x1, y2, x2)
 import functools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
-
-from mrcnn.structures.rle import tighten
 
 
 def extract_bboxes(mask: np.ndarray) -> np.ndarray:
@@ -30,6 +29,38 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
         y, x = np.flatnonzero(rows[:, i]), np.flatnonzero(columns[:, i])
         boxes[i] = y[0], x[0], y[-1] + 1, x[-1] + 1
     return boxes
+
+
+def tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Box int32 [4] and crop without empty borders, for a crop whose top left pixel is (y, x) of the image."""
+    left, top, width, height = cv2.boundingRect(crop.view(np.uint8)) if crop.size else (0, 0, 0, 0)
+    if not width:
+        return None
+    box = np.array([y + top, x + left, y + top + height, x + left + width], np.int32)
+    return box, np.ascontiguousarray(crop[top : top + height, left : left + width])
+
+
+def uncovered(
+    box: np.ndarray, crop: np.ndarray, cover_boxes: np.ndarray, cover_crops: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """What some masks leave of another: its box int [4], tight again, and crop bool [h, w]; None if nothing is left.
+
+    Args:
+        box: int [4] px; crop: bool [h, w] inside it.
+        cover_boxes: int [n, 4] px; cover_crops: n arrays, bool [y2 - y1, x2 - x1] inside them.
+    """
+    first, last = np.maximum(box[:2], cover_boxes[:, :2]), np.minimum(box[2:], cover_boxes[:, 2:])
+    touching = np.flatnonzero((first < last).all(axis=1))
+    if not len(touching):
+        return box, crop
+    crop = crop.copy()
+    for i in touching.tolist():
+        (y1, x1), (y2, x2) = first[i], last[i]
+        top, left = cover_boxes[i, :2]
+        crop[y1 - box[0] : y2 - box[0], x1 - box[1] : x2 - box[1]] &= ~cover_crops[i][
+            y1 - top : y2 - top, x1 - left : x2 - left
+        ]
+    return tighten(crop, int(box[0]), int(box[1]))
 
 
 def bilinear_resize(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -200,26 +231,3 @@ def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int
     (y1, x1, y2, x2), crop = paste_mask(mask, bbox, image_shape)
     full[y1:y2, x1:x2] = crop
     return full
-
-
-def uncovered(
-    box: np.ndarray, crop: np.ndarray, cover_boxes: np.ndarray, cover_crops: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """What some masks leave of another: its box int [4], tight again, and crop bool [h, w]; None if nothing is left.
-
-    Args:
-        box: int [4] px; crop: bool [h, w] inside it.
-        cover_boxes: int [n, 4] px; cover_crops: n arrays, bool [y2 - y1, x2 - x1] inside them.
-    """
-    first, last = np.maximum(box[:2], cover_boxes[:, :2]), np.minimum(box[2:], cover_boxes[:, 2:])
-    touching = np.flatnonzero((first < last).all(axis=1))
-    if not len(touching):
-        return box, crop
-    crop = crop.copy()
-    for i in touching.tolist():
-        (y1, x1), (y2, x2) = first[i], last[i]
-        top, left = cover_boxes[i, :2]
-        crop[y1 - box[0] : y2 - box[0], x1 - box[1] : x2 - box[1]] &= ~cover_crops[i][
-            y1 - top : y2 - top, x1 - left : x2 - left
-        ]
-    return tighten(crop, int(box[0]), int(box[1]))

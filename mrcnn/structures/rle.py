@@ -7,57 +7,11 @@ Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive. Pixel (row, column) c
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from mrcnn.errors import InputError, LabelError, json_type
 
-
-def polygons_to_crop(
-    polygons: Sequence[np.ndarray], image_shape: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Fill the polygons of one object; where they overlap, the pixel belongs to it too (union).
-
-    Uses COCO's rasteriser, so a mask here equals the mask that pycocotools scores against. (OpenCV's `fillPoly`
-    includes the outline: 12 % too much area for objects of 30 pixels.)
-
-    Args:
-        polygons: each [k, (x, y)] in pixels, k >= 3; shorter ones are skipped.
-        image_shape: (H, W, ...).
-
-    Returns:
-        box int32 [4] and bool crop, or None if no pixel is inside.
-    """
-    from pycocotools import mask as coco  # late: the import takes 0.1 s, and only label readers need it
-
-    rings = [ring for ring in (np.asarray(p, np.float64).reshape(-1, 2) for p in polygons) if len(ring) >= 3]
-    if not rings:
-        return None
-    # The frame is moved by whole pixels, so that only the object's surroundings are filled.
-    points = np.concatenate(rings)
-    low = np.floor(points.min(axis=0)).astype(int) - 1
-    high = np.ceil(points.max(axis=0)).astype(int) + 1
-    x1, y1 = np.maximum(low, 0)
-    x2, y2 = np.minimum(high, (image_shape[1], image_shape[0]))
-    if x2 <= x1 or y2 <= y1:
-        return None
-    flat = [_moved(ring, (x1, y1)).reshape(-1).tolist() for ring in rings]
-    rle = coco.merge(coco.frPyObjects(flat, int(y2 - y1), int(x2 - x1)))
-    left, top, width, height = (int(v) for v in coco.toBbox(rle))
-    if not width or not height:
-        return None
-    crop = coco.decode(rle)[top : top + height, left : left + width].view(bool)
-    return np.array([y1 + top, x1 + left, y1 + top + height, x1 + left + width], np.int32), np.ascontiguousarray(crop)
-
-
-def _moved(ring: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
-    """A polygon seen from `origin` (x, y), so that COCO's rasteriser puts each vertex where it puts the original.
-
-    It rounds vertices to fifths of a pixel by cutting 5 v + 0.5 to a whole number (towards 0). A subtraction alone
-    would move vertices that lie half-way between two of them, as those of two decimals do: x - x1 is not exact.
-    """
-    fifths = np.trunc(5 * ring + 0.5) - 5 * np.asarray(origin)
-    return (fifths - (fifths < 0)) / 5
+MAX_GROUPS = 7  # of 5 bits in one number: 35 bits hold any run of an image
 
 
 def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
@@ -126,15 +80,6 @@ def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[i
     return coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)  # a list takes it longer
 
 
-def tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Box int32 [4] and crop without empty borders, for a crop whose top left pixel is (y, x) of the image."""
-    left, top, width, height = cv2.boundingRect(crop.view(np.uint8)) if crop.size else (0, 0, 0, 0)
-    if not width:
-        return None
-    box = np.array([y + top, x + left, y + top + height, x + left + width], np.int32)
-    return box, np.ascontiguousarray(crop[top : top + height, left : left + width])
-
-
 def rle_lengths(counts: Any) -> np.ndarray:
     """The run lengths of a COCO run-length code, int64 [runs], background first.
 
@@ -156,13 +101,18 @@ def rle_lengths(counts: Any) -> np.ndarray:
     codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:
         raise LabelError("rle counts are not COCO's compressed form")
-    ends = np.flatnonzero(codes & 0x20 == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)  # which group of 5 bits
-    if place.max() > 6:
+    runs, last = packed_numbers(codes)
+    if np.diff(last, prepend=-1).max() > MAX_GROUPS:
         raise LabelError("rle counts are not COCO's compressed form")
-    runs = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
-    runs -= np.where(codes[ends] & 0x10, 1 << (5 * (place[ends] + 1)), 0)
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])  # the first run stands alone; the third is stored as it is
     return runs
+
+
+def packed_numbers(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """DOC"""
+    last = np.flatnonzero(codes & 0x20 == 0)
+    first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
+    place = np.arange(len(codes)) - np.repeat(first, last - first + 1)  # of each group in its number
+    numbers = np.add.reduceat((codes & 0x1F) << (5 * place), first) if len(codes) else codes
+    return numbers - np.where(codes[last] & 0x10, 1 << (5 * (place[last] + 1)), 0), last
