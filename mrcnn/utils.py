@@ -1,4 +1,4 @@
-"""Matterport's `mrcnn.utils`: every name of it, from the module where its code stands now."""
+"""Matterport's `mrcnn.utils`: all its names, imported from the modules that define them."""
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import resize, resize_image
@@ -11,7 +11,7 @@ from mrcnn.evaluation.voc_ap import (
 )
 from mrcnn.legacy.functions import batch_slice, non_max_suppression, trim_zeros
 from mrcnn.modeling.anchors import generate_anchors, generate_pyramid_anchors
-from mrcnn.modeling.pretrained import REGISTRY, download_trained_weights
+from mrcnn.modeling.pretrained import COCO_MODEL_URL, download_trained_weights
 from mrcnn.structures.boxes import (
     apply_box_deltas,
     box_refinement,
@@ -20,6 +20,7 @@ from mrcnn.structures.boxes import (
     denorm_boxes,
     norm_boxes,
 )
+from mrcnn.structures.boxes import box_refinement as box_refinement_graph  # one function for arrays and tensors
 from mrcnn.structures.masks import expand_mask, extract_bboxes, minimize_mask, mold_mask, resize_mask, unmold_mask
 
 __all__ = [
@@ -52,6 +53,3 @@ __all__ = [
     "trim_zeros",
     "unmold_mask",
 ]
-
-COCO_MODEL_URL = REGISTRY["coco"].url
-box_refinement_graph = box_refinement  # one function for arrays and tensors
