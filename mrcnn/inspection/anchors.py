@@ -16,8 +16,8 @@ from mrcnn.modeling.anchors import compute_backbone_shapes, pyramid_anchors_px
 from mrcnn.modeling.targets import ANCHOR_POSITIVE_IOU, build_rpn_targets
 from mrcnn.structures.boxes import apply_box_deltas, compute_overlaps
 from mrcnn.visualization.drawing import class_color
-from mrcnn.visualization.plots import Path, axes_for, finish, show_or_save
-from mrcnn.visualize import draw_boxes
+from mrcnn.visualization.figures import Path, axes_for, finish, show_or_save
+from mrcnn.visualization.regions import draw_boxes
 
 Row = list[str]
 KINDS = {1: "positive", 0: "neutral", -1: "negative"}

@@ -20,8 +20,8 @@ from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, denorm_boxes
 from mrcnn.structures.masks import paste_mask
 from mrcnn.utils import non_max_suppression
 from mrcnn.visualization.drawing import class_color
-from mrcnn.visualization.plots import Path, finish
-from mrcnn.visualize import draw_boxes
+from mrcnn.visualization.figures import Path, finish
+from mrcnn.visualization.regions import draw_boxes
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN

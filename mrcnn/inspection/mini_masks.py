@@ -9,7 +9,7 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.structures.masks import expand_mask, minimize_mask
-from mrcnn.visualization.plots import Path, axes_for, show_or_save
+from mrcnn.visualization.figures import Path, axes_for, show_or_save
 
 # Sides of objects, pixels: where the figures change their row
 BORDERS = (8, 16, 32, 64, 128, 256)

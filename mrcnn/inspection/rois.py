@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from mrcnn.config import Config
 from mrcnn.data.images import parse_image_meta, unmold_image
 from mrcnn.structures.boxes import apply_box_deltas
-from mrcnn.visualization.plots import Path, axes_for, show_or_save
+from mrcnn.visualization.figures import Path, axes_for, show_or_save
 
 CROP = 112  # px of a ROI's picture
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import ScalarFormatter
 from mrcnn.config import Config
 from mrcnn.inspection.anchor_fit import TrainingBoxes
 from mrcnn.inspection.statistics import SIZE_BORDERS, SIZES, ObjectSet
-from mrcnn.visualization.plots import Path, finish
+from mrcnn.visualization.figures import Path, finish
 
 BLUE, ORANGE, GRAY = "#3b6ea8", "#d9822b", "#9a9a9a"
 SIZE_COLOURS = ("#f2c14e", "#6aa84f", "#3b6ea8")

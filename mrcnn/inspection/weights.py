@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from mrcnn.modeling import stage_outputs
 from mrcnn.modeling.weights import leaf_layers, read_layers
-from mrcnn.visualization.plots import Path, axes_for, finish, show_or_save
+from mrcnn.visualization.figures import Path, axes_for, finish, show_or_save
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
