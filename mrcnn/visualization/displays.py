@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from mrcnn.visualization.drawing import Colour, class_color
+from mrcnn.visualization.drawing import Colour
 from mrcnn.visualization.figures import (
     Path,
     axes_for,
@@ -67,20 +67,16 @@ def display_images(
     finish(figure, save)
 
 
-def display_instances(
+def show_instances(
     image: np.ndarray,
     boxes: np.ndarray,
     masks: np.ndarray | None,
-    class_ids: np.ndarray,
-    class_names: Sequence[str],
-    scores: np.ndarray | None = None,
+    colors: Sequence[Colour],
+    captions: Sequence[str],
     title: str = "",
     figsize: tuple[float, float] = (16, 16),
     ax: Axes | None = None,
-    show_mask: bool = True,
-    show_bbox: bool = True,
-    colors: Sequence[Colour] | None = None,
-    captions: Sequence[str] | None = None,
+    show_boxes: bool = True,
     save: Path | None = None,
 ) -> Axes:
     """Show instances with masks, outlines, boxes and captions.
@@ -89,16 +85,12 @@ def display_instances(
         image: [H, W, 3].
         boxes: [n, 4] px; rows of zeros are padding and are left out.
         masks: [H, W, n], or None to draw no masks.
-        class_ids: int [n].
-        class_names: [C], entry 0 is the background.
-        scores: float [n], shown in the captions.
+        colors: (r, g, b) from 0 to 1 for each instance.
+        captions: Text for each instance; an empty one is not drawn.
         title: Title above the image.
         figsize: (width, height) in inches.
         ax: Axes to draw on.
-        show_mask: Whether to draw masks and outlines.
-        show_bbox: Whether to draw boxes.
-        colors: (r, g, b) from 0 to 1 for each instance; None takes the colours of the classes.
-        captions: Text for each instance instead of class and score.
+        show_boxes: Whether to draw boxes.
         save: File to write instead of showing the figure.
 
     Returns:
@@ -109,27 +101,27 @@ def display_instances(
     """
     boxes = np.asarray(boxes).reshape(-1, 4)
     if len(boxes) == 0:
-        log.info(
-            "No instances to display: nothing was detected above DETECTION_MIN_CONFIDENCE, or nothing is labelled."
-        )
+        log.info("No instances to display: nothing is labelled, or no score reaches DETECTION_MIN_CONFIDENCE.")
     figure, axis = axes_for(ax, figsize)
-    colors = colors if colors is not None else [class_color(class_id) for class_id in class_ids]
     canvas = drawing_copy(image)
     real = [i for i, box in enumerate(boxes) if np.any(box)]
-    if show_mask and masks is not None:
+    if masks is not None:
         for i in real:
             tint_instance(canvas, masks[:, :, i], colors[i])
     axis.axis("off")
     axis.set_title(title)
     axis.imshow(canvas)
-    for i in real if show_bbox else []:
-        outline_box(axis, boxes[i], colors[i], style="--", alpha=0.7)
-    if captions is None:
-        captions = [
-            class_names[c] + (f" {scores[i]:.3f}" if scores is not None else "") for i, c in enumerate(class_ids)
-        ]
+    if show_boxes:
+        for i in real:
+            outline_box(axis, boxes[i], colors[i], style="--", alpha=0.7)
     draw_captions(axis, canvas.shape, [(boxes[i], captions[i], colors[i]) for i in real])
     return show_or_save(figure, axis, ax, save)
+
+
+def instance_captions(class_ids: np.ndarray, class_names: Sequence[str], scores: np.ndarray | None = None) -> list[str]:
+    """Return "class score" of each instance; int [n] class ids, [C] names, float [n] scores or None."""
+    names = [class_names[class_id] for class_id in class_ids]
+    return names if scores is None else [f"{name} {score:.3f}" for name, score in zip(names, scores, strict=False)]
 
 
 def display_top_masks(
