@@ -21,7 +21,7 @@ from mrcnn.modeling import weights
 logger = logging.getLogger(__name__)
 
 # Folder of the weights that come with the source tree.
-SHIPPED = pathlib.Path(__file__).resolve().parent.parent / "weights"
+SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "weights"
 
 
 @dataclasses.dataclass(frozen=True)

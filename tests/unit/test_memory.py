@@ -15,8 +15,9 @@ import numpy as np
 from bdd100k.config import BDD100KConfig
 from mrcnn.augment_settings import Augmentation, preset_settings
 from mrcnn.data.dataset import Dataset
-from mrcnn.structures.masks import Instances, polygons_to_crop
 from mrcnn.data.sample_maker import Donors, SampleMaker
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.rle import polygons_to_crop
 
 class Crowded(Dataset):
     def load_image(self, image_id):

@@ -150,10 +150,15 @@ def test_links_lead_somewhere(name):
 def test_files_named_exist():
     for name in re.findall(r"`((?:mrcnn|bdd100k|scripts|weights|tests|docs)/[\w./]*|Makefile|LICENSE)`", README):
         assert (ROOT / name).exists(), name
-    for folder, files in re.findall(r"^(mrcnn|scripts)/ +(.*?)(?=^\w+/|^```)", README, re.MULTILINE | re.DOTALL):
-        named = files.split(":")[-1] if folder == "mrcnn" else files.split(" and ")[0]
-        for name in re.findall(r"[a-z_]+", re.sub(r"\.py", "", named)):
-            assert (ROOT / folder / f"{name}.py").exists(), f"{folder}/{name}.py"
+    (scripts,) = re.findall(r"^scripts/ +(.*?) and (?:.*?)$", README, re.MULTILINE | re.DOTALL)
+    for name in re.findall(r"[a-z_]+\.py", scripts):
+        assert (ROOT / "scripts" / name).exists(), name
+    (parts,) = re.findall(r"^mrcnn/ +(.*?)(?=^\w+/)", README, re.MULTILINE | re.DOTALL)
+    wings, faces = re.sub(r"\([^)]*\)", "", parts).split(" and Matterport's modules: ")
+    for name in re.findall(r"[a-z_]+", wings.split("Mask R-CNN.")[1]):
+        assert (ROOT / "mrcnn" / name / "__init__.py").exists(), name
+    for name in re.findall(r"[a-z_]+", faces):
+        assert (ROOT / "mrcnn" / f"{name}.py").exists(), name
 
 
 def test_extras_named_exist():
