@@ -67,6 +67,40 @@ def display_images(
     finish(figure, save)
 
 
+def display_top_masks(
+    image: np.ndarray,
+    mask: np.ndarray,
+    class_ids: np.ndarray,
+    class_names: Sequence[str],
+    limit: int = 4,
+    save: Path | None = None,
+) -> None:
+    """Show the image and, for each class, all its masks in one panel, the classes with the largest area first.
+
+    Args:
+        image: [H, W, 3].
+        mask: [H, W, n].
+        class_ids: int [n].
+        class_names: [C].
+        limit: Number of classes.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
+    """
+    class_ids = np.asarray(class_ids)
+    areas = {int(c): int(np.count_nonzero(mask[..., class_ids == c])) for c in np.unique(class_ids) if c > 0}
+    top = sorted((c for c in areas if areas[c]), key=lambda c: -areas[c])[:limit]
+    panels, titles = [display_copy(image)], [f"H x W = {image.shape[0]} x {image.shape[1]}"]
+    for class_id in top:
+        numbered = mask[..., class_ids == class_id] * np.arange(1, np.count_nonzero(class_ids == class_id) + 1)
+        panels.append(numbered.max(axis=-1))  # each instance has its own shade
+        titles.append(class_names[class_id])
+    panels += [np.zeros(image.shape[:2], int)] * (limit - len(top))
+    titles += ["-"] * (limit - len(top))
+    display_images(panels, titles, cols=limit + 1, cmap="Blues_r", save=save)
+
+
 def show_instances(
     image: np.ndarray,
     boxes: np.ndarray,
@@ -120,42 +154,7 @@ def show_instances(
 
 def instance_captions(class_ids: np.ndarray, class_names: Sequence[str], scores: np.ndarray | None = None) -> list[str]:
     """Return "class score" of each instance; int [n] class ids, [C] names, float [n] scores or None."""
-    names = [class_names[class_id] for class_id in class_ids]
-    return names if scores is None else [f"{name} {score:.3f}" for name, score in zip(names, scores, strict=False)]
-
-
-def display_top_masks(
-    image: np.ndarray,
-    mask: np.ndarray,
-    class_ids: np.ndarray,
-    class_names: Sequence[str],
-    limit: int = 4,
-    save: Path | None = None,
-) -> None:
-    """Show the image and, for each class, all its masks in one panel, the classes with the largest area first.
-
-    Args:
-        image: [H, W, 3].
-        mask: [H, W, n].
-        class_ids: int [n].
-        class_names: [C].
-        limit: Number of classes.
-        save: File to write instead of showing the figure.
-
-    Raises:
-        InputError: `save` cannot be written.
-    """
-    class_ids = np.asarray(class_ids)
-    areas = {int(c): int(np.count_nonzero(mask[..., class_ids == c])) for c in np.unique(class_ids) if c > 0}
-    top = sorted((c for c in areas if areas[c]), key=lambda c: -areas[c])[:limit]
-    panels, titles = [display_copy(image)], [f"H x W = {image.shape[0]} x {image.shape[1]}"]
-    for class_id in top:
-        numbered = mask[..., class_ids == class_id] * np.arange(1, np.count_nonzero(class_ids == class_id) + 1)
-        panels.append(numbered.max(axis=-1))  # each instance has its own shade
-        titles.append(class_names[class_id])
-    panels += [np.zeros(image.shape[:2], int)] * (limit - len(top))
-    titles += ["-"] * (limit - len(top))
-    display_images(panels, titles, cols=limit + 1, cmap="Blues_r", save=save)
+    return [class_names[c] + ("" if scores is None else f" {scores[i]:.3f}") for i, c in enumerate(class_ids)]
 
 
 def difference_captions(
@@ -175,7 +174,7 @@ def difference_captions(
         class_names: [C].
 
     Returns:
-        The captions of the m objects, empty for those that were found, then those of the n predictions.
+        The captions of the m objects, empty for those that were detected, then those of the n predictions.
     """
     gt_match, pred_match, overlaps = matches
     captions = [

@@ -1,4 +1,4 @@
-"""What the notebooks show is what it says it is: order of anchors, sampled ROIs, suppression, dead filters, drift."""
+"""The figures of the notebooks are true: order of anchors, sampled ROIs, suppression, dead filters, drift."""
 
 import keras
 import matplotlib.pyplot as plt
@@ -81,7 +81,7 @@ def test_order_table_names_the_cell_whose_middle_the_anchor_has(config):
 
 
 def iou(a, b):
-    """Of two boxes, in plain arithmetic."""
+    """Return the IoU of two boxes, in plain arithmetic."""
     high = max(0, min(a[2], b[2]) - max(a[0], b[0]))
     wide = max(0, min(a[3], b[3]) - max(a[1], b[1]))
     both = high * wide
@@ -114,7 +114,7 @@ def test_refinement_draws_the_boxes_of_objects(config, dataset):
 
 
 def test_mini_mask_round_trip(config, dataset):
-    """A mini-mask larger than the object loses next to nothing, one of 4 x 4 a good deal."""
+    """A mini-mask larger than the object loses almost nothing, one of 4 x 4 a lot."""
     sides, ious = mini_masks.round_trip_ious(dataset, config, [0, 1, 2], sizes=(4, 128))
     assert len(sides) == len(ious[4]) == sum(len(dataset.load_instances(i)) for i in range(3))
     assert ious[128].min() > 0.99 and ious[4].mean() < 0.97
@@ -222,7 +222,7 @@ def test_drift_is_the_relative_change(model, tmp_path):
         layer.set_weights(old)
     changes = weight_figures.drift(tmp_path / "a.h5", tmp_path / "b.h5")
     assert changes.pop("fpn_p2") == pytest.approx(0.25, rel=1e-5) and set(changes.values()) == {0.0}
-    assert "rpn_conv_shared" in changes  # of the model in the model
+    assert "rpn_conv_shared" in changes  # of the nested model
     shapes = weights.layer_shapes(tmp_path / "a.h5")
     assert shapes["fpn_p2"] == [v.shape for v in old] and shapes.keys() == weights.read_layers(tmp_path / "a.h5").keys()
     axis = weight_figures.plot_drift({"heads": {"fpn_p2": 0.25, "res2a_branch2a": 0.0}})

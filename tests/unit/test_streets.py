@@ -1,4 +1,4 @@
-"""The drawn street scenes: repeatable, labelled exactly, distributed like BDD100K, written in its layout."""
+"""The drawn street scenes: reproducible, labelled exactly, distributed like BDD100K, written in its layout."""
 
 import collections
 import hashlib
@@ -84,9 +84,9 @@ def test_scene_depends_on_seed_and_index_only(scenes: list[street_scenes.Scene])
 
 @pytest.mark.parametrize("index", FROZEN)
 def test_the_painter_is_frozen(index: int, scenes: list[street_scenes.Scene]) -> None:
-    """Whoever changes these images invalidates the figures of the shipped weights, which were trained on such scenes.
+    """A change of these images invalidates the figures of the shipped weights, which were trained on such scenes.
 
-    After a change that is meant: raise VERSION, train the weights anew, and publish their new figures.
+    After a deliberate change: raise VERSION, train new weights and publish their figures.
     """
     digest = hashlib.sha256(scenes[index].image.tobytes())
     for item in scenes[index].objects:
@@ -188,7 +188,7 @@ def test_painting_order_hides_what_is_behind() -> None:
         assert order.index(behind) < order.index(before), order
 
 
-def test_visible_share_decides_on_labels_and_flags() -> None:
+def test_visible_fraction_decides_on_labels_and_flags() -> None:
     """Hand-made id map: half hidden is occluded, 10 % visible is not labelled, nothing hidden is neither."""
     ids = np.zeros((HEIGHT, WIDTH), np.uint8)
     ids[100:120, 200:230] = 1
@@ -274,7 +274,9 @@ def test_official_layout(folder) -> None:
         names = sorted(path.name for path in (folder / "images/10k" / split).iterdir())
         assert len(names) == count
         for kind, key in (("polygons", "poly2d"), ("rles", "rle")):
-            frames = json.loads((folder / f"labels/ins_seg/{kind}/ins_seg_{split}.json").read_text())
+            text = (folder / f"labels/ins_seg/{kind}/ins_seg_{split}.json").read_text()
+            assert '", "' not in text and '": ' not in text  # no spaces: labels with polygons are long
+            frames = json.loads(text)
             assert sorted(frame["name"] for frame in frames) == names
             assert all(key in label for frame in frames for label in frame["labels"])
         for index, name in enumerate(names):
@@ -291,7 +293,7 @@ def test_splits_share_no_scene(folder) -> None:
 
 
 def test_own_label_reader_agrees(folder) -> None:
-    """What bdd100k.labels.load makes of the two files is one and the same set of objects."""
+    """`load_labels` reads the same objects from both files."""
     shapes = load_labels(folder / "labels/ins_seg/polygons/ins_seg_train.json")
     runs = load_labels(folder / "labels/ins_seg/rles/ins_seg_train.json")
     for first, second in zip(shapes, runs, strict=True):
