@@ -135,7 +135,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
     from bdd100k.training import recipes
     from bdd100k.training import run as training_run
     from mrcnn.config import Config
-    from mrcnn.modeling import backbone, pretrained, weights
+    from mrcnn.modeling import backbone, pretrained
 
     for kind in (Config, *cli.CONFIGS.values()):
         for name, value in SMALL.items():
@@ -158,9 +158,8 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
         ),
     )
     monkeypatch.setitem(pretrained.REGISTRY, "coco", dataclasses.replace(pretrained.REGISTRY["coco"], size=None))
-    monkeypatch.setattr(
-        weights, "fetch", lambda name: pretrained.fetch(name, place if name == "coco" else pretrained.SHIPPED)
-    )
+    fetch = pretrained.fetch
+    monkeypatch.setattr(pretrained, "fetch", lambda name: fetch(name, place if name == "coco" else pretrained.SHIPPED))
     open_data.is_custom.cache_clear()  # it remembers names of folders
     if keras.config.backend() == "tensorflow":  # a step of a small network is run sooner than traced
         import tensorflow as tf

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mrcnn.evaluation.coco_results import Entry
-from mrcnn.structures.rle import compressed_numbers
+from mrcnn.structures.rle import packed_numbers
 
 MAX_OBJECTS = 100  # per image
 
@@ -107,9 +107,7 @@ def filled_runs(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
         owners: int [r], the code of each run.
     """
     joined = b"".join(text.encode("ascii") if isinstance(text, str) else text for text in counts)
-    if not joined:
-        return np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
-    lengths, last = compressed_numbers(joined)
+    lengths, last = packed_numbers(np.frombuffer(joined, np.uint8).astype(np.int64) - 48)
     bounds = np.searchsorted(last, np.cumsum([0, *map(len, counts)]))  # numbers before each code
     owner = np.repeat(np.arange(len(counts)), np.diff(bounds))
     position = np.arange(len(lengths)) - bounds[owner]

@@ -63,7 +63,7 @@ class Scene:
         name: What predictions call the image.
         id: Of the image in the page, so that both pictures share it.
         photograph: The image as a data URI.
-        height: Of the pictures, in units of their SVG.
+        height: Of the pictures, in data units of their SVG.
         truth, predictions: What is drawn over the image, the content of an SVG.
         truth_alt, predictions_alt: What the pictures show, in words.
     """
@@ -85,7 +85,7 @@ class ErrorPicture:
 
     Attributes:
         photograph: The part as a data URI.
-        height: Of the picture, in units of its SVG.
+        height: Of the picture, in data units of its SVG.
         overlay: What is drawn over it, the content of an SVG.
         caption: What is wrong.
         image: What predictions call the image.
@@ -130,6 +130,9 @@ class Pictures:
 
         Args:
             position: Of the image among those that were evaluated.
+
+        Raises:
+            InputError: The image or the stored predictions cannot be read.
         """
         image = self._image(position)
         truth, predictions = self._truth(position), self._predictions(position)
@@ -157,6 +160,9 @@ class Pictures:
 
         Returns:
             Kind -> errors.
+
+        Raises:
+            InputError: An image or the stored predictions cannot be read.
         """
         result = {}
         for kind in KINDS:

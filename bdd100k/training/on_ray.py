@@ -43,7 +43,7 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    source = str(pathlib.Path(__file__).resolve().parent.parent)
+    source = str(pathlib.Path(__file__).resolve().parents[2])
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
     ray.init(ignore_reinit_error=True, runtime_env={"env_vars": variables}, logging_level=logging.WARNING)
     kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"

@@ -38,7 +38,7 @@ def precision_and_recall(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def overall_precision(table: Table) -> np.ndarray:
-    """Return what AP is the mean of: precision [T, R, K] of objects of all sizes, -1 where there is no object."""
+    """Return precision of objects of all sizes, whose mean is AP: float64 [T, R, K], -1 where there is no object."""
     rankings = rank_classes(table)
     columns = [
         precision_at(r.hit, r.counted, r.objects) if r.objects else np.full((len(THRESHOLDS), 101), -1.0)

@@ -1,4 +1,7 @@
-"""Predictions as COCO results: the entries of an image, made from what a model detects, and how images are called."""
+"""Predictions as COCO results: the entries of an image, made from what a model detects, and how images are called.
+
+Legend: C classes of a dataset, with the background.
+"""
 
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence

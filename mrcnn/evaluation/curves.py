@@ -1,6 +1,7 @@
 """What a detector does at IoU 0.5: precision and recall over the score, confusion of classes, calibration.
 
-Legend: that of `mrcnn.evaluation.match_table`.
+Legend: that of `mrcnn.evaluation.match_table`, and COCOeval's axes of `mrcnn.evaluation.coco_ap`: R recalls, A areas, M
+maximum detections.
 """
 
 import dataclasses

@@ -2,7 +2,8 @@
 
 Field names are the keys of the file. Figures are fractions from 0 to 1, None where there is no object (or no detection)
 to compute them from. Lists of ten belong to the IoU thresholds 0.50, 0.55 ... 0.95; lists of 101 to the recalls or
-scores 0, 0.01 ... 1. Dictionaries keyed by class have the names without the background.
+scores 0, 0.01 ... 1. Dictionaries keyed by class have the names without the background. C is the number of classes
+with the background.
 """
 
 import dataclasses

@@ -96,7 +96,11 @@ def entries_by_image(predictions: list[Entry] | Store) -> Callable[[int | str], 
 
 
 def write_entries(path: str | os.PathLike[str], entries: Iterable[Entry]) -> None:
-    """Write entries as a JSON list, one at a time: they need not be in memory together."""
+    """Write entries as a JSON list, one at a time: they need not be in memory together.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     with JsonListFile(path) as file:
         for entry in entries:
             file.write(entry)

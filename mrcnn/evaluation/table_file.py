@@ -1,4 +1,7 @@
-"""The file matches.npz: the overlap tables of an evaluation, stored for comparisons with other evaluations."""
+"""The file matches.npz: the overlap tables of an evaluation, stored for comparisons with other evaluations.
+
+Legend: I images, K classes (without the background).
+"""
 
 import dataclasses
 import os

@@ -122,10 +122,10 @@ def test_page(folder, tmp_path):
     root = parse(page)
     assert "http" not in page and "url(" not in page and not root.all("script") and not root.all("link")
     for kind in ("mask", "box"):
-        for name, own in compared[kind].items():
+        for name, own in getattr(compared, kind).items():
             (row,) = root.all("tr", data_figure=f"{kind}/{name}")
-            assert row.figures() == [own["a"], own["b"], own["difference"]]
-            assert row.intervals() == ([] if own["interval"] is None else [own["interval"]])
+            assert row.figures() == [own.a, own.b, own.difference]
+            assert row.intervals() == ([] if own.interval is None else [own.interval])
     (row,) = root.all("tr", data_figure="mask/AP")
     assert row.all("td")[-1].text == "B is better" and row.all("data")[2].text.startswith("+")
     assert root.all("section", id="run")[0].all("td")[0].text == "half"
@@ -153,7 +153,7 @@ def test_other_labels_and_classes(folder, tmp_path):
     changed = Scenes(images=16, seed=2)
     changed.instances[7] = changed.instances[7].select(np.arange(1, len(changed.instances[7])))
     stored(tmp_path / "labels", [], changed)
-    with pytest.raises(InputError, match=r"different labels, of image street-7\.jpg"):
+    with pytest.raises(InputError, match=r"different labels, for example of image street-7\.jpg"):
         compare(read_evaluation(folder / "all"), read_evaluation(tmp_path / "labels"))
     changed = Scenes(images=16, seed=2)
     changed.class_names = ["BG", "car", "person", "tram"]

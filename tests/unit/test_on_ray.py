@@ -87,7 +87,7 @@ def test_workers_find_this_source_tree(monkeypatch):
     ray = StandIn(monkeypatch, {"CPU": 2.0})
     train_on_ray(arguments(), arguments(), 2)
     source, other = ray.given["variables"]["PYTHONPATH"].split(":")
-    assert (pathlib.Path(source) / "bdd100k" / "on_ray.py").exists() and other == "elsewhere"
+    assert (pathlib.Path(source) / "bdd100k" / "training" / "on_ray.py").exists() and other == "elsewhere"
     assert ray.given["variables"]["KERAS_BACKEND"] == "jax"
 
 
