@@ -16,8 +16,8 @@ from bdd100k.labels.poly2d import plain_poly2d
 from mrcnn.annotations.object_masks import BoxAndCrop, uncovered, visible_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import LabelError
-from mrcnn.structures.polygons import crop_to_polygons
-from mrcnn.structures.rle import crop_to_rle, polygons_to_crop
+from mrcnn.structures.polygons import crop_to_polygons, polygons_to_crop
+from mrcnn.structures.rle import crop_to_rle
 
 _UNSEEN = "objects of which no pixel is visible"
 FLAGS = ("occluded", "truncated", "crowd", "ignored")  # the attributes of a Scalabel label that other formats know

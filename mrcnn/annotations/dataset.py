@@ -15,7 +15,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import image_size
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.rle import tighten
+from mrcnn.structures.masks import tighten
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from mrcnn.annotations.schema import AnnotatedImage, Annotation
 from mrcnn.errors import InputError
 from mrcnn.structures import masks
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.rle import polygons_to_crop, rle_to_crop
+from mrcnn.structures.polygons import polygons_to_crop
+from mrcnn.structures.rle import rle_to_crop
 
 BoxAndCrop = tuple[np.ndarray, np.ndarray]
 

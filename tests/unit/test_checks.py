@@ -22,7 +22,7 @@ from mrcnn.annotations.folder import open_folder
 from mrcnn.annotations.label_checks import check_annotated_folder
 from mrcnn.data.dataset import Dataset
 from mrcnn.errors import InputError
-from mrcnn.structures.rle import polygons_to_crop
+from mrcnn.structures.polygons import polygons_to_crop
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "check_data.py"
 HEIGHT, WIDTH = 40, 60

@@ -13,8 +13,9 @@ from PIL import Image
 from bdd100k.labels.convert import convert
 from bdd100k.labels.load import read_labels
 from mrcnn.annotations.object_masks import visible_masks
-from mrcnn.structures.polygons import crop_to_polygons
-from mrcnn.structures.rle import crop_to_rle, polygons_to_crop, tighten
+from mrcnn.structures.masks import tighten
+from mrcnn.structures.polygons import crop_to_polygons, polygons_to_crop
+from mrcnn.structures.rle import crop_to_rle
 
 CURVED = [
     {

@@ -37,7 +37,7 @@ CANNOT_RAISE = {
     "plot_classified": "gives draw_boxes boxes",
     "filter_table": "asks for tensors of layers that are there",
     "resize_network": "the settings have made a network before",
-    "inference_model": "the settings have made a network before",
+    "validation_detector": "the settings have made a network before",
     "check_annotated": "the sizes of all images are known, and the readers have checked the run-length codes",
     "bitmask": "asserts the size first",
 }
