@@ -161,8 +161,8 @@ def mask_to_paths(mask: np.ndarray, offset: tuple[int, int] = (0, 0)) -> list[np
     if not contours:
         return []
     tree = tree.reshape(-1, 4)
-    holes = np.where(tree[:, 3] >= 0)[0]
-    if len(holes):
+    holes = np.flatnonzero(tree[:, 3] >= 0).tolist()
+    if holes:
         middle = contours[max(holes, key=lambda i: len(contours[i]))].reshape(-1, 2).mean(axis=0)
         column = min(mask.shape[1] - 1, max(1, round(float(middle[0]) / 2)))
         x, y = offset

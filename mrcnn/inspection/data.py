@@ -39,7 +39,7 @@ def augmented(
     for preset in presets:
         settings = copy.copy(config).override(preset_settings(preset))
         augmentation = Augmentation.from_config(settings)
-        donors = Donors.of(dataset) if augmentation.copy_paste else None
+        donors = Donors.from_dataset(dataset) if augmentation.copy_paste else None
         maker = SampleMaker(dataset, settings, 1, 1, seed=seed, shuffle=False, augmentation=augmentation, donors=donors)
         for n in range(count):
             sample = maker.sample(image_id + n * len(dataset.image_ids))

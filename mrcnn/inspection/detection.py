@@ -15,10 +15,10 @@ import numpy as np
 from mrcnn.config import Config
 from mrcnn.data.images import unmold_image
 from mrcnn.inspection.anchors import level_sizes
+from mrcnn.legacy.functions import non_max_suppression
 from mrcnn.modeling.anchors import compute_backbone_shapes
 from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, denorm_boxes, norm_boxes
 from mrcnn.structures.masks import paste_mask
-from mrcnn.utils import non_max_suppression
 from mrcnn.visualization.drawing import class_color
 from mrcnn.visualization.figures import Path, finish
 from mrcnn.visualization.regions import draw_boxes

@@ -93,7 +93,7 @@ def test_hold_out_keeps_the_list_that_is_there(data):
     open_data.hold_out(data, 2)
     open_data.hold_out(data, None)
     assert splits.list_path(data).read_text() == before
-    with pytest.raises(InputError, match=r"--hold-out 3: .*test.txt lists 2 images already"):
+    with pytest.raises(InputError, match=r"--hold-out 3: .*test.txt already lists 2 images"):
         open_data.hold_out(data, 3)
 
 
