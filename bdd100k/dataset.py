@@ -75,22 +75,20 @@ class BDD100KDataset(AnnotatedDataset):
         root = pathlib.Path(data_dir)
         folders = find_images(root, split)
         source = pathlib.Path(labels) if labels is not None else find_labels(root, split)
-        # An image that is in both packages has the same name in both, so the labels may find it in either.
-        images = {stem: path for folder in reversed(folders) for stem, path in folder.items()}
         if source is None:
             images = folders[0]
             found = _without_labels(root, split, images)
         else:
             log.info("labels of split %r: %s", split, source)
+            # An image that is in both packages has the same name in both, so the labels may find it in either.
+            images = {stem: path for folder in reversed(folders) for stem, path in folder.items()}
             reading_limit = limit if only is None and not without else None
             found = read_labels(source, lambda name, _: images.get(pathlib.PurePath(name).stem), reading_limit)
             _refuse_without_objects(found, limit)
-        if only is not None or without:
-            wanted = (set(images) if only is None else set(only)) - set(without)
-            images = {stem: path for stem, path in images.items() if stem in wanted}
-            found.images = [image for image in found.images if image.path.stem in wanted]
+        wanted = (set(images) if only is None else set(only)) - set(without)
+        found.images = [image for image in found.images if image.path.stem in wanted]
         if limit is None:
-            for stem in sorted(set(images) - {image.path.stem for image in found.images}):
+            for stem in sorted((wanted & set(images)) - {image.path.stem for image in found.images}):
                 found.findings.add(NO_LABELS, "the labels do not name it", source, image=images[stem].name)
         kept = sized(found.images, found.findings)[:limit]
         log_summary(f"{found.findings.source} ({found.format})", kept, found.findings)

@@ -58,11 +58,10 @@ def _sync(path: pathlib.Path) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = None) -> None:
-    """Write a value as JSON; the file is complete or absent.
+    """Write a value as JSON; the file is complete or absent. Numbers that are not finite raise ValueError.
 
     Raises:
         InputError: see `written_whole`.
-        ValueError: `value` contains a number that is not finite.
     """
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(value, indent=indent, allow_nan=False), encoding="utf-8")

@@ -126,8 +126,11 @@ def label_rank(path: pathlib.Path) -> int | None:
 
 def _is_one_image(path: pathlib.Path) -> bool:
     """Whether a JSON file is about one image, so that its folder holds the labels of all."""
-    if path.stat().st_size > 1 << 24:
+    if path.stat().st_size > 1 << 24 or json_kind.json_kind(path).format != json_kind.SCALABEL:
         return False
+    with path.open("rb") as file:
+        if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):  # a list is about many images
+            return False
     try:
         document = read_json(path)
     except InputError:  # says nothing about the folder; whoever reads it raises

@@ -17,7 +17,7 @@ from mrcnn.data.images import unmold_image
 from mrcnn.inspection.anchors import level_sizes
 from mrcnn.legacy.functions import non_max_suppression
 from mrcnn.modeling.anchors import compute_backbone_shapes
-from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, denorm_boxes
+from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, denorm_boxes, norm_boxes
 from mrcnn.structures.masks import paste_mask
 from mrcnn.visualization.drawing import class_color
 from mrcnn.visualization.figures import Path, finish
@@ -143,11 +143,10 @@ def classify(stages: Stages, config: Config, shape: Sequence[int], window: np.nd
     probs, rows = stages["mrcnn_class"][0], np.arange(len(stages["mrcnn_class"][0]))
     class_ids = probs.argmax(axis=-1)
     scores = probs[rows, class_ids]
-    size = np.array([shape[0] - 1, shape[1] - 1] * 2)
-    boxes = stages["proposals"][0] * size + [0, 0, 1, 1]
+    proposals = stages["proposals"][0]
     deltas = stages["mrcnn_bbox"][0][rows, class_ids] * config.BBOX_STD_DEV
-    refined = apply_box_deltas(stages["proposals"][0], deltas) * size + [0, 0, 1, 1]
-    refined = clip_boxes(refined, np.asarray(window))
+    # Normalised like the network's: pixel boxes are a pixel wider, which changes the IoU of tiny ones.
+    refined = clip_boxes(apply_box_deltas(proposals, deltas), norm_boxes(np.asarray(window), tuple(shape)))
     area = (refined[:, 2:] - refined[:, :2]).prod(axis=1)
     confident = np.flatnonzero((class_ids > 0) & (scores >= config.DETECTION_MIN_CONFIDENCE) & (area > 0))
     kept = [
@@ -156,7 +155,8 @@ def classify(stages: Stages, config: Config, shape: Sequence[int], window: np.nd
     ]
     together = np.concatenate([np.zeros(0, int), *kept]).astype(int)
     best = together[np.argsort(-scores[together], kind="stable")][: config.DETECTION_MAX_INSTANCES]
-    return Classified(boxes, refined, class_ids, scores, confident, best)
+    size, shift = np.array([shape[0] - 1, shape[1] - 1] * 2), np.array([0, 0, 1, 1])
+    return Classified(proposals * size + shift, refined * size + shift, class_ids, scores, confident, best)
 
 
 def plot_classified(

@@ -1,4 +1,5 @@
-"""The region proposal network: it says which anchors contain an object and where exactly (arXiv:1506.01497).
+"""The region proposal network: it says which anchors contain an object and where exactly (Ren et al.,
+arXiv:1506.01497).
 
 Legend: N batch, A anchors, K anchors kept before suppression, P proposals, H W a feature map, C channels.
 """

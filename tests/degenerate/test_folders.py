@@ -235,7 +235,10 @@ def test_empty_masks_and_images_without(tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("names: [leaf", "broken YAML at line 1, column 8: did not find expected|broken YAML at line 1"),
+        ("names: [leaf", r"broken YAML at line 1, column 13: expected ',' or ']'"),
+        ("nc: 2\npath: c: x\nnames: [a]", "broken YAML at line 2, column 8: mapping values"),
+        ("names: [a, [b]]", "neither a list of names"),
+        ("[a, b]", "has no 'names'"),
         ("nc: 2", "has no 'names'"),
         ("names: []", "no class names"),
         ("names: [a, a]", "comes twice"),

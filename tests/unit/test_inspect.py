@@ -39,7 +39,7 @@ def dataset():
 @pytest.fixture(scope="module")
 def model(config, tmp_path_factory):
     """Random weights, proposals that are anchors, every proposal of some class: suppression has something to do."""
-    keras.utils.set_random_seed(3)
+    keras.utils.set_random_seed(1)
     model = MaskRCNN("inference", config, tmp_path_factory.mktemp("logs"))
     rpn = model.keras_model.get_layer("rpn_model")
     for layer, factor in (
