@@ -8,6 +8,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mrcnn.evaluation.coco_ap import CocoArrays
 from mrcnn.evaluation.coco_results import category_ids, image_key
 from mrcnn.structures.rle import crop_to_rle
 
@@ -15,7 +16,7 @@ KINDS = {"mask": "segm", "box": "bbox"}
 
 
 def reference_arrays(truth, detections, kind, programs=(COCO, COCOeval)):
-    """Precision [T, R, K, A, M] and recall [T, K, A, M] as the program computes them.
+    """`CocoArrays` as the program computes them.
 
     Args:
         truth: images, annotations, categories; classes are returned in the order of these categories.
@@ -46,7 +47,8 @@ def reference_arrays(truth, detections, kind, programs=(COCO, COCOeval)):
     order = np.searchsorted(sorted(ids), ids)  # the programs order classes by id
     precision = np.reshape(evaluator.eval["precision"], (10, 101, len(ids), 4, 3))
     recall = np.reshape(evaluator.eval["recall"], (10, len(ids), 4, 3))
-    return precision[:, :, order], recall[:, order]
+    precision, recall = precision[:, :, order], recall[:, order]
+    return CocoArrays(precision[..., 2], recall[..., 2], recall[:, :, 0, 0], recall[:, :, 0, 1])
 
 
 def coco_lists(dataset, predictions):

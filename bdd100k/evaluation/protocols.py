@@ -226,10 +226,10 @@ def _figures(
     table: Table, weights: np.ndarray | None
 ) -> tuple[CocoFigures, dict[str, ClassFigures], int, Interval | None]:
     """The fields of `ProtocolFigures`."""
-    precision, recall = coco_ap.precision_and_recall(table)
+    arrays = coco_ap.coco_arrays(table)
     per_class = {}
     for k, name in enumerate(CLASS_NAMES):
-        figures = coco_ap.coco_figures(precision, recall, k)
+        figures = arrays.of_class(k).figures()
         per_class[name] = ClassFigures(figures.AP, figures.AP50, figures.AP75)
     interval = None if weights is None else bootstrap.interval_of_ap(rank_classes(table), weights)
-    return coco_ap.coco_figures(precision, recall), per_class, len(table.dt_score), interval
+    return arrays.figures(), per_class, len(table.dt_score), interval

@@ -81,7 +81,7 @@ def sampled_ap(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
     Returns:
         float64 [B, T]; nan where a sample has no object of the class.
     """
-    objects = _drawn_sum(ranking.per_image, weights)
+    objects = _drawn_sum(ranking.per_image, weights).astype(np.int32)
     result = np.full((len(weights), len(ranking.hit)), np.nan)
     defined = np.flatnonzero(objects)
     result[defined] = 0
@@ -93,19 +93,22 @@ def sampled_ap(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
         for t, hit in enumerate(ranking.hit)
         if hit.any()
     ]
+    steps, begin = _recalls_reached(objects)
     for start in range(0, len(defined), _AT_ONCE):
         rows = defined[start : start + _AT_ONCE]
         drawn = weights[rows]  # [b, I]
         counted_at_hits = counted(drawn)
-        steps, begin = _recalls_reached(objects[rows])
         for t, hit_images, which, sometimes in at_threshold:
             total = counted_at_hits.take(which, axis=1)  # [b, h], counted detections up to each hit
             if sometimes is not None:
                 total += sometimes(drawn)
             found = np.cumsum(drawn.take(hit_images, axis=1), axis=1, dtype=np.int32)  # [b, h], hits up to each hit
-            precision = np.maximum.accumulate((found / (total + np.spacing(1)))[:, ::-1], axis=1)[:, ::-1]
-            reached = steps.take(np.minimum(found, objects[rows, None]) + begin[:, None])
-            gained = np.diff(reached, axis=1, prepend=np.zeros((len(rows), 1), np.uint8))
+            precision = found / (total + np.spacing(1))
+            precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            if (found[:, -1] > objects[rows]).any():  # several hits on one object: a crowd that counts
+                np.minimum(found, objects[rows, None], out=found)
+            found += begin[rows, None]
+            gained = np.diff(steps.take(found), axis=1, prepend=np.zeros((len(rows), 1), np.uint8))
             result[rows, t] = np.einsum("bh,bh->b", precision, gained) / len(_RECALLS)
     return result
 
@@ -142,13 +145,13 @@ def _recalls_reached(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Count how many of COCO's 101 recalls a number of hits reaches, as COCO rounds it.
 
     Args:
-        objects: int [b].
+        objects: int [B].
 
     Returns:
-        uint8 [s], and where each sample begins in it, int32 [b]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
+        uint8 [s], and where each sample begins in it, int32 [B]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
     """
     numbers, which = np.unique(objects, return_inverse=True)
-    steps = [np.searchsorted(_RECALLS, np.arange(n + 1) / n, side="right").astype(np.uint8) for n in numbers]
+    steps = [np.searchsorted(_RECALLS, np.arange(n + 1) / max(n, 1), side="right").astype(np.uint8) for n in numbers]
     begin = np.cumsum(numbers + 1) - numbers - 1
     return np.concatenate(steps), begin[which].astype(np.int32)
 

@@ -131,7 +131,7 @@ class CocoEvaluator(_TableEvaluator):
         """Return the figures of all images that were processed."""
         tables = self.tables()
         table = tables["mask"]
-        arrays = {kind: coco_ap.precision_and_recall(own) for kind, own in tables.items()}
+        arrays = {kind: coco_ap.coco_arrays(own) for kind, own in tables.items()}
         weights = bootstrap.draw(len(self.image_ids), self.samples, self.seed) if self.samples else None
         outcomes = curves.outcomes_at_50(table)
         score_curves = curves.score_curves(outcomes, self.names)
@@ -142,13 +142,13 @@ class CocoEvaluator(_TableEvaluator):
             ignored=self._ignored,
             detections=int(self._detections.sum()),
             engine=coco_ap.ENGINE,
-            mask=coco_ap.coco_figures(*arrays["mask"]),
-            box=coco_ap.coco_figures(*arrays["box"]),
+            mask=arrays["mask"].figures(),
+            box=arrays["box"].figures(),
             iou_thresholds=[round(float(t), 2) for t in THRESHOLDS],
-            ap_by_iou={kind: coco_ap.ap_by_iou(precision) for kind, (precision, _) in arrays.items()},
+            ap_by_iou={kind: own.ap_by_iou() for kind, own in arrays.items()},
             per_class=self._per_class(table, arrays),
-            pr_curve=curves.pr_curve(arrays["mask"][0], self.names),
-            pr_curves={kind: curves.pr_curves(precision, self.names) for kind, (precision, _) in arrays.items()},
+            pr_curve=curves.pr_curve(arrays["mask"].precision, self.names),
+            pr_curves={kind: curves.pr_curves(own.precision, self.names) for kind, own in arrays.items()},
             score_curves=score_curves,
             confusion=curves.confusion(table, self.names, score_curves.all.best.score),
             errors=tide.error_split(table, outcomes, self.names),
@@ -162,7 +162,7 @@ class CocoEvaluator(_TableEvaluator):
             tables=tables,
         )
 
-    def _per_class(self, table: Table, arrays: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, ClassFigures]:
+    def _per_class(self, table: Table, arrays: dict[str, coco_ap.CocoArrays]) -> dict[str, ClassFigures]:
         categories = category_ids(self.dataset)
         objects = np.bincount(table.gt_class[~table.gt_crowd], minlength=table.classes)
         ignored = np.bincount(table.gt_class[table.gt_crowd], minlength=table.classes)
@@ -172,9 +172,9 @@ class CocoEvaluator(_TableEvaluator):
                 objects=int(objects[k]),
                 ignored=int(ignored[k]),
                 detections=int(self._detections[k]),
-                mask=coco_ap.coco_figures(*arrays["mask"], k),
-                box=coco_ap.coco_figures(*arrays["box"], k),
-                ap_by_iou={kind: coco_ap.ap_by_iou(precision, k) for kind, (precision, _) in arrays.items()},
+                mask=arrays["mask"].of_class(k).figures(),
+                box=arrays["box"].of_class(k).figures(),
+                ap_by_iou={kind: own.of_class(k).ap_by_iou() for kind, own in arrays.items()},
             )
             for k, name in enumerate(self.names)
         }

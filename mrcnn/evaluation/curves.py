@@ -1,7 +1,6 @@
 """What a detector does at IoU 0.5: precision and recall over the score, confusion of classes, calibration.
 
-Legend: that of `mrcnn.evaluation.match_table`, and COCOeval's axes of `mrcnn.evaluation.coco_ap`: R recalls, A areas, M
-maximum detections.
+Legend: that of `mrcnn.evaluation.match_table`; R recalls, A areas.
 """
 
 import dataclasses
@@ -9,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrcnn.evaluation.coco_ap import ALL, IOU_50, TOP_100
+from mrcnn.evaluation.coco_ap import ALL, IOU_50
 from mrcnn.evaluation.match_table import Table
 from mrcnn.evaluation.matching import match
 from mrcnn.evaluation.result import (
@@ -32,10 +31,10 @@ def pr_curve(precision: np.ndarray, names: Sequence[str]) -> PRCurve:
     """Return precision over recall at IoU 0.5 of the classes that have objects, and their mean.
 
     Args:
-        precision: COCOeval's [T, R, K, A, M].
+        precision: That of `CocoArrays`, [T, R, K, A].
         names: [K].
     """
-    curves = precision[IOU_50, :, :, ALL, TOP_100].T  # [K, 101]
+    curves = precision[IOU_50, :, :, ALL].T  # [K, 101]
     defined = {name: curve for name, curve in zip(names, curves, strict=True) if curve[0] > -1}
     mean = np.mean(list(defined.values()), axis=0).tolist() if defined else []
     recall = [n / 100 for n in range(101)]
@@ -44,7 +43,7 @@ def pr_curve(precision: np.ndarray, names: Sequence[str]) -> PRCurve:
 
 def pr_curves(precision: np.ndarray, names: Sequence[str]) -> dict[str, list[list[float]]]:
     """Return precision over recall at every IoU threshold, class -> [10][101]; arguments as of `pr_curve`."""
-    curves = np.moveaxis(precision[..., ALL, TOP_100], 2, 0)  # [K, T, 101]
+    curves = np.moveaxis(precision[..., ALL], 2, 0)  # [K, T, 101]
     return {name: curve.tolist() for name, curve in zip(names, curves, strict=True) if curve[0, 0] > -1}
 
 

@@ -124,6 +124,10 @@ class Ranking:
         """Number of objects that count."""
         return int(self.per_image.sum())
 
+    def recall(self) -> np.ndarray:
+        """Return float64 [T], the fraction of the objects that were found; there must be one."""
+        return self.hit.sum(axis=1) / self.objects
+
 
 def rank(
     table: Table,

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mrcnn.evaluation import bootstrap
-from mrcnn.evaluation.coco_ap import coco_figures
 from mrcnn.evaluation.evaluator import evaluate
 from mrcnn.evaluation.match_table import AREAS
 from mrcnn.evaluation.matching import ignored_for_area, rank_classes
@@ -35,13 +34,13 @@ def test_every_sample_equals_cocoeval_on_the_drawn_images(seed):
         ap = [bootstrap.sampled_ap(r, weights) for r in ranked]
         recall = [bootstrap.sampled_recall(r, weights) for r in ranked]
         for sample, row in enumerate(weights):
-            precision, recalls = reference_arrays(*drawn_lists(truth, detections, row), "box")
+            arrays = reference_arrays(*drawn_lists(truth, detections, row), "box")
             for k in range(table.classes):
-                expected = precision[:, :, k, number, 2].mean(axis=1)
+                expected = arrays.precision[:, :, k, number].mean(axis=1)
                 np.testing.assert_allclose(
                     ap[k][sample], np.where(expected < 0, np.nan, expected), atol=1e-9, err_msg=f"{name} {k} {sample}"
                 )
-                expected = recalls[:, k, number, 2].mean()
+                expected = arrays.recall[:, k, number].mean()
                 np.testing.assert_allclose(recall[k][sample], np.nan if expected < 0 else expected, atol=1e-9)
 
 
@@ -53,8 +52,8 @@ def test_many_samples_of_many_images_equal_cocoeval():
     found, nothing = bootstrap.sampled_aps(ranked, weights)
     assert np.isnan(nothing).all()
     for sample in (0, bootstrap._AT_ONCE, len(weights) - 1):
-        precision, _ = reference_arrays(*drawn_lists(truth, detections, weights[sample]), "box")
-        np.testing.assert_allclose(found[sample], precision[:, :, 0, 0, 2].mean(axis=1), atol=1e-12)
+        arrays = reference_arrays(*drawn_lists(truth, detections, weights[sample]), "box")
+        np.testing.assert_allclose(found[sample], arrays.precision[:, :, 0, 0].mean(axis=1), atol=1e-12)
 
 
 def test_intervals_are_quantiles_of_cocoevals_figures():
@@ -63,12 +62,12 @@ def test_intervals_are_quantiles_of_cocoevals_figures():
     overall, classes = bootstrap.intervals_of_table(table, weights)
     lists = [drawn_lists(truth, detections, row) for row in weights]
     arrays = [reference_arrays(*some, "box") for some in lists]
-    figures = [vars(coco_figures(*some)) for some in arrays]
+    figures = [vars(some.figures()) for some in arrays]
     for name, known in overall.items():
         values = [f[name] for f in figures if f[name] is not None]
         assert len(values) > 10
         np.testing.assert_allclose(known, np.quantile(values, [0.025, 0.975]), atol=1e-9, err_msg=name)
-    of_class = [coco_figures(p, r, 0).AP50 for p, r in arrays]
+    of_class = [some.of_class(0).figures().AP50 for some in arrays]
     np.testing.assert_allclose(classes[0]["AP50"], np.quantile(of_class, [0.025, 0.975]), atol=1e-9)
     assert classes[2]["AP"] is None  # no object of this class
 

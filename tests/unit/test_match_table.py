@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrcnn.evaluation.coco_ap import coco_figures, precision_and_recall
+from mrcnn.evaluation.coco_ap import coco_arrays
 from mrcnn.evaluation.evaluator import evaluate, headline
 from mrcnn.evaluation.match_table import (
     AREAS,
@@ -22,25 +22,26 @@ from tests.evaluation_scenes import Noisy, Nothing, Scenes, overlap_table
 def test_figures_equal_cocoeval_to_the_last_bit_with_crowds_and_equal_scores(seed):
     table, truth, detections = overlap_table(np.random.default_rng(seed))
     assert table.gt_crowd.any()
-    ours, theirs = precision_and_recall(table), reference_arrays(truth, detections, "box")
-    for mine, expected in zip(ours, theirs, strict=True):
+    ours, theirs = coco_arrays(table), reference_arrays(truth, detections, "box")
+    for name, expected in vars(theirs).items():
         assert (expected > 0).any()
-        np.testing.assert_array_equal(mine, expected)
+        np.testing.assert_array_equal(getattr(ours, name), expected)
 
 
 def test_figures_equal_cocoeval_beyond_100_detections_of_a_class():
     table, truth, detections = overlap_table(np.random.default_rng(9), images=3, classes=2, detections=400)
     assert len(table.dt_score) < len(detections)
-    for mine, expected in zip(precision_and_recall(table), reference_arrays(truth, detections, "box"), strict=True):
-        np.testing.assert_array_equal(mine, expected)
+    ours, theirs = coco_arrays(table), reference_arrays(truth, detections, "box")
+    for name, expected in vars(theirs).items():
+        np.testing.assert_array_equal(getattr(ours, name), expected)
 
 
 def assert_same_figures(result, arrays):
-    """The figures of a result, of all classes and of each, are those of precision and recall of masks and boxes."""
-    for kind, (precision, recall) in arrays.items():
-        assert vars(getattr(result, kind)) == pytest.approx(vars(coco_figures(precision, recall)), abs=1e-9)
+    """The figures of a result, of all classes and of each, are those of these arrays of masks and boxes."""
+    for kind, expected in arrays.items():
+        assert vars(getattr(result, kind)) == pytest.approx(vars(expected.figures()), abs=1e-9)
         for k, own in enumerate(result.per_class.values()):
-            assert vars(getattr(own, kind)) == pytest.approx(vars(coco_figures(precision, recall, k)), abs=1e-9)
+            assert vars(getattr(own, kind)) == pytest.approx(vars(expected.of_class(k).figures()), abs=1e-9)
 
 
 def test_faster_coco_eval_gives_the_same_figures():
@@ -66,12 +67,12 @@ def test_classes_are_in_the_order_of_the_dataset_not_of_their_ids():
 @pytest.mark.parametrize("area", AREAS.values())
 def test_ranking_gives_the_interpolated_precision_of_cocoeval(area):
     table, truth, detections = overlap_table(np.random.default_rng(1))
-    expected = reference_arrays(truth, detections, "box")[0]
+    expected = reference_arrays(truth, detections, "box").precision
     ignored = ignored_for_area(table, area)
     matches = match(table, ignored)
     for class_id in range(table.classes):
         ranked = rank(table, matches, class_id, ignored, area)
-        theirs = expected[:, :, class_id, list(AREAS.values()).index(area), 2]
+        theirs = expected[:, :, class_id, list(AREAS.values()).index(area)]
         if not ranked.per_image.sum():
             assert (theirs == -1).all()
             continue
