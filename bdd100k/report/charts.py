@@ -3,8 +3,8 @@
 Points are in data units. Colours are classes (`s1`, `s2`, `s3`, `neutral`) that the page defines for light and dark; no
 chart depends on colour alone. Text that comes from data is escaped.
 
-Written here and not by matplotlib, whose SVG has no classes for a style sheet: its colours would have to be replaced in
-the text, a panel with ten curves is 36 kB (here 6 kB) and takes 70 ms (here 2 ms), and a report has dozens.
+matplotlib's SVG would not do: it has no classes for a style sheet, so colours would have to be replaced in its text, and
+a panel with ten curves takes 33 kB and 24 ms (here 2 kB and 0.3 ms), of which a report of 24 classes has 73.
 """
 
 import dataclasses

@@ -6,6 +6,7 @@ Every figure is in a `<data value="...">` with all its digits. The number of pic
 5 MB however many images were evaluated.
 """
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -134,7 +135,8 @@ def environment() -> dict[str, str]:
     versions = {}
     for module, name in _PACKAGES.items():
         if module in sys.modules:
-            versions[name] = importlib.metadata.version(name)
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # tensorflow-cpu, for example
+                versions[name] = importlib.metadata.version(name)
     return {
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),

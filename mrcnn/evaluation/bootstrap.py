@@ -151,7 +151,10 @@ def _recalls_reached(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         uint8 [s], and where each sample begins in it, int32 [B]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
     """
     numbers, which = np.unique(objects, return_inverse=True)
-    steps = [np.searchsorted(_RECALLS, np.arange(n + 1) / max(n, 1), side="right").astype(np.uint8) for n in numbers]
+    steps = []
+    for n in numbers.tolist():
+        needed = np.searchsorted(np.arange(n + 1) / max(n, 1), _RECALLS)  # hits, for each recall
+        steps.append(np.cumsum(np.bincount(needed, minlength=n + 1)[: n + 1]).astype(np.uint8))
     begin = np.cumsum(numbers + 1) - numbers - 1
     return np.concatenate(steps), begin[which].astype(np.int32)
 
