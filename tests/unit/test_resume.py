@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.engine import checkpoints, trainer
+from mrcnn.engine import checkpoints
 from mrcnn.engine.results_csv import read_results
 from mrcnn.engine.stages import Stage
+from mrcnn.engine.start import begin
 from mrcnn.errors import InputError
 from mrcnn.model import MaskRCNN
 from tests.shapes import ShapesConfig, ShapesDataset
@@ -146,8 +147,8 @@ def test_resume_refuses_other_data_other_settings_and_a_folder_without_a_state(s
     (tmp_path / "training.state").write_bytes(b"half a file")
     with pytest.raises(InputError, match="is no state of a run"):
         model.resume(tmp_path)
-    inside = checkpoints.State(**{**vars(state), "step": 2, "binding": True})
-    model.pending_state = inside
+    inside = checkpoints.State(**{**vars(state), "step": 2, "exact": True})
+    model.training_run.pending_state = inside
     with pytest.raises(InputError, match="stopped after step 2 of epoch 4, in the stage 'heads'"):
         model.train(dataset, None, RATE, EPOCHS + 1, "4+")
 
@@ -174,7 +175,7 @@ def test_momentum_lives_on_from_one_train_to_the_next_and_through_a_checkpoint(d
     model.train(dataset, None, 0.001, 2, "heads", workers=1)
     assert model.keras_model.optimizer is first and int(first.iterations) == 4
     model.set_trainable("mrcnn_.*", verbose=0)
-    trainer.begin(model, Stage("mrcnn_.*", 0.001, 3), "")  # other layers: other moments
+    begin(model.training_run, Stage("mrcnn_.*", 0.001, 3), "")  # other layers: other moments
     assert model.keras_model.optimizer is not first
 
 

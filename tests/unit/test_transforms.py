@@ -234,10 +234,10 @@ def test_settings_are_read_and_checked():
         with pytest.raises(InputError, match=message):
             config.override([setting]).validate()
     config = Config().override(["IMAGE_CHANNEL_COUNT=1", "AUGMENT_COLOR=0.5"])
-    with pytest.raises(InputError, match="are for RGB, IMAGE_CHANNEL_COUNT is 1"):
+    with pytest.raises(InputError, match="need RGB images, but IMAGE_CHANNEL_COUNT is 1"):
         Augmentation.from_config(config)
     config = Config().override(["AUGMENT_MIN_DIMS=(600, 720)", "IMAGE_RESIZE_MODE=pad64"])
-    with pytest.raises(InputError, match="needs a fixed frame, IMAGE_RESIZE_MODE is 'pad64'"):
+    with pytest.raises(InputError, match="needs a fixed image size, but IMAGE_RESIZE_MODE is 'pad64'"):
         Augmentation.from_config(config)
 
 
