@@ -34,7 +34,7 @@ def planned(runner: Runner, words: list[str]) -> None:
     assert words[0] == "make" and len(words) == 2
     said = documents.make(words[1])
     wanted = {
-        "demo": ["pip install", "-c constraints.txt", "scripts/demo.py"],
+        "demo": ["scripts/demo.py"],
         "test": ["KERAS_BACKEND=tensorflow", "KERAS_BACKEND=jax", "-m pytest"],
         "lint": ["ruff check", "ruff format --check", "mypy"],
     }
