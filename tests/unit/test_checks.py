@@ -96,7 +96,7 @@ PLANTED = [
     ("missing image", "gone.jpg", None, ""),
     ("size differs", "odd.jpg", None, "30 x 30"),
     ("unreadable image", "text.jpg", None, "cannot be read"),
-    ("broken image", "cut.jpg", None, "ends before"),
+    ("broken image", "cut.jpg", None, "truncated"),
     ("image without labels", "lone.jpg", None, ""),
     ("unusable frame", None, None, "no name"),
 ]
