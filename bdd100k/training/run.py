@@ -106,7 +106,14 @@ def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
     if args.save:
         from mrcnn.engine.checkpoints import save_checkpoint
 
-        save_checkpoint(run.model, args.save, run.model.epoch, dtype="float16")
+        save_checkpoint(
+            run.model.keras_model,
+            args.save,
+            run.model.config,
+            run.model.class_names,
+            run.model.epoch,
+            dtype="float16",
+        )
     trained = ", ".join(stage.layers for stage in run.stages)
     sys.stdout.write(f"trained {trained}: {run.model.find_last()}\n")
     return 0

@@ -9,6 +9,7 @@ import keras
 
 from mrcnn.backend import runtime
 from mrcnn.backend.hosts import host, is_first_host, of_backend, worker_strategy
+from mrcnn.backend.keras_private import with_tensorflow_dataset
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 
@@ -109,21 +110,17 @@ def _tensorflow_any(flag: bool) -> bool:
 
 
 def _tensorflow_feed(loader: Any) -> Any:
-    """The loader for several hosts. Of the loader itself Keras would let each host take every n-th image."""
-    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
-
+    """Return the loader for several hosts. Of the loader itself Keras would let each host take every n-th image."""
     strategy = worker_strategy()
     replicas = len(strategy.extended.worker_devices)
+    images = loader.maker.batch_size // replicas
 
-    class Feed(PyDatasetAdapter):
-        def get_tf_dataset(self) -> Any:
-            part = super().get_tf_dataset()
-            images = loader.maker.batch_size // replicas
-            return strategy.distribute_datasets_from_function(
-                lambda _: part if replicas == 1 else part.rebatch([images] * replicas)
-            )
+    def distributed(part: Any) -> Any:
+        return strategy.distribute_datasets_from_function(
+            lambda _: part if replicas == 1 else part.rebatch([images] * replicas)
+        )
 
-    return Feed(loader, shuffle=False)
+    return with_tensorflow_dataset(loader, distributed)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What happens between the steps and epochs of training: guards, reports, checkpoints, the state."""
+"""Callbacks that guard a run and save it: non-finite losses, checkpoints and the state, signals."""
 
 import dataclasses
 import logging
@@ -18,16 +18,13 @@ from mrcnn.backend import hosts
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.sample_maker import SampleMaker
 from mrcnn.engine import checkpoints
+from mrcnn.engine.run import TrainingRun
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
 
-if typing.TYPE_CHECKING:
-    from mrcnn.model import MaskRCNN
-
-
 log = logging.getLogger(__name__)
 
-CHECK_EVERY = 10  # steps between looks at the loss: each look waits for the device
+CHECK_EVERY = 10  # steps between checks of the loss: each check waits for the device
 
 
 class NonFiniteLoss(InputError):
@@ -35,17 +32,17 @@ class NonFiniteLoss(InputError):
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
-    """Stops the run when a loss is not finite, says which term and which images, and writes that batch to a file.
+    """Stop the run when a loss is not finite, name the term and the images, and write that batch to a file.
 
     Args:
         dataset: of the training images.
-        maker: makes the batches of the run, those of the past too.
+        maker: makes any batch of the run again.
         folder: of the run.
         first: (epoch, step) at which this call of `train` begins.
 
     Raises:
         NonFiniteLoss: after a step or an epoch.
-        InputError: the batch cannot be made again, or not be written.
+        InputError: the batch cannot be made again, or cannot be written.
     """
 
     def __init__(self, dataset: Dataset, maker: SampleMaker, folder: str | os.PathLike, first: tuple[int, int]) -> None:
@@ -53,22 +50,22 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         self.dataset, self.maker, self.folder = dataset, maker, pathlib.Path(folder)
         self.first = first
         self._epoch = self._first_step = 0
-        self._checked, self._last = -1, -1  # steps of this epoch: the last one with a finite loss, and the newest
+        self._checked, self._last = -1, -1  # steps of this epoch: last known finite, and newest
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Note where the run stands."""
+        """Note the first step of the epoch."""
         self._epoch = epoch
         self._first_step = self.first[1] if epoch == self.first[0] else 0
         self._checked = self._last = self._first_step - 1
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Look at the running mean of the loss: once not finite it stays so."""
+        """Check the running mean of the loss every few steps: once not finite, it stays so."""
         self._last = self._first_step + batch
         if batch % CHECK_EVERY == 0:
             self._check(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Look once more before the checkpoint is written."""
+        """Check the loss before the checkpoint is written."""
         self._check(logs)
 
     def _check(self, logs: dict | None) -> None:
@@ -81,19 +78,22 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         try:
             file = self._dump(terms, image_ids)
             dumped = f", written to {file}" if file else ""
-        except InputError as error:  # the loss is what the user has to hear of
+        except InputError as error:  # the user must hear of the loss first
             dumped = f" ({error})"
         raise NonFiniteLoss(
             f"the loss is {loss}: {' and '.join(terms)} {'is' if len(terms) == 1 else 'are'} not finite for the batch "
             f"with {', '.join(images) or 'unknown images'}{dumped}. No checkpoint was "
-            "written from here on. Look at the labels of these images, lower LEARNING_RATE, or raise the batch size"
+            "written after it. Check the labels of these images, lower LEARNING_RATE, or raise the batch size"
         )
 
     def _dump(self, terms: list[str], image_ids: list[int]) -> pathlib.Path | None:
-        """Make the batch (of several hosts: this one's part) again and write it; None if none since the last look has
-        these images."""
-        place = self.maker.shard[0] * self.maker.batch_size
-        image_ids = image_ids[place : place + self.maker.batch_size]
+        """Make the batch again (of several hosts: this one's part) and write it.
+
+        Returns:
+            The file, or None if no batch since the last check has these images.
+        """
+        offset = self.maker.shard[0] * self.maker.batch_size
+        image_ids = image_ids[offset : offset + self.maker.batch_size]
         for step in range(self._checked + 1, self._last + 1):
             inputs = self.maker.batch(self._epoch, step).inputs
             if inputs["input_image_meta"][:, 0].astype(int).tolist() == image_ids:
@@ -113,14 +113,14 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch: the weights by layer name, and then the state, with which the epoch counts as done.
+    """Save the weights by layer name after each epoch, and then the state, which makes the epoch count as done.
 
     Args:
-        owner: the model that trains.
-        state: of the beginning of this call of `train`; where it stands is filled in.
-        last: the epoch that ends the stage: with it the weights become their moving averages, if there are any.
-        every: also write the state each time that so many steps of an epoch are done; None leaves that out.
-        keep: checkpoints to keep, the newest ones; None keeps all.
+        run: the run; its epoch is advanced.
+        state: at the beginning of this call of `train`.
+        last: the epoch that ends the stage: after it the weights become their moving averages, if there are any.
+        every: also write the state after every so many steps of an epoch; None: only after each epoch.
+        keep: number of newest checkpoints to keep; None keeps all.
 
     Raises:
         InputError: a file cannot be written.
@@ -128,54 +128,54 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(
         self,
-        owner: "MaskRCNN",
+        run: TrainingRun,
         state: checkpoints.State,
         last: int,
         every: int | None = None,
         keep: int | None = None,
     ) -> None:
         super().__init__()
-        self.owner, self.state, self.last = owner, state, last
+        self.run, self.state, self.last = run, state, last
         self.every, self.keep = every, keep
         self.epoch, self.done = state.epoch, state.step
         self._first_step = state.step  # Keras counts the steps of a `fit` from 0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Note where the run stands."""
+        """Note the epoch and its first step."""
         if epoch != self.state.epoch:
             self._first_step = 0
         self.epoch, self.done = epoch, self._first_step
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Write the state if it is time."""
+        """Write the state after every `every` steps."""
         self.done = self._first_step + batch + 1
-        if self.every and self.done % self.every == 0 and self.done < int(self.owner.config.STEPS_PER_EPOCH):
+        if self.every and self.done % self.every == 0 and self.done < int(self.run.config.STEPS_PER_EPOCH):
             self.write_state()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Write mask_rcnn_NAME_EPOCH.h5 and the state; remove what is not kept."""
-        path = pathlib.Path(self.owner.checkpoint_path.format(epoch=epoch + 1))
+        """Write mask_rcnn_NAME_EPOCH.h5 and the state; delete checkpoints that are not kept."""
+        run = self.run
         if epoch + 1 == self.last:
             checkpoints.take_averages(self.model)
-        checkpoints.save_checkpoint(self.owner, path, epoch + 1)
-        self.owner.epoch = self.epoch = epoch + 1
+        checkpoints.save_checkpoint(self.model, run.checkpoint(epoch + 1), run.config, run.class_names, epoch + 1)
+        run.epoch = self.epoch = epoch + 1
         self.done = 0
         self.write_state()
         for old in range(1, epoch + 2 - self.keep) if self.keep else ():
-            pathlib.Path(self.owner.checkpoint_path.format(epoch=old)).unlink(missing_ok=True)
+            run.checkpoint(old).unlink(missing_ok=True)
 
     def write_state(self) -> None:
-        """Write the state as it is now."""
+        """Write the state of this step."""
         checkpoints.save_state(self.model, dataclasses.replace(self.state, epoch=self.epoch, step=self.done))
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Ctrl-C, or the signal with which a cluster ends a job, stops after the present step: then the state is whole.
+    """Stop after the current step on Ctrl-C, or on the signal with which a cluster ends a job.
 
-    A second Ctrl-C stops at once.
+    Between two steps the state is consistent. A second Ctrl-C stops at once.
 
     Args:
-        save: called before the stop.
+        save: writes the state before the stop.
 
     Raises:
         KeyboardInterrupt: after the step.
@@ -190,20 +190,20 @@ class StopOnSignal(keras.callbacks.Callback):
         self._before: dict[int, typing.Any] = {}
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Take the signals; only the main thread can."""
+        """Install the handlers; Python allows that in the main thread alone."""
         if threading.current_thread() is threading.main_thread() and not self._before:
             self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Stop if a signal came."""
+        """Stop if a signal was received."""
         self._stop_if_asked()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Stop if a signal came during validation."""
+        """Stop if a signal was received during validation."""
         self._stop_if_asked()
 
     def release(self) -> None:
-        """Give the signals back."""
+        """Restore the handlers of before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
@@ -211,10 +211,10 @@ class StopOnSignal(keras.callbacks.Callback):
     def _stop_if_asked(self) -> None:
         if self.received:
             if hosts.is_first_host():
-                log.warning("stopping after this step; the state is written")
+                log.warning("stopping after this step; the state is saved")
                 self.save()
             else:
-                log.warning("stopping after this step; its state is not written, only the first host does that")
+                log.warning("stopping after this step; only the first host saves the state")
             raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -1,16 +1,15 @@
-"""What a run leaves on the disk: checkpoints with their settings, and the state from which it goes on exactly.
+"""What a run leaves on disk: checkpoints with their settings, and the state from which it resumes exactly.
 
 A checkpoint holds weights by layer name, for any program. The state, one file in the run folder, holds every variable
-of the network and of its optimizer and the place in the data. That is all there is: which images a step gets, and how
-they are changed, is a function of seed, epoch and step. Both are written to a temporary name, synced and renamed.
+of the network and of its optimizer, and the place in the data. Nothing else is needed: which images a step gets, and
+how they are augmented, is a function of seed, epoch and step. Both files are written under a temporary name, synced and
+renamed.
 """
 
 import dataclasses
 import json
-import logging
 import os
 import pathlib
-import typing
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,33 +17,43 @@ import h5py
 import keras
 import numpy as np
 
+from mrcnn.backend.keras_private import sync_variables
+from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
 from mrcnn.modeling import weights
 
-if typing.TYPE_CHECKING:
-    from mrcnn.model import MaskRCNN
-
-
-log = logging.getLogger(__name__)
-
-STATE_FILE = "training.state"  # HDF5, but not for those who look for weights by their ending
-# of the arrays of a state: all variables of the network; the step and the learning rate; the rest of the optimizer
+STATE_FILE = "training.state"  # HDF5, but under a name that nobody takes for weights
+# Groups of arrays in a state: the variables of the network; step and learning rate; the rest of the optimizer.
 GROUPS = ("network", "clock", "moments")
 
 
-def save_checkpoint(model: "MaskRCNN", path: str | os.PathLike, epoch: int, dtype: str | None = None) -> None:
+def save_checkpoint(
+    network: keras.Model,
+    path: str | os.PathLike,
+    config: Config,
+    class_names: Sequence[str],
+    epoch: int,
+    dtype: str | None = None,
+) -> None:
     """Write the weights with the class names and the settings, from which `read_config` makes the same model again.
 
-    With EMA_MOMENTUM the file has the moving averages in place of the trained weights.
+    With EMA_MOMENTUM the file holds the moving averages in place of the trained weights.
+
+    Args:
+        network: the weights, by layer name.
+        path: the .h5 file.
+        config: stored whole.
+        class_names: background first; an empty list is not stored.
+        epoch: epochs that are done.
+        dtype: of the stored weights, for example "float16"; None keeps theirs.
 
     Raises:
         InputError: the file cannot be written.
     """
-    attrs: dict[str, object] = {"mrcnn_config": json.dumps(model.config.to_dict()), "epoch": epoch}
-    if model.class_names:
-        attrs["class_names"] = json.dumps(model.class_names)
-    network = model.keras_model
+    attrs: dict[str, object] = {"mrcnn_config": json.dumps(config.to_dict()), "epoch": epoch}
+    if class_names:
+        attrs["class_names"] = json.dumps(list(class_names))
     raw = take_averages(network)
     try:
         weights.save_weights(network, path, dtype=dtype, attrs=attrs)
@@ -54,12 +63,12 @@ def save_checkpoint(model: "MaskRCNN", path: str | os.PathLike, epoch: int, dtyp
 
 
 def take_averages(network: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
-    """Put the moving averages in place of the trained weights; without averages nothing changes.
+    """Replace the trained weights by their moving averages; without averages nothing changes.
 
     Returns:
         The weights and the values that they had, of the same shape and type; [] without averages.
     """
-    sync(network)
+    sync_variables(network)
     averages = averages_of(network)
     raw = [(variable, keras.ops.convert_to_numpy(variable)) for variable, _ in averages]
     for variable, average in averages:  # a copy: JAX refuses a step whose variables share a buffer
@@ -68,14 +77,14 @@ def take_averages(network: keras.Model) -> list[tuple[keras.Variable, np.ndarray
 
 
 def averages_of(network: keras.Model) -> list[tuple[keras.Variable, keras.Variable]]:
-    """(variable, its moving average) of the weights that train; [] without averages."""
+    """Return (variable, its moving average) of the weights that train; [] without averages."""
     optimizer: Any = getattr(network, "optimizer", None)
     averages = optimizer.averages() if hasattr(optimizer, "averages") else []
     return list(zip(network.trainable_variables, averages, strict=True)) if averages else []
 
 
 def read_config(path: str | os.PathLike) -> dict | None:
-    """The settings that a checkpoint was written with, or None for a file of another program.
+    """Return the settings that a checkpoint was written with, or None for a file of another program.
 
     Raises:
         InputError: the file is missing, broken or of another format.
@@ -85,7 +94,7 @@ def read_config(path: str | os.PathLike) -> dict | None:
 
 
 def read_class_names(path: str | os.PathLike) -> list[str] | None:
-    """The class names that a checkpoint was trained on, background first; None where it does not say.
+    """Return the class names that a checkpoint was trained on, background first; None where it does not say.
 
     Raises:
         InputError: the file is missing, broken or of another format.
@@ -103,12 +112,13 @@ class State:
         epoch: epochs that are done.
         step: steps of the next epoch that are done.
         first_epoch: epoch at which this stage began; its learning-rate schedule counts from there.
-        stage: layers, learning rate and last epoch of the stage.
+        stage: layers, learning rate and last epoch of the stage, and the settings of its schedule.
         trained: "layer/weight" of the weights that train, in the optimizer's order.
         optimizer: the settings of the optimizer that its variables belong to.
         data: `fingerprint` of the training data.
         class_names: background first.
-        binding: the run must go on from it exactly; otherwise it only lends its moments to a like optimizer.
+        exact: whether training must resume exactly from this state. If False, only the optimizer moments are reused,
+            and only if the optimizer settings and the trained weights match. Not stored.
     """
 
     path: pathlib.Path
@@ -120,18 +130,22 @@ class State:
     optimizer: dict
     data: str
     class_names: list[str]
-    binding: bool = False
+    exact: bool = False
+
+    def has_optimizer_of(self, other: "State") -> bool:
+        """Whether both have the same kind of optimizer for the same weights, so that moments carry over."""
+        return (self.optimizer, self.trained) == (other.optimizer, other.trained)
 
 
 def save_state(network: keras.Model, state: State) -> None:
-    """Write the state with the present variables of the network and its optimizer.
+    """Write a state with the present variables of the network and its optimizer.
 
     Raises:
         InputError: the file cannot be written.
     """
-    sync(network)
+    sync_variables(network)
     fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(State)}
-    del fields["path"], fields["binding"]
+    del fields["path"], fields["exact"]
     with written_whole(state.path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["state"] = json.dumps(fields)
         for group in GROUPS:
@@ -140,7 +154,7 @@ def save_state(network: keras.Model, state: State) -> None:
 
 
 def read_state(folder: str | os.PathLike) -> State | None:
-    """The state in a run folder, or None if it has none.
+    """Return the state in a run folder, or None if it has none.
 
     Raises:
         InputError: the file is no state.
@@ -158,7 +172,11 @@ def read_state(folder: str | os.PathLike) -> State | None:
 
 
 def state_of(checkpoint: str | os.PathLike, epoch: int) -> State | None:
-    """The state beside a checkpoint if it was written with it, after the same epoch. Raises as `read_state` does."""
+    """Return the state beside a checkpoint if it was written after the same epoch, else None.
+
+    Raises:
+        InputError: the file beside it is no state.
+    """
     state = read_state(pathlib.Path(checkpoint).parent)
     return state if state is not None and (state.epoch, state.step) == (epoch, 0) else None
 
@@ -181,14 +199,14 @@ def restore(network: keras.Model, state: State, groups: Sequence[str] = GROUPS) 
             if [tuple(a.shape) for a in arrays] != [tuple(v.shape) for v in variables]:
                 raise InputError(
                     f"{state.path} does not fit the network ({name}: {len(arrays)} arrays for {len(variables)}, or of "
-                    "other shapes): it was written with other settings; go on with the settings of the run"
+                    "other shapes): it was written with other settings; resume with the settings of the run"
                 )
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(np.asarray(array))
 
 
 def moments(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """The variables of an optimizer that belong to weights: momentum, averages, accumulated gradients."""
+    """Return the variables of an optimizer that belong to weights: momentum, averages, accumulated gradients."""
     return [variable for variable in optimizer.variables if variable.name not in ("iteration", "learning_rate")]
 
 
@@ -200,9 +218,3 @@ def _variables(network: keras.Model, group: str) -> list[keras.Variable]:
         return of_weights
     known = {id(variable) for variable in of_weights}
     return [variable for variable in network.optimizer.variables if id(variable) not in known]
-
-
-def sync(network: keras.Model) -> None:
-    """Bring the variables up to date: on JAX they lag behind while `fit` runs."""
-    if hasattr(network, "jax_state_sync"):
-        network.jax_state_sync()

@@ -1,13 +1,14 @@
-"""What a run writes down while it trains: results.csv, curves, pictures, TensorBoard events, lines for people."""
+"""Record each epoch of a run: results.csv, curves, pictures, TensorBoard events, and a table or log lines."""
 
 import logging
 import math
+import os
 import pathlib
 import sys
 import threading
 import time
-import typing
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,23 +19,20 @@ from rich.table import Table
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader
 from mrcnn.engine.checkpoints import State
-from mrcnn.engine.event_file import EventFile
 from mrcnn.engine.results_csv import MASK_AP, Results, Row
+from mrcnn.engine.run import TrainingRun
 from mrcnn.engine.run_pictures import batch_sheet, plot_curves, validation_sheet
+from mrcnn.engine.validation import Validator
 from mrcnn.modeling.training_network import LOSS_NAMES
 from mrcnn.visualization.drawing import write_png
-
-if typing.TYPE_CHECKING:
-    from mrcnn.engine.validation import Validator
-    from mrcnn.model import MaskRCNN
-
 
 log = logging.getLogger(__name__)
 
 PICTURED_BATCHES = 3
 PICTURED_IMAGES = 4
-TABLE_EPOCHS = 8  # that the table on a terminal shows
-# column of the table -> (name in results.csv, format); those of the second kind need a wide terminal
+FLUSH_SECONDS = 5  # until figures are in the event file
+TABLE_EPOCHS = 8  # rows of the table on a terminal
+# column of the table -> (name in results.csv, format)
 COLUMNS = {
     "epoch": ("epoch", "d"),
     "loss": ("loss", ".3f"),
@@ -47,6 +45,7 @@ COLUMNS = {
     "wait": ("data_wait", ".0%"),
     "s": ("seconds", ".0f"),
 }
+# more columns, for a terminal of at least WIDE_TERMINAL characters -> name in results.csv
 WIDE = {
     "rpn class": "rpn_class_loss",
     "rpn box": "rpn_bbox_loss",
@@ -58,42 +57,42 @@ WIDE_TERMINAL = 120
 
 
 class Clock:
-    """When the steps of an epoch began and ended, and how long they waited for their batches."""
+    """Times the steps of an epoch, and how long they waited for their batches."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
         self.begin()
 
     def begin(self) -> None:
-        """An epoch begins."""
+        """Start timing an epoch."""
         self.thread = threading.get_ident()
         self.start = self.end = time.monotonic()
         self.begun: list[float] = []
 
     def step(self) -> None:
-        """A step begins."""
+        """Note that a step begins."""
         self.begun.append(time.monotonic())
 
     def stop(self) -> None:
-        """The last step is done."""
+        """Note that the last step is done."""
         self.end = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """From the begin of the epoch to the end of its last step."""
+        """Seconds from the start of the epoch to the end of its last step."""
         return self.end - self.start
 
     def step_seconds(self) -> float:
-        """The mean time of a step: without the first, in which the network may be traced, if there are others."""
+        """Return the mean seconds of a step, without the first, which may include tracing, if there are others."""
         first = 1 if len(self.begun) > 1 else 0
         return (self.end - self.begun[first]) / (len(self.begun) - first)
 
     def waited(self) -> float:
-        """Seconds that steps waited for data.
+        """Return the seconds that steps waited for data, an upper bound.
 
-        Where the backend takes batches in a thread of its own (TensorFlow), a step waits from its begin until its batch
-        is handed out; elsewhere the thread that trains waits inside the loader. A device that still computes the step
-        before is busy meanwhile, so this is an upper bound.
+        Where the backend fetches batches in a thread of its own (TensorFlow), a step waits from its start until its
+        batch is handed out; elsewhere the training thread waits inside the loader. Meanwhile the device may still be
+        busy with the step before, so the true wait can be shorter.
         """
         total = 0.0
         for (thread, asked, given), begun in zip(self.loader.handed, self.begun, strict=False):
@@ -102,7 +101,7 @@ class Clock:
 
 
 class Recorder(keras.callbacks.Callback):
-    """Before the checkpoint of an epoch: its row in results.csv, without AP. `Reporter` completes it."""
+    """Writes the row of an epoch into results.csv before its checkpoint, without AP. `Reporter` completes the row."""
 
     def __init__(self, results: Results, state: State, loader: Loader, class_names: Sequence[str]) -> None:
         super().__init__()
@@ -120,16 +119,16 @@ class Recorder(keras.callbacks.Callback):
         self.clock.begin()
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Note the time."""
+        """Note the time at which the step begins."""
         self.clock.step()
 
     def on_test_begin(self, logs: dict | None = None) -> None:
-        """Keep the counts of the training ROIs: validation starts them anew."""
+        """Keep the counts of the training ROIs, which validation resets."""
         self._in_test = True
         self._training_ended()
 
     def on_test_end(self, logs: dict | None = None) -> None:
-        """Note the time of validation by loss."""
+        """Note the time that validation by loss took."""
         self.validation_seconds = time.monotonic() - self.clock.end
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -138,7 +137,7 @@ class Recorder(keras.callbacks.Callback):
             self._training_ended()
         seconds = self.clock.seconds
         maker = self.clock.loader.maker
-        images = maker.batch_size * maker.shard[1]  # of a step, on all hosts
+        images = maker.batch_size * maker.shard[1]  # per step, on all hosts
         self.row = {
             "epoch": epoch + 1,
             "stage": str(self.state.stage["layers"]),
@@ -153,22 +152,22 @@ class Recorder(keras.callbacks.Callback):
         self.results.put(self.row)
 
     def complete(self, logs: dict[str, float], seconds: float) -> None:
-        """Write the row again with the figures that came after it.
+        """Write the row again with the figures of validation.
 
         Args:
             logs: of the epoch.
-            seconds: that validation by AP took, 0 without.
+            seconds: that validation by AP took; 0 without.
         """
         self.row |= {name: float(value) for name, value in logs.items()}
         self.row["ap_seconds"] = round(seconds, 3)
         self.results.put(self.row)
 
     def epoch_seconds(self) -> float:
-        """The time that the steps of a whole epoch take."""
+        """Return the seconds that the steps of a whole epoch take."""
         return self.clock.step_seconds() * self.clock.loader.maker.steps
 
     def loss_seconds(self) -> float:
-        """The time that validation by loss took after the steps of this epoch; the first time with its tracing."""
+        """Return the seconds that validation by loss took in this epoch; the first time with its tracing."""
         return self.validation_seconds
 
     def _training_ended(self) -> None:
@@ -177,36 +176,36 @@ class Recorder(keras.callbacks.Callback):
 
 
 class Reporter(keras.callbacks.Callback):
-    """After checkpoint and validation: the row, curves.png, pictures, TensorBoard events, and a table or log lines."""
+    """Reports an epoch after checkpoint and validation: completes its row, draws curves and pictures, logs figures."""
 
     def __init__(
-        self, owner: "MaskRCNN", recorder: Recorder, train_dataset: Dataset, validator: "Validator | None"
+        self, run: TrainingRun, recorder: Recorder, train_dataset: Dataset, validator: Validator | None
     ) -> None:
         super().__init__()
-        self.owner, self.recorder, self.train_dataset, self.validator = owner, recorder, train_dataset, validator
-        self.folder = pathlib.Path(owner.log_dir)
+        self.run, self.recorder, self.train_dataset, self.validator = run, recorder, train_dataset, validator
+        self.folder = pathlib.Path(run.folder)
         self._pictured: list[int] = []
-        self._events: EventFile | None = None
+        self._events: Any = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Picture the first batches."""
-        if self._events is not None:  # the second part of an epoch that was broken off
+        """Draw the first batches and open the event file."""
+        if self._events is not None:  # the second `fit` of an epoch that was resumed
             return
         state, maker = self.recorder.state, self.recorder.clock.loader.maker
-        self._events = EventFile(self.folder / "tensorboard", state.epoch + 1)
+        self._events = event_writer(self.folder / "tensorboard", state.epoch + 1)
         (self.folder / "batches").mkdir(exist_ok=True)
         for step in range(state.step, min(state.step + PICTURED_BATCHES, maker.steps)):
-            sheet = batch_sheet(maker.batch(state.epoch, step).inputs, self.train_dataset, self.owner.config)
+            sheet = batch_sheet(maker.batch(state.epoch, step).inputs, self.train_dataset, self.run.config)
             write_png(self.folder / "batches" / f"epoch_{state.epoch + 1:04d}_step_{step + 1:04d}.png", sheet)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Write everything down."""
+        """Write the figures and pictures of the epoch."""
         recorder, validator = self.recorder, self.validator
         recorder.complete(logs or {}, validator.seconds if validator else 0.0)
         rows = recorder.results.rows
         plot_curves(rows, self.folder / "curves.png", self.folder.name)
-        assert self._events is not None
-        self._events.scalars(epoch + 1, _tags(recorder.row))
+        for tag, value in _tags(recorder.row).items():
+            self._events.add_scalar(tag, value, epoch + 1)
         if validator is not None:
             self._picture_validation(epoch + 1, validator)
         if sys.stderr.isatty():
@@ -217,20 +216,40 @@ class Reporter(keras.callbacks.Callback):
                 log.info(line)
         log.info("  class right on sampled ROIs: %s", class_shares(recorder.class_names, recorder.class_table))
 
-    def _picture_validation(self, epoch: int, validator: "Validator") -> None:
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Close the event file once the stage is done; another `fit` may follow before that."""
+        if self.model.stop_training or self.run.epoch >= self.recorder.state.stage["epochs"]:
+            self._events.close()
+
+    def _picture_validation(self, epoch: int, validator: Validator) -> None:
         result, dataset = validator.result, validator.dataset
-        assert result is not None and self._events is not None
+        assert result is not None
         if not self._pictured:
             with_objects = [image_id for image_id in validator.image_ids if image_id in result.image_ap50]
             self._pictured = (with_objects or validator.image_ids)[:PICTURED_IMAGES]
         sheet = validation_sheet(result, dataset, self._pictured)
         (self.folder / "validation").mkdir(exist_ok=True)
         write_png(self.folder / "validation" / f"epoch_{epoch:04d}.png", sheet)
-        self._events.picture(epoch, "validation", sheet)
+        self._events.add_image("validation", sheet, epoch, dataformats="HWC")
+
+
+def event_writer(folder: str | os.PathLike, first_step: int) -> Any:
+    """Open a new TensorBoard event file, a `tensorboardX.SummaryWriter`; a run on any backend has them.
+
+    Args:
+        folder: of the event files; made if missing.
+        first_step: TensorBoard drops what earlier files in the folder hold of this step and later ones.
+    """
+    from tensorboardX import SummaryWriter  # late: it is needed for training alone
+
+    # its own names are unique to the second only, and it truncates a file that exists
+    unique = f".{os.getpid()}.{time.time_ns()}"
+    # `flush` does not wait for its queue: only `close`, or the end of the interval, brings all to the disk
+    return SummaryWriter(os.fspath(folder), purge_step=first_step, filename_suffix=unique, flush_secs=FLUSH_SECONDS)
 
 
 def results_table(rows: Sequence[Row], width: int) -> Table:
-    """The last epochs for a terminal of a width in characters; a wide one shows the terms of the loss too."""
+    """Return a table of epochs for a terminal of a width in characters; a wide one shows the terms of the loss too."""
     columns = dict(COLUMNS)
     if width >= WIDE_TERMINAL:
         columns |= {name: (term, ".3f") for name, term in WIDE.items()}
@@ -249,7 +268,7 @@ def _cell(row: Row, name: str, form: str) -> str:
 
 
 def row_lines(row: Row) -> list[str]:
-    """An epoch in words: the losses; the losses of validation and AP, where they were measured."""
+    """Return an epoch as log lines: the losses; the validation losses and AP, where they were measured."""
     lines = [
         f"epoch {row['epoch']}, {row['seconds']:.0f} s, {row['images_per_second']:.1f} images/s, "
         f"{row['data_wait']:.0%} of it waiting for data: {_losses_text(row, '')}"
@@ -266,13 +285,13 @@ def row_lines(row: Row) -> list[str]:
 
 
 def class_shares(class_names: Sequence[str], table: np.ndarray) -> str:
-    """'car 80% of 120, truck ...' of `ClassAccuracy.table`."""
+    """Return "car 80% of 120, truck ..." from a `ClassAccuracy.table`."""
     shares = [
         f"{name} {share:.0%} of {count:.0f}"
         for name, (count, share) in list(zip(class_names, table, strict=True))[1:]
         if count
     ]
-    return ", ".join(shares) or "no ROI met an object"
+    return ", ".join(shares) or "no ROI matched an object"
 
 
 def _losses_text(row: Row, prefix: str) -> str:
@@ -282,7 +301,7 @@ def _losses_text(row: Row, prefix: str) -> str:
 
 
 def _tags(row: Row) -> dict[str, float]:
-    """Figures of a row by TensorBoard tag: train/loss, val/loss, val/mask_AP, run/seconds ..."""
+    """Return the figures of a row by TensorBoard tag: train/loss, val/loss, val/mask_AP, run/seconds ..."""
     run = ("learning_rate", "seconds", "images_per_second", "data_wait", "loss_seconds", "ap_seconds")
     tags = {}
     for name, value in row.items():

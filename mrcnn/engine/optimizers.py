@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules of training, made from a Config out of Keras' own."""
+"""Build the optimizer and the learning-rate schedule of a training from its settings, out of Keras' own."""
 
 import re
 from collections.abc import Sequence
@@ -7,44 +7,42 @@ from typing import Any
 import keras
 from keras import ops
 
+from mrcnn.backend.keras_private import UnsummedOptimizer, moving_averages, variable_index
 from mrcnn.backend.replicas import sum_over_replicas
 from mrcnn.config import Config
 
-NO_DECAY = ("gamma", "beta", "bias")  # scales and shifts are not shrunk (AdamW)
+NO_DECAY = ("gamma", "beta", "bias")  # AdamW does not decay scales and shifts
 
 
-class LayerRates(keras.optimizers.Optimizer):
-    """Mixed into an optimizer: a factor on the learning rate for each variable, and averages that stay apart.
+class LayerRates(UnsummedOptimizer):
+    """Mixed into an optimizer: a factor on the learning rate of each variable, and averages that stay apart.
 
-    Keras would put the moving averages in place of the weights at the end of each `fit`; here `averages` hands them
-    out, so that training can go on from the weights themselves.
+    Keras would replace the weights by their moving averages at the end of each `fit`; here `averages` returns them, so
+    that training can continue from the weights themselves.
     """
 
     layer_rates: list[float] | None = None
     sums_gradients = True  # False: they are summed over the parts of the batch already
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
-        """Keras' step; the gradients of all parts of the batch are summed first, so that the sum is what is clipped."""
+        """Apply the gradients, summed over all parts of the batch first, so that the sum is what is clipped."""
         super().apply(sum_over_replicas(list(grads)) if self.sums_gradients else grads, trainable_variables)
 
-    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
-        return grads_and_vars  # Keras' sum for TensorFlow, which comes after the clipping
-
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Keras' step, with the variable's own rate."""
+        """Update a variable at its own rate."""
         if self.layer_rates:
-            learning_rate = learning_rate * self.layer_rates[self._get_variable_index(variable)]
+            learning_rate = learning_rate * self.layer_rates[variable_index(self, variable)]
         super().update_step(gradient, variable, learning_rate)
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
-        """Called by `fit` at its end: the weights stay what they are."""
+        """Leave the weights as they are when `fit` ends."""
 
     def averages(self) -> list[Any]:
-        """The exponential moving averages of the trained weights, in their order; empty without EMA_MOMENTUM.
+        """Return the exponential moving averages of the trained weights, in their order; empty without EMA_MOMENTUM.
 
         As Tarvainen and Valpola (arXiv:1703.01780) keep them for a teacher.
         """
-        return list(self._model_variables_moving_average) if self.use_ema else []
+        return moving_averages(self)
 
 
 class SGD(LayerRates, keras.optimizers.SGD):
@@ -60,10 +58,9 @@ class AdamW(LayerRates, keras.optimizers.AdamW):
 
 
 class LossScale(keras.optimizers.LossScaleOptimizer):
-    """For float16: the loss times a factor, so that small gradients do not vanish; steps that overflow are left out.
+    """Scale the loss for float16, so that small gradients do not vanish; skip the steps that overflow.
 
-    The sum of all parts of the batch is what must be finite, so the gradients are summed here and not by the optimizer
-    inside.
+    The sum over all parts of the batch must be finite, so the gradients are summed here and not by the inner optimizer.
     """
 
     def __init__(self, optimizer: Any) -> None:
@@ -71,50 +68,50 @@ class LossScale(keras.optimizers.LossScaleOptimizer):
         optimizer.sums_gradients = False
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
-        """Keras' step, on the summed gradients."""
+        """Apply the gradients, summed over all parts of the batch first."""
         super().apply(sum_over_replicas(list(grads)), trainable_variables)
 
     def averages(self) -> list[Any]:
-        """See `LayerRates.averages`."""
+        """Return the averages of the inner optimizer, see `LayerRates.averages`."""
         return self.inner_optimizer.averages()
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """A straight rise from a thousandth of the rate over the first steps, then the schedule (Goyal, arXiv:1706.02677).
+    """A linear warm-up from a thousandth of the rate, then the schedule (Goyal, arXiv:1706.02677).
 
     Args:
         after: the schedule, a function of all steps, warm-up included.
-        steps: length of the rise.
+        steps: length of the warm-up.
     """
 
     def __init__(self, after: keras.optimizers.schedules.LearningRateSchedule, steps: int) -> None:
         self.after, self.steps = after, steps
 
     def __call__(self, step: Any) -> Any:
-        """The rate of a step, counted from 0."""
+        """Return the rate of a step, counted from 0."""
         risen = (ops.cast(step, "float32") + 1.0) / self.steps
         return self.after(step) * ops.clip(risen, 0.001, 1.0)
 
     def get_config(self) -> dict[str, Any]:
-        """For Keras' serialisation."""
+        """Return the arguments, for Keras' serialisation."""
         return {"after": keras.saving.serialize_keras_object(self.after), "steps": self.steps}
 
 
 def learning_rate_schedule(
     config: Config, learning_rate: float, first_epoch: int, epochs: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate of a call of `train` that goes from `first_epoch` to `epochs`, by LEARNING_RATE_SCHEDULE.
+    """Return the learning rate of the epochs from `first_epoch` to `epochs`, by LEARNING_RATE_SCHEDULE.
 
     "cosine" is half a period without restarts (Loshchilov and Hutter, arXiv:1608.03983, eq. 5).
 
     Args:
         config: STEPS_PER_EPOCH, WARMUP_STEPS and LEARNING_RATE_* are read.
-        learning_rate: its highest value.
-        first_epoch: epochs that were done before.
-        epochs: the last epoch of the call. LEARNING_RATE_DROP_EPOCHS are counted like this, from the run's beginning.
+        learning_rate: its maximum.
+        first_epoch: epochs done before.
+        epochs: the last epoch, counted from the start of the run, as LEARNING_RATE_DROP_EPOCHS are.
 
     Returns:
-        A plain number for a rate that never changes, else a function of the steps of this call.
+        A plain number for a constant rate, else a function of the step, counted from `first_epoch`.
     """
     per_epoch = int(config.STEPS_PER_EPOCH)
     schedules = keras.optimizers.schedules
@@ -125,7 +122,7 @@ def learning_rate_schedule(
         drops = sorted(config.LEARNING_RATE_DROP_EPOCHS) if config.LEARNING_RATE_SCHEDULE == "step" else []
         if not drops and not config.WARMUP_STEPS:
             return learning_rate
-        # PiecewiseConstantDecay goes on to the next value after its boundary; a drop after epoch 8 is at step 8 * n
+        # PiecewiseConstantDecay changes after its boundary; a drop after epoch 8 is the change before step 8 * n
         boundaries = [(drop - first_epoch) * per_epoch - 1 for drop in drops]
         values = [learning_rate * config.LEARNING_RATE_DROP_FACTOR**i for i in range(len(drops) + 1)]
         schedule = schedules.PiecewiseConstantDecay(boundaries, values) if drops else _constant(learning_rate)
@@ -135,14 +132,14 @@ def learning_rate_schedule(
 def build_optimizer(
     config: Config, learning_rate: Any, momentum: float, variables: Sequence[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of config.OPTIMIZER for these variables, built. It clips as Pascanu et al. (arXiv:1211.5063).
+    """Build the optimizer of config.OPTIMIZER for these variables. It clips as Pascanu et al. (arXiv:1211.5063).
 
     Args:
         config: OPTIMIZER, GRADIENT_CLIP_NORM (of all gradients together), GRADIENT_ACCUMULATION_STEPS, EMA_MOMENTUM,
             LAYER_RATES and, for AdamW, WEIGHT_DECAY.
         learning_rate: a number or a schedule.
-        momentum: of SGD; the first moment of Adam.
-        variables: those that train; a layer that matches none of LAYER_RATES has the factor 1.
+        momentum: of SGD; beta_1 of Adam.
+        variables: those that train; layers that match none of LAYER_RATES have the factor 1.
     """
     common = {
         "learning_rate": learning_rate,
@@ -163,12 +160,12 @@ def build_optimizer(
         optimizer.layer_rates = [layer_rate(config, variable.path.split("/")[-2]) for variable in variables]
     if keras.config.dtype_policy().compute_dtype == "float16":
         optimizer = LossScale(optimizer)
-    optimizer.build(variables)  # or the first step is traced twice: once to make these variables
+    optimizer.build(variables)  # else the first step is traced twice, the first time to create these variables
     return optimizer
 
 
 def layer_rate(config: Config, layer: str) -> float:
-    """The factor of LAYER_RATES for a layer: of the first expression that matches its whole name, else 1."""
+    """Return the factor of LAYER_RATES for a layer: of the first expression that matches its whole name, else 1."""
     return next((float(rate) for regex, rate in config.LAYER_RATES.items() if re.fullmatch(regex, layer)), 1.0)
 
 

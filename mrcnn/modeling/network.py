@@ -1,10 +1,11 @@
-"""The two graphs of Mask R-CNN, training and inference, and the loss over the first.
+"""The parts that the training and the inference network share, and the inference network.
 
-Legend: N batch, A anchors, P proposals, R sampled ROIs, G padded ground-truth slots, D detections, C classes with
-background, H W image, S sampled anchors. Boxes are [..., (y1, x1, y2, x2)].
+Legend: N batch, A anchors, P proposals, D padded detections, C classes with background, H W image. Boxes are
+[..., (y1, x1, y2, x2)].
 """
 
 import os
+import re
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from mrcnn.backend import devices, runtime
 from mrcnn.backend.precision import precision_of
 from mrcnn.config import Config
 from mrcnn.modeling import weights
-from mrcnn.modeling.backbone import fpn_graph, resnet_graph
+from mrcnn.modeling.backbone import BatchNorm, fpn_graph, resnet_graph
 from mrcnn.modeling.roi_heads import DetectionLayer, build_fpn_mask_graph, fpn_classifier_graph
 from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model
 
@@ -23,7 +24,10 @@ Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model i
 
 
 def training_shape(config: Config) -> tuple[int, int, int]:
-    """(H, W, channels) of a training image. With pad64 and none it is that of the data: see `training.canvas_of`."""
+    """Return (H, W, channels) in pixels of a training image.
+
+    With the modes pad64 and none the data decides, see `mrcnn.engine.trainer.canvas_of`; this is only where it starts.
+    """
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
     if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
         height, width = (-(-side // 64) * 64 for side in (height, width))
@@ -31,7 +35,14 @@ def training_shape(config: Config) -> tuple[int, int, int]:
 
 
 def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
-    """Backbone and FPN. image float [N, H, W, channels], mean subtracted -> [P2..P6].
+    """Build backbone and FPN.
+
+    Args:
+        image: float [N, H, W, channels], the mean subtracted.
+        config: BACKBONE*, TRAIN_BN and TOP_DOWN_PYRAMID_SIZE.
+
+    Returns:
+        P2..P6, float [N, H / stride, W / stride, TOP_DOWN_PYRAMID_SIZE] with strides 4, 8, 16, 32, 64.
 
     Raises:
         InputError: config.BACKBONE is unknown.
@@ -46,7 +57,11 @@ def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
 
 
 def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, Tensor]:
-    """The shared RPN head on every level: logits [N, A, 2], probabilities [N, A, 2], deltas [N, A, 4]."""
+    """Apply the shared RPN head to every level.
+
+    Returns:
+        float32 logits [N, A, 2], probabilities [N, A, 2] and deltas [N, A, 4], the levels one after the other.
+    """
     rpn = build_rpn_model(
         config.RPN_ANCHOR_STRIDE, len(config.RPN_ANCHOR_RATIOS), config.TOP_DOWN_PYRAMID_SIZE, config.RPN_CHANNELS
     )
@@ -60,6 +75,7 @@ def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, 
 
 
 def class_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
+    """Build the class and box head over ROIs [N, n, 4] norm: logits, probabilities [N, n, C], deltas [N, n, C, 4]."""
     return fpn_classifier_graph(
         rois,
         pyramid[:4],  # P6 serves the RPN alone
@@ -72,6 +88,7 @@ def class_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config
 
 
 def mask_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config, logits: bool) -> Tensor:
+    """Build the mask head over ROIs [N, n, 4] norm: mask logits or probabilities [N, n, 28, 28, C]."""
     return build_fpn_mask_graph(
         rois,
         pyramid[:4],
@@ -85,29 +102,32 @@ def mask_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config,
 
 
 def _static_shape(config: Config) -> tuple[int | None, int | None, int]:
-    """Shape of one input image; only the modes whose size follows the image leave it open."""
+    """Return the shape of one input image; the modes whose size follows the image leave it open."""
     if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
         return None, None, config.IMAGE_CHANNEL_COUNT
     return training_shape(config)
 
 
 class LocalModel(keras.Model):
-    """A functional model whose `predict_on_batch` is this process' own affair, also while several train together."""
+    """A functional model whose `predict_on_batch` always runs locally, even under distributed training."""
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Keras' predict_on_batch."""
+        """Predict on this process's devices."""
         with devices.alone():
             return super().predict_on_batch(x)
 
 
 class MoldingModel(LocalModel):
-    """A functional model that takes its image raw or moulded: uint8 pixels get the mean subtracted here, in the graph,
-    so that a quarter of the bytes travel to the device; floats are taken as moulded already."""
+    """A functional model that takes its image raw or moulded.
+
+    The mean is subtracted from uint8 pixels here, in the graph, so that a quarter of the bytes travel to the device;
+    floats are taken as moulded already.
+    """
 
     mean_pixel: tuple[float, ...]
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Mould the image if it is raw, then run the functional graph."""
+        """Mould the image if it is raw, then run the graph."""
         if isinstance(inputs, dict):
             inputs = {**inputs, "input_image": self._mold(inputs["input_image"])}
         else:
@@ -115,10 +135,10 @@ class MoldingModel(LocalModel):
         return super().call(inputs, training=training, mask=mask)
 
     def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
-        """Keras' save_weights, and by layer name where Keras 3 refuses: any .h5 that is not a .weights.h5.
+        """Save weights as Keras does, but by layer name where Keras 3 refuses: any .h5 that is not a .weights.h5.
 
         Raises:
-            InputError: by layer name, where the folder does not exist or the disk refuses.
+            InputError: by layer name, if the folder does not exist or the file cannot be written.
         """
         if _is_by_name_file(filepath):
             weights.save_weights(self, filepath)
@@ -126,10 +146,10 @@ class MoldingModel(LocalModel):
             super().save_weights(filepath, overwrite=overwrite, **kwargs)
 
     def load_weights(self, filepath: str | os.PathLike, by_name: bool = False, **kwargs: Any) -> None:
-        """Keras' load_weights, and by layer name for any .h5 that is not a .weights.h5.
+        """Load weights as Keras does, but by layer name from any .h5 that is not a .weights.h5.
 
         Raises:
-            InputError: by layer name, as `mrcnn.modeling.weights.load_weights` does.
+            InputError: by layer name, see `mrcnn.modeling.weights.load_weights`.
         """
         if by_name or _is_by_name_file(filepath):
             weights.load_weights(self, filepath, exclude=kwargs.get("exclude"))
@@ -147,10 +167,37 @@ def _is_by_name_file(filepath: str | os.PathLike) -> bool:
     return name.endswith(".h5") and not name.endswith(".weights.h5")
 
 
-def build_inference_network(config: Config) -> keras.Model:
-    """The inference graph.
+class InferenceNetwork(MoldingModel):
+    """The inference network; see `build_inference_network` for its inputs and outputs."""
 
-    Inputs: [input_image (as in training) [N, H, W, 3], input_image_meta [N, 12 + C], input_anchors norm [N, A, 4]].
+    def __init__(self, config: Config) -> None:
+        # Layers and functional model
+        image = keras.Input(_static_shape(config), name="input_image")
+        meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
+        anchors = keras.Input((None, 4), name="input_anchors")
+        pyramid = feature_pyramid(image, config)
+        _, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
+        rois = ProposalLayer(config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD, config, name="ROI")(
+            [rpn_class, rpn_bbox, anchors]
+        )
+        _, class_probs, bbox = class_head(rois, pyramid, meta, config)
+        detections = DetectionLayer(config, name="mrcnn_detection")([rois, class_probs, bbox, meta])
+        masks = mask_head(detections[..., :4], pyramid, meta, config, logits=False)
+        super().__init__(
+            inputs=[image, meta, anchors],
+            outputs=[detections, class_probs, bbox, masks, rois, rpn_class, rpn_bbox],
+            name="mask_rcnn",
+        )
+        # Config
+        self.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
+        self.jit_compile = runtime.prefers_jit()
+
+
+def build_inference_network(config: Config) -> InferenceNetwork:
+    """Build the inference network.
+
+    Inputs: [input_image uint8 (raw) or float (moulded) [N, H, W, 3], input_image_meta [N, 12 + C], input_anchors norm
+    [N, A, 4]].
     Outputs: [detections [N, D, (y1, x1, y2, x2, class_id, score)] norm, mrcnn_class [N, P, C],
     mrcnn_bbox [N, P, C, 4], mrcnn_mask [N, D, 28, 28, C], rois [N, P, 4], rpn_class [N, A, 2], rpn_bbox [N, A, 4]].
 
@@ -158,26 +205,27 @@ def build_inference_network(config: Config) -> keras.Model:
         InputError: config.BACKBONE is unknown.
     """
     with devices.alone(), precision_of(config):
-        return _inference_network(config)
+        return InferenceNetwork(config)
 
 
-def _inference_network(config: Config) -> MoldingModel:
-    image = keras.Input(_static_shape(config), name="input_image")
-    meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
-    anchors = keras.Input((None, 4), name="input_anchors")
-    pyramid = feature_pyramid(image, config)
-    _, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
-    rois = ProposalLayer(config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD, config, name="ROI")(
-        [rpn_class, rpn_bbox, anchors]
-    )
-    _, class_probs, bbox = class_head(rois, pyramid, meta, config)
-    detections = DetectionLayer(config, name="mrcnn_detection")([rois, class_probs, bbox, meta])
-    masks = mask_head(detections[..., :4], pyramid, meta, config, logits=False)
-    network = MoldingModel(
-        inputs=[image, meta, anchors],
-        outputs=[detections, class_probs, bbox, masks, rois, rpn_class, rpn_bbox],
-        name="mask_rcnn",
-    )
-    network.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
-    network.jit_compile = runtime.prefers_jit()
-    return network
+def set_trainable(network: keras.Model, layer_regex: str, train_bn: bool) -> list[tuple[int, layers.Layer]]:
+    """Make exactly those layers trainable whose whole name matches, in a network and in the networks nested in it.
+
+    Args:
+        network: it is changed.
+        layer_regex: a regular expression over layer names.
+        train_bn: False keeps BatchNorm frozen whatever the expression says.
+
+    Returns:
+        (depth of nesting, layer) of the trainable layers.
+    """
+    chosen: list[tuple[int, layers.Layer]] = []
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            layer.trainable = True  # a frozen outer network would freeze what is inside
+            chosen += [(depth + 1, inner) for depth, inner in set_trainable(layer, layer_regex, train_bn)]
+        elif layer.weights:
+            frozen = isinstance(layer, BatchNorm) and not train_bn
+            layer.trainable = bool(re.fullmatch(layer_regex, layer.name)) and not frozen
+            chosen += [(0, layer)] if layer.trainable else []
+    return chosen

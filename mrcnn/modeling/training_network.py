@@ -1,4 +1,4 @@
-"""The training graph and the loss over it.
+"""The training network: the graph, its five losses, and the running means over them.
 
 Legend: N batch, A anchors, P proposals, R sampled ROIs, G padded ground-truth slots, C classes with background, H W
 image, S sampled anchors. Boxes are [..., (y1, x1, y2, x2)].
@@ -12,10 +12,12 @@ from keras import layers
 from keras import ops as K
 
 from mrcnn.backend import devices, hosts, replicas
+from mrcnn.backend.keras_private import BuiltModel, sync_variables
 from mrcnn.backend.precision import precision_of
 from mrcnn.config import Config
 from mrcnn.modeling import losses, ops, targets
 from mrcnn.modeling.anchors import pyramid_anchors, pyramid_anchors_px
+from mrcnn.modeling.class_accuracy import ClassAccuracy
 from mrcnn.modeling.network import MoldingModel, class_head, feature_pyramid, mask_head, rpn_outputs, training_shape
 from mrcnn.modeling.rpn import ProposalLayer
 from mrcnn.structures.boxes import norm_boxes
@@ -24,7 +26,7 @@ Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model i
 
 LOSS_NAMES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 TERM_NAMES = (*LOSS_NAMES, "weight_decay")  # what the total is made of
-# what a batch of `data_generator` holds, in its order
+# the inputs in a batch of `data_generator`, in its order
 GENERATOR_INPUTS = (
     "input_image",
     "input_image_meta",
@@ -38,7 +40,7 @@ GENERATOR_INPUTS = (
 
 
 class Anchors(layers.Layer):
-    """The anchors of the fixed training size, repeated for each image of the batch: -> float32 [N, A, 4] norm."""
+    """Repeats the anchors of the fixed training size for each image of the batch: float32 [N, A, 4] norm."""
 
     def __init__(self, anchors_norm: np.ndarray, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -53,7 +55,7 @@ class Anchors(layers.Layer):
 
 
 class NormBoxes(layers.Layer):
-    """Boxes [N, n, 4] px -> float32 norm, in images of `image_shape` (H, W). Rows of zeros, padding, stay zeros."""
+    """Converts boxes [N, n, 4] from px to float32 norm in images of `image_shape` (H, W); padding rows stay zero."""
 
     def __init__(self, image_shape: tuple[int, int], **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)  # half precision would move the boxes by pixels
@@ -65,20 +67,62 @@ class NormBoxes(layers.Layer):
         return K.where(real, norm_boxes(boxes_px, self._image_shape), 0.0)
 
 
-class TrainingNetwork(MoldingModel):
-    """The training graph with its five losses.
+class TrainingNetwork(MoldingModel, BuiltModel):
+    """The training network with its five losses; see `build_training_network` for its inputs.
 
     `fit` takes dicts with the inputs by name (see `mrcnn.data.loader.Loader`) or the lists of `data_generator`.
     `compute_loss` assigns the RPN targets unless they come with the batch, adds the weighted losses and the weight
     decay, and keeps one running mean per loss. The first step whose loss is not finite is remembered
     (`first_nonfinite`): which terms, and the image ids of that batch.
+
+    Args:
+        config: settings of the network and of its losses.
+        image_shape: (H, W, channels) of the images.
     """
 
-    def prepare(self, config: Config, image_shape: tuple[int, int, int]) -> "TrainingNetwork":
-        """Attach what the loss needs; image_shape is (H, W, channels). Called once, right after the graph was built."""
+    def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
+        # Layers
+        height, width, _ = image_shape
+        anchors = Anchors(pyramid_anchors(config, image_shape), name="anchors")
+        propose = ProposalLayer(config.POST_NMS_ROIS_TRAINING, config.RPN_NMS_THRESHOLD, config, name="ROI")
+        norm_gt_boxes = NormBoxes((height, width), name="norm_gt_boxes")
+        norm_rois = NormBoxes((height, width), name="norm_rois")
+        sample = targets.DetectionTargetLayer(config, seed=int(config.SEED), name="proposal_targets")
+
+        # Functional model
+        inputs = _inputs(config, image_shape)
+        image, meta = inputs["input_image"], inputs["input_image_meta"]
+        pyramid = feature_pyramid(image, config)
+        rpn_class_logits, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
+        proposals = propose([rpn_class, rpn_bbox, anchors(image)])  # [N, P, 4] norm
+        gt_boxes = norm_gt_boxes(inputs["input_gt_boxes"])
+        candidates = norm_rois(inputs["input_roi"]) if "input_roi" in inputs else proposals
+        rois, target_class_ids, target_bbox, target_mask = sample(
+            [candidates, inputs["input_gt_class_ids"], gt_boxes, inputs["input_gt_masks"]]
+        )
+        class_logits, class_probs, bbox = class_head(rois, pyramid, meta, config)
+        # positives come first, so the mask head sees only the rows that can hold one
+        positives = int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO)
+        mask_logits = mask_head(rois[:, :positives], pyramid, meta, config, logits=True)
+        outputs = {
+            "rpn_class_logits": rpn_class_logits,
+            "rpn_class": rpn_class,
+            "rpn_bbox": rpn_bbox,
+            "proposals": proposals,
+            "output_rois": rois,
+            "target_class_ids": target_class_ids,
+            "target_bbox": target_bbox,
+            "target_mask": target_mask,
+            "mrcnn_class_logits": class_logits,
+            "mrcnn_class": class_probs,
+            "mrcnn_bbox": bbox,
+            "mrcnn_mask_logits": mask_logits,
+        }
+        super().__init__(inputs=inputs, outputs=outputs, name="mask_rcnn")
+
+        # Config, and what the loss keeps
         self.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
-        self.config = config
-        self.image_shape = image_shape
+        self.config, self.image_shape = config, image_shape
         self.graph_inputs = [tensor.name for tensor in self.inputs]
         self.input_spec = None  # Keras would count the inputs of a list; `call` picks those that it needs
         self.anchors_px = pyramid_anchors_px(config, image_shape).astype("float32")
@@ -91,19 +135,18 @@ class TrainingNetwork(MoldingModel):
             shape=(1 + len(TERM_NAMES) + images,),
             initializer=_minus_one,
             trainable=False,
-            aggregation="only_first_replica",  # all note the same
+            aggregation="only_first_replica",  # all replicas note the same
             name="nonfinite",
         )
-        return self
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Run the graph on the inputs that it has; targets of the RPN in the batch are for the loss."""
+        """Run the graph on its inputs; RPN targets in the batch are for the loss alone."""
         named = by_name(inputs)
         known = {name: named[name] for name in self.graph_inputs if name in named}
         return super().call(known, training=training, mask=mask)
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Keras' fit, on the devices and hosts that the network was built for."""
+        """Fit on the devices and hosts that the network was built for."""
         callbacks = [*(kwargs.pop("callbacks", None) or []), devices.StopTogether()]
         for name in ("x", "validation_data"):
             if isinstance(kwargs.get(name), keras.utils.PyDataset):
@@ -113,15 +156,12 @@ class TrainingNetwork(MoldingModel):
             return super().fit(x, *args, callbacks=callbacks, **kwargs)
 
     def compute_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Keras' metrics of a step; as rows for TensorFlow's several hosts, whose mean over axis 0 Keras then takes."""
+        """Return the metrics of a step; as rows on several TensorFlow hosts, where Keras averages over axis 0."""
         metrics = super().compute_metrics(*args, **kwargs)
         return replicas.as_rows(metrics)
 
-    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
-        """Where several devices train, Keras would take a batch out of the loader to learn shapes that are known."""
-
     def rpn_losses(self, x: dict[str, Tensor], y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The two losses of the RPN, float32 scalars: by the targets in the batch if it has any, else assigned here.
+        """Return the two losses of the RPN, float32 scalars: from the targets in the batch if any, else assigned here.
 
         Args:
             x: the inputs [N, ...] by name.
@@ -147,7 +187,7 @@ class TrainingNetwork(MoldingModel):
         }
 
     def loss_terms(self, x: Any, y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The five losses of a batch, float32 scalars by name; x and y_pred as in `rpn_losses`, x also as a list."""
+        """Return the five losses, float32 scalars by name; x and y_pred as in `rpn_losses`, x also as a list."""
         x = by_name(x)
         rois = y_pred["output_rois"]
         active_class_ids = K.cast(x["input_image_meta"], "int32")[:, 12:]
@@ -176,12 +216,12 @@ class TrainingNetwork(MoldingModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Weighted sum of the five losses plus weight decay, a float32 scalar; updates the metrics.
+        """Return the weighted sum of the five losses plus weight decay, a float32 scalar, and update the metrics.
 
         x and y_pred are the inputs and outputs of the graph by name. y and sample_weight are not used.
         """
         terms = self.loss_terms(x, y_pred)
-        # of one part of the batch, if several devices have one each; all parts add up to the loss of the batch
+        # with several devices this is one part of the batch; the parts add up to the loss of the batch
         decay = self.weight_decay() / replicas.replica_count()
         whole = replicas.sum_over_replicas(K.stack([*terms.values(), decay]))  # [6]
         for tracker, value in zip(self.loss_means, K.unstack(whole[:-1]), strict=True):
@@ -191,9 +231,9 @@ class TrainingNetwork(MoldingModel):
         return decay + sum(self.config.LOSS_WEIGHTS.get(name, 1.0) * value for name, value in terms.items())
 
     def weight_decay(self) -> Tensor:
-        """L2 of the trained weights but BatchNorm's: Matterport's mean of squares, or the true sum (TRUE_WEIGHT_DECAY).
+        """Return the L2 of the trained weights but BatchNorm's: mean of squares, or the true sum (TRUE_WEIGHT_DECAY).
 
-        A float32 scalar. Matterport divides by the size of each tensor, which leaves next to nothing; the true form
+        A float32 scalar. Matterport's mean divides by the size of each tensor and is next to nothing; the true form
         adds WEIGHT_DECAY / 2 * sum(w^2), whose gradient is WEIGHT_DECAY * w. AdamW has its own, so the term is 0.
         """
         if self.config.OPTIMIZER == "adamw":
@@ -216,9 +256,8 @@ class TrainingNetwork(MoldingModel):
         self.nonfinite.assign(K.where(now_bad, note, known))
 
     def first_nonfinite(self) -> tuple[list[str], list[int]] | None:
-        """(names of the terms, image ids of the batch) of the first loss that was not finite, or None."""
-        if hasattr(self, "jax_state_sync"):  # on JAX the variables lag behind during fit
-            self.jax_state_sync()
+        """Return (names of the terms, image ids of the batch) of the first loss that was not finite, or None."""
+        sync_variables(self)
         note = K.convert_to_numpy(self.nonfinite.value)
         if note[0] < 0:
             return None
@@ -227,52 +266,13 @@ class TrainingNetwork(MoldingModel):
         return terms, [int(i) for i in image_ids if i >= 0]
 
 
-def _minus_one(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
-    return K.full(shape, -1.0, dtype=dtype)
-
-
-class ClassAccuracy(keras.metrics.Metric):
-    """How the class head does on the sampled ROIs, class by class: the share of ROIs of a class that it calls so.
-
-    `result()` is the share over all positive ROIs; `table()` gives count and share per class.
-    """
-
-    def __init__(self, num_classes: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.counts = self.add_variable((num_classes,), "zeros", name="counts")
-        self.hits = self.add_variable((num_classes,), "zeros", name="hits")
-
-    def update_state(self, target_class_ids: Tensor, class_logits: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch: target_class_ids int32 [N, R] (0 background or padding), class_logits [N, R, C].
-
-        sample_weight, [N, R] where a caller has any, is not used.
-        """
-        num_classes = self.counts.shape[0]
-        ids = K.reshape(K.cast(target_class_ids, "int32"), (-1,))  # [N * R]
-        called = K.reshape(K.argmax(class_logits, axis=-1), (-1,))
-        one_hot = K.one_hot(ids, num_classes, dtype="float32")  # [N * R, C]
-        right = K.cast(K.equal(K.cast(called, "int32"), ids), "float32")
-        self.counts.assign_add(K.sum(one_hot, axis=0))
-        self.hits.assign_add(K.sum(one_hot * right[:, None], axis=0))
-
-    def result(self) -> Tensor:
-        """Share of positive ROIs whose class is right, a float32 scalar; 0 without any."""
-        return K.sum(self.hits[1:]) / K.maximum(K.sum(self.counts[1:]), 1.0)
-
-    def table(self) -> np.ndarray:
-        """float64 [C, 2]: sampled ROIs of each class, and the share called right (NaN where none was seen)."""
-        counts, hits = (K.convert_to_numpy(v.value).astype(float) for v in (self.counts, self.hits))
-        with np.errstate(invalid="ignore"):
-            return np.stack([counts, hits / counts], axis=1)
-
-
 def by_name(inputs: Any) -> dict[str, Tensor]:
-    """The inputs of a training batch by name: a dict as it is, a list in the order of `data_generator`."""
+    """Return the inputs of a training batch by name: a dict unchanged, a list in the order of `data_generator`."""
     return inputs if isinstance(inputs, dict) else dict(zip(GENERATOR_INPUTS, inputs, strict=False))
 
 
 def build_training_network(config: Config, image_shape: tuple[int, int, int] | None = None) -> TrainingNetwork:
-    """The training graph for images of `image_shape` (H, W, channels); None takes `training_shape`.
+    """Build the training network for images of `image_shape` (H, W, channels); None takes `training_shape`.
 
     Inputs by name: input_image uint8 (raw) or float (moulded) [N, H, W, 3], input_image_meta float [N, 12 + C],
     input_gt_class_ids int32 [N, G], input_gt_boxes float px [N, G, 4], input_gt_masks bool [N, mh, mw, G] (mini-masks,
@@ -280,53 +280,27 @@ def build_training_network(config: Config, image_shape: tuple[int, int, int] | N
     A batch may hold input_rpn_match int [N, A, 1] and input_rpn_bbox [N, S, 4] too, as `data_generator` makes them.
 
     Raises:
-        InputError: config.GPU_COUNT devices are not there, or config.BACKBONE is unknown.
+        InputError: config.GPU_COUNT devices are not available, or config.BACKBONE is unknown.
     """
     with devices.parallel(config), precision_of(config):
-        return _training_network(config, *(image_shape or training_shape(config)))
+        return TrainingNetwork(config, image_shape or training_shape(config))
 
 
-def _training_network(config: Config, height: int, width: int, channels: int) -> TrainingNetwork:
-    mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else (height, width)
+def _inputs(config: Config, image_shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    """Return the inputs of the graph by name, see `build_training_network`."""
+    mask_shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else image_shape[:2]
     slots = config.MAX_GT_INSTANCES
-    image = keras.Input((height, width, channels), name="input_image")
-    meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
-    gt_class_ids = keras.Input((slots,), dtype="int32", name="input_gt_class_ids")
-    gt_boxes_px = keras.Input((slots, 4), name="input_gt_boxes")
-    gt_masks = keras.Input((*mask_shape, slots), dtype="bool", name="input_gt_masks")
-    inputs = [image, meta, gt_class_ids, gt_boxes_px, gt_masks]
-
-    pyramid = feature_pyramid(image, config)
-    rpn_class_logits, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
-    anchors = Anchors(pyramid_anchors(config, (height, width, channels)), name="anchors")(image)
-    proposals = ProposalLayer(config.POST_NMS_ROIS_TRAINING, config.RPN_NMS_THRESHOLD, config, name="ROI")(
-        [rpn_class, rpn_bbox, anchors]
-    )
-    gt_boxes = NormBoxes((height, width), name="norm_gt_boxes")(gt_boxes_px)
-    candidates = proposals
+    inputs = [
+        keras.Input(image_shape, name="input_image"),
+        keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta"),
+        keras.Input((slots,), dtype="int32", name="input_gt_class_ids"),
+        keras.Input((slots, 4), name="input_gt_boxes"),
+        keras.Input((*mask_shape, slots), dtype="bool", name="input_gt_masks"),
+    ]
     if not config.USE_RPN_ROIS:
-        rois_px = keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi")
-        candidates = NormBoxes((height, width), name="norm_rois")(rois_px)
-        inputs.append(rois_px)
-    sampling = targets.DetectionTargetLayer(config, seed=int(config.SEED), name="proposal_targets")
-    rois, target_class_ids, target_bbox, target_mask = sampling([candidates, gt_class_ids, gt_boxes, gt_masks])
-    class_logits, class_probs, bbox = class_head(rois, pyramid, meta, config)
-    # positives come first, so the mask head sees only the rows that can hold one
-    positives = int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO)
-    mask_logits = mask_head(rois[:, :positives], pyramid, meta, config, logits=True)
-    outputs = {
-        "rpn_class_logits": rpn_class_logits,
-        "rpn_class": rpn_class,
-        "rpn_bbox": rpn_bbox,
-        "proposals": proposals,
-        "output_rois": rois,
-        "target_class_ids": target_class_ids,
-        "target_bbox": target_bbox,
-        "target_mask": target_mask,
-        "mrcnn_class_logits": class_logits,
-        "mrcnn_class": class_probs,
-        "mrcnn_bbox": bbox,
-        "mrcnn_mask_logits": mask_logits,
-    }
-    network = TrainingNetwork(inputs={tensor.name: tensor for tensor in inputs}, outputs=outputs, name="mask_rcnn")
-    return network.prepare(config, (height, width, channels))
+        inputs.append(keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi"))
+    return {tensor.name: tensor for tensor in inputs}
+
+
+def _minus_one(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+    return K.full(shape, -1.0, dtype=dtype)

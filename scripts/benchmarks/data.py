@@ -174,9 +174,9 @@ def make_maker(folder: pathlib.Path, kind: str) -> SampleMaker:
 
 def original_way(folder: pathlib.Path) -> Callable[[int, int], Any]:
     dataset, loader = open_dataset(folder, "polygons"), OriginalLoader(BDD100KConfig().override(SQUARE))
-    frames = [info["frame"] for info in dataset.image_info]
-    polygons = [[label.polygons for label in frame.objects] for frame in frames]
-    class_ids = [np.array([label.category_id for label in frame.objects], np.int32) for frame in frames]
+    objects = [info["annotated"].objects for info in dataset.image_info]
+    polygons = [[label.polygons for label in labels] for labels in objects]
+    class_ids = [np.abs(dataset.load_class_ids(i)) for i in range(len(objects))]
     return lambda epoch, number: loader.batch(dataset.image_info[number]["path"], polygons[number], class_ids[number])
 
 

@@ -131,7 +131,7 @@ def plot(curves: dict[str, np.ndarray], path: str) -> None:
     """Plot the smoothed curves."""
     import matplotlib.pyplot as plt
 
-    from mrcnn.visualization.plots import axes_for, show_or_save
+    from mrcnn.visualization.figures import axes_for, show_or_save
 
     figure, axis = axes_for(None, (7, 3.5))
     for name, curve in curves.items():

@@ -238,7 +238,7 @@ def test_datasets_that_cannot_train():
     config.NUM_CLASSES = 81
     with pytest.raises(InputError, match="NUM_CLASSES is 81, but the dataset has 2 classes .*BG, thing"):
         Loader(Named(np.ones((20, 30, 1), bool)), config)
-    with pytest.raises(InputError, match="'a.b' has a dot"):
+    with pytest.raises(InputError, match="'a.b' contains a dot"):
         Dataset().add_class("a.b", 1, "thing")
     with pytest.raises(InputError, match="none of the 1 images has an object"):
         Loader(Named(), TwoClasses())[0]

@@ -74,15 +74,13 @@ def test_imports_run_one_way():
             there = layer(imported)
             if there.split(".")[0] not in ("mrcnn", "bdd100k") or there == here:
                 continue
-            if (here, there) == ("mrcnn.engine", "mrcnn.model"):
-                continue  # until the engine trains a run of its own instead of a MaskRCNN
             if there not in LAYERS or LAYERS.index(there) > LAYERS.index(here):
                 wrong.append(f"{path.relative_to(ROOT)}:{line}: {here} imports {there}")
     assert not wrong, "\n".join(wrong)
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    known = {module: path for module, path in modules().items() if not module.startswith("mrcnn.engine")}
+    known = modules()
     graph = {
         module: {name for _, target in imports(path) for name in (target, target.rpartition(".")[0]) if name in known}
         for module, path in known.items()

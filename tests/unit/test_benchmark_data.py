@@ -65,6 +65,7 @@ def test_pictures_are_scaled_into_the_middle():
     assert (image[14:50] == 200).all() and not image[:14].any() and not image[50:].any()
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_figures_that_its_help_names(tmp_path):
     command = [sys.executable, "scripts/benchmark.py", "data"]
     result = subprocess.run(

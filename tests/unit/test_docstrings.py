@@ -37,10 +37,8 @@ CANNOT_RAISE = {
     "plot_classified": "gives draw_boxes boxes",
     "filter_table": "asks for tensors of layers that are there",
     "resize_network": "the settings have made a network before",
-    "inference_model": "the settings have made a network before",
-    "BDD100KDataset.load_instances": "load_bdd100k has found the sizes of all frames",
-    "BDD100KDataset.load_mask": "load_bdd100k has found the sizes of all frames",
-    "BDD100KLabels.visible": "load_bdd100k has found the sizes of all frames",
+    "validation_detector": "the settings have made a network before",
+    "check_annotated": "the sizes of all images are known, and the readers have checked the run-length codes",
     "bitmask": "asserts the size first",
 }
 

@@ -10,8 +10,7 @@ from rich.console import Console
 
 from mrcnn.config import Config
 from mrcnn.engine import out_of_memory, run_pictures
-from mrcnn.engine.epoch_log import Clock, results_table, row_lines
-from mrcnn.engine.event_file import EventFile
+from mrcnn.engine.epoch_log import Clock, event_writer, results_table, row_lines
 from mrcnn.engine.results_csv import Results, read_results
 from mrcnn.engine.run_folder import git_revision
 from mrcnn.errors import InputError
@@ -88,17 +87,26 @@ def test_waiting_is_the_part_of_a_step_before_its_batch():
 def test_events_are_what_tensorflow_reads(tmp_path):
     iterator = pytest.importorskip("tensorflow").compat.v1.train.summary_iterator
     picture = np.full((24, 32, 3), 200, np.uint8)
-    events = EventFile(tmp_path / "tensorboard", first_step=300)
-    events.scalars(300, {"val/mask_AP": 0.25, "train/loss": -1.5})
-    events.picture(301, "validation", picture)
-    read = list(iterator(str(events.path)))  # checks the checksums
-    assert read[0].file_version == "brain.Event:2"
-    assert read[1].session_log.status == 1 and read[1].step == 300
-    assert [(v.tag, v.simple_value) for v in read[2].summary.value] == [("val/mask_AP", 0.25), ("train/loss", -1.5)]
-    image = read[3].summary.value[0].image
-    assert read[3].step == 301 and (image.height, image.width, image.colorspace) == (24, 32, 3)
+    events, again = (event_writer(tmp_path / "tensorboard", first_step=step) for step in (300, 302))
+    events.add_scalar("val/mask_AP", 0.25, 300)
+    events.add_scalar("train/loss", -1.5, 300)
+    events.add_image("validation", picture, 301, dataformats="HWC")
+    events.close()
+    path, other = sorted((tmp_path / "tensorboard").iterdir(), key=lambda file: file.name)  # two in the same second
+    read = list(iterator(str(path)))  # checks the checksums
+    assert read[0].file_version == "brain.Event:2" and read[0].wall_time > 1.6e9
+    assert [event.step for event in read if event.session_log.status == 1] == [300]
+    values = [(event.step, value) for event in read for value in event.summary.value]
+    assert [(step, v.tag, v.simple_value) for step, v in values[:2]] == [
+        (300, "val/mask_AP", 0.25),
+        (300, "train/loss", -1.5),
+    ]
+    step, image = values[2][0], values[2][1].image
+    assert step == 301 and (image.height, image.width, image.colorspace) == (24, 32, 3)
     decoded = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-    assert np.abs(decoded.astype(int) - 200).max() <= 2 and read[0].wall_time > 1.6e9
+    assert np.abs(decoded.astype(int) - 200).max() <= 2
+    again.close()
+    assert [event.step for event in iterator(str(other)) if event.session_log.status == 1] == [302]
 
 
 def count_color(path, color):

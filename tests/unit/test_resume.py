@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.engine import checkpoints, trainer
+from mrcnn.engine import checkpoints
 from mrcnn.engine.results_csv import read_results
 from mrcnn.engine.stages import Stage
+from mrcnn.engine.start import begin
 from mrcnn.errors import InputError
 from mrcnn.model import MaskRCNN
 from tests.shapes import ShapesConfig, ShapesDataset
@@ -75,6 +76,7 @@ class StopAt(keras.callbacks.Callback):
         self.left -= 1
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_a_signal_goes_on_to_the_same_weights(start, straight, dataset, tmp_path):
     stopped = new_model(tmp_path)
     stopped.load_weights(start)
@@ -97,6 +99,7 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_weights(start, straight, 
     assert again.find_last() == os.path.join(stopped.log_dir, "mask_rcnn_shapes_0003.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="the case above shows the others")
 def test_the_state_between_epochs_is_that_of_its_last_step(start, straight, dataset, tmp_path):
     """What kill -9 leaves: the state of the last step at which it was written. The steps after it are done again."""
@@ -119,6 +122,7 @@ def test_the_state_between_epochs_is_that_of_its_last_step(start, straight, data
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_the_last_checkpoint_holds_the_averages_which_the_model_ends_with(straight):
     model = straight[0]
     other = new_model(model.model_dir)
@@ -130,6 +134,7 @@ def test_the_last_checkpoint_holds_the_averages_which_the_model_ends_with(straig
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(mine), keras.ops.convert_to_numpy(saved))
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_data_other_settings_and_a_folder_without_a_state(straight, dataset, tmp_path):
     folder = straight[0].log_dir
     state = checkpoints.read_state(folder)
@@ -142,12 +147,13 @@ def test_resume_refuses_other_data_other_settings_and_a_folder_without_a_state(s
     (tmp_path / "training.state").write_bytes(b"half a file")
     with pytest.raises(InputError, match="is no state of a run"):
         model.resume(tmp_path)
-    inside = checkpoints.State(**{**vars(state), "step": 2, "binding": True})
-    model.pending_state = inside
+    inside = checkpoints.State(**{**vars(state), "step": 2, "exact": True})
+    model.training_run.pending_state = inside
     with pytest.raises(InputError, match="stopped after step 2 of epoch 4, in the stage 'heads'"):
         model.train(dataset, None, RATE, EPOCHS + 1, "4+")
 
 
+@pytest.mark.slow
 def test_momentum_lives_on_from_one_train_to_the_next_and_through_a_checkpoint(dataset, tmp_path):
     config = ShapesConfig().override(["TRAIN_BN=None", "STEPS_PER_EPOCH=2"])
     model = MaskRCNN("training", config, tmp_path)
@@ -169,7 +175,7 @@ def test_momentum_lives_on_from_one_train_to_the_next_and_through_a_checkpoint(d
     model.train(dataset, None, 0.001, 2, "heads", workers=1)
     assert model.keras_model.optimizer is first and int(first.iterations) == 4
     model.set_trainable("mrcnn_.*", verbose=0)
-    trainer.begin(model, Stage("mrcnn_.*", 0.001, 3), "")  # other layers: other moments
+    begin(model.training_run, Stage("mrcnn_.*", 0.001, 3), "")  # other layers: other moments
     assert model.keras_model.optimizer is not first
 
 

@@ -18,7 +18,7 @@ from mrcnn.data.loader import Loader
 from mrcnn.engine import run_folder
 from mrcnn.engine.callbacks import NonFiniteLoss, StopWhenNotFinite
 from mrcnn.engine.results_csv import read_results
-from mrcnn.engine.validation import Validator, best_path
+from mrcnn.engine.validation import Validator
 from mrcnn.errors import InputError
 from mrcnn.evaluation.evaluator import evaluate
 from mrcnn.model import MaskRCNN
@@ -192,7 +192,7 @@ def test_the_best_checkpoint_is_kept_and_the_stage_ends_without_a_better_one(
     assert history["val_mask_AP"][:2] == [0.1, 0.3] and math.isnan(history["val_mask_AP"][2])
     assert len(history["loss"]) == 4  # the second 0.3 is no better than the first
     assert made.calls == [ids] * 4  # the images of the epochs before
-    assert best_path(model).read_bytes() == (folder / "mask_rcnn_shapes_0004.h5").read_bytes()
+    assert model.training_run.best_checkpoint.read_bytes() == (folder / "mask_rcnn_shapes_0004.h5").read_bytes()
     assert run_folder.find_last(model.model_dir, "shapes").endswith("_0006.h5")
     # what is done again counts once, and the best checkpoint of what is left comes back
     model.epoch = 3
@@ -201,16 +201,17 @@ def test_the_best_checkpoint_is_kept_and_the_stage_ends_without_a_better_one(
     rows = read_results(folder / "results.csv")
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
     assert [row["val_mask_AP"] for row in rows[2:]] == [0.1, 0.05, 0.04]
-    assert best_path(model).read_bytes() == (folder / "mask_rcnn_shapes_0003.h5").read_bytes()
+    assert model.training_run.best_checkpoint.read_bytes() == (folder / "mask_rcnn_shapes_0003.h5").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_number_of_images_follows_from_the_time_of_an_epoch(runs, val_dataset, dataset, monkeypatch, scripted):
     model = runs[1][0]
     made, _ = scripted([0.0] * 9)
     clock = iter(range(0, 900, 4))  # 4 s between looks at the clock: 8 images take 4 s
     monkeypatch.setattr("mrcnn.engine.validation.time.monotonic", lambda: next(clock))
     monkeypatch.setattr("mrcnn.engine.epoch_log.Recorder.epoch_seconds", lambda self: 60.0)
-    monkeypatch.setattr("mrcnn.engine.validation.LEAST", 2)
+    monkeypatch.setattr("mrcnn.engine.validation.MINIMUM_IMAGES", 2)
     monkeypatch.setattr("mrcnn.engine.run_pictures.validation_sheet", lambda *args: np.zeros((4, 4, 3), np.uint8))
     train(model, dataset, model.epoch + 1, val=val_dataset, validate=True)
     # 0.09 * 60 s = 5.4 s for 0.5 s each: 10, more than there are

@@ -49,6 +49,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", CASES if keras.config.backend() == "tensorflow" else ["pad64"])
 def test_every_resize_mode_trains(mode, mixed, tmp_path):
     config, size = CASES[mode]
@@ -98,14 +99,14 @@ def test_weights_survive_the_change_of_size(tmp_path):
     model = MaskRCNN("training", config_of(IMAGE_RESIZE_MODE="pad64"), tmp_path)
     model.set_trainable("rpn_conv_shared|fpn_p2", verbose=0)
     before = model.keras_model
-    trainer.resize_network(model, (64, 192))
+    trainer.resize_network(model.training_run, (64, 192))
     assert model.keras_model is not before and model.keras_model.image_shape == (64, 192, 3)
     for mine, old in zip(model.keras_model.weights, before.weights, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(mine), keras.ops.convert_to_numpy(old))
     trainable = {variable.path.split("/")[-2] for variable in model.keras_model.trainable_variables}
     assert trainable == {"rpn_conv_shared", "fpn_p2"}
     same = model.keras_model
-    trainer.resize_network(model, (64, 192))
+    trainer.resize_network(model.training_run, (64, 192))
     assert model.keras_model is same
 
 

@@ -245,8 +245,10 @@ def test_warp_image_against_the_definition():
     rng = np.random.default_rng(4)
     image = np.kron(rng.integers(0, 256, (9, 14, 3), np.uint8), np.ones((10, 10, 1), np.uint8))
     matrix = np.array([[0.9, -0.3, 20.0], [0.25, 1.1, -8.0]])
+    expected = sampled(image, matrix, (100, 160))
     whole = warp_image(image, matrix, (100, 160))
-    difference = np.abs(whole.astype(float) - sampled(image, matrix, (100, 160)))
-    assert np.percentile(difference, 99) <= 4  # positions are rounded to 1/32 pixel
     part = warp_image(image, matrix, (30, 40), (25, 50))
-    np.testing.assert_allclose(part.astype(int), whole[25:55, 50:90], atol=1)
+    for found, truth in [(whole, expected), (part, expected[25:55, 50:90])]:
+        difference = np.abs(found - truth)
+        # Before OpenCV 5 positions are rounded to 1/32 pixel: up to 1/64 off in x and in y, at edges of up to 255.
+        assert difference.max() <= 2 * 255 / 64 + 0.5 and np.percentile(difference, 99) <= 4

@@ -1,0 +1,90 @@
+"""A training run: the network, its settings, where it is written, and how far it has come."""
+
+import dataclasses
+import os
+import pathlib
+
+import keras
+
+from mrcnn.backend.hosts import own_folder
+from mrcnn.config import Config
+from mrcnn.engine import checkpoints, run_folder
+from mrcnn.engine.checkpoints import State
+from mrcnn.errors import InputError
+
+
+@dataclasses.dataclass
+class TrainingRun:
+    """What `mrcnn.engine.trainer.fit` trains. The trainer advances `epoch` and may replace `network` (other size).
+
+    Attributes:
+        network: the training network with its present weights.
+        config: its settings.
+        folder: where the run writes its files; made when training starts.
+        checkpoint_path: path of the checkpoints, with the placeholder {epoch:04d}.
+        epoch: epochs that are done.
+        class_names: of the training data, background first; empty before the first training.
+        pending_state: the state from which the next call of `fit` starts, or None.
+        trained_with: what the last call of `fit` began with, or None before the first: the optimizer belongs to it.
+    """
+
+    network: keras.Model
+    config: Config
+    folder: str = ""
+    checkpoint_path: str = ""
+    epoch: int = 0
+    class_names: list[str] = dataclasses.field(default_factory=list)
+    pending_state: State | None = None
+    trained_with: State | None = None
+
+    def place(self, model_dir: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -> None:
+        """Choose the folder, the names of the checkpoints and the epoch to count from.
+
+        Args:
+            model_dir: the folder that holds the run folders.
+            checkpoint: one that this project wrote: its folder and epoch are taken up again. None, or any other file: a
+                new folder NAME + date, epoch 0.
+        """
+        folder, self.epoch = run_folder.folder_and_epoch(model_dir, self.config.NAME, checkpoint)
+        self._write_into(folder)
+
+    def checkpoint(self, epoch: int) -> pathlib.Path:
+        """Return the path of the checkpoint of an epoch, counted from 1."""
+        return pathlib.Path(self.checkpoint_path.format(epoch=epoch))
+
+    @property
+    def best_checkpoint(self) -> pathlib.Path:
+        """mask_rcnn_NAME_best.h5 in the run folder: a copy of the checkpoint with the best mask AP."""
+        return pathlib.Path(self.checkpoint_path.replace("{epoch:04d}", "best"))
+
+    def reuse_moments_of(self, checkpoint: str | os.PathLike) -> None:
+        """Let the next training start with the optimizer moments saved beside a checkpoint, if they belong to it.
+
+        Raises:
+            InputError: the state file there is broken.
+        """
+        self.pending_state = checkpoints.state_of(checkpoint, self.epoch)
+
+    def resume(self, folder: str | os.PathLike) -> State:
+        """Take up a stopped run: the next training with its settings gives the weights that it would have given.
+
+        Args:
+            folder: of the run, with its state.
+
+        Raises:
+            InputError: there is no state, or it is broken.
+        """
+        state = checkpoints.read_state(folder)
+        if state is None:
+            raise InputError(
+                f"{folder} holds no {checkpoints.STATE_FILE}; give the folder of a run, or a checkpoint "
+                "with --weights PATH"
+            )
+        self.epoch = state.epoch
+        self._write_into(os.path.dirname(os.path.join(folder, "")))  # without a slash at its end
+        self.pending_state = dataclasses.replace(state, exact=True)
+        return state
+
+    def _write_into(self, folder: str) -> None:
+        self.folder = own_folder(folder)
+        self.checkpoint_path = os.path.join(self.folder, run_folder.checkpoint_name(self.config.NAME))

@@ -1,0 +1,189 @@
+"""Find instances in images with an inference network: resize and mould, run, and map the result back to each image.
+
+Legend: N batch, A anchors, D padded detections, n detected instances, C classes with background, H W an image,
+h w a moulded image or a mask over its box.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from mrcnn.backend import runtime
+from mrcnn.config import Config
+from mrcnn.data.images import as_channels, compose_image_meta, mold_image, resize_image
+from mrcnn.errors import InputError
+from mrcnn.modeling.anchors import pyramid_anchors, pyramid_anchors_px
+from mrcnn.modeling.network import LocalModel
+from mrcnn.modeling.postprocessing import full_masks, unmold
+
+
+class Detector:
+    """Detects the instances in any number of images of any sizes.
+
+    Args:
+        network: an inference network with its weights (`mrcnn.modeling.network.build_inference_network`).
+        config: the settings that the network was built with. IMAGE_* decide how images are resized, BATCH_SIZE how many
+            go through the network together.
+    """
+
+    def __init__(self, network: keras.Model, config: Config) -> None:
+        self.network, self.config = network, config
+        self._anchors_norm: dict[tuple[int, ...], np.ndarray] = {}  # by shape of the moulded image, newest last
+        self._sized_networks: dict[tuple[int, ...], keras.Model] = {}
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Detect instances and return their masks at the size of each image.
+
+        Args:
+            images: RGB arrays [H, W, 3] of any sizes, uint8 in 0..255. Gray [H, W], RGBA, float (0..1 or 0..255) and
+                uint16 images are converted.
+
+        Returns:
+            One dict per image: rois int32 [n, (y1, x1, y2, x2)] in pixels of that image, y2 and x2 exclusive; class_ids
+            int32 [n], 1..C-1; scores float32 [n] in 0..1, descending; masks bool [H, W, n].
+
+        Raises:
+            InputError: an array is no image.
+        """
+        results = []
+        for image, found in zip(images, self.detect_instances(images), strict=True):
+            probs = found.pop("mask_probs")
+            results.append({**found, "masks": full_masks(probs, found["rois"], image.shape)})
+        return results
+
+    def detect_instances(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Detect instances and return their masks as small as the network gives them.
+
+        Args:
+            images: as in `detect`.
+
+        Returns:
+            One dict per image: rois, class_ids and scores as in `detect`, and mask_probs float32 [n, 28, 28], the
+            probability of the mask over each box.
+
+        Raises:
+            InputError: an array is no image.
+        """
+        results: list[dict[str, np.ndarray]] = []
+        batch = 1 if self._size_follows_image() else self.config.BATCH_SIZE
+        for start in range(0, len(images), batch):
+            chunk = images[start : start + batch]
+            molded, metas, windows = self.mold_inputs(chunk)
+            detections, masks = self._predict(molded, metas)
+            for image, found, mask, window in zip(chunk, detections, masks, windows, strict=True):
+                fields = unmold(found, mask, image.shape, molded.shape[1:], window)
+                results.append(dict(zip(("rois", "class_ids", "scores", "mask_probs"), fields, strict=True)))
+        return results
+
+    def detect_molded(self, molded_images: np.ndarray, image_metas: np.ndarray) -> list[dict[str, np.ndarray]]:
+        """Detect instances in images that are moulded already.
+
+        Args:
+            molded_images: float32 [N, h, w, 3] RGB, the mean subtracted.
+            image_metas: float [N, 12 + C], of `mold_inputs`.
+
+        Returns:
+            One dict per image as in `detect`, in pixels of the moulded image.
+        """
+        shape = molded_images.shape[1:]
+        detections, masks = self._predict(molded_images, image_metas)
+        results = []
+        for found, mask in zip(detections, masks, strict=True):
+            boxes, class_ids, scores, probs = unmold(found, mask, shape, shape, (0, 0, *shape[:2]))
+            masks_px = full_masks(probs, boxes, shape)
+            results.append({"rois": boxes, "class_ids": class_ids, "scores": scores, "masks": masks_px})
+        return results
+
+    def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Resize images to the network's size and subtract the mean pixel.
+
+        Args:
+            images: as in `detect`.
+
+        Returns:
+            molded_images float32 [N, h, w, 3]; image_metas float [N, 12 + C]; windows int [N, (y1, x1, y2, x2)] in
+            pixels of the moulded image, the part that is not padding.
+
+        Raises:
+            InputError: an array is no image, or the resize mode gives the images different sizes.
+        """
+        config = self.config
+        no_class = np.zeros([config.NUM_CLASSES], dtype=np.int32)
+        molded, metas, windows = [], [], []
+        for image in (as_channels(image, config.IMAGE_CHANNEL_COUNT) for image in images):
+            resized, window, scale, _, _ = resize_image(
+                image,
+                min_dim=config.IMAGE_MIN_DIM,
+                max_dim=config.IMAGE_MAX_DIM,
+                min_scale=config.IMAGE_MIN_SCALE,
+                mode=config.IMAGE_RESIZE_MODE,
+            )
+            molded.append(mold_image(resized, config))
+            metas.append(compose_image_meta(0, image.shape, resized.shape, window, scale, no_class))
+            windows.append(window)
+        shapes = {m.shape for m in molded}
+        if len(shapes) > 1:
+            raise InputError(
+                f"IMAGE_RESIZE_MODE={config.IMAGE_RESIZE_MODE} gives these images different sizes {sorted(shapes)}; "
+                "mould them one by one, or use the mode square"
+            )
+        return np.stack(molded).astype(np.float32), np.stack(metas), np.stack(windows)
+
+    def network_inputs(self, molded_images: np.ndarray, image_metas: np.ndarray) -> list[np.ndarray]:
+        """Return what the network takes: moulded images, float32 metas, and the anchors repeated for each image.
+
+        Args:
+            molded_images: float32 [N, h, w, 3].
+            image_metas: [N, 12 + C].
+        """
+        anchors = np.repeat(self.get_anchors(molded_images.shape[1:])[None], len(molded_images), axis=0)
+        return [molded_images, np.asarray(image_metas, np.float32), anchors]
+
+    def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
+        """Return the anchors of a moulded image, computed once per shape.
+
+        Args:
+            image_shape: (h, w, channels) of the moulded image.
+
+        Returns:
+            float32 [A, (y1, x1, y2, x2)] norm.
+        """
+        key = tuple(int(side) for side in image_shape)
+        if key not in self._anchors_norm:
+            self._anchors_norm[key] = pyramid_anchors(self.config, key)
+        return self._anchors_norm[key]
+
+    def anchors_px(self) -> np.ndarray:
+        """Return the anchors of the newest size of a moulded image, float [A, (y1, x1, y2, x2)] in pixels."""
+        newest = next(reversed(self._anchors_norm), tuple(self.config.IMAGE_SHAPE))
+        return pyramid_anchors_px(self.config, newest)
+
+    def _predict(self, molded: np.ndarray, metas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the detections [N, D, 6] and masks [N, D, 28, 28, C] of moulded images."""
+        network = self._network_for(molded.shape[1:])
+        detections, _, _, masks, *_ = network.predict_on_batch(self.network_inputs(molded, metas))
+        return detections, masks
+
+    def _network_for(self, shape: tuple[int, ...]) -> keras.Model:
+        """Return the network for moulded images of one size.
+
+        Where the size follows the image, each size gets a graph of its own: a single graph would have open shapes,
+        which neither top-k nor a compiler can handle.
+        """
+        if not self._size_follows_image():
+            return self.network
+        if shape not in self._sized_networks:
+            anchors = self.get_anchors(shape)
+            inputs = [
+                keras.Input(shape, name="input_image"),
+                keras.Input((self.config.IMAGE_META_SIZE,), name="input_image_meta"),
+                keras.Input(anchors.shape, name="input_anchors"),
+            ]
+            network = LocalModel(inputs, self.network(inputs))
+            network.jit_compile = runtime.prefers_jit()
+            self._sized_networks[shape] = network
+        return self._sized_networks[shape]
+
+    def _size_follows_image(self) -> bool:
+        return self.config.IMAGE_RESIZE_MODE in ("pad64", "none")
