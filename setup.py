@@ -2,22 +2,26 @@
 
 from setuptools import find_packages, setup
 
-# Lower bounds are the oldest releases with what the code uses; requirements.txt repeats this list for pip install -r.
+# Lower bounds are the oldest releases with which the tests pass (make test-lowest), so that an installation leaves what
+# is there in place where it serves. constraints.txt has the versions that make installs. requirements.txt repeats this
+# list for pip install -r.
 RUNTIME = [
-    "tensorflow>=2.20",
+    "tensorflow>=2.19",
     "keras>=3.13",
     "numpy>=2",
     "scipy>=1.14",
     "scikit-image>=0.25",
-    "opencv-python>=4.11",  # not the headless build: imgaug requires this one, and both together break cv2
+    "opencv-python>=4.11.0.86",  # not the headless build: imgaug requires this one, and both fill one folder
     "pillow>=11",
     "matplotlib>=3.10",
     "pycocotools>=2.0.8",
     "imgaug>=0.4",
-    "h5py>=3.12",
+    "h5py>=3.12.1",
     "jinja2>=3.1",
     "markupsafe>=2.1",
     "rich>=14",
+    "tensorboardX>=2.6.2.2",
+    "pyyaml>=6.0.1",
 ]
 
 setup(
@@ -39,11 +43,12 @@ setup(
         # xdist: the tests run in two processes; jax: on a second backend
         "dev": [
             "pytest>=8",
-            "pytest-xdist>=3.6",
-            "hypothesis>=6",
+            "pytest-xdist>=3.6.1",
+            "hypothesis>=6.100",
             "nbmake>=1.5",
             "ruff>=0.15",
             "mypy>=1.15",
+            "types-PyYAML>=6.0.12.20240311",
             "jax>=0.5",
         ],
     },

@@ -1,4 +1,4 @@
-"""Settings for BDD100K, and the small ones for the embedded street scenes."""
+"""Settings for BDD100K, for data with other classes, and for the embedded street scenes."""
 
 from mrcnn.config import Config
 
@@ -7,9 +7,9 @@ CLASS_NAMES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycl
 
 
 class BDD100KConfig(Config):
-    """BDD100K instance segmentation: 720 x 1280 images on a 768 x 1280 input, about 18 objects each.
+    """BDD100K instance segmentation: 720 x 1280 images on a 768 x 1280 input, about 18 objects per image.
 
-    One image a device at ResNet-50 takes about 8 GB for training in float32.
+    Training ResNet-50 on one image per device takes about 8 GB in float32.
     """
 
     NAME = "bdd100k"
@@ -19,22 +19,22 @@ class BDD100KConfig(Config):
     STEPS_PER_EPOCH = 1000
     VALIDATION_STEPS = 50
     AUGMENT_FLIP = 0.5
-    # as they are, but for 48 rows of padding: the pyramid needs multiples of 64. A square of 1024 has as many pixels,
-    # shows the images at 0.8 of their size, and wastes the rest (docs/performance.md, "Ablation")
+    # Images keep their size, with 48 rows of padding: the pyramid needs multiples of 64. A square of 1024 has about as
+    # many pixels, but shows the images at 0.8 of their size and wastes the rest (docs/performance.md, "Ablation").
     IMAGE_RESIZE_MODE = "rect"
     IMAGE_MIN_DIM = 768
     IMAGE_MAX_DIM = 1280
-    # half of BDD100K's objects are lower than 40 px, so anchors start at 16 px instead of 32
+    # half of BDD100K's objects are less than 40 px high, so anchors start at 16 px instead of 32
     RPN_ANCHOR_SCALES = (16, 32, 64, 128, 256)
     DETECTION_MIN_CONFIDENCE = 0.05  # as the BDD100K zoo evaluates: a PR curve needs the low scores
     DETECTION_NMS_THRESHOLD = 0.5
 
 
 class CustomConfig(Config):
-    """Data of one's own with any classes."""
+    """Your own data with any classes."""
 
     NAME = "custom"
-    NUM_CLASSES = 2  # follows the data
+    NUM_CLASSES = 2  # set from the data
     BACKBONE = "resnet50"
     IMAGES_PER_GPU = 1
     STEPS_PER_EPOCH = 200
@@ -45,7 +45,7 @@ class CustomConfig(Config):
 
 
 class StreetsConfig(BDD100KConfig):
-    """The embedded street scenes with a small network: an epoch of 100 steps takes minutes on two CPU cores."""
+    """The embedded street scenes and a small network: an epoch of 100 steps takes minutes on two CPU cores."""
 
     NAME = "streets"
     BACKBONE = "resnet18"
@@ -57,11 +57,11 @@ class StreetsConfig(BDD100KConfig):
     IMAGES_PER_GPU = 2
     STEPS_PER_EPOCH = 100
     VALIDATION_STEPS = 10
-    # 0.45 of 720 x 1280 fits 320 x 576: no padding but 7 columns
+    # 720 x 1280 becomes 320 x 569, with only 7 columns of padding
     IMAGE_MIN_DIM = 320
     IMAGE_MAX_DIM = 576
     RPN_ANCHOR_SCALES = (12, 24, 48, 96, 192)
-    PRE_NMS_LIMIT = 3000  # of 46,000 anchors: with 1000 the large objects crowd out the small ones
+    PRE_NMS_LIMIT = 3000  # of 46,000 anchors; with 1000 the large objects crowd out the small ones
     POST_NMS_ROIS_TRAINING = 500
     POST_NMS_ROIS_INFERENCE = 400
     TRAIN_ROIS_PER_IMAGE = 64

@@ -1,6 +1,6 @@
-"""What the notebooks share: data, settings, weights and pictures in one call each, and smaller runs for the tests.
+"""Shared code of the notebooks: data, settings and models in one call each, with smaller runs for the tests.
 
-Relative paths: the first cell of a notebook changes to the folder of the repository.
+Paths are relative: the first cell of a notebook changes to the folder of the repository.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bdd100k import cli
-from bdd100k import open_data as opening
+from bdd100k.open_data import open_dataset
 from bdd100k.streets.scenes import write_streets
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
 
-QUICK = "NOTEBOOK_QUICK"  # environment variable: few images, few steps
+QUICK = "NOTEBOOK_QUICK"  # environment variable of the tests: few images, few steps
 RUNS = pathlib.Path("runs")
-DPI = 72  # outputs are kept in the notebooks, so pictures are small
+DPI = 72  # outputs are stored in the notebooks, so figures are small
 JPEG_QUALITY = 66
 
 
 def start(seed: int = 0) -> None:
-    """Begins a notebook: seeds, small JPEG pictures, no messages of the libraries.
+    """Prepare a notebook: seed the random numbers, store figures as small JPEGs, silence the libraries.
 
     Args:
-        seed: of `random` and `np.random`, from which the notebook's examples are drawn.
+        seed: Seed of `random` and `np.random`, which choose the notebook's examples.
     """
     random.seed(seed)
     np.random.seed(seed)
     logging.getLogger().setLevel(logging.WARNING)
-    with _without_stderr():  # TensorFlow tells of its CPU before it can be asked not to
+    with _without_stderr():  # TensorFlow reports its CPU before its log level can be set
         importlib.import_module("mrcnn.model")
     import matplotlib.pyplot as plt
 
@@ -53,34 +53,34 @@ def start(seed: int = 0) -> None:
 
 
 def few(full: int, quick: int) -> int:
-    """A number of images or steps: `full`, or `quick` where the tests run the notebook."""
+    """Return a number of images or steps: `full`, or `quick` if a test runs the notebook."""
     return quick if os.environ.get(QUICK) else full
 
 
 def open_data(
     data: str | None, split: str = "train", images: int = 40, weights: str | None = None
 ) -> tuple[Dataset, Config]:
-    """The dataset of a lesson and settings for it.
+    """Open the dataset of a notebook and build settings for it.
 
     Args:
-        data: a folder that the scripts take as --data, or None for drawn street scenes.
+        data: Folder as for --data of the scripts, or None for drawn street scenes.
         split: "train" or "val".
-        images: at most this many; the tests have 8.
-        weights: see `open_model`; a checkpoint's own settings are taken.
+        images: Maximum number of images; 8 in the tests.
+        weights: As in `open_model`; the settings of a checkpoint are used.
 
     Returns:
-        The prepared dataset and, for one image a batch, the settings that the scripts would take.
+        The prepared dataset, and the settings that the scripts would use, for batches of one image.
 
     Raises:
-        InputError: no such data or weights, or the weights were trained on other classes.
+        InputError: The data or the weights do not exist, or the weights were trained on other classes.
     """
     images = few(images, 8)
     if data is None:
         count = few(80, 8)
         folder = write_streets(RUNS / f"notebook_streets_{count}", train=count, val=count, seed=3)
-        dataset: Dataset = opening.open_dataset(str(folder), split, images)
+        dataset: Dataset = open_dataset(str(folder), split, images)
     else:
-        dataset = opening.open_dataset(data, split, images)
+        dataset = open_dataset(data, split, images)
     checkpoint = None if weights is None else cli.find_weights(weights, str(RUNS / "notebook_logs"), None)
     if checkpoint is not None and data is not None:
         cli.refuse_other_classes(checkpoint, dataset.class_names)
@@ -90,14 +90,14 @@ def open_data(
 
 
 def open_model(weights: str, config: Config) -> "MaskRCNN":
-    """A model for inference.
+    """Build a model for inference.
 
     Args:
-        weights: "streets", or the path of an .h5 file that fits the settings; "none" leaves them random.
-        config: see `open_data`.
+        weights: "streets", the path of an .h5 file that fits the settings, or "none" for random weights.
+        config: Settings, see `open_data`.
 
     Raises:
-        InputError: no such weights, or they do not fit the settings.
+        InputError: The weights do not exist or do not fit the settings.
     """
     from mrcnn.model import MaskRCNN
 
@@ -109,22 +109,22 @@ def open_model(weights: str, config: Config) -> "MaskRCNN":
 
 
 def training_model(weights: str, config: Config, epochs: int, steps: int) -> "MaskRCNN":
-    """A model that begins a training on other classes: the layers that depend on the classes start anew.
+    """Build a model for training on other classes: the layers that depend on the classes are not loaded.
 
     Args:
-        weights: as in `open_model`.
-        config: its steps an epoch are set.
-        epochs: of a stage.
-        steps: of a stage.
+        weights: As in `open_model`.
+        config: Settings; STEPS_PER_EPOCH is set.
+        epochs: Epochs per stage.
+        steps: Steps per stage.
 
     Raises:
-        InputError: as `open_model`.
+        InputError: As `open_model`.
     """
     from mrcnn.model import MaskRCNN
     from mrcnn.modeling.weights import CLASS_LAYERS
 
     logs = RUNS / "notebook_logs"
-    shutil.rmtree(logs, ignore_errors=True)  # of the last time
+    shutil.rmtree(logs, ignore_errors=True)  # those of an earlier run
     config.STEPS_PER_EPOCH = max(1, steps // epochs)
     model = MaskRCNN("training", config, logs)
     path = cli.find_weights(weights, str(logs), config.NAME)
@@ -134,19 +134,19 @@ def training_model(weights: str, config: Config, epochs: int, steps: int) -> "Ma
 
 
 def weights_of_two_stages(weights: str, train: Dataset, config: Config, steps: int) -> list[pathlib.Path]:
-    """A short training as `training_model` begins it: the heads, then all layers at a tenth of the rate.
+    """Train a `training_model` briefly: the heads, then all layers at a tenth of the learning rate.
 
     Args:
-        weights: as in `open_model`.
-        train: training images.
-        config: settings.
-        steps: of each stage.
+        weights: As in `open_model`.
+        train: Training images.
+        config: Settings.
+        steps: Steps per stage.
 
     Returns:
         Weight files: at the start, after the heads, at the end.
 
     Raises:
-        InputError: as `open_model`, or the training fails.
+        InputError: As `open_model`, or the training fails.
     """
     from mrcnn.modeling.weights import save_weights
 
@@ -162,7 +162,7 @@ def weights_of_two_stages(weights: str, train: Dataset, config: Config, steps: i
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Sends what C++ writes to file 2 to nowhere. Exceptions of Python are not touched."""
+    """Discard what C++ code writes to stderr. Exceptions are not affected."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -3,14 +3,15 @@
 import functools
 import logging
 import pathlib
-import typing
 
+from bdd100k.dataset import SPLITS, BDD100KDataset, find_labels, has_official_labels
+from bdd100k.labels.categories import is_stuff, normalise_category
+from bdd100k.splits import HeldOut, find_list, list_path, stem, write_list
+from bdd100k.streets.scenes import write_streets
+from mrcnn.annotations import json_kind
+from mrcnn.annotations.dataset import AnnotatedDataset
+from mrcnn.annotations.folder import Folder, open_folder
 from mrcnn.errors import InputError
-
-if typing.TYPE_CHECKING:
-    from bdd100k.dataset import BDD100KDataset
-    from bdd100k.splits import HeldOut
-    from mrcnn.annotations.dataset import AnnotatedDataset
 
 STREETS_DIR = pathlib.Path("runs/streets")  # the embedded street scenes are drawn here once
 STREETS = {"train": 240, "val": 40, "seed": 7}
@@ -20,22 +21,19 @@ log = logging.getLogger("bdd100k")
 
 @functools.lru_cache
 def is_custom(data: str | None) -> bool:
-    """Whether a folder holds data with classes of its own (`mrcnn.annotations.folder`), not BDD100K's in any layout.
+    """Return whether a folder holds data with classes of its own, rather than BDD100K's in any layout.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or a JSON file cannot be read.
     """
-    from bdd100k.dataset import SPLITS, find_labels, has_official_labels
-    from bdd100k.labels.categories import is_stuff, normalise_category
-    from mrcnn.annotations.folder import coco_categories, recognise
-
     if data is None or has_official_labels(pathlib.Path(data)):
         return False
-    kind = recognise(data)
-    if kind == "coco":
-        names = coco_categories(data)
+    kinds = Folder(data).kinds()
+    kind = next(iter(kinds), None)
+    if kind == json_kind.COCO:
+        names = [name for path in kinds[kind] for name in json_kind.json_kind(path).categories]
         return not (any(map(normalise_category, names)) and all(normalise_category(n) or is_stuff(n) for n in names))
-    if kind in ("yolo", "masks"):  # label files of BDD100K say more
+    if kind in ("yolo", "masks"):  # label files of BDD100K beside them say more
         return not any(find_labels(pathlib.Path(data), split) for split in SPLITS)
     return kind is not None
 
@@ -46,10 +44,10 @@ def open_dataset(
     limit: int | None = None,
     split_file: str | None = None,
     rectangles: bool = False,
-) -> "BDD100KDataset | AnnotatedDataset":
-    """The prepared dataset of a split: the user's folder, or the embedded street scenes if `data` is None.
+) -> AnnotatedDataset:
+    """Open the prepared dataset of a split: the user's folder, or the embedded street scenes if `data` is None.
 
-    Where a list of held-out images exists (see `bdd100k.splits`), "test" means these, and other splits do without.
+    Where a list of held-out images exists (see `bdd100k.splits`), "test" means these, and other splits leave them out.
 
     Args:
         data: a folder of BDD100K or, see `is_custom`, of data with other classes.
@@ -61,10 +59,6 @@ def open_dataset(
     Raises:
         InputError: see `bdd100k.dataset`, `mrcnn.annotations.folder`, `bdd100k.splits`; or a held-out image is missing.
     """
-    from bdd100k.dataset import BDD100KDataset
-    from bdd100k.splits import find_list
-    from bdd100k.streets.scenes import write_streets
-
     if data is None:
         log.info("no --data: using the embedded street scenes in %s (%s)", STREETS_DIR, split)
         write_streets(STREETS_DIR, **STREETS)
@@ -76,42 +70,26 @@ def open_dataset(
     if held_out is None:
         dataset.load_bdd100k(data, split, limit=limit, rectangles_as_masks=rectangles)
     elif split == "test":
-        log.info(
-            "split test: the %d images listed in %s (sha256 %s)",
-            len(held_out.names),
-            held_out.path,
-            held_out.sha256[:12],
-        )
+        log.info("split test: the %d images listed in %s", len(held_out.names), _short(held_out))
         dataset.load_bdd100k(data, "train", limit=limit, only=held_out.stems, rectangles_as_masks=rectangles)
         _refuse_incomplete(dataset, held_out, limit)
     else:
-        log.info(
-            "split %s: without the %d images that %s holds out for testing", split, len(held_out.names), held_out.path
-        )
+        log.info("split %s: without the %d images held out in %s", split, len(held_out.names), _short(held_out))
         dataset.load_bdd100k(data, split, limit=limit, without=held_out.stems, rectangles_as_masks=rectangles)
     dataset.prepare()
     return dataset
 
 
 def _open_custom(
-    data: str, split: str, limit: int | None, held_out: "HeldOut | None", rectangles: bool
-) -> "AnnotatedDataset":
-    from bdd100k.splits import stem
-    from mrcnn.annotations.folder import open_folder
-
+    data: str, split: str, limit: int | None, held_out: HeldOut | None, rectangles: bool
+) -> AnnotatedDataset:
     if held_out is None:
         return open_folder(data, split, limit, rectangles)
     dataset = open_folder(data, "train" if split == "test" else split, None, rectangles)
     dataset.image_info = [
         info for info in dataset.image_info if (stem(info["name"]) in held_out.stems) == (split == "test")
     ]
-    log.info(
-        "split %s: %d images, by the list %s (sha256 %s)",
-        split,
-        len(dataset.image_info),
-        held_out.path,
-        held_out.sha256[:12],
-    )
+    log.info("split %s: %d images, by the list %s", split, len(dataset.image_info), _short(held_out))
     if split == "test":
         _refuse_incomplete(dataset, held_out, limit)
     del dataset.image_info[limit or len(dataset.image_info) :]
@@ -119,9 +97,11 @@ def _open_custom(
     return dataset
 
 
-def _refuse_incomplete(dataset: "BDD100KDataset | AnnotatedDataset", held_out: "HeldOut", limit: int | None) -> None:
-    from bdd100k.splits import stem
+def _short(held_out: HeldOut) -> str:
+    return f"{held_out.path} (sha256 {held_out.sha256[:12]})"
 
+
+def _refuse_incomplete(dataset: AnnotatedDataset, held_out: HeldOut, limit: int | None) -> None:
     missing = sorted(held_out.stems - {stem(info["name"]) for info in dataset.image_info})
     if missing and limit is None:
         raise InputError(
@@ -131,13 +111,17 @@ def _refuse_incomplete(dataset: "BDD100KDataset | AnnotatedDataset", held_out: "
 
 
 def hold_out(data: str | None, count: int | None, split_file: str | None = None, rectangles: bool = False) -> None:
-    """What --hold-out asks for: draw a test split and write its list, unless the same one is there already.
+    """Do what --hold-out asks for: draw a test split and write its list, unless the same one is there already.
+
+    Args:
+        data: as for `open_dataset`.
+        count: images to hold out; None does nothing.
+        split_file: the list to write.
+        rectangles: as for `open_dataset`.
 
     Raises:
         InputError: another list is there, or it cannot be written.
     """
-    from bdd100k.splits import find_list, list_path, write_list
-
     if count is None:
         return
     path = list_path(data or STREETS_DIR, split_file)
@@ -148,6 +132,6 @@ def hold_out(data: str | None, count: int | None, split_file: str | None = None,
     known = find_list(data or STREETS_DIR, split_file)
     if known is not None and len(known.names) != count:
         raise InputError(
-            f"--hold-out {count}: {path} lists {len(known.names)} images already; leave the option out to use them, or "
+            f"--hold-out {count}: {path} already lists {len(known.names)} images; omit the option to use them, or "
             "delete the file to draw others"
         )

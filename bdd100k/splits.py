@@ -1,4 +1,4 @@
-"""A labelled test split: images held out of train, listed in a text file, so that everybody evaluates the same ones.
+"""Hold out a labelled test split: images of train, listed in a text file, so that everybody evaluates the same ones.
 
 BDD100K's own test labels are private. The list is DATA/splits/test.txt unless another file is named::
 
@@ -20,7 +20,7 @@ from mrcnn.errors import InputError
 
 log = logging.getLogger(__name__)
 
-COUNT = 200  # images, as in the course report that the figures are compared with
+COUNT = 200  # images, as in the course report with which the figures are compared
 _HASH = re.compile(r"^# sha256 of the names, one a line, sorted: ([0-9a-f]{64})$")
 
 
@@ -40,33 +40,33 @@ class HeldOut:
 
     @property
     def stems(self) -> frozenset[str]:
-        """The names without their endings: how images and labels are matched."""
+        """The names without their endings, by which images and labels are matched."""
         return frozenset(map(stem, self.names))
 
 
 def stem(name: str) -> str:
-    """A name without its ending: "a/b.jpg" is "a/b"."""
+    """Return a name without its ending: "a/b.jpg" gives "a/b"."""
     return str(pathlib.PurePosixPath(name).with_suffix(""))
 
 
 def list_path(data_dir: str | pathlib.Path, split_file: str | pathlib.Path | None = None) -> pathlib.Path:
-    """Where the list is: the file that the user names, or splits/test.txt in the data folder."""
+    """Return the path of the list: the file that the user names, or splits/test.txt in the data folder."""
     return pathlib.Path(split_file) if split_file is not None else pathlib.Path(data_dir) / "splits" / "test.txt"
 
 
 def choose_names(names: Iterable[str], count: int = COUNT, seed: int = 0) -> list[str]:
-    """Draw images by the hash of seed and name: the same for everybody, in whatever order the files are listed.
+    """Draw images by a hash of seed and name: the same for everybody, whatever the order of the files.
 
     Args:
         names: file names to draw from.
-        count: how many.
-        seed: another one gives others.
+        count: how many to draw.
+        seed: a different seed draws different images.
 
     Returns:
         `count` names, sorted.
 
     Raises:
-        InputError: fewer than count + 1 names, so nothing would be left.
+        InputError: there are not more than `count` names, so nothing would be left.
     """
     known = sorted(set(names))
     if not 0 < count < len(known):
@@ -79,7 +79,7 @@ def write_list(path: str | pathlib.Path, names: Iterable[str], count: int = COUN
     """Draw images and write their list.
 
     Args:
-        path: the file to write; it may not exist yet.
+        path: the file to write; it must not exist.
         names: all labelled images of train.
         count, seed: see `choose_names`.
 
@@ -98,9 +98,11 @@ def write_list(path: str | pathlib.Path, names: Iterable[str], count: int = COUN
         with path.open("x", encoding="utf-8") as file:
             file.write("\n".join([*head, *chosen]) + "\n")
     except FileExistsError as error:
-        raise InputError(f"{path}: a test split is listed there already; delete it to draw another") from error
+        raise InputError(f"{path}: this file already lists a test split; delete it to draw another") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); name another place by --split-file") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another file with --split-file"
+        ) from error
     log.info("held out %d of %d images as a test split: %s (sha256 %s)", count, len(known), path, digest[:12])
     return HeldOut(path, tuple(chosen), digest)
 
@@ -109,7 +111,7 @@ def read_list(path: str | pathlib.Path) -> HeldOut:
     """Read a list and check it against its hash.
 
     Raises:
-        InputError: it cannot be read, has no hash, or other names than the hash was made of.
+        InputError: it cannot be read, has no hash, or its names do not match the hash.
     """
     path = pathlib.Path(path)
     try:
@@ -119,20 +121,22 @@ def read_list(path: str | pathlib.Path) -> HeldOut:
     names = sorted(line for line in lines if line and not line.startswith("#"))
     hashes = [match[1] for line in lines if (match := _HASH.match(line))]
     if len(hashes) != 1 or not names:
-        raise InputError(f"{path}: is no list of a test split (a header with one sha256, then one image name a line)")
+        raise InputError(
+            f"{path}: is not the list of a test split (a header with one sha256, then one image name per line)"
+        )
     if _digest(names) != hashes[0]:
         raise InputError(
-            f"{path}: its {len(names)} names are not those that its sha256 was made of; get the file again, or delete "
-            "it and draw another list by --hold-out"
+            f"{path}: its {len(names)} names do not match its sha256; copy the file again, or delete it and draw "
+            "another list with --hold-out"
         )
     return HeldOut(path, tuple(names), hashes[0])
 
 
 def find_list(data_dir: str | pathlib.Path, split_file: str | pathlib.Path | None = None) -> HeldOut | None:
-    """The list of a data folder, or None if there is none.
+    """Return the list of a data folder, or None if there is none.
 
     Raises:
-        InputError: a file that the user names is missing, or the list is damaged.
+        InputError: the file that the user names is missing, or the list is damaged.
     """
     path = list_path(data_dir, split_file)
     if split_file is None and not path.exists():
@@ -141,19 +145,19 @@ def find_list(data_dir: str | pathlib.Path, split_file: str | pathlib.Path | Non
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--hold-out and --split-file: the same in train and evaluate."""
+    """Add --hold-out and --split-file, which train and evaluate share."""
     parser.add_argument(
         "--hold-out",
         type=int,
         nargs="?",
         const=COUNT,
         metavar="N",
-        help="hold N labelled images "
-        f"({COUNT}) out of train as the split test, listed in DATA/splits/test.txt; train leaves the "
-        "images of that list out from then on, evaluate takes them by --split test",
+        help=f"hold N labelled images (default: {COUNT}) out of train as the split test and list them in "
+        "DATA/splits/test.txt; from then on train leaves out the images of that list, and evaluate uses them with "
+        "--split test",
     )
     parser.add_argument(
-        "--split-file", metavar="FILE", help="the list of held-out images, where it is not DATA/splits/test.txt"
+        "--split-file", metavar="FILE", help="the list of held-out images, if it is not DATA/splits/test.txt"
     )
 
 

@@ -1,59 +1,56 @@
-"""The figures of a data set, and for BDD100K weather, scene, time of day, occlusion and truncation."""
+"""Compute and plot the figures of a data set; for BDD100K also weather, scene, time of day, occlusion, truncation."""
 
 import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
-from bdd100k.config import CLASS_NAMES
-from bdd100k.dataset import BDD100KDataset
+from mrcnn.annotations.dataset import AnnotatedDataset
 from mrcnn.config import Config
-from mrcnn.data.dataset import Dataset
 from mrcnn.errors import InputError
 from mrcnn.inspection.statistics import balancing, collect, summarise
 
-ATTRIBUTES = {"weather": "Weather", "scene": "Scene", "timeofday": "Time of day"}
-FLAGS = ("occluded", "truncated")
 UNSTATED = "not stated"
 
 
-def attributes(dataset: BDD100KDataset) -> dict[str, dict[str, int]]:
-    """How many images have each weather, scene and time of day, the commonest first."""
+def attributes(dataset: AnnotatedDataset) -> dict[str, dict[str, int]]:
+    """Return how many images have each value of each of the dataset's IMAGE_ATTRIBUTES, the most frequent first."""
     result = {}
-    for key in ATTRIBUTES:
-        values = Counter(str(info["frame"].attributes.get(key) or UNSTATED) for info in dataset.image_info)
+    for key in dataset.IMAGE_ATTRIBUTES:
+        values = Counter(str(info["annotated"].attributes.get(key) or UNSTATED) for info in dataset.image_info)
         result[key] = dict(values.most_common())
     return result
 
 
-def flags(dataset: BDD100KDataset) -> dict[str, dict[str, float | None]]:
-    """Shares of occluded and truncated objects: of all and of each class, None for a class without objects.
+def flags(dataset: AnnotatedDataset) -> dict[str, dict[str, float | None]]:
+    """Return the fraction of objects with each of the dataset's OBJECT_FLAGS.
 
     Ignored objects and crowds are left out. Formats without these flags give 0.
+
+    Returns:
+        Flag -> class name, or "all" -> fraction; None for a class without objects.
     """
-    labels = [label for info in dataset.image_info for label in info["frame"].objects]
-    labels = [label for label in labels if not (label.crowd or label.ignored)]
+    labels = [label for info in dataset.image_info for label in info["annotated"].objects]
+    labels = [label for label in labels if not (label.crowd or label.ignore)]
     result: dict[str, dict[str, float | None]] = {}
-    for flag in FLAGS:
-        counted = Counter(label.category for label in labels)
-        marked = Counter(label.category for label in labels if getattr(label, flag))
-        shares = {name: marked[name] / counted[name] if counted[name] else None for name in CLASS_NAMES}
-        result[flag] = {"all": marked.total() / len(labels) if labels else None, **shares}
+    for flag in dataset.OBJECT_FLAGS:
+        counted = Counter(label.name for label in labels)
+        marked = Counter(label.name for label in labels if getattr(label, flag))
+        fractions = {name: marked[name] / counted[name] if counted[name] else None for name in dataset.class_names[1:]}
+        result[flag] = {"all": marked.total() / len(labels) if labels else None, **fractions}
     return result
 
 
 def write_statistics(
-    dataset: Dataset, config: Config, out: pathlib.Path, progress: Callable[[Iterable], Iterable] = iter
+    dataset: AnnotatedDataset, config: Config, out: pathlib.Path, progress: Callable[[Iterable], Iterable] = iter
 ) -> dict[str, Any]:
-    """Computes everything and draws it.
+    """Compute all figures of a data set and plot them.
 
     Args:
         dataset: prepared; one split.
         config: image size, anchors and REPEAT_THRESHOLD are read.
-        out: an existing folder; gets classes.png, objects.png, anchors.png and, for BDD100K, attributes.png.
-        progress: wraps the loop over the images.
+        out: an existing folder for classes.png, objects.png, anchors.png and, for BDD100K, attributes.png.
+        progress: wraps the loop over the images, for a progress bar.
 
     Returns:
         All figures, ready for JSON: those of `mrcnn.inspection.statistics.summarise`, and balancing, anchors,
@@ -62,10 +59,7 @@ def write_statistics(
     Raises:
         InputError: an image or its labels cannot be used, or there is no object.
     """
-    from mrcnn.inspection import (
-        anchor_fit,
-        statistics_plots,  # late: they bring in Keras
-    )
+    from mrcnn.inspection import anchor_fit, statistics_plots  # late: they import Keras
 
     objects = collect(dataset, progress)
     if not len(objects.class_ids):
@@ -96,18 +90,19 @@ def write_statistics(
         overlaps["proposed"] = anchor_fit.overlaps_of(groups, config, proposal.scales, proposal.ratios)
     proposed = None if proposal is None else (proposal.scales, proposal.ratios)
     statistics_plots.plot_anchors(groups, config, overlaps, proposed, out / "anchors.png")
-    if isinstance(dataset, BDD100KDataset):
+    if dataset.IMAGE_ATTRIBUTES:
         figures |= {"attributes": attributes(dataset), "flags": flags(dataset)}
-        shares = {key: _shares(values) for key, values in figures["attributes"].items()}
-        shares |= {flag: {name: share or 0.0 for name, share in figures["flags"][flag].items()} for flag in FLAGS}
-        titles = {
-            **{key: f"{title}, images" for key, title in ATTRIBUTES.items()},
-            **{flag: f"{flag.capitalize()}, objects" for flag in FLAGS},
-        }
+        shares, titles = _shares(dataset, figures["attributes"], figures["flags"])
         statistics_plots.plot_shares(shares, titles, out / "attributes.png")
     return figures
 
 
-def _shares(counts: dict[str, int]) -> dict[str, float]:
-    total = max(1, int(np.sum(list(counts.values()))))
-    return {name: count / total for name, count in counts.items()}
+def _shares(
+    dataset: AnnotatedDataset, counts: dict[str, dict[str, int]], flagged: dict[str, dict[str, float | None]]
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """What attributes.png shows: fractions of images and of objects, and the titles."""
+    images = max(1, len(dataset.image_info))
+    shares = {key: {name: count / images for name, count in values.items()} for key, values in counts.items()}
+    shares |= {flag: {name: share or 0.0 for name, share in values.items()} for flag, values in flagged.items()}
+    titles = {key: f"{title}, images" for key, title in dataset.IMAGE_ATTRIBUTES.items()}
+    return shares, titles | {flag: f"{flag.capitalize()}, objects" for flag in dataset.OBJECT_FLAGS}

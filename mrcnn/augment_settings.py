@@ -1,4 +1,4 @@
-"""Settings of the built-in augmentation, and the presets that --augment of the training script names.
+"""Settings of the built-in augmentation, and the presets for --augment of the training script.
 
 The preset "lsj", large-scale jitter with copy-paste, is the recipe of Ghiasi et al. (arXiv:2012.07177).
 """
@@ -10,8 +10,8 @@ import numpy as np
 
 from mrcnn.errors import InputError
 
-# --augment of the training script: settings of Config. "lsj" wants long training, and a tenth of its pictures are
-# scaled by less than 0.3: BDD100K's objects are small already.
+# Preset name -> settings of Config. "lsj" needs long training: it scales a tenth of the images by less than 0.3, and
+# BDD100K's objects are small to begin with.
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     "flip": {"AUGMENT_FLIP": 0.5},
@@ -37,18 +37,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are changed. The settings of Config have the same names, with AUGMENT_ in front.
+    """How training images are augmented. Config has the same settings with the prefix AUGMENT_.
 
     Attributes:
-        flip: share of the images that are mirrored left to right.
-        rotate: degrees; angles are even between -rotate and rotate.
-        scale: (least, most) factor on top of the resize mode; the frame stays, the picture is cropped or padded.
-        min_dims: short sides in pixels; each batch draws one, to which its pictures are scaled inside the frame.
+        flip: fraction of the images that are flipped left to right.
+        rotate: degrees; angles are uniform between -rotate and rotate.
+        scale: (minimum, maximum) factor on top of the resize mode. The size of the moulded image stays the same, so the
+            content is cropped or padded.
+        min_dims: short sides in pixels; each batch draws one and scales its images to it inside the moulded image.
         color: strength of random brightness, contrast, saturation and hue, 0 to 1.
-        blur: share of the images that are blurred.
-        weather: share of the images that get night, fog, rain or another exposure.
-        copy_paste: share of the images into which objects of another image are pasted, of rare classes above all.
-        min_area: objects of which a smaller share is left in the picture are dropped.
+        blur: fraction of the images that are blurred.
+        weather: fraction of the images that get night, fog, rain or another exposure.
+        copy_paste: fraction of the images that receive objects pasted from another image, preferably of rare classes.
+        min_area: minimum fraction of an object's area that must remain visible; objects with less are dropped.
     """
 
     flip: float = 0.0
@@ -68,34 +69,34 @@ class Augmentation:
         if not 0 <= self.rotate <= 180:
             raise InputError(f"AUGMENT_ROTATE is {self.rotate}; give degrees from 0 to 180")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 10:
-            raise InputError(f"AUGMENT_SCALE is {self.scale}; give (least, most), above 0 and at most 10")
+            raise InputError(f"AUGMENT_SCALE is {self.scale}; give (minimum, maximum), above 0 and at most 10")
         if any(not isinstance(side, (int, np.integer)) or side < 1 for side in self.min_dims):
             raise InputError(f"AUGMENT_MIN_DIMS is {self.min_dims}; give whole numbers of pixels, as (600, 660, 720)")
 
     @classmethod
     def from_config(cls, config: Any, flip: bool = False) -> "Augmentation":
-        """The AUGMENT_* settings of a Config; with `flip`, at least half of the images are mirrored.
+        """Read the AUGMENT_* settings of a Config; with `flip`, flip at least half of the images.
 
         Raises:
-            InputError: a setting is out of range, colours of an image that is not RGB, or AUGMENT_MIN_DIMS with a mode
-                whose frame follows the image.
+            InputError: a setting is out of range, color or weather is set for images that are not RGB, or
+                AUGMENT_MIN_DIMS is combined with a resize mode whose output size follows the image.
         """
         values = {field.name: getattr(config, f"AUGMENT_{field.name.upper()}") for field in fields(cls)}
         if values["min_dims"] and config.IMAGE_RESIZE_MODE in ("pad64", "none"):
             raise InputError(
-                f"AUGMENT_MIN_DIMS needs a fixed frame, IMAGE_RESIZE_MODE is {config.IMAGE_RESIZE_MODE!r}; use "
-                "'rect', 'square' or 'crop'"
+                f"AUGMENT_MIN_DIMS needs a fixed image size, but IMAGE_RESIZE_MODE is {config.IMAGE_RESIZE_MODE!r}; "
+                "use 'rect', 'square' or 'crop'"
             )
         if config.IMAGE_CHANNEL_COUNT != 3 and (values["color"] or values["weather"]):
             raise InputError(
-                f"AUGMENT_COLOR and AUGMENT_WEATHER are for RGB, IMAGE_CHANNEL_COUNT is {config.IMAGE_CHANNEL_COUNT}; "
-                "set both to 0"
+                "AUGMENT_COLOR and AUGMENT_WEATHER need RGB images, but IMAGE_CHANNEL_COUNT is "
+                f"{config.IMAGE_CHANNEL_COUNT}; set both to 0"
             )
         values["flip"] = max(values["flip"], 0.5) if flip else values["flip"]
         return cls(**{**values, "scale": tuple(values["scale"]), "min_dims": tuple(values["min_dims"])})
 
 
 def preset_settings(name: str) -> list[str]:
-    """A preset as texts "KEY=VALUE" for `Config.override`; settings that it does not name are switched off."""
+    """Return a preset as strings "KEY=VALUE" for `Config.override`; settings that the preset does not name are off."""
     off = {f"AUGMENT_{field.name.upper()}": field.default for field in fields(Augmentation)}
     return [f"{key}={value}" for key, value in {**off, **PRESETS[name]}.items()]

@@ -1,4 +1,4 @@
-"""What a user's mistake raises, and what a script makes of it."""
+"""Errors that users cause, and how a script reports them."""
 
 import logging
 import sys
@@ -7,15 +7,15 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used: a file, a folder, an option, a label.
+    """Raised when something the user gave cannot be used: a file, a folder, an option, a label.
 
-    The message says what was received, where (file, image, label id) and what to do about it. Scripts print it without
-    a traceback and exit with code 2.
+    The message says what was received, where (file, image, label id) and what to do. Scripts print it without a
+    traceback and exit with code 2.
     """
 
 
 class LabelError(ValueError):
-    """One label cannot be used; the message says why. Readers catch it: the label is dropped and reported.
+    """Raised when one label cannot be used; the message says why. Readers catch it, drop the label and report it.
 
     `kind` is one of `mrcnn.annotations.findings.KINDS`.
     """
@@ -26,20 +26,20 @@ class LabelError(ValueError):
 
 
 def json_type(value: Any) -> str:
-    """The type of a JSON value for a message."""
+    """Return the name of a JSON value's type, for a message."""
     return "null" if value is None else type(value).__name__
 
 
 def exit_code(main: Callable[[], int | None]) -> int:
-    """Run a script: what main returns (None is 0), 2 with one message for a user's mistake, 130 for Ctrl-C."""
+    """Run a script and return its exit code: the result of `main` (None is 0), 2 for an InputError, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.ERROR)
-    logging.getLogger("jax").setLevel(logging.WARNING)  # which devices it looked for and did not find
+    logging.getLogger("jax").setLevel(logging.WARNING)  # not which devices it missed
     try:
         return main() or 0
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; --resume goes on with a training from its last state\n")
+        sys.stderr.write("interrupted; --resume continues a training run from its last saved state\n")
         return 130

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Write files that are either complete or absent."""
 
 import contextlib
 import json
@@ -14,15 +14,15 @@ from mrcnn.errors import InputError
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, durable: bool = True) -> Iterator[pathlib.Path]:
-    """Yield a temporary file beside `path` that replaces it if the block succeeds and vanishes if it fails.
+    """Yield a temporary file beside `path`: it replaces `path` if the block succeeds and is deleted if the block fails.
 
     Args:
         path: the file to write; its folder must exist.
-        durable: wait until the bytes are on the disk, so that a power cut cannot lose them either. Not worth its
-            milliseconds for files that are quick to make again.
+        durable: wait until the bytes are on disk, so that a power cut cannot lose them. Not worth the milliseconds for
+            files that are quick to make again.
 
     Raises:
-        InputError: the disk is full or refuses the file; what was at `path` before is still there.
+        InputError: the disk is full or the file cannot be written; whatever was at `path` before is still there.
     """
     path = pathlib.Path(path)
     try:
@@ -35,21 +35,21 @@ def written_whole(path: str | os.PathLike, durable: bool = True) -> Iterator[pat
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        temporary.chmod(0o666 & ~umask)  # mkstemp creates files that only their owner can read
         if durable:
             _sync(temporary)
         temporary.replace(path)
         if durable:
             _sync(path.parent)
     except OSError as error:
-        kept = "what was there before is kept" if path.exists() else "nothing is left of it"
+        kept = "the previous file is kept" if path.exists() else "no partial file is left"
         raise InputError(f"cannot write {path} ({error}): is the disk full? {kept}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _sync(path: pathlib.Path) -> None:
-    """Waits until a file's bytes, or a folder's names, are on the disk."""
+    """Wait until a file's bytes, or a folder's entries, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -57,22 +57,18 @@ def _sync(path: pathlib.Path) -> None:
         os.close(handle)
 
 
-Entry = dict[str, Any]
-
-
 def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = None) -> None:
-    """Write JSON, whole or not at all.
+    """Write a value as JSON; the file is complete or absent. Numbers that are not finite raise ValueError.
 
     Raises:
         InputError: see `written_whole`.
-        ValueError: `value` holds a number that is not finite.
     """
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(value, indent=indent, allow_nan=False), encoding="utf-8")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file such as a picture, whole or not at all.
+    """Write bytes, such as an encoded image; the file is complete or absent.
 
     Raises:
         InputError: see `written_whole`.
@@ -82,7 +78,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 class JsonListFile:
-    """A JSON list that is written entry by entry, as a context manager; it is there once the block succeeds.
+    """Write a JSON list entry by entry, as a context manager; the file appears once the block succeeds.
 
     Raises:
         InputError: see `written_whole`.
@@ -93,10 +89,10 @@ class JsonListFile:
         self._stack = contextlib.ExitStack()
         self._file: TextIO | None = None
         self._separator = "["
-        self._encode = json.JSONEncoder(allow_nan=False).encode  # `json.dumps` would make an encoder for each entry
+        self._encode = json.JSONEncoder(allow_nan=False).encode  # json.dumps would create an encoder per entry
 
     def write(self, entry: dict[str, Any]) -> None:
-        """Append an entry. Raises ValueError where it holds a number that is not finite."""
+        """Append an entry. Raises ValueError if it contains a number that is not finite."""
         assert self._file is not None, "used as a context manager"
         self._file.write(self._separator + self._encode(entry))
         self._separator = ",\n"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure this software on the machine at hand. Each benchmark says with --help what it measures and how."""
+"""Measure this software on this machine. `BENCHMARK --help` says what each benchmark measures and how."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ def parse_arguments() -> argparse.Namespace:
             name, help=module.SUMMARY, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         module.add_arguments(command)
-        command.add_argument("--json", metavar="FILE", help="write all figures to this file too")
+        command.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     return parser.parse_args()
 
 
@@ -45,7 +45,7 @@ def main() -> None:
         try:
             pathlib.Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
         except OSError as error:
-            raise InputError(f"--json {args.json}: cannot be written: {error.strerror}") from error
+            raise InputError(f"cannot write --json {args.json}: {error.strerror}; choose another path") from error
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Look for what is wrong with a data set before training on it."""
+"""Check a data set for faults before training on it."""
 
 import argparse
 import contextlib
@@ -16,28 +16,29 @@ from rich.progress import track
 
 from bdd100k import checks, cli, open_data
 from mrcnn import errors
-from mrcnn.annotations.findings import Report, report_lines
+from mrcnn.annotations.findings import Findings, report_lines
 from mrcnn.annotations.label_checks import check_annotated_folder
 from mrcnn.errors import InputError
 
 _TEACH = """\
-Problems, which should be looked at:
-  images    missing image, unreadable image (no image file), broken image (its end is missing; found with --images),
-            size differs (from the labels' size), duplicate image (a name that comes twice), image in two splits
+Problems, which should be fixed:
+  images    missing image, unreadable image (not an image file), broken image (truncated; found with --images),
+            size differs (from the size in the labels), duplicate image (the same name twice), image in two splits
   labels    unusable frame, unusable label (broken coordinates, codes or boxes), unknown name, no area (no pixel of the
             image lies inside), outside the image (by more than a pixel), self-crossing outline,
-            duplicate object (same image, same class, IoU above 0.95), no masks (boxes only: nothing to train masks on)
-Notes, which may be meant so:
+            duplicate object (same image, same class, IoU above 0.95), no masks (boxes only: no masks to train on)
+Notes, which may be intended:
   image without labels, image without objects, box without mask, hidden object (nearer labels cover all of it)
 
-Each finding names the label file, the image and the label id. Beside each kind stands what training does with it:
+Each finding names the label file, the image and the label id. Next to each kind stands what training does about it:
 what cannot be used is left out, the rest is kept. Training makes the same check in about a second, from boxes alone.
 
-exit code: 0 nothing or only notes, 1 problems were found, 2 wrong use, or a folder or label file that cannot be read
+exit code: 0 no findings or only notes, 1 problems were found, 2 wrong usage, or a folder or label file that cannot be
+read
 
 examples:
   python scripts/check_data.py --data DIR                             # all splits, labels only
-  python scripts/check_data.py --data DIR --images --json faults.json # decode every image too; everything in a file
+  python scripts/check_data.py --data DIR --images --json faults.json # decode every image too; all findings to a file
 """
 
 
@@ -47,23 +48,23 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", required=True, metavar="DIR", help="folder with images and labels, as for train.py")
-    add("--split", default="all", help="train, val, test, or all that are there (default: %(default)s)")
-    add("--labels", metavar="FILE", help="take this label file or folder instead of the one that is found")
-    add("--images", action="store_true", help="decode every image: finds files that are cut off; about 10 ms each")
+    add("--split", default="all", help="train, val, test, or all (default: %(default)s)")
+    add("--labels", metavar="FILE", help="use this label file or folder instead of the one that is found")
+    add("--images", action="store_true", help="decode every image, which finds truncated files; about 10 ms per image")
     add("--json", metavar="FILE", help="write every finding to this file; the console shows the first of each kind")
     add(
         "--most",
         type=cli.positive_int,
         default=3,
         metavar="N",
-        help="findings of each kind to show (default: %(default)s)",
+        help="maximum number of findings of each kind to show (default: %(default)s)",
     )
     return parser.parse_args()
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What reading has to say is in the report, so it is not logged too."""
+    """Silence the readers: what they would log is in the findings."""
     loggers = [logging.getLogger(package) for package in ("bdd100k", "mrcnn")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -75,12 +76,12 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def check(args: argparse.Namespace) -> dict[str, Report]:
-    """The reports by split."""
+def check(args: argparse.Namespace) -> dict[str, Findings]:
+    """Return the findings of each split."""
     console = Console(stderr=True)
 
     def progress(images: Iterable) -> Iterable:
-        return track(images, "looking", console=console, transient=True)
+        return track(images, "checking", console=console, transient=True)
 
     with quiet():
         if args.labels is None and open_data.is_custom(args.data):
@@ -91,18 +92,18 @@ def check(args: argparse.Namespace) -> dict[str, Report]:
 
 def main() -> int:
     args = parse_arguments()
-    reports = check(args)
-    for split, report in reports.items():
-        print("\n".join([f"\n{split}", *report_lines(report, args.most)]))
-    problems = sum(report.problems for report in reports.values())
-    notes = sum(len(report.findings) for report in reports.values()) - problems
+    splits = check(args)
+    for split, findings in splits.items():
+        print("\n".join([f"\n{split}", *report_lines(findings, args.most)]))
+    problems = sum(findings.problems for findings in splits.values())
+    notes = sum(len(findings.entries) for findings in splits.values()) - problems
     if args.json:
-        content = {"data": args.data, "splits": {split: report.to_json() for split, report in reports.items()}}
+        content = {"data": args.data, "splits": {split: found.to_json() for split, found in splits.items()}}
         try:
             pathlib.Path(args.json).write_text(json.dumps(content, indent=1))
         except OSError as error:
             raise InputError(f"--json {args.json}: cannot be written: {error.strerror}") from error
-    print(f"\n{problems} problems, {notes} notes" + (f"; all of them in {args.json}" if args.json else ""))
+    print(f"\n{problems} problems, {notes} notes" + (f"; all are listed in {args.json}" if args.json else ""))
     return 1 if problems else 0
 
 

@@ -32,8 +32,8 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--images",
         metavar="DIR",
-        help="folder with the images, for labels that do not say the size; without it 1280 "
-        "x 720 is taken, as in all of BDD100K",
+        help="folder with the images, for labels that do not state sizes; without it they are taken to be 1280 x 720, "
+        "as in all of BDD100K",
     )
     add("--force", action="store_true", help="overwrite DST")
     return parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a data set holds, in numbers and pictures: classes, sizes, attributes, balancing, and how well anchors fit."""
+"""Show what a data set holds, in figures and plots: classes, sizes, attributes, balancing, and how well anchors fit."""
 
 import argparse
 import json
@@ -22,21 +22,21 @@ from mrcnn import errors
 from mrcnn.errors import InputError
 from mrcnn.inspection.statistics import SIZES
 
-FEW = 1000  # objects: below, the anchors fit these objects more than the next ones
+FEW = 1000  # objects; anchors fitted to fewer may not suit further data
 
 _TEACH = """\
 Writes to --out:
   statistics.json   every figure
-  classes.png       objects of each class by size, and the share of each class that BALANCE shows in training
-  objects.png       objects per image; sizes of objects with COCO's borders (32 x 32 and 96 x 96 pixels of mask)
-  attributes.png    BDD100K: weather, scene, time of day; occluded and truncated objects of each class
+  classes.png       objects of each class by size, and the fraction of each class that BALANCE shows in training
+  objects.png       objects per image; sizes of objects with COCO's limits (32 x 32 and 96 x 96 pixels of mask)
+  attributes.png    BDD100K only: weather, scene, time of day; occluded and truncated objects of each class
   anchors.png       objects at the training size with the anchors, and the IoU of each object with its best anchor
 
-Anchors: training learns an object well where an anchor has an IoU of 0.7 or more with it; otherwise only its one best
-anchor counts. The table shows the mean of the best IoU and the shares at 0.5 and 0.7, for the settings as they are
-and for the scales and ratios that are proposed, with the --set options to use them (in training and evaluation alike).
-There are as many of them as before, so published weights still load; with weights that were trained on other anchors
-the RPN has to learn anew. --set changes the image size or the anchors to ask "what if".
+Anchors: an object is learned well if an anchor has an IoU of 0.7 or more with it; otherwise only its single best anchor
+counts. The table shows the mean of the best IoU and the fractions of objects above 0.5 and 0.7, for the current
+settings and for the proposed scales and ratios, with the --set options to use them (in training and evaluation alike).
+Their number stays the same, so published weights still load; the RPN of weights that were trained with other anchors
+has to learn again. Use --set to try another image size or other anchors.
 
 examples:
   python scripts/data_statistics.py --data DIR --split train --out runs/statistics
@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         default=[],
         dest="overrides",
-        help="change one setting; may be given often",
+        help="change one setting; may be repeated",
     )
     add("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
     add("--limit", type=cli.positive_int, metavar="N", help="use only the first N images")
@@ -72,12 +72,12 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
-    """The main figures as tables."""
+    """Print the main figures as tables."""
     per_image, sizes = figures["objects_per_image"], figures["sizes"]
     total = max(1, figures["objects"])
     console.print(
-        f"{figures['images']} images, {figures['objects']} objects ({figures['left_out']} crowd or ignored besides); "
-        f"per image: mean {per_image['mean']:.2f}, median {per_image['median']:g}, most {per_image['most']}; "
+        f"{figures['images']} images, {figures['objects']} objects (plus {figures['left_out']} crowd or ignored); "
+        f"per image: mean {per_image['mean']:.2f}, median {per_image['median']:g}, maximum {per_image['most']}; "
         + ", ".join(f"{size} {sizes[size] / total:.0%}" for size in SIZES)
     )
     classes = Table("class", box=None, pad_edge=False)
@@ -99,7 +99,7 @@ def show(figures: dict[str, Any], console: Console) -> None:
     if proposal:
         console.print(f"better anchors (-> above): {proposal['options']}", highlight=False, soft_wrap=True)
         if total < FEW:
-            console.print(f"they were fitted to {total} objects only; a few hundred images say more")
+            console.print(f"they were fitted to only {total} objects; use a few hundred images for a reliable answer")
     else:
         console.print("no better anchors were found: keep RPN_ANCHOR_SCALES and RPN_ANCHOR_RATIOS")
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The main job on the embedded data: draw streets, train the heads, train all layers, evaluate on streets never seen.
+"""Run the whole job on drawn data: draw street scenes, train the heads, train all layers, evaluate on unseen scenes.
 
-  python scripts/demo.py                  # into runs/demo; `make demo` installs first and then runs this
+  python scripts/demo.py                  # writes to runs/demo; `make demo` installs first and then runs this
 
-Each step is a command of its own and is printed, so that it can be repeated by hand with other settings.
+Each step is a separate command, which is printed so that you can repeat it with other settings.
 """
 
 import argparse
@@ -18,33 +18,34 @@ SCRIPTS = pathlib.Path(__file__).resolve().parent
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", metavar="DIR", default="runs/demo", help="default: %(default)s")
-    parser.add_argument("--train", type=int, default=200, metavar="N", help="scenes to train on (default: %(default)s)")
-    parser.add_argument("--val", type=int, default=50, metavar="N", help="scenes to evaluate on (default: %(default)s)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--out", metavar="DIR", default="runs/demo", help="output folder (default: %(default)s)")
+    add("--train", type=int, default=200, metavar="N", help="number of training scenes (default: %(default)s)")
+    add("--val", type=int, default=50, metavar="N", help="number of validation scenes (default: %(default)s)")
+    add(
         "--heads-steps",
         type=int,
         default=100,
         metavar="N",
-        help="training steps of the first stage, the heads (default: %(default)s)",
+        help="steps of the first stage, the heads (default: %(default)s)",
     )
-    parser.add_argument(
+    add(
         "--all-steps",
         type=int,
         default=600,
         metavar="N",
-        help="training steps of the second stage, all layers (default: %(default)s)",
+        help="steps of the second stage, all layers (default: %(default)s)",
     )
-    parser.add_argument(
+    add(
         "--weights",
         default="streets",
-        help="start from these weights; streets are the shipped ones (default: %(default)s)",
+        help="weights to start from; streets are the shipped ones (default: %(default)s)",
     )
     return parser.parse_args()
 
 
 def run(title: str, script: str, *arguments: object) -> None:
-    """Run one script of this folder; end the demo with its exit code if it fails."""
+    """Run a script of this folder; if it fails, exit with its code."""
     command = [sys.executable, str(SCRIPTS / script), *(str(a) for a in arguments)]
     print(f"\n== {title}\n$ python scripts/{script} {' '.join(command[2:])}", flush=True)
     code = subprocess.run(command, check=False).returncode
@@ -58,14 +59,14 @@ def main() -> None:
     out = pathlib.Path(args.out)
     streets, logs, report = out / "streets", out / "logs", out / "report"
     data = ("--data", streets, "--config", "streets", "--logs", logs)
-    # the seed differs from that of the scenes that the shipped weights were trained on
+    # not the seed of the scenes that the shipped weights were trained on
     run("draw street scenes", "streets.py", "--out", streets, "--train", args.train, "--val", args.val, "--seed", 7)
     train = ("train.py", *data, "--epochs", 1)
     heads = ("--stage", "heads", "--weights", args.weights, "--set", f"STEPS_PER_EPOCH={args.heads_steps}")
     run("train the heads", *train, *heads)
     all_layers = ("--stage", "all", "--weights", "last", "--set", f"STEPS_PER_EPOCH={args.all_steps}")
-    run("train all layers at a tenth of the rate", *train, *all_layers)
-    run("evaluate on scenes that no training saw", "evaluate.py", *data, "--weights", "last", "--out", report)
+    run("train all layers at a tenth of the learning rate", *train, *all_layers)
+    run("evaluate on unseen scenes", "evaluate.py", *data, "--weights", "last", "--out", report)
     figures = json.loads((report / "result.json").read_text())
     seconds = time.monotonic() - start
     print(f"\ndemo: mask mAP@0.5 {figures['matterport']['mAP50']:.2f} in {seconds:.0f} s, report {report}")

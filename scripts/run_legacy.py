@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Run a script that was written for matterport/Mask_RCNN, as it stands.
+"""Run a script written for matterport/Mask_RCNN without changing it.
 
   python scripts/run_legacy.py samples/balloon/balloon.py train --dataset=DIR --weights=coco
 
-The script gets its arguments, `mrcnn` from here, and the numpy names that newer releases dropped (np.int, np.sctypes):
-so `import imgaug` works too, before or after mrcnn.
+The script gets its arguments, this project's `mrcnn`, and the numpy names that newer releases removed (np.int,
+np.sctypes), so `import imgaug` works too, before or after mrcnn.
 """
 
 import os
@@ -26,10 +26,10 @@ def main() -> None:
         return
     script = pathlib.Path(sys.argv[1])
     if not script.is_file():
-        raise InputError(f"{script}: no such script; give the path of a Python file and then its arguments")
+        raise InputError(f"{script}: no such script; give the path of a Python file, followed by its arguments")
     restore_numpy_names()
     sys.argv = sys.argv[1:]
-    # a script finds what lies beside it, but `mrcnn` is always this one: old samples put their own copy on the path
+    # The script can import its neighbours, but `mrcnn` is always this one: old samples put their own copy on the path.
     sys.path.insert(1, str(script.resolve().parent))
     import mrcnn.model  # noqa: F401
 

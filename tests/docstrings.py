@@ -1,4 +1,4 @@
-"""What the docstrings of the packages say, and what the code beside them does: read with `ast`, nothing is imported."""
+"""Read with `ast` what the packages' docstrings say and what the code beside them does; nothing is imported."""
 
 import ast
 import builtins
@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from functools import cached_property
 
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
-# A shape or one element of it in brackets: letters, numbers, ..., a sum; words only as "height", "(y1, x1, y2, x2)".
+# A shape in brackets, such as [N, 4] or [n, (y1, x1, y2, x2)]; not a subscript with a string.
 SHAPE = re.compile(r"\[(?![^\]]*\")[^\[\]=]+\]")
 ARRAY = re.compile(r"\b(np\.ndarray|\w*Tensor|Array|ArrayLike|Path2D)\b")
 REFERENCE = re.compile(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`|\b(?:as in|see|as|of) ([a-z_]+_[a-z_]+)\b", re.IGNORECASE)
-MAKING = ("__init__", "__post_init__", "__enter__")
+MAKING = ("__init__", "__post_init__", "__enter__")  # what creating an object, or entering it, runs
+WRITER = "mrcnn/files.py"  # raises InputError if a file cannot be written; functions that write need not repeat it
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -25,7 +26,7 @@ class Module:
     Attributes:
         name: its path below the root, such as mrcnn/structures/boxes.py.
         text: the source.
-        tree: parsed.
+        tree: the syntax tree.
     """
 
     name: str
@@ -39,12 +40,12 @@ class Module:
 
     @cached_property
     def imports(self) -> dict[str, str]:
-        """Name -> file that it is imported from."""
+        """Imported name -> the file that it comes from."""
         nodes = [node for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom) and node.module]
         return {alias.name: f"{node.module.replace('.', '/')}.py" for node in nodes for alias in node.names}
 
     def items(self) -> Iterator["Item"]:
-        """The classes and functions of the file, and the methods of its classes, private ones too."""
+        """Yield the classes and functions of the file, and the methods of its classes, private ones included."""
         for node in self.tree.body:
             if isinstance(node, Function | ast.ClassDef):
                 yield Item(self, node, None)
@@ -57,7 +58,7 @@ class Item:
     """A function, method or class with its docstring.
 
     Attributes:
-        module: where it stands.
+        module: where it is defined.
         node: its syntax tree.
         owner: the class of a method.
     """
@@ -72,7 +73,7 @@ class Item:
 
     @property
     def full_name(self) -> str:
-        """With the class of a method: 'Instances.select'."""
+        """The name with a method's class: 'Instances.select'."""
         return f"{self.owner.name}.{self.name}" if self.owner else self.name
 
     @property
@@ -87,7 +88,7 @@ class Item:
 
     @cached_property
     def doc(self) -> str:
-        """The docstring; of `__init__` with that of its class below it, as either may describe the arguments."""
+        """The docstring; for `__init__` followed by its class's docstring, as either may describe the arguments."""
         own = ast.get_docstring(self.node) or ""
         return f"{own}\n\n{self.class_doc}" if self.name == "__init__" else own
 
@@ -97,12 +98,12 @@ class Item:
         return re.split(rf"^(?:{'|'.join(SECTIONS)}):$", self.doc, maxsplit=1, flags=re.MULTILINE)[0].strip()
 
     def section(self, name: str) -> str:
-        """The text of a section, without its indentation; '' if there is none."""
+        """Return a section's text without its indentation; '' if there is none."""
         found = re.search(rf"^{name}:\n((?: .*\n|\n)*)", self.doc + "\n", re.MULTILINE)
         return textwrap.dedent(found[1]).strip() if found else ""
 
     def entries(self, name: str) -> list[tuple[list[str], str]]:
-        """The entries of a section: (names, text). 'a ... c' stands for the parameters from a to c."""
+        """Return the entries of a section: (names, text). 'a ... c' stands for the parameters from a to c."""
         found = []
         for entry in re.split(r"\n(?=\S)", self.section(name)):
             names, colon, text = entry.partition(":")
@@ -120,12 +121,12 @@ class Item:
 
     @property
     def raises_a_variable(self) -> bool:
-        """Whether it raises an exception whose kind its source does not tell."""
+        """Whether it raises an exception whose type its source does not tell."""
         raised = [node.exc for node in ast.walk(self.node) if isinstance(node, ast.Raise) and node.exc is not None]
         return any(not _exception_name(error) for error in raised)
 
     def about(self, name: str) -> str | None:
-        """What the entry of a parameter or an attribute says, or None without one."""
+        """Return the entry of a parameter or an attribute, or None if there is none."""
         for section in ("Args", "Attributes"):
             for names, text in self.entries(section):
                 if name in names:
@@ -137,7 +138,7 @@ class Item:
 
     @cached_property
     def parameters(self) -> dict[str, str]:
-        """Name -> annotation; of a dataclass or named tuple, its public fields."""
+        """Name -> annotation; for a dataclass or named tuple, its public fields."""
         if isinstance(self.node, ast.ClassDef):
             return {
                 node.target.id: ast.unparse(node.annotation)
@@ -154,7 +155,7 @@ class Item:
 
     @cached_property
     def attributes(self) -> set[str]:
-        """Every name that an instance of the class has: fields, class attributes, members, what methods assign."""
+        """All names that an instance of the class has: fields, class attributes, methods, and what methods assign."""
         found = set()
         for node in ast.walk(self.node):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
@@ -179,7 +180,7 @@ class Item:
         return ast.unparse(self.node.returns) if isinstance(self.node, Function) and self.node.returns else ""
 
     def comment(self, field: str) -> str:
-        """The comment beside or above a field of a class."""
+        """Return the comment beside or above a field of a class."""
         for node in self.node.body:
             if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == field:
                 above = self.module.lines[node.lineno - 2].strip()
@@ -203,7 +204,7 @@ class Packages:
         return (item for item in self.items if item.public)
 
     def references(self, text: str, module: Module) -> list[Item]:
-        """Functions and classes that a text names, those of its own module if there are any."""
+        """Return the functions and classes that a text names, preferring those of its own module."""
         found = []
         for match in REFERENCE.finditer(text):
             named = self.by_name.get((match[1] or match[2]).split(".")[-1], [])
@@ -211,7 +212,7 @@ class Packages:
         return found
 
     def inherited(self, item: Item) -> Item | None:
-        """The method of a base class in the packages that this one overrides."""
+        """Return the method of a base class in the packages that this one overrides."""
         for base in _base_names(item.owner) if item.owner else ():
             for parent in self.by_name.get(base, []):
                 if isinstance(parent.node, ast.ClassDef):
@@ -220,11 +221,12 @@ class Packages:
         return None
 
     def raised(self, item: Item, everywhere: bool = False) -> set[str]:
-        """Names of exceptions that leave a function or the making of an object: its own, and those of what it calls.
+        """Return the names of exceptions that a function, or creating an object, raises itself or through what it
+        calls.
 
-        Calls are followed where the name says exactly what is called: functions and classes of the same file or
-        imported from another, and private methods. With `everywhere`, also every function, method and class of the
-        packages that has the name of one that is called or referred to: what might be raised.
+        Calls are followed if the name says exactly what is called: functions and classes of the same file or imported
+        from another, and private methods; but not into WRITER. With `everywhere`, also every function, method and class
+        of the packages that shares the name of one that is called or referred to: what might be raised.
         """
         return self._raised[everywhere][id(item.node)]
 
@@ -242,13 +244,14 @@ class Packages:
                 own |= {name for name, caught in errors if not self._caught(name, caught)}
                 for name, caught in calls:
                     for called in self._called(name, item.module, everywhere):
-                        own |= {error for error in found[id(called.node)] if not self._caught(error, caught)}
+                        if everywhere or called.module is item.module or called.module.name != WRITER:
+                            own |= {error for error in found[id(called.node)] if not self._caught(error, caught)}
         return found
 
     def _facts(self, item: Item, everywhere: bool) -> tuple[list, list]:
-        """What is raised, and what is called or referred to, each with the exceptions caught around it.
+        """Return what is raised, and what is called or referred to, each with the exceptions caught around it.
 
-        A class stands for its making; with `everywhere` for all its methods, as an object may be handed on.
+        A class stands for its creation; with `everywhere` for all its methods, as an object may be passed on.
         """
         body = item.node
         if isinstance(body, ast.ClassDef):
@@ -265,7 +268,7 @@ class Packages:
                 before = reference.value.id if isinstance(reference.value, ast.Name) else ""
                 if everywhere or reference.attr.startswith("_"):
                     calls.add((reference.attr, caught))
-                elif before:  # a method of its own, or a function of an imported module
+                elif before:  # its own method, or a function of an imported module
                     owner = item.owner.name if item.owner and before in ("self", "cls") else before
                     calls.add((f"{owner}.{reference.attr}", caught))
         return errors, list(calls)
@@ -286,7 +289,7 @@ class Packages:
         line = [error]
         while self.bases.get(line[-1]):
             line.append(self.bases[line[-1]][0])
-        known = getattr(builtins, line[-1], Exception)  # of another library
+        known = getattr(builtins, line[-1], Exception)  # an exception of another library
         return any(handler in (*line, *(kind.__name__ for kind in known.__mro__)) for handler in handlers)
 
 
@@ -304,14 +307,16 @@ def _base_names(node: ast.ClassDef) -> list[str]:
 
 
 def _exception_name(node: ast.expr) -> str:
-    """'InputError' of `InputError(...)`, `errors.InputError`; '' of a variable, whose kind is not known."""
+    """Return 'InputError' for `InputError(...)` or `errors.InputError`; '' for a variable, whose type is unknown."""
     node = node.func if isinstance(node, ast.Call) else node
     name = ast.unparse(node).split(".")[-1]
     return name if name[:1].isupper() or (name.startswith("_") and name[1:2].isupper()) else ""
 
 
 def _with_handlers(node: ast.AST, caught: tuple[str, ...] = ()) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:
-    """Every node below one but annotations, with the exceptions that are caught around it and not raised again."""
+    """Yield every node below one, except annotations, with the exceptions that are caught around it and not raised
+    again.
+    """
     annotations = (getattr(node, "annotation", None), getattr(node, "returns", None))
     for child in ast.iter_child_nodes(node):
         if child in annotations:

@@ -1,10 +1,17 @@
-"""Drawn objects for tests of masks and loaders: discs, boxes, blobs and rings as full masks."""
+"""Masks for tests of masks and loaders: discs, rectangles, rings and L shapes."""
 
 import numpy as np
 
 
 def disc(shape, centre, radius, hole=0.0) -> np.ndarray:
-    """bool [H, W]; a pixel belongs to it if its centre does. centre (y, x) in pixels, radius (ry, rx) or one number."""
+    """Return an ellipse or ring, bool [H, W], of the pixels whose centre is inside.
+
+    Args:
+        shape: (H, W).
+        centre: (y, x) in pixels.
+        radius: Pixels, (ry, rx) or one number.
+        hole: Radius of the hole as a fraction of `radius`.
+    """
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     ry, rx = (radius, radius) if np.isscalar(radius) else radius
     distance = ((y - centre[0]) / ry) ** 2 + ((x - centre[1]) / rx) ** 2
@@ -12,7 +19,7 @@ def disc(shape, centre, radius, hole=0.0) -> np.ndarray:
 
 
 def scene(seed: int, shape=(180, 320), count: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Masks bool [H, W, count] of discs, ellipses, rectangles, rings and L shapes of 6 to 60 pixels; ids int32 1..3."""
+    """Return masks bool [H, W, count] of shapes of 6 to 60 pixels, and class ids int32 [count], 1 to 3."""
     rng = np.random.default_rng(seed)
     masks = np.zeros((*shape, count), bool)
     for i in range(count):

@@ -1,4 +1,4 @@
-"""A small drawn dataset and its settings for tests of the loader; no Keras, so that worker processes start at once."""
+"""A small dataset and its settings for tests of the loader; it needs no Keras, so worker processes start at once."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ class SceneConfig(Config):
 
 
 class Scenes(Dataset):
-    """Smooth pictures of 180 x 320 with drawn objects; `empty` images have none."""
+    """Smooth images of 180 x 320 with the objects of `tests.drawn.scene`; the images in `empty` have none."""
 
     def __init__(self, count: int = 5, empty: tuple[int, ...] = (), objects: int = 8) -> None:
         super().__init__()

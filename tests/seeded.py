@@ -1,7 +1,7 @@
-"""Seeded weights: every array drawn from a stream of its own, so that a file of 180 MB need not travel.
+"""Weights from a seed instead of a file of 180 MB: each array has its own random stream.
 
-The recipe is that of the recorded model: RandomState(crc32("layer/weight") ^ seed), scaled by layer kind, then a few
-calibrated scales and biases (the "overrides").
+The recipe is that of the recorded model: RandomState(crc32("layer/weight") ^ seed), scaled by the kind of layer, then a
+few calibrated scales and biases (the "overrides").
 """
 
 import zlib
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def assign_seeded_weights(model, recipe: dict) -> None:
-    """Fill a Keras model, nested models included, with the recipe's arrays."""
+    """Fill a Keras model, including nested models, with the arrays of the recipe."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
             assign_seeded_weights(layer, recipe)
@@ -20,7 +20,7 @@ def assign_seeded_weights(model, recipe: dict) -> None:
 
 
 def seeded_array(layer: str, weight: str, shape: tuple[int, ...], recipe: dict) -> np.ndarray:
-    """float32 array of one weight."""
+    """Return the values of one weight, float32."""
     seed = (zlib.crc32(f"{layer}/{weight}".encode()) ^ recipe["seed"]) & 0xFFFFFFFF
     draw = np.random.RandomState(seed)
     override = recipe["overrides"].get(layer, {})

@@ -1,4 +1,4 @@
-"""A tiny dataset drawn in memory, coloured squares, circles and triangles on noise; settings that train in seconds."""
+"""A tiny dataset of squares, circles and triangles on noise, drawn in memory, and settings that train in seconds."""
 
 import cv2
 import numpy as np
@@ -8,12 +8,12 @@ from mrcnn.data.dataset import Dataset
 
 
 class ShapesConfig(Config):
-    """The smallest network that is still a Mask R-CNN: 128 px images, 3 classes."""
+    """Settings of the smallest network that is still a Mask R-CNN: images of 128 px, 3 classes."""
 
     NAME = "shapes"
     NUM_CLASSES = 4
     BACKBONE = "resnet18"
-    BACKBONE_WIDTH = 16  # at 8 oneDNN of TensorFlow 2.21 corrupts memory in the gradient of a strided convolution
+    BACKBONE_WIDTH = 16  # at 8, oneDNN in TensorFlow 2.21 corrupts memory in the gradient of a strided convolution
     TOP_DOWN_PYRAMID_SIZE = 16
     RPN_CHANNELS = 16
     FPN_CLASSIF_FC_LAYERS_SIZE = 32
@@ -36,10 +36,10 @@ class ShapesConfig(Config):
 
 
 class ShapesDataset(Dataset):
-    """`count` images of 96 x 128 with 1 to 4 shapes; image i is the same in every process."""
+    """Images of 96 x 128 with 1 to 4 shapes each; image i is the same in every process."""
 
     def load_shapes(self, count: int, seed: int = 0) -> "ShapesDataset":
-        """Add the classes and the images."""
+        """Add the classes and `count` images."""
         for class_id, name in enumerate(("square", "circle", "triangle"), 1):
             self.add_class("shapes", class_id, name)
         for number in range(count):
@@ -63,16 +63,16 @@ class ShapesDataset(Dataset):
             else:
                 cv2.fillPoly(mask, [np.array([[x, y + side], [x + side, y + side], [x + side // 2, y]])], 1)
             image[mask > 0] = rng.integers(0, 255, 3)
-            masks = [m & ~mask.astype(bool) for m in masks] + [mask.astype(bool)]  # the last drawn hides the others
+            masks = [m & ~mask.astype(bool) for m in masks] + [mask.astype(bool)]  # later shapes hide earlier ones
             class_ids.append(class_id)
         return image, np.stack(masks, axis=-1), np.array(class_ids, np.int32)
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """uint8 [96, 128, 3]."""
+        """Return uint8 [96, 128, 3]."""
         return self._draw(image_id)[0]
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """bool [96, 128, n], int32 [n]; shapes that are hidden altogether are left out."""
+        """Return bool [96, 128, n] and int32 [n]; shapes that are completely hidden are left out."""
         _, masks, class_ids = self._draw(image_id)
-        seen = masks.any((0, 1))
-        return masks[..., seen], class_ids[seen]
+        visible = masks.any((0, 1))
+        return masks[..., visible], class_ids[visible]

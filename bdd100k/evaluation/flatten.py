@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mrcnn.structures.rle import packed_numbers
+
 MOST = 100  # objects per image
 
 
@@ -101,11 +103,7 @@ def filled_runs(counts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
     """
     joined = b"".join(text.encode("ascii") if isinstance(text, str) else text for text in counts)
     codes = np.frombuffer(joined, np.uint8).astype(np.int64) - 48
-    last = np.flatnonzero(codes & 0x20 == 0)  # the last group of each number
-    first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
-    place = np.arange(len(codes)) - np.repeat(first, last - first + 1)
-    runs = np.add.reduceat((codes & 0x1F) << (5 * place), first) if len(codes) else codes
-    runs -= np.where(codes[last] & 0x10, 1 << (5 * (place[last] + 1)), 0)
+    runs, last = packed_numbers(codes)
     numbers = np.searchsorted(last, np.cumsum([len(text) for text in counts]))  # numbers up to the end of each code
     starts = np.concatenate([[0], numbers[:-1]])[: len(counts)]
     owner = np.repeat(np.arange(len(counts)), numbers - starts)

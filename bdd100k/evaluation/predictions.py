@@ -10,9 +10,9 @@ import numpy as np
 from bdd100k.config import CLASS_NAMES
 from bdd100k.evaluation.protocols import frame_name, has_official_classes
 from bdd100k.evaluation.submissions import BITMASKS, SCORES
-from bdd100k.labels.frames import Frame, LabelObject, Labels
 from bdd100k.labels.load import load_labels
-from bdd100k.labels.masks import object_mask
+from mrcnn.annotations.object_masks import object_mask
+from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError
 from mrcnn.evaluation.coco_results import Checked, Entry, check_predictions, image_shape, load_predictions
 from mrcnn.structures.rle import crop_to_rle
@@ -46,10 +46,11 @@ def load_any(path: str | pathlib.Path, dataset: "Dataset") -> Checked:
             return load_predictions(path, dataset)
         _refuse_other_classes(path, dataset)
         labels = _read(path)
-        if 0 < labels.report.boxes_only == labels.report.categories.total():
+        masked = [label.has_mask for image in labels.images for label in image.objects]
+        if masked and not any(masked):
             raise InputError(f"{path}: no prediction has a mask (rle or poly2d)")
-        if labels.report.boxes_only:  # as the official code does
-            log.warning("%s: %d predictions without rle and poly2d are left out", path, labels.report.boxes_only)
+        if not all(masked):  # as the official code does
+            log.warning("%s: %d predictions without rle and poly2d are left out", path, masked.count(False))
         return _checked(labels, path, dataset)
     _refuse_other_classes(path, dataset)
     folder = path / BITMASKS if (path / BITMASKS).is_dir() else path
@@ -77,32 +78,33 @@ def _refuse_other_classes(path: pathlib.Path, dataset: "Dataset") -> None:
         )
 
 
-def _read(path: pathlib.Path) -> Labels:
+def _read(path: pathlib.Path) -> Annotations:
     """The predictions as labels; nothing that is left out in reading may pass in silence."""
     labels = load_labels(path)
-    if labels.report.findings:
-        first = "; ".join(map(str, labels.report.findings[:3]))
-        raise InputError(f"predictions that cannot be used: {len(labels.report.findings)}. {first}")
-    if labels.report.unknown or labels.report.stuff:
-        names = [*labels.report.unknown, *labels.report.stuff]
+    findings = labels.findings
+    if findings.entries:
+        first = "; ".join(map(str, findings.entries[:3]))
+        raise InputError(f"predictions that cannot be used: {len(findings.entries)}. {first}")
+    if findings.unknown or findings.stuff:
+        names = [*findings.unknown, *findings.stuff]
         raise InputError(f"{path}: predictions of {', '.join(names[:5])}; the classes are {', '.join(CLASS_NAMES)}")
     return labels
 
 
-def _checked(labels: Labels, path: pathlib.Path, dataset: "Dataset") -> Checked:
+def _checked(labels: Annotations, path: pathlib.Path, dataset: "Dataset") -> Checked:
     """The labels as COCO results."""
     shapes = _shapes(dataset)
     entries: list[Entry] = []
     places: list[str] = []
-    for frame in labels:
-        if pathlib.PurePath(frame.name).stem not in shapes:
+    for image in labels.images:
+        if pathlib.PurePath(image.name).stem not in shapes:
             raise InputError(
-                f"{path}: {frame.name!r} is no image of this dataset; its images are called "
+                f"{path}: {image.name!r} is no image of this dataset; its images are called "
                 f"{', '.join(repr(name) for name in list(shapes)[:3])} ..."
             )
-        for label in filter(lambda label: label.has_mask, frame.objects):
-            entries.append(_entry(frame, label, shapes))
-            places.append(f"{frame.name}, label {label.id!r}")
+        for label in filter(lambda label: label.has_mask, image.objects):
+            entries.append(_entry(image, label, shapes))
+            places.append(f"{image.name}, label {label.id!r}")
     return check_predictions(entries, dataset, str(path), places)
 
 
@@ -110,22 +112,22 @@ def _shapes(dataset: "Dataset") -> dict[str, tuple[int, int]]:
     return {pathlib.PurePath(frame_name(dataset, int(i))).stem: image_shape(dataset, int(i)) for i in dataset.image_ids}
 
 
-def _entry(frame: Frame, label: LabelObject, shapes: dict[str, tuple[int, int]]) -> Entry:
+def _entry(image: AnnotatedImage, label: Annotation, shapes: dict[str, tuple[int, int]]) -> Entry:
     segmentation: Any = label.rle
     if segmentation is None:
-        shape = shapes[pathlib.PurePath(frame.name).stem]
-        found = object_mask(label, *shape)
+        shape = shapes[pathlib.PurePath(image.name).stem]
+        found = object_mask(label, shape)
         box, crop = found if found is not None else (np.zeros(4, int), np.zeros((0, 0), bool))
         segmentation = crop_to_rle(box.tolist(), crop, shape)
-    box2d = None
-    if label.box2d is not None:
-        x1, y1, x2, y2 = label.box2d
-        box2d = [x1, y1, x2 - x1 + 1, y2 - y1 + 1]  # Scalabel's x2 and y2 belong to the box
+    bbox = None
+    if label.box_px is not None:
+        x1, y1, x2, y2 = label.box_px
+        bbox = [x1, y1, x2 - x1, y2 - y1]
     return {
-        "image_id": frame.name,
-        "category_id": label.category_id,
+        "image_id": image.name,
+        "category_id": CLASS_NAMES.index(label.name) + 1,
         "score": label.score,
-        "bbox": box2d,
+        "bbox": bbox,
         "segmentation": segmentation,
     }
 
@@ -144,22 +146,22 @@ def _score_file(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     )
 
 
-def _give_scores(labels: Labels, folder: pathlib.Path, file: pathlib.Path) -> None:
+def _give_scores(labels: Annotations, folder: pathlib.Path, file: pathlib.Path) -> None:
     """Puts the scores to the objects of the PNGs. An index without a pixel is hidden by others and has no object."""
     scores = _read_scores(file)
-    for frame in labels:
-        stem = pathlib.PurePath(frame.name).stem
+    for image in labels.images:
+        stem = pathlib.PurePath(image.name).stem
         if stem not in scores:
             raise InputError(f"{file}: no scores for {folder / (stem + '.png')}")
         own = scores.pop(stem)
-        ids = [label.id for label in frame.objects]
+        ids = [label.id for label in image.objects]
         double = next((i for i in ids if ids.count(i) > 1), None)
         if double is not None:
             raise InputError(f"{folder / (stem + '.png')}: index {double} has pixels of several categories or flags")
         absent = [i for i in ids if i not in own]
         if absent:
             raise InputError(f"{file}: {stem} has no score for the index {absent[0]}, which has pixels in its PNG")
-        for label in frame.objects:
+        for label in image.objects:
             label.score = own[label.id]
     if scores:
         raise InputError(f"{file}: scores for {next(iter(scores))}, which has no PNG in {folder}")

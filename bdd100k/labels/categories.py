@@ -1,15 +1,15 @@
-"""The category names of all BDD100K releases, and the instance class that each stands for."""
+"""Map the category names of all BDD100K releases to instance classes."""
 
-import logging
 import re
+from typing import Any
 
 from bdd100k.config import CLASS_NAMES
-
-logger = logging.getLogger(__name__)
+from mrcnn.annotations.findings import UNKNOWN_NAME, Findings
+from mrcnn.errors import LabelError, json_type
 
 _ALIASES = {"bike": "bicycle", "motor": "motorcycle", "person": "pedestrian", "caravan": "car", "van": "car"}
 _IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
-# Categories of the detection, lane, drivable-area, semantic and panoptic files that no instance class covers.
+# Categories of the detection, lane, drivable-area, semantic and panoptic files that are not instance classes.
 _STUFF = """
 area/alternative, area/drivable, area/unknown, alternative, banner, billboard, bridge, building, bus stop, crosswalk,
 curb, direct, double other, double white, double yellow, drivable, dynamic, ego vehicle, fence, fire hydrant, garage,
@@ -34,16 +34,40 @@ _STUFF_KEYS = frozenset(_key(name) for name in _STUFF.split(","))
 
 
 def normalise_category(name: str) -> tuple[str, bool] | None:
-    """The instance class that a category name of any release stands for.
+    """Return the instance class that a category name of any release stands for.
 
     Case, blanks, hyphens and underscores do not matter: "Other  Vehicle" is ("car", True).
 
     Returns:
-        (one of CLASS_NAMES, whether the kind is ignored in training and evaluation), or None for anything else.
+        (one of CLASS_NAMES, whether its objects are ignored in training and evaluation), or None for any other name.
     """
     return _BY_KEY.get(_key(name))
 
 
 def is_stuff(name: str) -> bool:
-    """Whether a category is a known one without instance masks (road, sky, traffic light, lane, ...)."""
+    """Return whether a category is a known one without instance masks (road, sky, traffic light, lane, ...)."""
     return _key(name) in _STUFF_KEYS
+
+
+def find_class(name: Any, findings: Findings) -> tuple[str, bool] | None:
+    """Return the class of a label, and count the category in `findings` if it has none.
+
+    Args:
+        name: the category as the label has it.
+        findings: takes the counts.
+
+    Returns:
+        As `normalise_category`; None for a known category without instances.
+
+    Raises:
+        LabelError: the category is unknown, or is not a name.
+    """
+    if not isinstance(name, str):
+        raise LabelError(f"category is {json_type(name)}, not a name")
+    found = normalise_category(name)
+    if found is None:
+        known, plain = is_stuff(name), " ".join(name.split()).lower()
+        (findings.stuff if known else findings.unknown)[plain] += 1
+        if not known:
+            raise LabelError(f"category {plain!r} is not one of the classes", UNKNOWN_NAME)
+    return found

@@ -1,9 +1,9 @@
-"""Labels from any format that `bdd100k.labels.load` reads into Scalabel JSON, RGBA bitmask PNGs or COCO JSON.
+"""Convert labels of any format that `bdd100k.labels.load` reads to Scalabel JSON, RGBA bitmask PNGs or COCO JSON.
 
 What each format holds, so that a file converted there and back says the same:
 
 Scalabel JSON, masks as rle: everything: ids, categories, all attributes of objects and images, scores, masks (which may
-    overlap). An original poly2d stays beside the rle. What only COCO has is kept under "coco".
+    overlap). An original poly2d is kept beside the rle. What only COCO has is kept under "coco".
 Scalabel JSON, masks as polygons: polygons are layers, a later object hides an earlier one, so masks cannot overlap.
     Otherwise as above: in an image without any rle, poly2d is kept as it is, with its curves; other masks are traced
     along pixel edges, exactly.
@@ -12,10 +12,10 @@ COCO JSON: everything, masks may overlap. What COCO has no key for is in `scalab
     Scalabel's polygons are layers; what a later one hides of an earlier one is not in its COCO mask.
 RGBA bitmasks: one PNG per image with category, occluded, truncated, crowd, ignored, an id from 0 to 65535 and one
     object per pixel. Not: overlapping masks (the later object is on top), objects without a mask, other ids, other
-    attributes of objects, any of images, image names that do not end in .jpg, scores.
+    attributes of objects, attributes of images, image names that do not end in .jpg, scores.
 
-Only objects of the eight instance classes are converted; others are counted by name. A Scalabel file's groups and
-config are left out. Whatever a format cannot hold is counted and logged when it happens.
+Only objects of the eight instance classes are converted; others are counted by name. The groups and config of a
+Scalabel file are left out. Whatever a format cannot hold is counted and logged.
 """
 
 import contextlib
@@ -27,14 +27,16 @@ from typing import Any
 
 import numpy as np
 
-from bdd100k.labels.frames import IMAGE_SIZE, Frame, Labels
 from bdd100k.labels.load import load_labels
 from bdd100k.labels.write import Conversion, bitmask, coco_document, scalabel_frames
+from mrcnn.annotations.schema import AnnotatedImage, Annotations
+from mrcnn.data.images import image_size
 from mrcnn.errors import InputError
 from mrcnn.files import write_json
 
 logger = logging.getLogger(__name__)
 
+IMAGE_SIZE = (720, 1280)  # (height, width) in px of every BDD100K image
 FORMATS = ("scalabel", "coco", "bitmask")
 MASKS = ("rle", "polygons")
 
@@ -47,42 +49,42 @@ def convert(
     images: str | pathlib.Path | None = None,
     force: bool = False,
 ) -> Conversion:
-    """Reads labels of any format and writes them in another; the target appears only when it is complete.
+    """Read labels of any format and write them in another; the target appears only when it is complete.
 
     Args:
         source: what `load_labels` reads: a JSON file, or a folder of bitmask PNGs or of JSON files.
         target: a JSON file, or a folder for bitmasks.
         to: one of FORMATS.
         masks: "rle" or "polygons", for JSON.
-        images: folder with the images, looked through for sizes that the labels do not say. Without it such frames
-            are taken to be 1280 x 720, as all photographs of BDD100K are.
+        images: folder with the images, which gives the sizes that the labels do not state. Without it such images are
+            taken to be 1280 x 720, as all images of BDD100K are.
         force: overwrite the target; a folder only if it holds nothing but PNG files.
 
     Returns:
-        Counts of what was written, and of what the format cannot hold; both are logged.
+        Counts of what was written and of what the format cannot hold; both are logged.
 
     Raises:
-        InputError: labels that cannot be read, an unknown format, a target that exists, or a size that is not known.
+        InputError: the labels cannot be read, the format is unknown, the target exists, or a size is not known.
     """
     source, target = pathlib.Path(source), pathlib.Path(target)
     if to not in FORMATS or masks not in MASKS:
         raise InputError(f"cannot convert to {to!r} with masks {masks!r}; use {', '.join(FORMATS)} and rle or polygons")
     _check_target(source, target, to, force)
-    labels = load_labels(source, keep_source=True)
-    if labels.report.unknown and not labels.report.categories:
-        names = ", ".join(list(labels.report.unknown)[:8])
+    labels = load_labels(source, keep_raw=True)
+    if labels.findings.unknown and not any(image.objects for image in labels.images):
+        names = ", ".join(list(labels.findings.unknown)[:8])
         raise InputError(f"{source}: no object of BDD100K's classes; its categories are {names}")
     _find_sizes(labels, images)
-    done = Conversion(len(labels))
+    done = Conversion(len(labels.images))
     if to == "bitmask":
         with _new_folder(target) as folder:
-            for name, frame in _png_names(labels).items():
-                _save_png(folder / name, bitmask(frame, done))
+            for name, image in _png_names(labels).items():
+                _save_png(folder / name, bitmask(image, done))
     else:
         write = scalabel_frames if to == "scalabel" else coco_document
         _write_json(target, write(labels, masks, done))
-    done.lost = +done.lost  # without zeros
-    logger.info("%s: %d images, %d objects written", target, done.frames, done.objects)
+    done.lost = +done.lost  # removes zeros
+    logger.info("%s: %d images, %d objects written", target, done.images, done.objects)
     for what, count in done.lost.items():
         logger.warning("%s cannot hold: %d %s", target, count, what)
     return done
@@ -91,53 +93,51 @@ def convert(
 def _check_target(source: pathlib.Path, target: pathlib.Path, to: str, force: bool) -> None:
     if target.exists():
         if target.resolve() == source.resolve():
-            raise InputError(f"{target}: source and target are the same; give the target another name")
+            raise InputError(f"{target}: source and target are the same; choose another name for the target")
         if not force:
             raise InputError(f"{target} exists already; --force overwrites it")
         if target.is_dir() != (to == "bitmask"):
             raise InputError(f"{target} is a {'folder' if target.is_dir() else 'file'}, which {to} does not write")
         others = [p for p in target.iterdir() if p.suffix != ".png"] if target.is_dir() else []
         if others:
-            raise InputError(f"{target} holds {others[0].name}, not only PNG files; give another folder")
+            raise InputError(f"{target} holds {others[0].name}, not only PNG files; choose another folder")
     if not target.absolute().parent.is_dir():
         raise InputError(f"{target}: the folder {target.absolute().parent} does not exist; create it first")
 
 
-def _find_sizes(labels: Labels, images: str | pathlib.Path | None) -> None:
-    """Fills in the sizes of frames that the labels do not say."""
-    unsized = [frame for frame in labels if not frame.height or not frame.width]
+def _find_sizes(labels: Annotations, folder: str | pathlib.Path | None) -> None:
+    """Fill in the sizes of images that the labels do not state."""
+    unsized = [image for image in labels.images if image.size is None]
     if not unsized:
         return
-    if images is not None:
-        from mrcnn.data.images import image_size
-
-        folder = pathlib.Path(images)
-        files = {path.name: path for path in sorted(folder.rglob("*"))}
-        for frame in unsized:
-            name = pathlib.PurePath(frame.name).name
+    source = labels.findings.source
+    if folder is not None:
+        files = {path.name: path for path in sorted(pathlib.Path(folder).rglob("*"))}
+        for image in unsized:
+            name = pathlib.PurePath(image.name).name
             if name not in files:
-                raise InputError(f"{labels.report.source}: no size for {frame.name}, and no such image in {folder}")
-            frame.height, frame.width = image_size(files[name])
+                raise InputError(f"{source}: no size for {image.name}, and no such image in {folder}")
+            image.size = image_size(files[name])
         return
-    for frame in unsized:
-        points = [polygon for label in frame.objects for polygon in label.polygons or []]
-        farthest = np.concatenate(points).max(axis=0) if points else (0, 0)
-        if farthest[0] > IMAGE_SIZE[1] + 1 or farthest[1] > IMAGE_SIZE[0] + 1:
+    for image in unsized:
+        points = [polygon for label in image.objects for polygon in label.polygons or []]
+        x, y = np.concatenate(points).max(axis=0) if points else (0, 0)
+        if x > IMAGE_SIZE[1] + 1 or y > IMAGE_SIZE[0] + 1:
             raise InputError(
-                f"{labels.report.source}: the size of {frame.name} is not known and its labels reach to "
-                f"({farthest[0]:g}, {farthest[1]:g}), beyond 1280 x 720; --images DIR reads the sizes from the images"
+                f"{source}: the size of {image.name} is not known and its labels reach to ({x:g}, {y:g}), beyond "
+                "1280 x 720; --images DIR reads the sizes from the images"
             )
-        frame.height, frame.width = IMAGE_SIZE
-    logger.info("%s: no size for %d images; taken as 1280 x 720", labels.report.source, len(unsized))
+        image.size = IMAGE_SIZE
+    logger.info("%s: no size for %d images; taken as 1280 x 720", source, len(unsized))
 
 
-def _png_names(labels: Labels) -> dict[str, Frame]:
-    names: dict[str, Frame] = {}
-    for frame in labels:
-        name = pathlib.PurePath(frame.name).stem + ".png"
+def _png_names(labels: Annotations) -> dict[str, AnnotatedImage]:
+    names: dict[str, AnnotatedImage] = {}
+    for image in labels.images:
+        name = pathlib.PurePath(image.name).stem + ".png"
         if name in names:
-            raise InputError(f"{labels.report.source}: {names[name].name} and {frame.name} would both become {name}")
-        names[name] = frame
+            raise InputError(f"{labels.findings.source}: {names[name].name} and {image.name} would both become {name}")
+        names[name] = image
     return names
 
 
@@ -155,7 +155,7 @@ def _write_json(path: pathlib.Path, document: Any) -> None:
 
 @contextlib.contextmanager
 def _new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder under a temporary name, which takes the place of `path` if the block succeeds, and vanishes if not."""
+    """Yield a folder with a temporary name; it takes the place of `path` if the block succeeds, else it is deleted."""
     temporary, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
     try:
         shutil.rmtree(temporary, ignore_errors=True)

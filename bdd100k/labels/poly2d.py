@@ -1,4 +1,4 @@
-"""Scalabel's paths (`poly2d` of every release) into plain polygons."""
+"""Turn Scalabel's paths (`poly2d` of every release) into plain polygons."""
 
 from typing import Any
 
@@ -9,22 +9,22 @@ from mrcnn.structures.polygons import CURVE_TOLERANCE_PX, Path2D, as_points
 
 
 def flatten_path(vertices: np.ndarray, types: str, tolerance_px: float = CURVE_TOLERANCE_PX) -> Path2D:
-    """Turns a closed Scalabel path into a polygon.
+    """Turn a closed Scalabel path into a polygon.
 
-    The first vertex starts the path. From there an `L` is the end of a straight edge; a `C` opens a cubic Bezier of
-    three points, two controls and the end, whatever letters the other two carry (files have both CCC and CCL). A curve
-    at the end of the list may end at the first vertex, which closes the path.
+    The first vertex starts the path. From there an `L` is the end of a straight edge; a `C` opens a cubic Bezier curve
+    of three points, two controls and the end, whatever the letters of the other two (files have both CCC and CCL). A
+    curve at the end of the list may end at the first vertex, which closes the path.
 
-    A cubic cut into n equal parts of its parameter is off by at most max|B''| / (8 n^2), and
+    A cubic curve cut into n equal parts of its parameter is off by at most max|B''| / (8 n^2), and
     max|B''| <= 6 max(|p0 - 2 p1 + p2|, |p1 - 2 p2 + p3|), which gives n for the tolerance.
 
     Args:
         vertices: float [k, 2], (x, y) px.
         types: k letters L or C.
-        tolerance_px: how far the chords of a curve may be from it.
+        tolerance_px: maximum distance of the chords from a curve.
 
     Returns:
-        float64 [m, 2]; curve points lie exactly on the curve, its end points are kept.
+        float64 [m, 2]; curve points lie exactly on the curve, and its end points are kept.
     """
     points = np.concatenate([vertices, vertices[:1]]).astype(np.float64)  # the closing edge back to the start
     pieces, i = [points[:1]], 1
@@ -50,10 +50,10 @@ def _cubic(p0: np.ndarray, rest: np.ndarray, tolerance_px: float) -> Path2D:
 
 
 def read_poly2d(poly2d: Any) -> list[Path2D]:
-    """Reads any release's `poly2d`: a list of paths, or one path in the oldest form of [x, y, 'L'] triples.
+    """Read the `poly2d` of any release: a list of paths, or one path in the oldest form of [x, y, 'L'] triples.
 
     Returns:
-        One polygon per closed path, float64 [k, 2] px. Open paths (lane lines) enclose nothing and are left out.
+        One polygon per closed path, float64 [k, 2] px. Open paths (lane lines) have no area and are left out.
 
     Raises:
         LabelError: a path has fewer than three points, coordinates that are not finite, or letters other than L and C.
@@ -62,7 +62,7 @@ def read_poly2d(poly2d: Any) -> list[Path2D]:
 
 
 def plain_poly2d(poly2d: Any) -> list[dict[str, Any]]:
-    """The closed paths of any release's `poly2d` in the form of 2020, curves included. Raises as `read_poly2d`."""
+    """Return the closed paths of any release's `poly2d` in the form of 2020, with curves. Raises as `read_poly2d`."""
     paths = _closed_paths(poly2d)
     return [{"vertices": points.tolist(), "types": types, "closed": True} for points, types in paths]
 

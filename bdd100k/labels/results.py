@@ -12,18 +12,20 @@ from mrcnn.inference.media import Frame
 
 
 class ScalabelFrames(JsonListFile):
-    """Writes detections.json as Scalabel frames with sizes, scores, boxes and run-length codes. A context manager."""
+    """Write detections.json as Scalabel frames with sizes, scores, boxes and run-length codes; a context manager."""
 
     def __init__(self, folder: str | os.PathLike, class_names: Sequence[str]) -> None:
-        """Args:
-        folder: for the file.
-        class_names: [C].
+        """Open the file.
+
+        Args:
+            folder: where detections.json is written.
+            class_names: names by class id, entry 0 is the background.
         """
         super().__init__(pathlib.Path(folder) / JSON_FILE)
         self.class_names = class_names
 
     def add(self, frame: Frame, found: Detections) -> None:
-        """Writes a frame."""
+        """Write a frame."""
         shape = frame.image.shape[:2]
         entries = detections_to_coco(found, shape, frame.name, range(len(self.class_names)))
         video = {} if frame.index is None else {"videoName": frame.source.name, "frameIndex": frame.index}

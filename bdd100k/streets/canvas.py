@@ -1,7 +1,7 @@
-"""The canvas of the drawn street scenes: a pinhole camera, light and haze, painting of image and instance ids at once.
+"""The canvas of the drawn street scenes: a pinhole camera, light and haze, image and instance ids painted together.
 
-World coordinates are metres (x right, y up, z ahead of the camera, the ground at y = 0). Parts are painted far to near
-into the image (antialiased) and a map of instance ids (hard edges), so what remains in that map is the visible mask.
+World coordinates are metres: x right, y up, z ahead of the camera, the ground at y = 0. Parts are painted far to near
+into the image (antialiased) and into a map of instance ids (hard edges). What remains in that map is the visible mask.
 """
 
 import math
@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 HEIGHT, WIDTH = 720, 1280  # BDD100K's only image size
-SHIFT = 4  # polygon vertices are given to OpenCV in 1/16 pixel
+SHIFT = 4  # OpenCV takes polygon vertices in 1/16 pixel
 NEAR_M = 1.2  # points closer than this are moved onto this plane
 Colour = tuple[float, float, float]  # RGB, 0 to 255
 
 _TURN = np.linspace(-math.pi / 2, math.pi / 2, 7)
-_ARC = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)  # half a circle, the cap of a limb
+_ARC = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)  # a half circle, the cap of a limb
 
 
 @dataclass(frozen=True)
@@ -27,61 +27,61 @@ class Look:
     weather: str
     scene: str
     timeofday: str
-    light: float  # what surfaces keep of their colour; 1 at noon
-    tint: Colour  # multiplies RGB, near 1
-    haze: Colour  # RGB that far things fade to
+    light: float  # factor on the colour of surfaces; 1 at noon
+    tint: Colour  # factors on RGB, near 1
+    haze: Colour  # RGB that distant things fade to
     haze_per_m: float  # extinction
-    headlights: float  # what the camera car's own lights add nearby; 0 by day
+    headlights: float  # light that the camera car's own lamps add nearby; 0 by day
 
     @property
     def night(self) -> bool:
-        """True where windows and street lamps are lit."""
+        """Return whether windows and street lamps are lit."""
         return self.timeofday == "night"
 
     @property
     def dark(self) -> bool:
-        """True where lamps outshine what they light: at night and at dawn or dusk."""
+        """Return whether lamps outshine their surroundings: at night, dawn and dusk."""
         return self.timeofday != "daytime"
 
     @property
     def snow(self) -> bool:
-        """True where the ground and the tops of things are white."""
+        """Return whether the ground and the tops of things are white."""
         return self.weather == "snowy"
 
 
 @dataclass
 class Parts:
-    """What one thing is made of, in painting order. Each entry is (kind, world points [k, 3], RGB colour, metres)."""
+    """The parts of one object in painting order. Each entry is (kind, world points [k, 3], RGB colour, metres)."""
 
     entries: list[tuple[str, np.ndarray, Colour, float]] = field(default_factory=list)
 
     def fill(self, points: np.ndarray, colour: Colour, shade: float = 1.0) -> None:
-        """A filled polygon through world points [k, 3]; `shade` multiplies the colour."""
+        """Add a filled polygon through world points [k, 3]; `shade` multiplies the colour."""
         self.entries.append(("fill", points, (colour[0] * shade, colour[1] * shade, colour[2] * shade), 0.0))
 
     def mask(self, points: np.ndarray) -> None:
-        """A polygon that belongs to the object but can be seen through (the inside of a spoked wheel)."""
+        """Add a polygon that belongs to the object's mask but can be seen through, as the inside of a spoked wheel."""
         self.entries.append(("mask", points, (0, 0, 0), 0.0))
 
     def line(self, points: np.ndarray, colour: Colour, width: float) -> None:
-        """A polyline through world points [k, 3], `width` metres thick."""
+        """Add a polyline through world points [k, 3], `width` metres thick."""
         self.entries.append(("line", points, colour, width))
 
     def limb(self, start: np.ndarray, end: np.ndarray, radii: tuple[float, float], colour: Colour) -> None:
-        """A tapered capsule between two world points, start [3] and end [3]; radii in metres."""
+        """Add a tapered capsule between two world points, start [3] and end [3]; radii in metres."""
         points = np.array([[*start], [*end], [radii[0], radii[1], 0.0]])
         self.entries.append(("limb", points, colour, 0.0))
 
     def lamp(self, points: np.ndarray, colour: Colour, halo: float) -> None:
-        """A filled polygon that shines by itself; at night it has a halo of `halo` metres."""
+        """Add a filled polygon that shines by itself; in the dark it has a halo of `halo` metres."""
         self.entries.append(("lamp", points, colour, halo))
 
 
 class Canvas:
-    """One image under way: `image` uint8 [720, 1280, 3] RGB and `ids` uint8 [720, 1280] (0 is background)."""
+    """One image being painted: `image` uint8 [720, 1280, 3] RGB and `ids` uint8 [720, 1280], 0 for background."""
 
     def __init__(self, rng: random.Random, look: Look) -> None:
-        """Choose the camera: focal length and horizon in pixels, height in metres, curve of the road in 1/m."""
+        """Draw the camera: focal length and horizon in pixels, height in metres, curve of the road in 1/m."""
         self.look = look
         self.focal = rng.uniform(880, 1120)
         self.centre = WIDTH / 2 + rng.gauss(0, 45)
@@ -90,15 +90,15 @@ class Canvas:
         self.curve = rng.gauss(0, 0.0006) if rng.random() < 0.45 else 0.0
         self.image: np.ndarray = np.empty((HEIGHT, WIDTH, 3), np.uint8)
         self.ids = np.zeros((HEIGHT, WIDTH), np.uint8)
-        self._air: dict[tuple[float, bool], tuple[float, ...]] = {}  # distance -> what light and haze do to a colour
+        self._air: dict[tuple[float, bool], tuple[float, ...]] = {}  # (distance, shines) -> factors and haze
         self.halos: list[tuple[float, float, float, Colour, int]] = []
 
     def road_x(self, x: float, z: float) -> float:
-        """Where the lateral position `x` on the road lies at distance `z`, following the curve."""
+        """Return the world x, at distance `z`, of the lateral position `x` on the road, which may curve."""
         return x + self.curve * z * z
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """World points float [k, 3] -> pixels float64 [k, 2] (x, y), the centre of pixel 0 at 0."""
+        """Project world points float [k, 3] to pixels, float64 [k, (x, y)], the centre of pixel 0 at 0."""
         scale = self.focal / np.maximum(points[:, 2], NEAR_M)
         px = np.empty((len(points), 2))
         px[:, 0] = self.centre + points[:, 0] * scale
@@ -107,7 +107,7 @@ class Canvas:
         return np.minimum(px, 7000, out=px)
 
     def tone(self, colour: Colour, z: float, shines: bool = False) -> tuple[int, int, int]:
-        """The colour of a surface at distance `z` under this scene's light and haze."""
+        """Return the colour of a surface at distance `z` under the light and haze of this scene."""
         key = (z, shines)
         air = self._air.get(key)
         if air is None:
@@ -123,24 +123,17 @@ class Canvas:
         )
 
     def fill_px(self, points_px: np.ndarray, colour: tuple[int, int, int], instance: int, smooth: bool = True) -> None:
-        """Fill one polygon [k, 2] in pixels; `instance` < 0 leaves the id map alone."""
+        """Fill one polygon [k, (x, y)] in pixels; `instance` < 0 leaves the id map alone."""
         fixed = np.rint(points_px * (1 << SHIFT)).astype(np.int32)
         cv2.fillPoly(self.image, [fixed], colour, cv2.LINE_AA if smooth else cv2.LINE_8, SHIFT)
         if instance >= 0:
             cv2.fillPoly(self.ids, [fixed], instance, cv2.LINE_8, SHIFT)
 
-    def fill_many(self, polygons: np.ndarray, colour: Colour, z: float, shines: bool = False) -> None:
-        """Fill disjoint polygons [n, k, 3] of the background, in metres of the world, with one colour."""
-        n, k = polygons.shape[:2]
-        px = self.project(polygons.reshape(n * k, 3)).reshape(n, k, 2)
-        fixed = np.rint(px * (1 << SHIFT)).astype(np.int32)
-        cv2.fillPoly(self.image, list(fixed), self.tone(colour, z, shines), cv2.LINE_AA, SHIFT)
-
     def paint(self, parts: Parts, z: float, instance: int) -> tuple[np.ndarray, np.ndarray]:
-        """Paint all parts of one thing with the light of distance `z` as `instance`, 0 for background.
+        """Paint all parts of an object in the light of distance `z` as `instance`, 0 for background.
 
         Returns:
-            The least and the largest (x, y) of its points in pixels, float [2] each, not clipped to the image.
+            The minimum and the maximum (x, y) of its points in pixels, float [2] each, not clipped to the image.
         """
         stacked = np.concatenate([entry[1][:2] if entry[0] == "limb" else entry[1] for entry in parts.entries])
         px_all = self.project(stacked)
@@ -173,7 +166,7 @@ class Canvas:
             cv2.polylines(self.ids, fixed, False, instance, thickness, cv2.LINE_8, SHIFT)
 
     def add_halos(self) -> None:
-        """Add the glow of the lamps that are still visible (their centre was not painted over)."""
+        """Add the glow of the lamps that are still visible: those whose centre was not painted over."""
         for x, y, radius, colour, instance in self.halos:
             column, row = round(x), round(y)
             if not (0 <= column < WIDTH and 0 <= row < HEIGHT) or self.ids[row, column] != max(instance, 0):
@@ -193,11 +186,11 @@ class Canvas:
 
 
 def _capsule(ends: np.ndarray, radius0: float, radius1: float) -> np.ndarray:
-    """The outline [14, 2] of two discs and what lies between them."""
+    """Return the outline [14, 2] of two discs and the area between them."""
     (x0, y0), (x1, y1) = ends
     long = math.hypot(x1 - x0, y1 - y0)
     cos, sin = ((x1 - x0) / long, (y1 - y0) / long) if long > 1e-6 else (1.0, 0.0)
-    arc = _ARC @ np.array([[cos, sin], [-sin, cos]])  # the half circle turned into the limb's direction
+    arc = _ARC @ np.array([[cos, sin], [-sin, cos]])  # the half circle, turned to the limb's direction
     outline = np.empty((2 * len(arc), 2))
     outline[: len(arc)] = arc * max(radius1, 0.5) + (x1, y1)
     outline[len(arc) :] = arc * -max(radius0, 0.5) + (x0, y0)
@@ -205,6 +198,7 @@ def _capsule(ends: np.ndarray, radius0: float, radius1: float) -> np.ndarray:
 
 
 def _halo_sprite(size: int = 64) -> np.ndarray:
+    """Return the brightness of a halo, uint8 [size, size], falling from the centre to 0."""
     axis = np.linspace(-1, 1, size)
     distance = np.hypot(axis[:, None], axis[None, :])
     return (np.clip(1 - distance, 0, 1) ** 2.6 * 235).astype(np.uint8)
@@ -232,7 +226,7 @@ _PAINTS = (
 
 
 def any_paint(rng: random.Random) -> Colour:
-    """A colour that cars, clothes, bins, doors, awnings and billboards all share, so that colour tells no class."""
+    """Draw a colour. Cars, clothes, bins, doors and billboards share one palette, so colour gives no class away."""
     base: Colour = rng.choice(_PAINTS)
     if rng.random() < 0.25:
         base = (rng.uniform(20, 235), rng.uniform(20, 235), rng.uniform(20, 235))
@@ -241,7 +235,7 @@ def any_paint(rng: random.Random) -> Colour:
     return red, green, blue
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """`share` of the second colour in the first."""
-    red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
+def mix(first: Colour, second: Colour, fraction: float) -> Colour:
+    """Mix two colours; `fraction` is that of the second one."""
+    red, green, blue = (a + (b - a) * fraction for a, b in zip(first, second, strict=True))
     return red, green, blue

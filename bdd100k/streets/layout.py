@@ -1,4 +1,4 @@
-"""Which things stand where: lanes, kerbs, crossings and traffic for four kinds of scene, and the painting order."""
+"""Layouts of the four kinds of street scene (lanes, kerbs, crossings, traffic), and the order of painting."""
 
 import math
 import random
@@ -6,19 +6,21 @@ import random
 import numpy as np
 
 from bdd100k.streets.canvas import Canvas, Colour, mix
+from bdd100k.streets.ground import dashes, ground_strip, patches
 from bdd100k.streets.people import pedestrian, two_wheeler
-from bdd100k.streets.scenery import billboard, building, dashes, fence, ground_strip, kiosk, patches, pole, tree
-from bdd100k.streets.vehicles import Frame, Thing, bus, car, crate, train, truck
+from bdd100k.streets.pose import Pose, Thing
+from bdd100k.streets.scenery import billboard, building, crate, fence, kiosk, pole, tree
+from bdd100k.streets.vehicles import bus, car, railcar, truck
 
 LANE_M = 3.4
-_FAR_M = 78.0  # vehicles beyond are smaller than the smallest labelled object
+_FAR_M = 78.0  # vehicles farther away are smaller than the smallest labelled object
 
 
 class Layout:
-    """Fills one canvas' ground and collects the things to paint."""
+    """The layout of one scene: paints the ground and collects the things to paint on it."""
 
     def __init__(self, canvas: Canvas, rng: random.Random) -> None:
-        """Lay out the scene that `canvas.look.scene` names; `things` holds the result, unordered."""
+        """Lay out the kind of scene that `canvas.look.scene` names; `things` holds the result in no order."""
         self.canvas, self.rng = canvas, rng
         self.things: list[Thing] = []
         self.snow = canvas.look.snow
@@ -33,7 +35,7 @@ class Layout:
     # Streets ---------------------------------------------------------------------------------------------------------
 
     def _street(self) -> None:
-        """A city or residential street: lanes, parked cars, pavements, a crossing street or rails now and then."""
+        """Lay out a city or residential street: lanes, parked cars, pavements, at times a crossing street or rails."""
         rng, house = self.rng, self.canvas.look.scene == "residential"
         same_left, same_right = (0, 0) if house else (rng.choice((0, 1)), rng.choice((0, 0, 1)))
         oncoming = rng.choice((1, 2)) if not house else 1
@@ -65,6 +67,7 @@ class Layout:
     def _street_ground(
         self, left: float, right: float, walk: float, lanes: tuple[int, int], crossing: float | None, house: bool
     ) -> None:
+        """Paint the ground of a street: carriageway, kerbs, pavements, markings and the crossing street."""
         canvas, rng = self.canvas, self.rng
         earth = (
             (216, 219, 224) if self.snow else rng.choice(((96, 118, 70), (118, 110, 84))) if house else (128, 124, 120)
@@ -108,26 +111,26 @@ class Layout:
         )
 
     def _vehicle(self, x: float, z: float, yaw: float, kinds: tuple[float, float, float, float, float]) -> Thing:
-        """One vehicle of a moving lane; `kinds` weighs car, truck, bus, motorcycle, bicycle (the latter two ridden)."""
+        """Return one vehicle of a moving lane; `kinds` weighs car, truck, bus, ridden motorcycle and ridden bicycle."""
         rng, canvas = self.rng, self.canvas
         bend = math.atan(2 * canvas.curve * z)
-        frame = Frame(canvas.road_x(x, z), z, yaw + bend + rng.gauss(0, 0.02), canvas.height)
+        pose = Pose(canvas.road_x(x, z), z, yaw + bend + rng.gauss(0, 0.02), canvas.height)
         kind = rng.choices(("car", "truck", "bus", "motorcycle", "bicycle"), kinds)[0]
         if kind == "car":
-            return car(rng, frame, self.snow)
+            return car(rng, pose, self.snow)
         if kind in ("truck", "bus"):
-            frame.z += 3.5  # so that the rear stands where a car would
-            return (truck if kind == "truck" else bus)(rng, frame, self.snow)
-        return two_wheeler(rng, frame, kind == "motorcycle", True)
+            pose.z += 3.5  # so that the rear is where that of a car would be
+            return (truck if kind == "truck" else bus)(rng, pose, self.snow)
+        return two_wheeler(rng, pose, kind == "motorcycle", True)
 
     def _lane(self, x: float, yaw: float, start: float, crossing: float | None, tram: bool) -> None:
-        """Moving traffic of one lane."""
+        """Fill one lane of a street with moving traffic or a tram."""
         rng, z = self.rng, start + self.rng.expovariate(1 / 9.0)
         if tram:
             for shift in (-0.72, 0.72):
                 ground_strip(self.canvas, x + shift - 0.04, x + shift + 0.04, (140, 138, 136), z=(2.5, 90))
             at = rng.uniform(26, 45)
-            self.things.append(train(rng, Frame(self.canvas.road_x(x, at), at, yaw, self.canvas.height), self.snow))
+            self.things.append(railcar(rng, Pose(self.canvas.road_x(x, at), at, yaw, self.canvas.height), self.snow))
             return
         spread = rng.uniform(9, 30) / self.busy
         while z < _FAR_M:
@@ -138,7 +141,7 @@ class Layout:
             z += 3.0 + rng.expovariate(1 / spread)
 
     def _parked(self, x: float, side: int, crossing: float | None) -> None:
-        """Cars, and now and then a motorcycle or a truck, along the kerb."""
+        """Park cars, now and then a motorcycle or a truck, along the kerb."""
         rng, canvas = self.rng, self.canvas
         z, full = rng.uniform(4.5, 9), rng.uniform(0.3, 0.8) * min(1.3, self.busy)
         while z < 52:
@@ -147,7 +150,7 @@ class Layout:
                 continue
             if rng.random() < full:
                 yaw = 0.0 if side > 0 or rng.random() < 0.3 else math.pi
-                frame = Frame(
+                pose = Pose(
                     canvas.road_x(x + rng.gauss(0, 0.1), z),
                     z,
                     yaw + math.atan(2 * canvas.curve * z) + rng.gauss(0, 0.02),
@@ -155,32 +158,32 @@ class Layout:
                 )
                 draw = rng.random()
                 if draw < 0.9:
-                    thing = car(rng, frame, self.snow, False)
+                    thing = car(rng, pose, self.snow, False)
                 elif draw < 0.96:
-                    frame.yaw += rng.uniform(0.5, 1.3)
-                    thing = two_wheeler(rng, frame, True, False)
+                    pose.yaw += rng.uniform(0.5, 1.3)
+                    thing = two_wheeler(rng, pose, True, False)
                 else:
-                    frame.z += 2.5
-                    thing = truck(rng, frame, self.snow)
+                    pose.z += 2.5
+                    thing = truck(rng, pose, self.snow)
                 self.things.append(thing)
                 z = max(z, thing.z2 - 2.3)
             z += rng.uniform(5.2, 6.4)
 
     def _people(self, x: tuple[float, float], z: tuple[float, float], count: int, along: bool) -> None:
-        """Pedestrians, alone or in small groups, walking along the street or across it."""
+        """Add pedestrians, alone or in small groups, walking along the street or across it."""
         rng, canvas = self.rng, self.canvas
         while count > 0:
             at, far = rng.uniform(*x), z[0] + (z[1] - z[0]) * rng.random() ** 1.4
             yaw = (rng.choice((0.0, math.pi)) if along else rng.choice((1, -1)) * math.pi / 2) + rng.gauss(0, 0.3)
             for _ in range(min(count, rng.choice((1, 1, 1, 2, 2, 3)))):
                 self.things.append(
-                    pedestrian(rng, Frame(canvas.road_x(at, far), far, yaw + rng.gauss(0, 0.15), canvas.height))
+                    pedestrian(rng, Pose(canvas.road_x(at, far), far, yaw + rng.gauss(0, 0.15), canvas.height))
                 )
                 at, far = at + rng.choice((-1, 1)) * rng.uniform(0.5, 0.8), far + rng.gauss(0, 0.4)
                 count -= 1
 
     def _pavements(self, left: float, right: float, walk: float, crossing: float | None, house: bool) -> None:
-        """People, parked bicycles, poles, trees, bins and boxes on both pavements."""
+        """Fill both pavements with people, parked bicycles, poles, trees, bins and boxes."""
         rng, canvas = self.rng, self.canvas
         crowd = (0.6 + rng.expovariate(1 / (1.8 if house else 4.6))) * self.busy
         for side, edge in ((1, right), (-1, left)):
@@ -189,13 +192,13 @@ class Layout:
             if rng.random() < (0.25 if house else 0.42):
                 z = rng.uniform(7, 24)
                 for _ in range(rng.choice((1, 1, 2, 3))):
-                    frame = Frame(
+                    pose = Pose(
                         canvas.road_x(edge + side * rng.uniform(0.5, 1.1), z),
                         z,
                         rng.gauss(math.pi / 2, 0.5),
                         canvas.height,
                     )
-                    self.things.append(two_wheeler(rng, frame, rng.random() < 0.22, False))
+                    self.things.append(two_wheeler(rng, pose, rng.random() < 0.22, False))
                     z += rng.uniform(0.8, 2.2)
             gap, z = rng.uniform(6, 22), rng.uniform(4, 14)
             while z < 75:
@@ -209,7 +212,7 @@ class Layout:
                     self.things.append(
                         crate(
                             rng,
-                            Frame(canvas.road_x(edge + side * 0.8, z), z, rng.gauss(0, 0.1), canvas.height),
+                            Pose(canvas.road_x(edge + side * 0.8, z), z, rng.gauss(0, 0.1), canvas.height),
                             size,
                             self.snow,
                         )
@@ -221,7 +224,7 @@ class Layout:
                     kiosk(
                         canvas,
                         rng,
-                        Frame(
+                        Pose(
                             canvas.road_x(edge + side * (walk - 0.9), z), z, rng.choice((0, math.pi / 2)), canvas.height
                         ),
                     )
@@ -235,23 +238,23 @@ class Layout:
                 min(9, int(rng.expovariate(1 / 2.2) * self.busy)),
                 False,
             )
-        if rng.random() < 0.14:  # somebody cycles along the kerb
+        if rng.random() < 0.14:  # a cyclist along the kerb
             z = rng.uniform(8, 28)
-            frame = Frame(canvas.road_x(right - 2.7, z), z, rng.gauss(0, 0.08), canvas.height)
+            pose = Pose(canvas.road_x(right - 2.7, z), z, rng.gauss(0, 0.08), canvas.height)
             if not any(
-                t.x1 < frame.x + 0.5 and t.x2 > frame.x - 0.5 and t.z1 < z + 1.5 and t.z2 > z - 1.5 for t in self.things
+                t.x1 < pose.x + 0.5 and t.x2 > pose.x - 0.5 and t.z1 < z + 1.5 and t.z2 > z - 1.5 for t in self.things
             ):
-                self.things.append(two_wheeler(rng, frame, False, True))
+                self.things.append(two_wheeler(rng, pose, False, True))
 
     def _cross_traffic(self, crossing: float, left: float, right: float) -> None:
-        """Side views: vehicles that drive across, in two lanes of the crossing street; a tram now and then."""
+        """Fill the two lanes of the crossing street with vehicles seen from the side, now and then a tram."""
         rng = self.rng
         for lane, yaw in ((crossing + 2.3, math.pi / 2), (crossing + 6.3, -math.pi / 2)):
             if rng.random() < 0.06:
                 x = rng.uniform(-12, 12)
                 for shift in (-0.72, 0.72):
                     ground_strip(self.canvas, -60, 60, (140, 138, 136), z=(lane + shift - 0.05, lane + shift + 0.05))
-                self.things.append(train(rng, Frame(x, lane, yaw, self.canvas.height), self.snow))
+                self.things.append(railcar(rng, Pose(x, lane, yaw, self.canvas.height), self.snow))
                 continue
             x = rng.uniform(left - 14, right + 2)
             reach = 0.72 * lane + 6
@@ -266,7 +269,7 @@ class Layout:
 
     @staticmethod
     def _move(thing: Thing, lane: float) -> None:
-        """Undo the shift of a long vehicle by half its length, which takes one that crosses out of its lane."""
+        """Move a crossing vehicle back into its lane: `_vehicle` has shifted long ones along the main road."""
         drift = (thing.z1 + thing.z2) / 2 - lane
         if abs(drift) > 0.5 and thing.footprint is not None:
             thing.z1, thing.z2 = thing.z1 - drift, thing.z2 - drift
@@ -276,7 +279,7 @@ class Layout:
                     points[: 2 if kind == "limb" else len(points), 2] -= drift
 
     def _frontage(self, left: float, right: float, crossing: float | None, house: bool) -> None:
-        """Rows of buildings on both sides, with gaps, hedges and fences; open at a crossing street."""
+        """Line both sides with buildings, gaps and fences, leaving a crossing street open."""
         rng, canvas = self.rng, self.canvas
         for side, edge in ((1, right), (-1, left)):
             z, back = rng.uniform(-2, 6), rng.uniform(3, 8) if house else rng.uniform(0, 1.5)
@@ -317,19 +320,19 @@ class Layout:
                     )
                 if house and rng.random() < 0.6 and 4 < z < 45:  # a car in the driveway
                     at = z + long + 1.0
-                    frame = Frame(
+                    pose = Pose(
                         canvas.road_x(edge + side * 2.2, at),
                         at,
                         rng.choice((1, -1)) * math.pi / 2 + rng.gauss(0, 0.1),
                         canvas.height,
                     )
-                    self.things.append(car(rng, frame, self.snow, False))
+                    self.things.append(car(rng, pose, self.snow, False))
                 z += long + (rng.uniform(3, 6) if house else rng.choice((0.0, 0.0, rng.uniform(2, 8))))
 
     # Highway and parking lot -----------------------------------------------------------------------------------------
 
     def _highway(self) -> None:
-        """Three or four lanes one way, a barrier, the other carriageway, guard rails, trees and signs."""
+        """Lay out a highway: three to five lanes one way, the other carriageway, guard rails, trees and signs."""
         rng, canvas = self.rng, self.canvas
         lanes_left, lanes_right = rng.choice((1, 1, 2)), rng.choice((1, 1, 2))
         left, right = -LANE_M * (0.5 + lanes_left) - 1.2, LANE_M * (0.5 + lanes_right) + 2.4
@@ -358,6 +361,7 @@ class Layout:
             self.things.append(pole(canvas, rng, right + 1.0, rng.uniform(10, 40), 1))
 
     def _traffic(self, x: float, yaw: float, start: float) -> None:
+        """Fill one lane of a highway."""
         rng = self.rng
         z, spread = start + rng.expovariate(1 / 8.0), rng.uniform(9, 26) / self.busy
         while z < _FAR_M:
@@ -366,7 +370,7 @@ class Layout:
             z = thing.z2 + 4.0 + rng.expovariate(1 / spread)
 
     def _parking_lot(self) -> None:
-        """Rows of parked cars seen from the aisle, people on the way to them."""
+        """Lay out a car park: rows of parked cars seen from the aisle, people on their way to them."""
         rng, canvas = self.rng, self.canvas
         canvas.curve = 0.0
         ground_strip(canvas, -220, 220, (220, 223, 227) if self.snow else (122, 120, 112))
@@ -383,13 +387,13 @@ class Layout:
                     ]
                     canvas.fill_px(canvas.project(np.array(corners)), canvas.tone((206, 208, 206), z), -1)
                     if rng.random() < 0.5 * min(1.3, self.busy):
-                        frame = Frame(
+                        pose = Pose(
                             side * row, z, rng.choice((1, -1)) * math.pi / 2 + rng.gauss(0, 0.04), canvas.height
                         )
                         self.things.append(
-                            car(rng, frame, self.snow, False)
+                            car(rng, pose, self.snow, False)
                             if rng.random() < 0.93
-                            else two_wheeler(rng, frame, True, False)
+                            else two_wheeler(rng, pose, True, False)
                         )
                     z += 2.85
         self._people((-3, 3), (9, 40), rng.randint(0, 6), rng.random() < 0.5)
@@ -402,7 +406,7 @@ class Layout:
         self.things.append(
             crate(
                 rng,
-                Frame(rng.uniform(-9, 9), 52.0, 0.0, canvas.height),
+                Pose(rng.uniform(-9, 9), 52.0, 0.0, canvas.height),
                 (2.0, rng.uniform(2, 6), rng.uniform(1.2, 2.4)),
                 self.snow,
             )
@@ -412,22 +416,26 @@ class Layout:
 
 
 def painting_order(things: list[Thing]) -> list[Thing]:
-    """Sort far to near: a thing is behind another that ends where it starts, or beside which it stands further out."""
+    """Return things sorted far to near.
+
+    A thing is behind another that ends nearer than it starts. Where their depths overlap, the one farther from the
+    camera's axis is behind.
+    """
     if not things:
         return []
     x1, x2, z1, z2 = (np.array([getattr(thing, name) for thing in things]) for name in ("x1", "x2", "z1", "z2"))
-    farther = z1[:, None] >= z2[None, :] - 1e-6  # [n, n]: row behind column
-    right = (x2[None, :] >= 0) & (x1[:, None] >= x2[None, :] - 1e-6)  # a plane between the two, the camera on one side
+    farther = z1[:, None] >= z2[None, :] - 1e-6  # [n, n]: the row is behind the column
+    right = (x2[None, :] >= 0) & (x1[:, None] >= x2[None, :] - 1e-6)  # both right of the camera, the row farther out
     left = (x1[None, :] <= 0) & (x2[:, None] <= x1[None, :] + 1e-6)
     overlap = ~farther & ~farther.T
     behind = farther | (overlap & (right | left))
     np.fill_diagonal(behind, False)
-    waiting = behind.sum(axis=0).astype(np.int64)  # how many must be painted before
+    waiting = behind.sum(axis=0).astype(np.int64)  # number of things to paint first
     centre = (z1 + z2) / 2
     done, order = np.zeros(len(things), bool), []
     for _ in things:
         ready = np.where(~done & (waiting == 0))[0]
-        pool = ready if len(ready) else np.where(~done)[0]  # a cycle: the farthest first
+        pool = ready if len(ready) else np.where(~done)[0]  # in a cycle the farthest comes first
         pick = int(pool[np.argmax(centre[pool])])
         done[pick] = True
         waiting = waiting - behind[pick]

@@ -1,7 +1,9 @@
-"""The sample data: drawn street scenes with pixel-exact labels, written in BDD100K's own layout and formats.
+"""The sample data: drawn street scenes with pixel-exact labels in BDD100K's own folder layout and formats.
 
-A scene is drawn far to near into an image and a map of instance ids, so a label is what remains visible of an object,
-as in BDD100K. Scene `index` of a seed is the same whatever else is drawn.
+A scene is painted far to near into an image and a map of instance ids, so a label covers the visible part of an object,
+as in BDD100K. Scene `index` of a seed does not depend on which other scenes are drawn.
+
+The painter is frozen: weights are shipped that were trained on its scenes, and figures are published of others.
 """
 
 import json
@@ -17,22 +19,24 @@ import cv2
 import numpy as np
 
 from bdd100k.streets.canvas import HEIGHT, WIDTH, Canvas
+from bdd100k.streets.ground import shadow, sky
 from bdd100k.streets.layout import Layout, painting_order
-from bdd100k.streets.scenery import choose_look, shadow, sky, weather_and_camera
-from bdd100k.streets.vehicles import Thing
+from bdd100k.streets.pose import Thing
+from bdd100k.streets.weather import choose_look, weather_and_camera
 from mrcnn.errors import InputError
-from mrcnn.files import write_bytes, write_json
+from mrcnn.files import write_bytes
 from mrcnn.structures.rle import crop_to_rle
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # raise when the same seed draws other pictures; shipped weights were trained on these
+VERSION = 2  # raise it when the same seed gives other images; the shipped weights were trained on these
 SPLITS = ("train", "val", "test")
-_SPLIT_STRIDE = 10_000_000  # scene indices of the splits never meet
-MIN_HEIGHT_PX = 12  # a smaller visible box is not labelled,
-MIN_AREA_PX = 80  # nor a smaller visible mask,
-MIN_VISIBLE = 0.15  # nor an object of which less than this share of what lies inside the image is visible
-_OCCLUDED_BELOW = 0.95  # visible share below which an object counts as occluded
+_SPLIT_STRIDE = 10_000_000  # keeps the scene indices of the splits apart
+# Objects below one of these limits are not labelled.
+MIN_HEIGHT_PX = 12  # of the visible box
+MIN_AREA_PX = 80  # of the visible mask
+MIN_VISIBLE = 0.15  # visible fraction of the part inside the image
+_OCCLUDED_BELOW = 0.95  # visible fraction below which an object counts as occluded
 
 
 @dataclass
@@ -57,17 +61,17 @@ class Scene:
 
 
 def draw_scene(seed: int, index: int) -> Scene:
-    """Draw scene `index` of a seed. The result depends on these two numbers (and on the version of OpenCV) only.
+    """Draw scene `index` of a seed. The result depends on these two numbers and the version of OpenCV alone.
 
     Args:
-        seed: Any integer >= 0.
-        index: Any integer >= 0.
+        seed: Integer >= 0.
+        index: Integer >= 0.
 
     Returns:
-        The image, the visible instance masks, and weather, scene and time of day.
+        The image, the visible instance masks, and weather, kind of scene and time of day.
 
     Raises:
-        InputError: A negative seed or index.
+        InputError: `seed` or `index` is negative.
     """
     if seed < 0 or index < 0:
         raise InputError(f"draw_scene got seed {seed} and index {index}; both must be 0 or more.")
@@ -90,7 +94,7 @@ def draw_scene(seed: int, index: int) -> Scene:
 
 @dataclass
 class _Drawn:
-    """What is known of an object right after it was painted: a window [y1:y2, x1:x2] around it, its area there."""
+    """An object right after it was painted: a window [y1:y2, x1:x2] around it and its area in pixels."""
 
     category: str
     window: tuple[slice, slice]
@@ -99,18 +103,18 @@ class _Drawn:
 
 
 def _paint_things(canvas: Canvas, things: list[Thing]) -> list[_Drawn]:
-    """Paint far to near; entry i of the result is instance i + 1 of the id map."""
+    """Paint things, given far to near; entry i of the result is instance i + 1 of the id map."""
     drawn: list[_Drawn] = []
     for thing in things:
         depth = max(1.5, (thing.z1 + thing.z2) / 2)
         for category, parts in thing.layers:
-            if category is None or len(drawn) == 254:  # ids are uint8; scenes stay far below
+            if category is None or len(drawn) == 254:  # ids are uint8; scenes have far fewer objects
                 canvas.paint(parts, depth, 0)
                 continue
             instance = len(drawn) + 1
             low, high = canvas.paint(parts, depth, instance)
             cut = bool(low[0] < -1 or low[1] < -1 or high[0] > WIDTH or high[1] > HEIGHT)
-            reach = 6 + int(0.3 * canvas.focal / max(1.2, thing.z1))  # limbs and lines are thicker than their points
+            reach = 6 + int(0.3 * canvas.focal / max(1.2, thing.z1))  # limbs and lines reach beyond their points
             rows = slice(max(0, int(low[1]) - reach), max(0, int(high[1]) + reach))
             columns = slice(max(0, int(low[0]) - reach), max(0, int(high[0]) + reach))
             area = int(np.count_nonzero(canvas.ids[rows, columns] == instance))
@@ -119,7 +123,7 @@ def _paint_things(canvas: Canvas, things: list[Thing]) -> list[_Drawn]:
 
 
 def _visible(ids: np.ndarray, drawn: list[_Drawn]) -> list[SceneObject]:
-    """Objects that pass the thresholds, with their visible masks cut from the id map."""
+    """Return the objects above the limits, with their visible masks cut out of the id map."""
     objects = []
     for instance, item in enumerate(drawn, start=1):
         mask = ids[item.window] == instance
@@ -142,30 +146,30 @@ def _visible(ids: np.ndarray, drawn: list[_Drawn]) -> list[SceneObject]:
 def mask_to_paths(mask: np.ndarray, offset: tuple[int, int] = (0, 0)) -> list[np.ndarray]:
     """Trace a mask as closed paths whose filled union is the mask.
 
-    The paths run through the middles of pixel edges, so that a rasteriser that tests pixel centres gives the mask back.
-    A part with a hole is cut in two at the hole, because overlapping Scalabel paths add up.
+    The paths run through the midpoints of pixel edges, so a rasteriser that tests pixel centres returns the mask.
+    A part with a hole is cut in two at the hole, because overlapping Scalabel paths form a union.
 
     Args:
         mask: bool [h, w].
-        offset: (x, y) in pixels of the mask's top-left corner, added to all vertices.
+        offset: (x, y) of the mask's top-left corner in pixels, added to all vertices.
 
     Returns:
-        float arrays [k, 2] (x, y), k >= 3; the top-left corner of the top-left pixel is (0, 0).
+        float arrays [k, (x, y)], k >= 3; the top-left corner of the top-left pixel is (0, 0).
     """
     doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return []
     tree = tree.reshape(-1, 4)
-    holes = np.where(tree[:, 3] >= 0)[0]
-    if len(holes):
+    holes = np.flatnonzero(tree[:, 3] >= 0).tolist()
+    if holes:
         middle = contours[max(holes, key=lambda i: len(contours[i]))].reshape(-1, 2).mean(axis=0)
         column = min(mask.shape[1] - 1, max(1, round(float(middle[0]) / 2)))
         x, y = offset
         return mask_to_paths(mask[:, :column], (x, y)) + mask_to_paths(mask[:, column:], (x + column, y))
     paths = []
     for contour in contours:
-        steps = (contour.reshape(-1, 2) + 1) // 2  # pixel edges: both samples of a pixel's side fall on it
+        steps = (contour.reshape(-1, 2) + 1) // 2  # pixel edges: both samples of a pixel's side map to it
         steps = steps[np.any(steps != np.roll(steps, 1, axis=0), axis=1)]
         middles = (steps + np.roll(steps, -1, axis=0)) / 2
         smooth = cv2.approxPolyDP(middles.astype(np.float32), 0.3, True).reshape(-1, 2)
@@ -175,7 +179,7 @@ def mask_to_paths(mask: np.ndarray, offset: tuple[int, int] = (0, 0)) -> list[np
 
 
 def _frame(name: str, scene: Scene) -> tuple[dict, dict]:
-    """The Scalabel frames of one scene, with poly2d and with rle."""
+    """Return the Scalabel frames of one scene, with poly2d and with rle."""
     polygons, rles = [], []
     for i, item in enumerate(scene.objects, start=1):
         y1, x1, y2, x2 = item.box_px
@@ -183,7 +187,7 @@ def _frame(name: str, scene: Scene) -> tuple[dict, dict]:
             "id": f"{i}",
             "category": item.category,
             "attributes": {"occluded": item.occluded, "truncated": item.truncated, "crowd": False},
-            "box2d": {"x1": x1, "y1": y1, "x2": x2 - 1, "y2": y2 - 1},  # Scalabel: the last column and row belong to it
+            "box2d": {"x1": x1, "y1": y1, "x2": x2 - 1, "y2": y2 - 1},  # in Scalabel the last column and row are inside
         }
         paths = mask_to_paths(item.mask, (x1, y1))
         poly2d = [{"vertices": path.tolist(), "types": "L" * len(path), "closed": True} for path in paths]
@@ -200,21 +204,21 @@ def _frame(name: str, scene: Scene) -> tuple[dict, dict]:
 def write_streets(
     out_dir: str | os.PathLike, train: int, val: int, test: int = 0, seed: int = 0, workers: int = 1
 ) -> Path:
-    """Write drawn scenes in BDD100K's official folder layout, or keep them if they are there already.
+    """Write drawn scenes in BDD100K's official folder layout; a folder that already holds them is left as it is.
 
     Args:
-        out_dir: The folder; `images/10k/{split}/*.jpg`, `labels/ins_seg/{polygons,rles}/ins_seg_{split}.json`.
+        out_dir: Folder for `images/10k/{split}/*.jpg` and `labels/ins_seg/{polygons,rles}/ins_seg_{split}.json`.
         train: Number of training images, 0 or more.
         val: Number of validation images.
-        test: Number of test images (their labels are written too).
-        seed: Another seed gives other scenes; the splits of one seed share none.
-        workers: Processes that draw; more than one needs a main module that may be imported again.
+        test: Number of test images; their labels are written too.
+        seed: Seed of the scenes; the splits of one seed have no scene in common.
+        workers: Number of processes; more than one needs a main module that can be imported again.
 
     Returns:
-        `out_dir` as a Path, to pass on as a data folder.
+        `out_dir` as a Path, which can be used as a data folder.
 
     Raises:
-        InputError: Negative numbers, or a folder that holds something else.
+        InputError: A number is out of range, or the folder holds something else.
     """
     counts = {"train": train, "val": val, "test": test}
     if (
@@ -234,13 +238,13 @@ def write_streets(
     for split in SPLITS:
         if counts[split]:
             _write_split(out, split, counts[split], seed, workers)
-    write_json(out / "streets.json", request)  # from now on the folder counts as complete
+    _write_json(out / "streets.json", request)  # marks the folder as complete
     (out / "streets.partial.json").unlink(missing_ok=True)
     return out
 
 
 def _already_there(out: Path, request: dict) -> bool:
-    """True if the same request lies there finished; an unfinished one is drawn again, anything else refused."""
+    """Return whether the folder holds the finished scenes; prepare an empty or unfinished one, refuse any other."""
     for note, finished in ((out / "streets.json", True), (out / "streets.partial.json", False)):
         if note.exists():
             try:
@@ -256,7 +260,7 @@ def _already_there(out: Path, request: dict) -> bool:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not a folder of drawn scenes; choose a new or empty folder.")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "streets.partial.json", request)
+    _write_json(out / "streets.partial.json", request)
     return False
 
 
@@ -268,17 +272,17 @@ def _write_split(out: Path, split: str, count: int, seed: int, workers: int) -> 
     if workers == 1:
         frames = [_write_scene(job) for job in jobs]
     else:
-        fresh = multiprocessing.get_context("spawn")  # a fork of a process that runs TensorFlow may hang
+        fresh = multiprocessing.get_context("spawn")  # a forked process may hang if TensorFlow runs in this one
         with ProcessPoolExecutor(workers, fresh, cv2.setNumThreads, (1,)) as pool:
             frames = list(pool.map(_write_scene, jobs, chunksize=8))
     for kind, which in (("polygons", 0), ("rles", 1)):
         path = out / "labels" / "ins_seg" / kind / f"ins_seg_{split}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, [frame[which] for frame in frames])
+        _write_json(path, [frame[which] for frame in frames])
 
 
 def _write_scene(job: tuple[str, int, int]) -> tuple[dict, dict]:
-    """Draw one scene, write its JPEG, return its two label frames. Runs in a worker process."""
+    """Draw one scene, write its JPEG and return its two label frames. May run in a worker process."""
     folder, seed, index = job
     scene = draw_scene(seed, index)
     name = f"{seed:08x}-{index:08x}.jpg"
@@ -287,3 +291,8 @@ def _write_scene(job: tuple[str, int, int]) -> tuple[dict, dict]:
     assert done
     write_bytes(Path(folder) / name, data.tobytes())
     return _frame(name, scene)
+
+
+def _write_json(path: Path, content: object) -> None:
+    """Write JSON without spaces: labels with polygons are long."""
+    write_bytes(path, json.dumps(content, separators=(",", ":")).encode())

@@ -1,7 +1,6 @@
-"""What can be wrong with a data set, found before training: files, names, sizes, boxes, outlines, duplicates.
+"""Check a data set before training: files, names, sizes, boxes, outlines, duplicates.
 
-`check_dataset` looks at any Dataset; what is particular to a label format is in its own package and uses the parts
-here.
+`check_dataset` checks any Dataset; `mrcnn.annotations.label_checks` checks labels, with the parts here.
 
 Legend: n objects, k points. Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive.
 """
@@ -14,27 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.annotations.findings import Report
+from mrcnn.annotations.findings import UNKNOWN_NAME, Findings
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import image_size, read_image
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 
 DUPLICATE_IOU = 0.95
-# Outlines are often drawn along the border; less than this beyond it is rounding, not a fault.
+# Outlines are often drawn along the border; up to this far beyond it is rounding, not a fault.
 OUTSIDE_TOLERANCE_PX = 1.0
-# Images whose files the fast check opens: an error in one image of thirty is found with a certainty of 99.9 %.
+# Images whose files the fast check opens. If one image in thirty is faulty, it meets one with a probability of 99.9 %.
 SAMPLE = 200
 
 
 @dataclasses.dataclass
 class ObjectTable:
-    """All objects of a data set, side by side.
+    """All objects of a data set as columns.
 
     Attributes:
         image_ids: int [n], positions in the dataset, ascending.
         class_ids: int [n].
-        boxes: float64 [n, 4], the extent of the outlines as labelled: it may reach beyond the image.
+        boxes: float64 [n, 4], the extents of the outlines as labelled, which may reach beyond the image.
         labels: n label ids.
     """
 
@@ -45,34 +44,34 @@ class ObjectTable:
 
 
 def check_files(
-    dataset: Dataset, report: Report, full: bool, sample: int = SAMPLE, progress: Callable[[Iterable], Iterable] = iter
+    dataset: Dataset, findings: Findings, full: bool, progress: Callable[[Iterable], Iterable] = iter
 ) -> None:
-    """Missing, unreadable and cut-off image files, sizes that differ from the labels', names that come twice.
+    """Find missing, unreadable and truncated image files, sizes that differ from the labels', and duplicate names.
 
     Args:
-        dataset: `image_info` is read; no need to be prepared.
-        report: takes the findings.
-        full: decode every image. Otherwise the headers of a sample are read.
-        sample: how many images that are, evenly spread.
-        progress: wraps the loop over the images.
+        dataset: `image_info` is read; it need not be prepared.
+        findings: takes what is found.
+        full: decode every image. Otherwise the headers of a sample are read, SAMPLE images that are evenly spread.
+        progress: wraps the loop over the images, for a progress bar.
     """
     seen: set[tuple[str, str]] = set()
-    spread = set(np.linspace(0, len(dataset.image_info) - 1, min(sample, len(dataset.image_info))).astype(int).tolist())
+    count = len(dataset.image_info)
+    spread = set(np.linspace(0, count - 1, min(SAMPLE, count)).astype(int).tolist())
     for image_id, info in progress(list(enumerate(dataset.image_info))):
         name, path = image_name(info), info["path"]
         key = (info["source"], str(info["id"]))
         if key in seen:
-            report.add("duplicate image", "an image of this name came before", path or info["source"], image=name)
+            findings.add("duplicate image", "an image of this name came before", path or info["source"], image=name)
         seen.add(key)
-        if path is None:  # the picture is made by load_image
+        if path is None:  # load_image makes the image
             continue
         if not os.path.isfile(path):
-            report.add("missing image", "no such file", path, image=name)
+            findings.add("missing image", "no such file", path, image=name)
         elif full or image_id in spread:
-            _check_file(path, info, name, report, full)
+            _check_file(path, info, name, findings, full)
 
 
-def _check_file(path: Any, info: dict, name: str, report: Report, decode: bool) -> None:
+def _check_file(path: Any, info: dict, name: str, findings: Findings, decode: bool) -> None:
     kind = "unreadable image"
     try:
         size = image_size(path)
@@ -80,45 +79,45 @@ def _check_file(path: Any, info: dict, name: str, report: Report, decode: bool) 
         if decode:
             read_image(path)
     except InputError as error:
-        report.add(kind, str(error).removeprefix(f"{path}: "), path, image=name)
+        findings.add(kind, str(error).removeprefix(f"{path}: "), path, image=name)
         return
     expected = info.get("height"), info.get("width")
     if all(expected) and size != expected:
         detail = f"image is {size[1]} x {size[0]}, its labels are made for {expected[1]} x {expected[0]}"
-        report.add("size differs", detail, path, image=name)
+        findings.add("size differs", detail, path, image=name)
 
 
 def image_name(info: dict) -> str:
-    """How a finding names an image of `image_info`."""
+    """Return the name that findings use for an image of `image_info`."""
     return str(info.get("name") or info["id"])
 
 
 def outside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which boxes reach beyond their image.
+    """Return by how many pixels boxes reach beyond their images.
 
     Args:
         boxes: [n, 4] px.
         sizes: [n, (height, width)] of each box's image.
 
     Returns:
-        float [n]: by how many pixels, 0 where it is OUTSIDE_TOLERANCE_PX or less.
+        float [n] px, 0 where it is OUTSIDE_TOLERANCE_PX or less.
     """
     beyond = np.concatenate([-boxes[:, :2], boxes[:, 2:] - sizes], axis=1).max(axis=1, initial=0)
     return np.where(beyond > OUTSIDE_TOLERANCE_PX, beyond, 0.0)
 
 
 def empty(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which boxes have no area inside their image, bool [n]; the arguments are those of `outside`."""
+    """Return bool [n], the boxes without area inside their image; the arguments are those of `outside`."""
     return (np.minimum(boxes[:, 2:], sizes) <= np.maximum(boxes[:, :2], 0)).any(axis=1)
 
 
 def duplicates(table: ObjectTable, threshold: float = DUPLICATE_IOU) -> list[tuple[int, int]]:
-    """Pairs of objects of one image and one class whose boxes overlap by more than an IoU.
+    """Return pairs of objects of one image and one class whose boxes have an IoU above the threshold.
 
-    The images with equally many objects are compared at once, so thousands of images take a fraction of a second.
+    Images with the same number of objects are compared in one step, so thousands of images take a fraction of a second.
 
     Returns:
-        (earlier, later) positions in the table, ascending; each object is named at most once as the later one.
+        (earlier, later) positions in the table, ascending; each object is at most once the later one.
     """
     starts = np.flatnonzero(np.diff(table.image_ids, prepend=-1))
     counts = np.diff(np.append(starts, len(table.image_ids)))
@@ -136,7 +135,7 @@ def duplicates(table: ObjectTable, threshold: float = DUPLICATE_IOU) -> list[tup
 
 
 def _iou(boxes: np.ndarray) -> np.ndarray:
-    """IoU of all pairs in each image, [images, m, 4] -> [images, m, m]; `structures.boxes` would import Keras (8 s)."""
+    """IoU of all pairs within each image, [images, m, 4] -> [images, m, m]; `structures.boxes` would import Keras."""
     low = np.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
     high = np.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=-1)
@@ -146,7 +145,7 @@ def _iou(boxes: np.ndarray) -> np.ndarray:
 
 
 def masks_alike(first: Any, second: Any, threshold: float = DUPLICATE_IOU) -> bool:
-    """Whether two masks, each (box int [4], crop bool), have an IoU above the threshold."""
+    """Return whether two masks, each (box int [4], crop bool), have an IoU above the threshold."""
     (box1, crop1), (box2, crop2) = first, second
     (y1, x1), (y2, x2) = np.maximum(box1[:2], box2[:2]), np.minimum(box1[2:], box2[2:])
     if y1 >= y2 or x1 >= x2:
@@ -159,13 +158,13 @@ def masks_alike(first: Any, second: Any, threshold: float = DUPLICATE_IOU) -> bo
 
 
 def crossing(points: np.ndarray) -> tuple[float, float] | None:
-    """Where a closed polygon crosses itself: the point in which the first two of its edges that cross do so.
+    """Return the first point at which a closed polygon crosses itself.
 
-    Two edges cross where each has its ends strictly on either side of the other. Edges that only touch, or lie on each
+    Two edges cross if the ends of each lie strictly on either side of the other. Edges that only touch, or lie on each
     other, do not count: outlines around a hole are drawn that way.
 
     Args:
-        points: [k, (x, y)] px, the last one is joined to the first.
+        points: [k, (x, y)] px; the last point is joined to the first.
 
     Returns:
         (x, y) px, or None if no two edges cross.
@@ -195,64 +194,61 @@ def _straddled(starts: np.ndarray, steps: np.ndarray, points: np.ndarray) -> np.
     return side * np.roll(side, -1, axis=1) < 0
 
 
-def check_instances(dataset: Dataset, report: Report, progress: Callable[[Iterable], Iterable] = iter) -> None:
-    """Loads the objects of every image of any Dataset: masks that do not fit, empty images, duplicates, class counts.
+def check_instances(dataset: Dataset, findings: Findings, progress: Callable[[Iterable], Iterable] = iter) -> None:
+    """Load the objects of every image of any Dataset; find masks that do not fit, empty images and duplicates.
 
     Args:
         dataset: prepared.
-        report: takes the findings and the counts.
+        findings: takes what is found and the counts.
         progress: wraps the loop over the image ids, for a progress bar.
     """
-    report.classes = Counter({name: 0 for name in dataset.class_names[1:]})
+    findings.classes = Counter({name: 0 for name in dataset.class_names[1:]})
     for image_id in progress(dataset.image_ids):
         info = dataset.image_info[image_id]
         name, file = image_name(info), info["path"] or info["source"]
         try:
             instances = dataset.load_instances(image_id)
         except InputError as error:
-            report.add("unusable label", str(error), file, image=name)
+            findings.add("unusable label", str(error), file, image=name)
             continue
-        report.images += 1
-        report.objects += len(instances)
+        findings.images += 1
+        findings.objects += len(instances)
         if not len(instances):
-            report.add("image without objects", "no mask has a pixel", file, image=name)
-        _check_objects(dataset, instances, image_id, report)
+            findings.add("image without objects", "no mask has a pixel", file, image=name)
+        _check_objects(dataset, instances, image_id, findings)
 
 
-def _check_objects(dataset: Dataset, instances: Instances, image_id: int, report: Report) -> None:
+def _check_objects(dataset: Dataset, instances: Instances, image_id: int, findings: Findings) -> None:
     info = dataset.image_info[image_id]
     where = {"file": info["path"] or info["source"], "image": image_name(info)}
     for i, class_id in enumerate(instances.class_ids):
         if 0 < class_id < dataset.num_classes:
-            report.classes[dataset.class_names[class_id]] += 1
+            findings.classes[dataset.class_names[class_id]] += 1
         else:
             detail = f"class id {class_id}; the classes are 1 to {dataset.num_classes - 1}"
-            report.add("unknown name", detail, label=str(i), **where)
+            findings.add(UNKNOWN_NAME, detail, label=str(i), **where)
     boxes = instances.boxes_px.astype(np.float64)
     table = ObjectTable(np.full(len(boxes), image_id), instances.class_ids, boxes, [str(i) for i in range(len(boxes))])
     masks = list(zip(instances.boxes_px, instances.crops, strict=True))
     for earlier, later in duplicates(table):
         if masks_alike(masks[earlier], masks[later]):
-            report.add("duplicate object", f"the same as object {earlier}", label=str(later), **where)
+            findings.add("duplicate object", f"the same as object {earlier}", label=str(later), **where)
     if info.get("height") and info.get("width"):
         sizes = np.tile([info["height"], info["width"]], (len(boxes), 1))
         for place in np.flatnonzero(outside(boxes, sizes)):
-            report.add("outside the image", f"box {instances.boxes_px[place].tolist()}", label=str(place), **where)
+            findings.add("outside the image", f"box {instances.boxes_px[place].tolist()}", label=str(place), **where)
 
 
-def check_dataset(dataset: Dataset, full: bool = True, progress: Callable[[Iterable], Iterable] = iter) -> Report:
-    """Checks any Dataset.
+def check_dataset(dataset: Dataset, full: bool = True, progress: Callable[[Iterable], Iterable] = iter) -> Findings:
+    """Check any Dataset.
 
     Args:
         dataset: prepared.
-        full: decode every image and load every mask. Otherwise files are looked for and a sample of headers is read.
+        full: decode every image and load every mask. Otherwise only test that files exist and read a sample of headers.
         progress: as in `check_instances`.
-
-    Returns:
-        What was found.
     """
-    report = Report(", ".join(dataset.sources), images=0 if full else len(dataset.image_info))
-    check_files(dataset, report, full)
+    findings = Findings(", ".join(dataset.sources), images=0 if full else len(dataset.image_info))
+    check_files(dataset, findings, full)
     if full:
-        check_instances(dataset, report, progress)
-    return report
+        check_instances(dataset, findings, progress)
+    return findings

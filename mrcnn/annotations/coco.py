@@ -1,99 +1,189 @@
-"""Read COCO instance files with any categories."""
+"""Read COCO instance files: any categories, or those that a data set knows by name."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from mrcnn.annotations.findings import Report
-from mrcnn.annotations.json_fields import check_rle, number, read_json
-from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations, Finder, keep, known_size, locate
+from mrcnn.annotations.findings import UNKNOWN_NAME, Findings
+from mrcnn.annotations.json_fields import check_rle, flag, number, read_json
+from mrcnn.annotations.reading import Finder, known_size, locate
+from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points, rectangle
 
-# COCO ----------------------------------------------------------------------------------------------------------------
+# Category name -> (class name, whether its objects are ignored), or None for a category that has no instances.
+# Raises LabelError for a name that the data set does not know.
+ClassOf = Callable[[str], tuple[str, bool] | None]
 
 
-def read_coco(paths: Sequence[pathlib.Path], find: Finder, report: Report) -> Annotations:
-    """Reads COCO instance files with any categories: polygons, run-length codes, boxes, iscrowd and ignore.
+def read_coco(paths: Sequence[pathlib.Path], find: Finder, findings: Findings) -> Annotations:
+    """Read COCO instance files; the categories are the classes.
+
+    Args:
+        paths: the files; they have the same categories.
+        find: finds the images.
+        findings: takes what cannot be used.
 
     Raises:
-        InputError: a file that is no COCO file, or files whose categories differ.
+        InputError: a file is not a COCO file, or the categories of the files differ.
     """
     images: list[AnnotatedImage] = []
     classes: dict[int, str] = {}
     for path in paths:
         document = read_json(path)
-        for part in ("images", "annotations", "categories"):
-            if not isinstance(document, dict) or not isinstance(document.get(part), list):
-                raise InputError(f"{path}: a COCO file needs a list {part!r}")
-        names = {
-            entry["id"]: entry["name"].strip()
-            for entry in document["categories"]
-            if isinstance(entry, dict) and isinstance(entry.get("id"), int) and isinstance(entry.get("name"), str)
-        }
-        if not names or (classes and names != classes):
-            raise InputError(
-                f"{path}: its categories {names} are not those of {paths[0]}: {classes}"
-                if names
-                else f"{path}: none of its categories has an 'id' and a 'name'"
-            )
+        names = _category_names(document, path)
+        if classes and names != classes:
+            raise InputError(f"{path}: its categories {names} are not those of {paths[0]}: {classes}")
         classes = names
-        by_id = _coco_images(document["images"], path, find, report)
-        for place, annotation in enumerate(document["annotations"]):
-            image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
-            image = by_id.get(image_id) if isinstance(image_id, int | str) else None
-            label_id = str(annotation.get("id", place)) if isinstance(annotation, dict) else str(place)
-            try:
-                if not isinstance(annotation, dict):
-                    raise LabelError(f"annotation is {json_type(annotation)}, not an object")
-                if image is None and isinstance(image_id, int | str) and image_id in by_id:
-                    continue  # its image is a finding already
-                if image is None:
-                    raise LabelError(f"image_id {image_id!r:.60} is not among the images")
-                keep(image, _coco_object(annotation, label_id, names, image))
-            except LabelError as error:
-                report.add(error.kind, str(error), path, image=image.name if image else None, label=label_id)
-        images += [image for image in by_id.values() if image is not None]
-    return Annotations("coco", images, sorted(classes.items()), report)
+        images += read_document(document, path, find, findings)
+    return Annotations("coco", images, sorted(classes.items()), findings)
 
 
-def _coco_images(
-    entries: list[Any], path: pathlib.Path, find: Finder, report: Report
-) -> dict[int | str, AnnotatedImage | None]:
-    """Images by id; None for those that were found to be missing."""
-    images: dict[int | str, AnnotatedImage | None] = {}
-    for place, entry in enumerate(entries):
-        known = isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
-        if not known or not isinstance(entry.get("id"), int | str):
-            report.add("unusable frame", "needs 'id' and 'file_name'", path, place=f"image {place}")
-        elif entry["id"] in images:
-            report.add("duplicate image", f"id {entry['id']!r} came before", path, image=entry["file_name"])
-        else:
-            image = images[entry["id"]] = locate(entry["file_name"], path, find, report)
-            if image is not None:
-                image.size = known_size(entry.get("height"), entry.get("width"))
-                image.coco_id = entry["id"] if isinstance(entry["id"], int) else None
+def read_document(
+    document: Any,
+    path: pathlib.Path,
+    find: Finder,
+    findings: Findings,
+    class_of: ClassOf = lambda name: (name, False),
+    limit: int | None = None,
+    keep_raw: bool = False,
+) -> list[AnnotatedImage]:
+    """Read the images and objects of a parsed COCO file: polygons, run-length codes, boxes, iscrowd and ignore.
+
+    Args:
+        document: the parsed file.
+        path: the file, for messages.
+        find: finds the images.
+        findings: takes what cannot be used.
+        class_of: the class of a category; by default each category is one.
+        limit: read at most this many images.
+        keep_raw: fill `raw` of images and objects, for a converter.
+
+    Returns:
+        The images that were found, in the order of the file.
+
+    Raises:
+        InputError: it is not a COCO file.
+    """
+    names = _category_names(document, path)
+    images = _images(document["images"], path, find, findings, limit, keep_raw)
+    for place, annotation in enumerate(document["annotations"]):
+        fields = annotation if isinstance(annotation, dict) else {}
+        image_id = fields.get("image_id")
+        image = images.get(image_id) if _is_id(image_id) else None
+        label_id = str(fields.get("scalabel_id", fields.get("id", place)))
+        try:
+            if not isinstance(annotation, dict):
+                raise LabelError(f"annotation is {json_type(annotation)}, not an object")
+            if image is None and _is_id(image_id) and image_id in images:
+                continue  # its image is beyond the limit, or a finding already
+            if image is None:
+                raise LabelError(f"image_id {image_id!r:.60} is not among the images")
+            label = _object(annotation, label_id, names, class_of, image)
+            if label is not None:
+                label.raw = annotation if keep_raw else None
+                image.keep(label)
+        except LabelError as error:
+            where = {"place": f"annotation {place}", "image": image.name if image else None, "label": label_id}
+            findings.add(error.kind, str(error), path, **where)
+    return [image for image in images.values() if image is not None]
+
+
+def _category_names(document: Any, path: pathlib.Path) -> dict[int, str]:
+    """Category id -> name."""
+    for part in ("images", "annotations", "categories"):
+        if not isinstance(document, dict) or not isinstance(document.get(part), list):
+            raise InputError(f"{path}: a COCO file needs a list {part!r}")
+    names = {
+        entry["id"]: entry["name"].strip()
+        for entry in document["categories"]
+        if isinstance(entry, dict) and isinstance(entry.get("id"), int) and isinstance(entry.get("name"), str)
+    }
+    if not names:
+        raise InputError(f"{path}: none of its categories has an 'id' and a 'name', so category ids have no meaning")
+    return names
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _images(
+    entries: list[Any], path: pathlib.Path, find: Finder, findings: Findings, limit: int | None, keep_raw: bool
+) -> dict[Any, AnnotatedImage | None]:
+    """Images by id; None for those that are missing or beyond the limit."""
+    images: dict[Any, AnnotatedImage | None] = {}
+    found = 0
+    for index, entry in enumerate(entries):
+        place = f"image {index}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str) or not _is_id(entry.get("id")):
+            findings.add("unusable frame", "needs 'id' (number or text) and 'file_name'", path, place=place)
+            continue
+        name, image_id = entry["file_name"], entry["id"]
+        if image_id in images:
+            findings.add("duplicate image", f"id {image_id!r} came before", path, place=place, image=name)
+            continue
+        image = locate(name, path, find, findings) if limit is None or found < limit else None
+        images[image_id] = image
+        if image is None:
+            continue
+        found += 1
+        image.size = known_size(entry.get("height"), entry.get("width"))
+        image.coco_id = image_id if isinstance(image_id, int) else None
+        image.attributes = entry["attributes"] if isinstance(entry.get("attributes"), dict) else {}
+        image.raw = entry if keep_raw else None
     return images
 
 
-def _coco_object(annotation: dict[str, Any], label_id: str, names: dict[int, str], image: AnnotatedImage) -> Annotation:
+def _object(
+    annotation: dict[str, Any], label_id: str, names: dict[int, str], class_of: ClassOf, image: AnnotatedImage
+) -> Annotation | None:
+    """The object of an annotation; None if its category has no instances."""
     category = annotation.get("category_id")
     if not isinstance(category, int) or category not in names:
-        raise LabelError(f"category_id {category!r:.60} is not among the categories", "unknown name")
-    label = Annotation(
-        label_id, names[category], crowd=bool(annotation.get("iscrowd")), ignore=bool(annotation.get("ignore"))
+        raise LabelError(f"category_id {category!r:.60} is not among the categories", UNKNOWN_NAME)
+    known = class_of(names[category])
+    if known is None:
+        return None
+    name, ignored = known
+    rle, polygons = _mask(annotation.get("segmentation"), image.size)
+    box = annotation.get("bbox")
+    if rle is None and polygons is None and not (isinstance(box, list) and len(box) == 4):
+        raise LabelError("annotation has neither segmentation nor bbox")
+    score, attributes = annotation.get("score"), annotation.get("attributes")
+    attributes = attributes if isinstance(attributes, dict) else {}
+    return Annotation(
+        label_id,
+        name,
+        polygons=polygons,
+        rle=rle,
+        box_px=_box(box, needed=rle is None and polygons is None),
+        crowd=flag(annotation, "iscrowd"),
+        ignore=ignored or flag(annotation, "ignore", "ignored"),
+        occluded=flag(attributes, "occluded"),
+        truncated=flag(attributes, "truncated"),
+        score=float(score) if isinstance(score, int | float) else None,
     )
-    segmentation, box = annotation.get("segmentation"), annotation.get("bbox")
+
+
+def _mask(segmentation: Any, size: tuple[int, int] | None) -> tuple[dict[str, Any] | None, list[Any] | None]:
+    """(run-length code, polygons), at most one of them."""
     if isinstance(segmentation, dict):
-        label.rle = check_rle(segmentation, image.size)
-    elif isinstance(segmentation, list) and segmentation:
-        if any(not isinstance(flat, list) or len(flat) % 2 for flat in segmentation):
-            raise LabelError("segmentation is not a list of flat polygons [x, y, x, y, ...]")
-        label.polygons = [as_points([flat[i : i + 2] for i in range(0, len(flat), 2)]) for flat in segmentation]
-    elif isinstance(box, list) and len(box) == 4:
+        return check_rle(segmentation, size), None
+    if not isinstance(segmentation, list) or not segmentation:
+        return None, None
+    if any(not isinstance(flat, list) or len(flat) % 2 for flat in segmentation):
+        raise LabelError("segmentation is not a list of flat polygons [x, y, x, y, ...]")
+    return None, [as_points([flat[i : i + 2] for i in range(0, len(flat), 2)]) for flat in segmentation]
+
+
+def _box(box: Any, needed: bool) -> tuple[float, float, float, float] | None:
+    """(x1, y1, x2, y2) of COCO's [x, y, width, height]. A broken box beside a mask does not matter."""
+    try:
         x, y, width, height = (number(value, "bbox") for value in box)
         rectangle(x, y, x + width, y + height)  # raises where it has no area
-        label.box_px = (x, y, x + width, y + height)
-    else:
-        raise LabelError("annotation has neither segmentation nor bbox")
-    return label
+    except (LabelError, TypeError, ValueError):
+        if needed:
+            raise
+        return None
+    return x, y, x + width, y + height

@@ -1,57 +1,92 @@
-"""`AnnotatedDataset`: the Dataset that training reads annotations through."""
+"""`AnnotatedDataset`: the Dataset through which training reads labels of any format."""
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from mrcnn.annotations.findings import Report
+from mrcnn.annotations.findings import MISSING_IMAGE, NO_LABELS, Findings, listing
 from mrcnn.annotations.mask_png import read_mask, split_ids
-from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations, object_mask
+from mrcnn.annotations.object_masks import to_instances, visible_masks
+from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import image_size
+from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.rle import tighten
+from mrcnn.structures.masks import tighten
 
 log = logging.getLogger(__name__)
 
-BoxAndCrop = tuple[np.ndarray, np.ndarray]  # int32 [4] (y1, x1, y2, x2) px, exclusive; bool [y2 - y1, x2 - x1]
-
 
 class AnnotatedDataset(Dataset):
-    """Images with annotations of any format; see `mrcnn.annotations.folder.open_folder`.
+    """Images with labels of any format; `mrcnn.annotations.folder.open_folder` makes one.
 
-    `image_info[i]` has `id` and `name` (the file's path in the folder), `path`, `width`, `height`, `annotated` (an
-    AnnotatedImage) and, for COCO, `coco_id`. `report` holds what could not be used.
+    `image_info[i]` has `id` and `name` (as the labels or the folder name it), `path`, `width`, `height`, `annotated`
+    (an AnnotatedImage) and, for COCO, `coco_id`. `findings` holds what could not be used.
+
+    Attributes:
+        IMAGE_ATTRIBUTES: attribute of images -> its title in figures, where a data set has such attributes.
+        OBJECT_FLAGS: flags of objects that a data set labels: "occluded", "truncated".
     """
 
-    report: Report
+    IMAGE_ATTRIBUTES: ClassVar[dict[str, str]] = {}
+    OBJECT_FLAGS: ClassVar[tuple[str, ...]] = ()
 
-    def add_annotations(self, found: Annotations, images: list[AnnotatedImage], rectangles_as_masks: bool) -> None:
-        """Adds classes and images; sizes must be known. Call `prepare` afterwards."""
-        self.report = found.report
+    def __init__(self, class_map: dict | None = None) -> None:
+        super().__init__(class_map)
+        self.findings = Findings("")
+
+    def add_annotations(
+        self, found: Annotations, images: Sequence[AnnotatedImage], rectangles_as_masks: bool, source: str
+    ) -> None:
+        """Add classes and images; call `prepare` afterwards.
+
+        Args:
+            found: what a reader returned.
+            images: those of its images to add, with sizes.
+            rectangles_as_masks: use the filled box of objects that have no mask; otherwise they are left out.
+            source: name of the data set in `image_info` and `class_info`.
+
+        Raises:
+            InputError: all objects are boxes without masks.
+        """
+        total = sum(len(image.objects) for image in images)
+        boxes = sum(not label.has_mask for image in images for label in image.objects)
+        where = found.findings.source
+        if boxes and not rectangles_as_masks:
+            if boxes == total:
+                raise InputError(
+                    f"{where}: all {total} objects are boxes without masks (detection labels). Use labels with "
+                    "masks, or --rectangles (in Python rectangles_as_masks=True) to fill the boxes"
+                )
+            log.warning("%s: left out %d of %d objects, which have a box and no mask", where, boxes, total)
+            found.findings.boxes_left_out += boxes
+        self.findings.include(found.findings)
         for number, name in found.classes:
-            self.add_class(found.format, number, name)
+            self.add_class(source, number, name)
         for image in images:
             assert image.size is not None
-            known = {"coco_id": image.coco_id} if image.coco_id is not None else {}
             if not rectangles_as_masks:
                 image.objects = [label for label in image.objects if label.has_mask]
-            self.add_image(
-                found.format,
-                image.name,
-                str(image.path),
-                name=image.name,
-                height=image.size[0],
-                width=image.size[1],
-                annotated=image,
-                **known,
-            )
+            height, width = image.size
+            fields = {"name": image.name, "height": height, "width": width, "annotated": image}
+            self.add_image(source, image.name, str(image.path), **fields, **self.image_fields(image))
+
+    def image_fields(self, image: AnnotatedImage) -> dict[str, Any]:
+        """Return further fields for the `image_info` of an image."""
+        return {"coco_id": image.coco_id} if image.coco_id is not None else {}
 
     def load_instances(self, image_id: int) -> Instances:
-        """The objects of an image as boxes and crops.
+        """Return the objects of an image as boxes and crops, straight from polygons, run-length codes or mask files.
 
         Args:
             image_id: index into `image_info`.
+
+        Returns:
+            Instances whose class ids are positions in `class_info`; crowds and ignored objects are marked, not left
+            out. `origin` holds positions in the image's `annotated.objects`.
 
         Raises:
             InputError: a mask file is missing, broken, or does not fit the image.
@@ -60,37 +95,42 @@ class AnnotatedDataset(Dataset):
         if "annotated" not in info:
             return super().load_instances(image_id)
         image, shape = info["annotated"], (info["height"], info["width"])
+        if not image.has_mask_files:
+            return to_instances(image.objects, visible_masks(image, boxes=True), self.ids_of(info["source"]))
         if image.id_mask is not None:
             masks = split_ids(read_mask(image.id_mask, shape))
-        elif image.mask_files is not None:
-            masks = [tighten(read_mask(path, shape) > 0, 0, 0) for path in image.mask_files]
         else:
-            masks = [object_mask(label, shape) for label in image.objects]
-        labels = image.objects or [Annotation(str(i), self.class_info[1]["name"]) for i in range(len(masks))]
-        kept = [(label, *mask) for label, mask in zip(labels, masks, strict=True) if mask is not None]
-        ids = self._class_ids_of(info["source"])
-        return Instances(
-            np.array([ids[label.name] for label, _, _ in kept], np.int32),
-            np.array([box for _, box, _ in kept], np.int32).reshape(-1, 4),
-            [crop for _, _, crop in kept],
-            np.array([label.crowd for label, _, _ in kept], bool),
-            np.array([label.ignore for label, _, _ in kept], bool),
-        )
+            masks = [tighten(read_mask(path, shape) > 0, 0, 0) for path in image.mask_files]
+        labels = [Annotation(str(i), self.class_info[1]["name"]) for i in range(len(masks))]
+        return to_instances(labels, masks, self.ids_of(info["source"]))
 
     def load_class_ids(self, image_id: int) -> np.ndarray:
-        """int32 [n] class ids, negative for crowds and ignored objects; decoded only where there are no annotations."""
+        """Return int32 [n] class ids, negative for crowds and ignored objects; only mask files have to be decoded."""
         info = self.image_info[image_id]
-        if "annotated" not in info or not info["annotated"].objects:
+        if "annotated" not in info or info["annotated"].has_mask_files:
             return super().load_class_ids(image_id)
-        ids = self._class_ids_of(info["source"])
-        labels = info["annotated"].objects
+        ids, labels = self.ids_of(info["source"]), info["annotated"].objects
         return np.array([-ids[a.name] if a.crowd or a.ignore else ids[a.name] for a in labels], np.int32)
 
-    def _class_ids_of(self, source: str) -> dict[str, int]:
+    def ids_of(self, source: str) -> dict[str, int]:
+        """Return class name -> class id for the classes of a source."""
         return {known["name"]: i for i, known in enumerate(self.class_info) if known["source"] == source}
 
+    def object_flags(self, image_id: int, instances: Instances) -> dict[str, np.ndarray]:
+        """Return what the labels say of each object: bool [n] for each of OBJECT_FLAGS.
+
+        Args:
+            image_id: index into `image_info`.
+            instances: what `load_instances` returned for it.
+        """
+        image = self.image_info[image_id].get("annotated")
+        if image is None or image.has_mask_files or instances.origin is None:
+            return {name: np.zeros(len(instances), bool) for name in self.OBJECT_FLAGS}
+        labels = [image.objects[i] for i in instances.origin]
+        return {name: np.array([getattr(label, name) for label in labels], bool) for name in self.OBJECT_FLAGS}
+
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Full masks: bool [H, W, n] and int32 [n] class ids, negative for crowds and ignored objects.
+        """Return full masks: bool [H, W, n] and int32 [n] class ids, negative for crowds and ignored objects.
 
         Raises:
             InputError: see `load_instances`.
@@ -102,16 +142,61 @@ class AnnotatedDataset(Dataset):
         return instances.to_masks((info["height"], info["width"])), instances.training_class_ids
 
     def image_reference(self, image_id: int) -> str:
-        """The path of the image."""
+        """Return the path of the image."""
         return str(self.image_info[image_id]["path"])
 
 
-def log_summary(found: Annotations, images: list[AnnotatedImage], what: str, most: int = 10) -> None:
-    """Writes counts to the log, and at most `most` of the findings in full."""
+def sized(images: Sequence[AnnotatedImage], findings: Findings) -> list[AnnotatedImage]:
+    """Return the images whose files can be read and have the size that the labels state, with `size` filled in."""
+    kept = []
+    for image in images:
+        try:
+            size = image_size(image.path)
+        except InputError as error:
+            detail = str(error).removeprefix(f"{image.path}: ")
+            findings.add("unreadable image", detail, image.path, image=image.name)
+            continue
+        if image.size is not None and image.size != size:
+            detail = f"image is {size[1]} x {size[0]}, its labels are made for {image.size[1]} x {image.size[0]}"
+            findings.add("size differs", detail, image.source, image=image.name)
+            continue
+        image.size = size
+        image.objects = [label for label in image.objects if _fits(label, image, findings)]
+        kept.append(image)
+    return kept
+
+
+def _fits(label: Annotation, image: AnnotatedImage, findings: Findings) -> bool:
+    """Whether a label's run-length code has the size of its image; a finding if not."""
+    if label.rle is None or tuple(label.rle["size"]) == image.size:
+        return True
+    detail = f"its mask is made for {label.rle['size']} (height, width), the image is {image.size}"
+    findings.add("unusable label", detail, image.source, image=image.name, label=label.id)
+    return False
+
+
+def log_summary(what: str, images: Sequence[AnnotatedImage], findings: Findings, limit: int = 10) -> None:
+    """Log what was read and what was left out.
+
+    Args:
+        what: names the data.
+        images: the images that were read.
+        findings: what could not be used.
+        limit: findings to log in full.
+    """
     counts = Counter(label.name for image in images for label in image.objects)
     objects = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     log.info("%s: %d images%s", what, len(images), f", objects: {objects}" if objects else "")
-    for finding in found.report.findings[:most]:
+    if findings.stuff:
+        log.info("%s: skipped categories without instances: %s", what, listing(findings.stuff))
+    if findings.unknown:
+        log.warning("%s: skipped unknown categories: %s", what, listing(findings.unknown))
+    for kind, problem in ((MISSING_IMAGE, "labelled images have no image file"), (NO_LABELS, "images have no labels")):
+        if names := findings.images_of(kind):
+            more = ", ..." if len(names) > 3 else ""
+            log.warning("%s: %d %s and are left out: %s%s", what, len(names), problem, ", ".join(names[:3]), more)
+    left_out = findings.unusable()
+    for finding in left_out[:limit]:
         log.warning("left out: %s", finding)
-    if len(found.report.findings) > most:
-        log.warning("left out: %d more labels or images", len(found.report.findings) - most)
+    if len(left_out) > limit:
+        log.warning("%s: left out %d more labels or images", what, len(left_out) - limit)

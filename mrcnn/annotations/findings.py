@@ -1,6 +1,6 @@
-"""Findings about a data set: their kinds, what training does about each, and the report that collects them.
+"""Findings about a data set: what is wrong or missing, and what training does about it.
 
-Readers of labels and checks of whole data sets both write into it, so a fault has one name wherever it is found.
+The label readers and the checks of whole data sets both report here, so a fault has one name wherever it is found.
 """
 
 import dataclasses
@@ -10,42 +10,45 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of finding: a problem or only a note, and what training does where it meets one."""
+    """A kind of finding: a problem or only a note, and what training does when it meets one."""
 
     problem: bool
     training: str
 
 
+UNKNOWN_NAME = "unknown name"
+MISSING_IMAGE = "missing image"
+NO_LABELS = "image without labels"
 KINDS = {
-    "missing image": Kind(True, "left out"),
+    MISSING_IMAGE: Kind(True, "left out"),
     "unreadable image": Kind(True, "left out"),
-    "broken image": Kind(True, "stops where it comes to this image"),
+    "broken image": Kind(True, "stops when it reaches this image"),
     "size differs": Kind(True, "left out"),
     "duplicate image": Kind(True, "the first is kept"),
-    "image in two splits": Kind(True, "kept: the evaluation sees what was trained on"),
+    "image in two splits": Kind(True, "kept: the evaluation sees images that were trained on"),
     "unusable frame": Kind(True, "left out"),
     "unusable label": Kind(True, "left out"),
-    "unknown name": Kind(True, "left out"),
+    UNKNOWN_NAME: Kind(True, "left out"),
     "no area": Kind(True, "left out"),
-    "outside the image": Kind(True, "cut at the border"),
-    "self-crossing outline": Kind(True, "kept as it is filled: what is enclosed twice is outside"),
+    "outside the image": Kind(True, "cut off at the border"),
+    "self-crossing outline": Kind(True, "kept as filled: areas enclosed twice are outside"),
     "duplicate object": Kind(True, "kept"),
     "no masks": Kind(True, "impossible"),
-    "image without labels": Kind(False, "left out"),
-    "image without objects": Kind(False, "passed over, unless TRAIN_EMPTY_IMAGES"),
+    NO_LABELS: Kind(False, "left out"),
+    "image without objects": Kind(False, "skipped, unless TRAIN_EMPTY_IMAGES"),
     "box without mask": Kind(False, "left out, unless boxes may serve as masks"),
-    "hidden object": Kind(False, "left out: labels that lie nearer cover it"),
+    "hidden object": Kind(False, "left out: nearer labels cover it"),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One fault or note.
 
     Attributes:
         kind: a key of KINDS.
-        detail: what was found, in words.
-        file: the label file or the image file that has it.
+        detail: the fault in words.
+        file: the label file or image file that has it.
         place: where in the file, such as "frame 3".
         image: name of the image.
         label: id of the label.
@@ -70,15 +73,17 @@ class Finding:
 
 
 @dataclasses.dataclass
-class Report:
-    """What a check saw.
+class Findings:
+    """Everything that readers and checks report about a data set.
 
     Attributes:
         source: the folder or label file.
         images, objects: how many there are to train on.
-        classes: objects by class name, every class of the data set included.
-        unknown: labels by a class name that the data set does not know.
-        findings: in the order in which they were found.
+        classes: objects by class name, including classes without objects.
+        unknown: labels of categories that the data set does not know, by name; they are left out.
+        stuff: labels of known categories that have no instances (road, sky), by name; they are left out.
+        boxes_left_out: objects that were left out because they have a box and no mask.
+        entries: in the order in which they were found.
     """
 
     source: str
@@ -86,17 +91,40 @@ class Report:
     objects: int = 0
     classes: Counter[str] = dataclasses.field(default_factory=Counter)
     unknown: Counter[str] = dataclasses.field(default_factory=Counter)
-    findings: list[Finding] = dataclasses.field(default_factory=list)
+    stuff: Counter[str] = dataclasses.field(default_factory=Counter)
+    boxes_left_out: int = 0
+    entries: list[Finding] = dataclasses.field(default_factory=list)
 
     def add(self, kind: str, detail: str, file: Any, **where: str | None) -> None:
-        """Note a finding; `where` may have place, image and label."""
+        """Add a finding; `where` may hold place, image and label."""
         assert kind in KINDS, kind
-        self.findings.append(Finding(kind, detail, str(file), **where))
+        self.entries.append(Finding(kind, detail, str(file), **where))
+
+    def include(self, other: "Findings") -> None:
+        """Add what reading another label file found."""
+        self.source = ", ".join(filter(None, [self.source, other.source]))
+        self.entries += other.entries
+        self.unknown += other.unknown
+        self.stuff += other.stuff
+        self.boxes_left_out += other.boxes_left_out
 
     def counts(self) -> dict[str, int]:
-        """How many findings there are of each kind, in the order of KINDS, without zeros."""
-        found = Counter(finding.kind for finding in self.findings)
+        """Return the number of findings of each kind, in the order of KINDS, without zeros."""
+        found = Counter(finding.kind for finding in self.entries)
         return {kind: found[kind] for kind in KINDS if found[kind]}
+
+    def images_of(self, kind: str) -> list[str]:
+        """Return the names of the images that have a finding of a kind."""
+        return [finding.image or finding.file for finding in self.entries if finding.kind == kind]
+
+    def unusable(self) -> list[Finding]:
+        """Return the findings about labels and images that are there and cannot be used.
+
+        Images without a file or without labels, and labels whose categories are counted in `unknown`, are not among
+        them: there may be thousands, and a count with a few names says as much.
+        """
+        summed_up = {MISSING_IMAGE, NO_LABELS} | ({UNKNOWN_NAME} if self.unknown else set())
+        return [finding for finding in self.entries if finding.kind not in summed_up]
 
     @property
     def problems(self) -> int:
@@ -104,7 +132,7 @@ class Report:
         return sum(count for kind, count in self.counts().items() if KINDS[kind].problem)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, ready for json.dump."""
+        """Return everything in a form that json.dump can write."""
         return {
             "source": self.source,
             "images": self.images,
@@ -115,33 +143,38 @@ class Report:
             "counts": self.counts(),
             "findings": [
                 {"severity": "problem" if KINDS[f.kind].problem else "note", **dataclasses.asdict(f)}
-                for f in self.findings
+                for f in self.entries
             ],
         }
 
 
-def report_lines(report: Report, most: int = 3) -> list[str]:
-    """The report as text: the problems before the notes, each kind with its count and its first findings.
+def listing(counts: Counter[str]) -> str:
+    """Return "3 'chair', 1 'horse'", the most frequent first."""
+    return ", ".join(f"{count} {name!r}" for name, count in counts.most_common())
+
+
+def report_lines(findings: Findings, limit: int = 3) -> list[str]:
+    """Return the findings as text: problems before notes, each kind with its count and its first findings.
 
     Args:
-        report: what a check returned.
-        most: findings to name for each kind.
+        findings: what a check returned.
+        limit: findings of each kind to name.
     """
-    lines = [f"{report.source}: {report.images} images, {report.objects} objects"]
-    present = ", ".join(f"{count} {name}" for name, count in report.classes.items() if count)
+    lines = [f"{findings.source}: {findings.images} images, {findings.objects} objects"]
+    present = ", ".join(f"{count} {name}" for name, count in findings.classes.items() if count)
     lines.append("  " + (present or "no objects"))
-    if absent := [name for name, count in report.classes.items() if not count]:
+    if absent := [name for name, count in findings.classes.items() if not count]:
         lines.append(f"  without objects: {', '.join(absent)}")
-    counts = report.counts()
+    counts = findings.counts()
     for kind in sorted(counts, key=lambda kind: not KINDS[kind].problem):
         severity = "PROBLEM" if KINDS[kind].problem else "note"
         lines.append(f"  {severity:8} {kind}: {counts[kind]} (training: {KINDS[kind].training})")
-        if kind == "unknown name" and report.unknown:
-            names = [f"{count} {name!r}" for name, count in report.unknown.most_common(10)]
-            more = len(report.unknown) - len(names)
+        if kind == UNKNOWN_NAME and findings.unknown:
+            names = [f"{count} {name!r}" for name, count in findings.unknown.most_common(10)]
+            more = len(findings.unknown) - len(names)
             lines.append("           " + ", ".join(names) + (f" and {more} more names" if more else ""))
-        found = [finding for finding in report.findings if finding.kind == kind]
-        lines += [f"           {finding}" for finding in found[:most]]
-        if len(found) > most:
-            lines.append(f"           ... and {len(found) - most} more")
+        found = [finding for finding in findings.entries if finding.kind == kind]
+        lines += [f"           {finding}" for finding in found[:limit]]
+        if len(found) > limit:
+            lines.append(f"           ... and {len(found) - limit} more")
     return lines

@@ -1,49 +1,48 @@
-"""Folders of images with annotations of any kind, recognised by what is in them.
+"""Open folders of images with labels of any kind, recognised by what is in them.
 
     dataset = open_folder("leaves", "train")
 
-VIA 1 and 2, labelme and COCO JSON, YOLO segmentation text files, mask PNGs. Splits are folders or files that are called
-train, val and test (also train2017, stage1_train, valid); where there are none, a fifth of the images is drawn for val.
+VIA 1 and 2, labelme and COCO JSON, YOLO segmentation text files, mask PNGs. Splits are folders or files called train,
+val and test (also train2017, stage1_train, valid); where there are none, a fifth of the images is drawn for val.
 """
 
 import hashlib
-import json
 import logging
 import os
 import pathlib
 import re
 from collections.abc import Iterable
 
+from mrcnn.annotations import json_kind
 from mrcnn.annotations.coco import read_coco
-from mrcnn.annotations.dataset import AnnotatedDataset, log_summary
-from mrcnn.annotations.findings import Report
+from mrcnn.annotations.dataset import AnnotatedDataset, log_summary, sized
+from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.json_fields import read_json
 from mrcnn.annotations.labelme import read_labelme
 from mrcnn.annotations.mask_png import mask_folder_of, mask_of, read_masks
-from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
+from mrcnn.annotations.schema import AnnotatedImage, Annotations
 from mrcnn.annotations.via import read_via
 from mrcnn.annotations.yolo import NAME_FILES, read_yolo, yolo_label_path
-from mrcnn.data.images import image_size
 from mrcnn.errors import InputError
 
 log = logging.getLogger(__name__)
 
 FORMATS = {
-    "coco": "COCO JSON",
-    "via": "VGG Image Annotator JSON",
-    "labelme": "labelme JSON",
+    json_kind.COCO: "COCO JSON",
+    json_kind.VIA: "VGG Image Annotator JSON",
+    json_kind.LABELME: "labelme JSON",
     "yolo": "YOLO text files",
     "masks": "mask PNGs",
 }
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-VAL_SHARE = 0.2  # of the images, where no folder says which are for validation
+VAL_FRACTION = 0.2  # of the images, where no folder says which are for validation
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-_DEPTH = 5  # folders below the root that are looked into
-_SNIFFED = 20  # JSON files of each folder, to see what they are
+_DEPTH = 5  # levels of folders below the root to search
+_SNIFFED = 20  # JSON files of each folder that are looked into to tell what they are
 
 
 class Folder:
-    """The files of a folder, found once.
+    """The files of a folder, listed once.
 
     Attributes:
         root: the folder.
@@ -51,7 +50,7 @@ class Folder:
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
-        """Looks through the folder.
+        """List the files.
 
         Raises:
             InputError: there is no such folder.
@@ -74,13 +73,13 @@ class Folder:
             self._by_name.setdefault(path.name, []).append(path)
 
     def find(self, name: str, source: pathlib.Path) -> pathlib.Path | None:
-        """The image that an annotation file names: by its path from there, by its name alone, or by the file's name."""
+        """Return the image that a label file names: by its path, its name, or the stem of the label file."""
         parts = pathlib.PurePosixPath(name.replace("\\", "/").lstrip("/")).parts
         beside = self._known.get(os.path.normpath(source.parent.joinpath(*parts)))
         if beside is not None:
             return beside
         found = self._by_name.get(parts[-1], []) if parts else []
-        if len(found) > 1:  # the one that agrees with most folders of the name, or in a folder of the file's split
+        if len(found) > 1:  # take the one whose folders agree with the name, or with the split of the label file
             split = split_of(source.relative_to(self.root).parts)
             found = (
                 [path for path in found if path.parts[-len(parts) :] == parts]
@@ -93,19 +92,20 @@ class Folder:
         return own[0] if len(own) == 1 and not found else None
 
     def kinds(self) -> dict[str, list[pathlib.Path]]:
-        """The formats that are there, the surest first, with their files (none for text files and masks).
+        """Return the formats that are there, the most certain first, with their files (none for text and masks).
 
         Raises:
             InputError: a JSON file cannot be read.
         """
-        found: dict[str, list[pathlib.Path]] = {"coco": [], "via": [], "labelme": []}
+        found: dict[str, list[pathlib.Path]] = {json_kind.COCO: [], json_kind.VIA: [], json_kind.LABELME: []}
         seen: dict[pathlib.Path, list[str | None]] = {}
         for path in self.documents:
             before = seen.setdefault(path.parent, [])
-            # one JSON per image: what the first ones are, all are
-            kind = before[0] if len(before) >= _SNIFFED and len(set(before)) == 1 else json_kind(path)
+            # one JSON per image: if the first ones are all alike, so are the rest
+            alike = len(before) >= _SNIFFED and len(set(before)) == 1
+            kind = before[0] if alike else json_kind.json_kind(path).format
             before.append(kind)
-            if kind:
+            if kind in found:
                 found[kind].append(path)
         kinds = {kind: paths for kind, paths in found.items() if paths}
         named = any((folder / name).is_file() for name in NAME_FILES for folder in (self.root, self.root / "labels"))
@@ -116,54 +116,19 @@ class Folder:
         return kinds
 
     def refuse_broken(self, documents: Iterable[pathlib.Path]) -> None:
-        """Raises InputError for the first JSON file that is broken: it is of no kind because it is cut off, perhaps."""
+        """Raise InputError for the first JSON file that is broken: it may be of no format because it is cut off."""
         for path in documents:
             read_json(path)
-            log.info("%s: is of none of the known formats and is not read", path)
-
-
-def json_kind(path: pathlib.Path) -> str | None:
-    """Which of the formats a JSON file is, by its keys; None for any other. Raises InputError if it cannot be read."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-
-    def has(*keys: str) -> bool:
-        return all(re.search(rb'"%s"\s*:' % key.encode(), data) for key in keys)
-
-    if has("images", "annotations", "categories"):
-        return "coco"
-    if has("_via_img_metadata") or has("regions", "filename"):
-        return "via"
-    return "labelme" if has("shapes") and (has("imagePath") or has("shape_type")) else None
+            log.info("%s: is in none of the known formats and is not read", path)
 
 
 def recognise(root: str | os.PathLike) -> str | None:
-    """The format that `open_folder` reads a folder in: a key of FORMATS, or None if it reads none of it.
+    """Return the format in which `open_folder` reads a folder: a key of FORMATS, or None if it reads nothing in it.
 
     Raises:
         InputError: there is no such folder.
     """
     return next(iter(Folder(root).kinds()), None)
-
-
-def coco_categories(root: str | os.PathLike) -> list[str]:
-    """The category names of the COCO files in a folder, read without parsing the rest of a file.
-
-    Raises:
-        InputError: there is no such folder, or a JSON file cannot be read.
-    """
-    names: list[str] = []
-    for path in Folder(root).kinds().get("coco", []):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        start = re.search(r'"categories"\s*:\s*', text)
-        try:
-            entries, _ = json.JSONDecoder().raw_decode(text, start.end() if start else 0)
-        except json.JSONDecodeError:
-            continue  # open_folder says what is wrong with it
-        names += [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
-    return list(dict.fromkeys(names))
 
 
 def open_folder(
@@ -172,7 +137,7 @@ def open_folder(
     limit: int | None = None,
     rectangles_as_masks: bool = False,
 ) -> AnnotatedDataset:
-    """Opens a folder of images with annotations; the format is recognised, the classes are those in the data.
+    """Open a folder of images with labels; the format is recognised, the classes are those in the data.
 
     Args:
         path: the folder.
@@ -185,64 +150,58 @@ def open_folder(
         The prepared dataset.
 
     Raises:
-        InputError: no such folder, nothing in it that can be read, broken files, or no image for the split.
+        InputError: there is no such folder, nothing in it can be read, a file is broken, or the split has no image.
     """
     folder = Folder(path)
     kinds = folder.kinds()
     if not kinds:
         folder.refuse_broken(folder.documents[:_SNIFFED])
         raise InputError(
-            f"{folder.root}: no annotations that are known. Read are {', '.join(FORMATS.values())}; there are "
+            f"{folder.root}: no labels in a known format. The formats are {', '.join(FORMATS.values())}; there are "
             f"{len(folder.images)} images and {len(folder.documents)} JSON files"
         )
     kind = next(iter(kinds))
     if len(kinds) > 1:
-        log.info("%s: also has %s, which is not read", folder.root, " and ".join(FORMATS[k] for k in list(kinds)[1:]))
+        others = " and ".join(FORMATS[k] for k in list(kinds)[1:])
+        log.info("%s: reading the %s, not the %s that are there too", folder.root, FORMATS[kind], others)
     found = _read(folder, kind, kinds[kind], split)
     found.images = _once(found, folder.root)
     for image in found.images:
         image.split = _split_of(image, folder.root, kind)
-    images = _sized(_choose(found.images, split, folder.root), found.report)[:limit]
-    boxes = sum(not label.has_mask for image in images for label in image.objects)
-    total = sum(len(image.objects) for image in images)
-    if boxes and boxes == total and not rectangles_as_masks:
-        raise InputError(f"{folder.root}: all {boxes} objects are boxes without masks; --rectangles fills the boxes")
-    if boxes and not rectangles_as_masks:
-        log.warning("%s: left out %d of %d objects that are boxes without masks", folder.root, boxes, total)
+    images = sized(_choose(found.images, split, folder.root), found.findings)[:limit]
     if not images or not found.classes:
-        why = "; ".join(str(finding) for finding in found.report.findings[:3]) or "it has no annotated image"
+        why = "; ".join(str(finding) for finding in found.findings.entries[:3]) or "it has no labelled image"
         raise InputError(f"{folder.root}: nothing in it can be used as {FORMATS[kind]}: {why}")
     dataset = AnnotatedDataset()
-    dataset.add_annotations(found, images, rectangles_as_masks)
+    dataset.add_annotations(found, images, rectangles_as_masks, source=found.format)
     dataset.prepare()
-    log_summary(found, images, f"{folder.root} ({FORMATS[kind]}, {split or 'all'})")
+    log_summary(f"{folder.root} ({FORMATS[kind]}, {split or 'all'})", images, found.findings)
     return dataset
 
 
 def _read(folder: Folder, kind: str, paths: list[pathlib.Path], split: str | None) -> Annotations:
-    report = Report(str(folder.root))
+    findings = Findings(str(folder.root))
     if kind == "yolo":
         labelled = {path.parent for path in folder.images if yolo_label_path(path)}
-        return read_yolo(folder.root, [path for path in folder.images if path.parent in labelled], report)
+        return read_yolo(folder.root, [path for path in folder.images if path.parent in labelled], findings)
     if kind == "masks":
         parts = {mask for path in folder.images if (mask := mask_of(path))}
         files = [path for path in folder.images if path not in parts and not _in_masks(path, folder.root)]
-        return read_masks(folder.root, files, report)
+        return read_masks(folder.root, files, findings)
     beside = {path.parent for path in paths}
     folder.refuse_broken([path for path in folder.documents if path.parent in beside and path not in set(paths)])
-    if kind == "coco":
-        paths = _coco_files(paths, split, folder.root)
-    return {"coco": read_coco, "via": read_via, "labelme": read_labelme}[kind](paths, folder.find, report)
+    if kind == json_kind.COCO:
+        return read_coco(_coco_files(paths, split, folder.root), folder.find, findings)
+    return (read_via if kind == json_kind.VIA else read_labelme)(paths, folder.find, findings)
 
 
 def _once(found: Annotations, root: pathlib.Path) -> list[AnnotatedImage]:
-    """The images under their paths in the folder, each once."""
+    """Name the images by their paths in the folder, and keep each once."""
     images: dict[pathlib.Path, AnnotatedImage] = {}
     for image in found.images:
         image.name = image.path.relative_to(root).as_posix()
         if image.path in images:
-            report = found.report
-            report.add("duplicate image", "the image was annotated before", image.source, image=image.name)
+            found.findings.add("duplicate image", "the image is labelled twice", image.source, image=image.name)
         images.setdefault(image.path, image)
     return list(images.values())
 
@@ -252,7 +211,7 @@ def _in_masks(path: pathlib.Path, root: pathlib.Path) -> bool:
 
 
 def _coco_files(paths: list[pathlib.Path], split: str | None, root: pathlib.Path) -> list[pathlib.Path]:
-    """Those that may hold the split: its own, or those of no split. Of several beside each other, "instances" ones."""
+    """The files that may hold the split: its own or those of no split; only "instances" files if there are any."""
     splits = {path: split_of(path.relative_to(root).with_suffix("").parts) for path in paths}
     own = [path for path in paths if split is None or splits[path] in (split, None)]
     if not own and split == "val":
@@ -262,7 +221,7 @@ def _coco_files(paths: list[pathlib.Path], split: str | None, root: pathlib.Path
 
 
 def split_of(parts: Iterable[str]) -> str | None:
-    """The split that a path's folders name: ("images", "train2017") is "train"."""
+    """Return the split that the parts of a path name: ("images", "train2017") gives "train"."""
     for part in parts:
         words = re.split(r"[^a-z]+", part.lower())
         for split, names in SPLITS.items():
@@ -272,7 +231,7 @@ def split_of(parts: Iterable[str]) -> str | None:
 
 
 def _split_of(image: AnnotatedImage, root: pathlib.Path, kind: str) -> str | None:
-    if kind in ("coco", "via"):  # the file for a split may be called so
+    if kind in (json_kind.COCO, json_kind.VIA):  # the file of a split may be named after it
         own = split_of(image.source.relative_to(root).with_suffix("").parts)
         if own:
             return own
@@ -288,46 +247,18 @@ def _choose(images: list[AnnotatedImage], split: str | None, root: pathlib.Path)
         own = [image for image in images if image.split == split]
         if not (split == "train" and "val" not in there):
             if None in there:
-                log.warning("%s: images outside of the folders of splits are left out", root)
+                log.warning("%s: images outside the folders of splits are left out", root)
             return own
     elif split != "val" and there != {None}:
         raise InputError(f"{root}: no images for split {split!r}; there are {', '.join(sorted(filter(None, there)))}")
     pool = [image for image in images if image.split == ("train" if "train" in there else None)]
     if split not in ("train", "val"):
-        raise InputError(f"{root}: no images for split {split!r}: it has no folder called so; use train or val")
-    # by a hash of the name: always the same, and new images do not move old ones from one side to the other
+        raise InputError(f"{root}: no images for split {split!r}: there is no folder of that name; use train or val")
+    # by a hash of the name: the choice is always the same, and new images do not move old ones to the other side
     drawn = sorted(pool, key=lambda image: hashlib.sha256(image.name.encode()).digest())
-    count = max(1, round(VAL_SHARE * len(drawn))) if len(drawn) > 1 else 0
-    log.info("%s: no folder is called val; %d of %d images are drawn for it by their names", root, count, len(drawn))
+    count = max(1, round(VAL_FRACTION * len(drawn))) if len(drawn) > 1 else 0
+    log.info("%s: no folder is called val; %d of %d images are drawn for it by name", root, count, len(drawn))
     chosen = {id(image) for image in (drawn[:count] if split == "val" else drawn[count:])}
     if not chosen:
-        raise InputError(f"{root}: {len(images)} image is too few to draw one for {split!r}")
+        raise InputError(f"{root}: {len(images)} image is not enough to draw one for {split!r}")
     return [image for image in pool if id(image) in chosen]
-
-
-def _sized(images: list[AnnotatedImage], report: Report) -> list[AnnotatedImage]:
-    """The images whose files can be read and have the size that their annotations say; `size` is filled in."""
-    kept = []
-    for image in images:
-        try:
-            size = image_size(image.path)
-        except InputError as error:
-            report.add("unreadable image", str(error).removeprefix(f"{image.path}: "), image.path, image=image.name)
-            continue
-        if image.size is not None and image.size != size:
-            detail = f"image is {size[1]} x {size[0]}, its labels are made for {image.size[1]} x {image.size[0]}"
-            report.add("size differs", detail, image.source, image=image.name)
-            continue
-        image.size = size
-        image.objects = [label for label in image.objects if _fits(label, image, report)]
-        kept.append(image)
-    return kept
-
-
-def _fits(label: Annotation, image: AnnotatedImage, report: Report) -> bool:
-    """Whether a label's run-length code has the size of its image; a finding if not."""
-    if label.rle is None or tuple(label.rle["size"]) == image.size:
-        return True
-    detail = f"its mask is made for {label.rle['size']} (height, width), the image is {image.size}"
-    report.add("unusable label", detail, image.source, image=image.name, label=label.id)
-    return False

@@ -12,29 +12,34 @@ from mrcnn.structures.rle import rle_lengths
 
 
 def is_side(value: Any) -> bool:
-    """Whether a JSON value can be the width or height of an image in pixels."""
+    """Return whether a JSON value can be the width or height of an image in pixels."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= FARTHEST_PX
 
 
 def number(value: Any, name: str) -> float:
-    """A finite JSON number. Raises LabelError naming it otherwise."""
+    """Return a JSON value as a float. Raises LabelError with the field's name if it is not a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:  # NaN too
         raise LabelError(f"{name} is {value!r:.80}, not a finite number")
     return float(value)
 
 
+def flag(fields: dict[str, Any], *names: str) -> bool:
+    """Return whether one of the fields is set, as a truth value, a number or text."""
+    return any(fields.get(name) in (True, 1, "true", "True", "1") for name in names)
+
+
 def check_rle(rle: Any, size: tuple[int, int] | None) -> dict[str, Any]:
-    """Checks a run-length code against the image's size.
+    """Check a run-length code against the size of its image.
 
     Args:
         rle: {"size": [height, width], "counts": ...}, compressed or not.
-        size: (height, width) of the frame where it is known.
+        size: (height, width) of the image in px, if known.
 
     Returns:
         The same code; its runs add up to height * width and at least one pixel belongs to the object.
 
     Raises:
-        LabelError: it does not fit.
+        LabelError: it is damaged, empty or of another size.
     """
     if not isinstance(rle, dict) or "counts" not in rle or "size" not in rle:
         raise LabelError("rle needs 'size' and 'counts'")
@@ -54,19 +59,19 @@ def check_rle(rle: Any, size: tuple[int, int] | None) -> dict[str, Any]:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """Parses a JSON file.
+    """Parse a JSON file.
 
     Raises:
-        InputError: it cannot be read or is not JSON; names the file, the line and the column.
+        InputError: it cannot be read or is not JSON; the message names the line and the column.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. Is the file complete?"
         ) from error
     except RecursionError as error:
-        raise InputError(f"{path}: its JSON is nested deeper than any label file") from error
+        raise InputError(f"{path}: its JSON is nested more deeply than that of any label file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
     except OSError as error:

@@ -9,33 +9,28 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.annotations.findings import Report
+from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.json_fields import number, read_json
-from mrcnn.annotations.schema import (
-    AnnotatedImage,
-    Annotation,
-    Annotations,
-    Finder,
-    keep,
-    known_size,
-    listed_classes,
-    locate,
-)
+from mrcnn.annotations.reading import Finder, known_size, listed_classes, locate
+from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points, ellipse, rectangle
 from mrcnn.structures.rle import crop_to_rle
 
-# labelme -------------------------------------------------------------------------------------------------------------
 
+def read_labelme(paths: Sequence[pathlib.Path], find: Finder, findings: Findings) -> Annotations:
+    """Read labelme files, one JSON per image; the image inside a file (imageData) is not used.
 
-def read_labelme(paths: Sequence[pathlib.Path], find: Finder, report: Report) -> Annotations:
-    """Reads labelme files, one JSON per image; the image inside a file (imageData) is not used.
+    Polygons, rectangles, circles and masks are read; shapes with the same group_id and label are one object. Lines and
+    points have no area. The labels _background_ and __ignore__ are not classes.
 
-    Polygons, rectangles, circles and masks; shapes of one group_id and label are one object. Lines and points have no
-    area. The labels _background_ and __ignore__ are no classes.
+    Args:
+        paths: the files.
+        find: finds the images.
+        findings: takes what cannot be used.
 
     Raises:
-        InputError: a file that is no labelme file.
+        InputError: a file is not a labelme file.
     """
     images = []
     for path in paths:
@@ -43,21 +38,22 @@ def read_labelme(paths: Sequence[pathlib.Path], find: Finder, report: Report) ->
         if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
             raise InputError(f"{path}: a labelme file needs a list 'shapes'; this is {json_type(document)} without it")
         name = document.get("imagePath")
-        image = locate(name if isinstance(name, str) and name else path.name, path, find, report)
+        image = locate(name if isinstance(name, str) and name else path.name, path, find, findings)
         if image is None:
             continue
         image.size = known_size(document.get("imageHeight"), document.get("imageWidth"))
         groups: dict[tuple[Any, str], Annotation] = {}
         for place, shape in enumerate(document["shapes"]):
             try:
-                _labelme_shape(shape, str(place), image, groups)
+                _add_shape(shape, str(place), image, groups)
             except LabelError as error:
-                report.add(error.kind, str(error), path, image=image.name, label=str(place))
+                findings.add(error.kind, str(error), path, image=image.name, label=str(place))
         images.append(image)
-    return Annotations("labelme", images, listed_classes(images), report)
+    return Annotations("labelme", images, listed_classes(images), findings)
 
 
-def _labelme_shape(shape: Any, label_id: str, image: AnnotatedImage, groups: dict[Any, Annotation]) -> None:
+def _add_shape(shape: Any, label_id: str, image: AnnotatedImage, groups: dict[Any, Annotation]) -> None:
+    """Add a shape to the objects of an image, or its outline to the object of its group."""
     if not isinstance(shape, dict):
         raise LabelError(f"shape is {json_type(shape)}, not an object")
     label = shape.get("label")
@@ -65,11 +61,11 @@ def _labelme_shape(shape: Any, label_id: str, image: AnnotatedImage, groups: dic
         raise LabelError(f"label is {label!r:.60}, not a class name")
     if label in ("_background_", "__ignore__"):
         return
-    form = shape.get("shape_type") or "polygon"  # old files have polygons only and do not say so
+    form = shape.get("shape_type") or "polygon"  # old files hold nothing but polygons and have no shape_type
     if form == "mask":
-        keep(image, Annotation(label_id, label.strip(), rle=_labelme_mask(shape, image)))
+        image.keep(Annotation(label_id, label.strip(), rle=_mask(shape, image)))
         return
-    outline = _labelme_outline(form, shape.get("points"))
+    outline = _outline(form, shape.get("points"))
     group = shape.get("group_id")
     key = (group, label) if isinstance(group, int | str) else None
     if key in groups:
@@ -77,12 +73,12 @@ def _labelme_shape(shape: Any, label_id: str, image: AnnotatedImage, groups: dic
         assert polygons is not None
         polygons.append(outline)
         return
-    keep(image, Annotation(label_id, label.strip(), polygons=[outline]))
+    image.keep(Annotation(label_id, label.strip(), polygons=[outline]))
     if key is not None:
         groups[key] = image.objects[-1]
 
 
-def _labelme_outline(form: Any, points: Any) -> np.ndarray:
+def _outline(form: Any, points: Any) -> np.ndarray:
     if form == "polygon" or (form == "rectangle" and isinstance(points, list) and len(points) > 2):
         return as_points(points)
     if form not in ("rectangle", "circle"):
@@ -100,8 +96,8 @@ def _two_points(form: str, points: Any) -> list[tuple[float, float]]:
     return [(number(x, "x"), number(y, "y")) for x, y in points]
 
 
-def _labelme_mask(shape: dict[str, Any], image: AnnotatedImage) -> dict[str, Any]:
-    """A mask of labelme 5: a PNG in base64 whose top left pixel lies at the first point."""
+def _mask(shape: dict[str, Any], image: AnnotatedImage) -> dict[str, Any]:
+    """The run-length code of a labelme 5 mask: a PNG in base64 whose top left pixel lies at the first point."""
     from PIL import Image
 
     (x1, y1), _ = _two_points("mask", shape.get("points"))
@@ -110,7 +106,7 @@ def _labelme_mask(shape: dict[str, Any], image: AnnotatedImage) -> dict[str, Any
     try:
         crop = np.asarray(Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True)))) > 0
     except (binascii.Error, TypeError, OSError, SyntaxError) as error:
-        raise LabelError(f"mask is no PNG in base64 ({error})") from None
+        raise LabelError(f"mask is not a PNG in base64 ({error})") from None
     top, left = round(y1), round(x1)
     box = (top, left, top + crop.shape[0], left + crop.shape[1]) if crop.ndim == 2 else (0, 0, -1, -1)
     if top < 0 or left < 0 or box[2] > image.size[0] or box[3] > image.size[1] or not crop.any():

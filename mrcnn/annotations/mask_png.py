@@ -1,25 +1,27 @@
 """Read mask PNGs: instance ids in one PNG per image, or one PNG per object."""
 
-import logging
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from mrcnn.annotations.findings import Report
-from mrcnn.annotations.schema import ONE_CLASS, AnnotatedImage, Annotations, read_lines, swapped
+from mrcnn.annotations.findings import NO_LABELS, Findings
+from mrcnn.annotations.object_masks import BoxAndCrop
+from mrcnn.annotations.reading import ONE_CLASS, read_lines, sibling
+from mrcnn.annotations.schema import AnnotatedImage, Annotations
 from mrcnn.errors import InputError
-
-log = logging.getLogger(__name__)
-
-BoxAndCrop = tuple[np.ndarray, np.ndarray]  # int32 [4] (y1, x1, y2, x2) px, exclusive; bool [y2 - y1, x2 - x1]
 
 
 def split_ids(ids: np.ndarray) -> list[BoxAndCrop | None]:
-    """One mask per value other than 0, ascending."""
-    values, ranks = np.unique(ids, return_inverse=True)
-    ranks = ranks.reshape(ids.shape) + (values[0] != 0)  # 0 is the background, also where nothing is
+    """Return the mask of each value but 0, ascending.
+
+    Args:
+        ids: int [H, W] instance ids, 0 for the background.
+    """
     from scipy.ndimage import find_objects  # late: only folders of masks need it
+
+    values, ranks = np.unique(ids, return_inverse=True)
+    ranks = ranks.reshape(ids.shape) + (values[0] != 0)  # rank 0 is the background, even where no pixel is
 
     masks: list[BoxAndCrop | None] = []
     for rank, place in enumerate(find_objects(ranks), 1):
@@ -30,11 +32,11 @@ def split_ids(ids: np.ndarray) -> list[BoxAndCrop | None]:
 
 
 def read_mask(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray:
-    """A mask PNG of one channel: grey of 8 or 16 bits, black and white, or with a palette (then its indices).
+    """Read a mask PNG of one channel: grey of 8 or 16 bits, black and white, or with a palette (then its indices).
 
     Args:
         path: the file.
-        shape: (height, width) of its image.
+        shape: (height, width) of its image, px.
 
     Returns:
         int32 [height, width].
@@ -50,7 +52,7 @@ def read_mask(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray:
                 raise InputError(f"{path}: is {image.mode}; a mask needs one channel, grey of 8 or 16 bits")
             pixels = np.asarray(image).astype(np.int32)
     except (OSError, SyntaxError) as error:  # Pillow reports broken PNG chunks as SyntaxError
-        raise InputError(f"{path}: is no mask that can be read ({error})") from error
+        raise InputError(f"{path}: the mask cannot be read ({error})") from error
     if pixels.shape != shape:
         raise InputError(
             f"{path}: is {pixels.shape[1]} x {pixels.shape[0]}, its image is {shape[1]} x {shape[0]} (width x height)"
@@ -58,21 +60,18 @@ def read_mask(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray:
     return pixels
 
 
-# Mask PNGs -----------------------------------------------------------------------------------------------------------
-
-
 def mask_of(image: pathlib.Path) -> pathlib.Path | None:
-    """The PNG with instance ids of an image: in masks/ where the image is in images/, or NAME_mask.png beside it."""
+    """Return the PNG with an image's instance ids: in masks/ if the image is in images/, or NAME_mask.png beside it."""
     beside = image.with_name(f"{image.stem}_mask.png")
-    for path in (swapped(image, "masks", ".png"), swapped(image, "mask", ".png"), beside):
+    for path in (sibling(image, "masks", ".png"), sibling(image, "mask", ".png"), beside):
         if path is not None and path != image and path.is_file():
             return path
     return None
 
 
 def mask_folder_of(image: pathlib.Path) -> pathlib.Path | None:
-    """The folder with one PNG per object: masks/NAME/ for images/NAME.jpg, or ID/masks/ for ID/images/NAME.png."""
-    inner = swapped(image, "masks", "")
+    """Return the folder with one PNG per object: masks/NAME/ for images/NAME.jpg, ID/masks/ for ID/images/NAME.png."""
+    inner = sibling(image, "masks", "")
     if inner is None:
         return None
     if inner.is_dir():
@@ -81,13 +80,16 @@ def mask_folder_of(image: pathlib.Path) -> pathlib.Path | None:
     return inner.parent if alone and inner.parent.is_dir() and not mask_of(image) else None
 
 
-def read_masks(root: pathlib.Path, files: Sequence[pathlib.Path], report: Report) -> Annotations:
-    """Reads masks: one PNG per image whose values are instance ids, or one folder per image with a PNG per object.
+def read_masks(root: pathlib.Path, files: Sequence[pathlib.Path], findings: Findings) -> Annotations:
+    """Find mask PNGs: one per image whose values are instance ids, or a folder per image with one PNG per object.
 
-    All objects are of one class: the name in classes.txt, if there is such a file, or else "object". The PNGs are
-    decoded when an image is loaded.
+    All objects are of one class, named by classes.txt if there is one, else "object". The PNGs are decoded when an
+    image is loaded.
 
-    The arguments are those of `read_yolo`.
+    Args:
+        root: the folder.
+        files: the image files.
+        findings: takes the images without masks.
 
     Raises:
         InputError: classes.txt names several classes.
@@ -104,7 +106,7 @@ def read_masks(root: pathlib.Path, files: Sequence[pathlib.Path], report: Report
             folder = mask_folder_of(file)
             image.mask_files = sorted(folder.glob("*.png")) if folder else None
             if not image.mask_files:
-                report.add("image without labels", "has no mask", file, image=image.name)
+                findings.add(NO_LABELS, "has no mask", file, image=image.name)
                 continue
         images.append(image)
-    return Annotations("masks", images, [(1, names[0])], report)
+    return Annotations("masks", images, [(1, names[0])], findings)

@@ -7,49 +7,52 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.annotations.findings import Report
+from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.json_fields import number, read_json
-from mrcnn.annotations.schema import ONE_CLASS, Annotation, Annotations, Finder, keep, listed_classes, locate
+from mrcnn.annotations.reading import ONE_CLASS, Finder, listed_classes, locate
+from mrcnn.annotations.schema import Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points, ellipse, rectangle
 
 CLASS_ATTRIBUTES = ("class", "label", "category", "class_name", "name", "type", "object")
 
 
-# VGG Image Annotator -------------------------------------------------------------------------------------------------
+def read_via(paths: Sequence[pathlib.Path], find: Finder, findings: Findings) -> Annotations:
+    """Read JSON exports and projects of the VGG Image Annotator 1 and 2.
 
+    Polygons, closed polylines, rectangles, circles and ellipses are read; points and other shapes have no area. The
+    class is a region attribute: the only one there is, or one called class, label, category, class_name, name, type or
+    object. Without any attribute all regions are of the class "object".
 
-def read_via(paths: Sequence[pathlib.Path], find: Finder, report: Report) -> Annotations:
-    """Reads JSON exports and projects of the VGG Image Annotator 1 and 2.
-
-    Polygons, closed polylines, rectangles, circles and ellipses; points and other shapes have no area. The class is a
-    region attribute: the only one there is, or one called class, label, category, class_name, name, type or object.
-    Without any attribute all regions are of the class "object".
+    Args:
+        paths: the files.
+        find: finds the images.
+        findings: takes what cannot be used.
 
     Raises:
-        InputError: a file that is no VIA file, or several attributes that might be the class.
+        InputError: a file is not a VIA file, or several attributes might be the class.
     """
-    entries = [(path, key, entry) for path in paths for key, entry in _via_entries(path).items()]
+    entries = [(path, key, entry) for path in paths for key, entry in _entries(path).items()]
     attribute = _class_attribute([entry for _, _, entry in entries], paths)
     images = []
     for path, key, entry in entries:
         whole = isinstance(entry, dict) and isinstance(entry.get("regions"), list | dict)
         if not whole or not isinstance(entry.get("filename"), str):
-            report.add("unusable frame", "needs 'filename' and 'regions'", path, place=f"entry {key!r}")
+            findings.add("unusable frame", "needs 'filename' and 'regions'", path, place=f"entry {key!r}")
             continue
-        image = locate(entry["filename"], path, find, report)
+        image = locate(entry["filename"], path, find, findings)
         if image is None:
             continue
-        for number_, region in enumerate(_regions(entry)):
+        for place, region in enumerate(_regions(entry)):
             try:
-                keep(image, _via_object(region, str(number_), attribute))
+                image.keep(_object(region, str(place), attribute))
             except LabelError as error:
-                report.add(error.kind, str(error), path, image=image.name, label=str(number_))
+                findings.add(error.kind, str(error), path, image=image.name, label=str(place))
         images.append(image)
-    return Annotations("via", images, listed_classes(images), report)
+    return Annotations("via", images, listed_classes(images), findings)
 
 
-def _via_entries(path: pathlib.Path) -> dict[str, Any]:
+def _entries(path: pathlib.Path) -> dict[str, Any]:
     document = read_json(path)
     entries = document.get("_via_img_metadata", document) if isinstance(document, dict) else None
     if not isinstance(entries, dict):
@@ -58,7 +61,7 @@ def _via_entries(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _regions(entry: Any) -> list[Any]:
-    """VIA 1 has an object {"0": region, ...}, VIA 2 a list."""
+    """The regions of an image: VIA 1 has an object {"0": region, ...}, VIA 2 a list."""
     regions = entry.get("regions") if isinstance(entry, dict) else None
     return list(regions.values()) if isinstance(regions, dict) else regions if isinstance(regions, list) else []
 
@@ -77,22 +80,22 @@ def _class_attribute(entries: Sequence[Any], paths: Sequence[pathlib.Path]) -> s
         return (named or names or [None])[0]
     raise InputError(
         f"{paths[0]}: regions have the attributes {', '.join(sorted(names))}, and none is called 'class'. Rename the "
-        "one that holds the class"
+        "one that holds the class to 'class'"
     )
 
 
-def _via_object(region: Any, label_id: str, attribute: str | None) -> Annotation:
+def _object(region: Any, label_id: str, attribute: str | None) -> Annotation:
     shape = region.get("shape_attributes") if isinstance(region, dict) else None
     if not isinstance(shape, dict):
         raise LabelError(f"region is {json_type(region)} without 'shape_attributes'")
     name = ONE_CLASS
     if attribute is not None:
         attributes = region.get("region_attributes")
-        name = _via_class(attributes.get(attribute) if isinstance(attributes, dict) else None, attribute)
-    return Annotation(label_id, name, polygons=[_via_outline(shape)])
+        name = _class_name(attributes.get(attribute) if isinstance(attributes, dict) else None, attribute)
+    return Annotation(label_id, name, polygons=[_outline(shape)])
 
 
-def _via_class(value: Any, attribute: str) -> str:
+def _class_name(value: Any, attribute: str) -> str:
     if isinstance(value, dict):  # check boxes: {"cat": true, "dog": false}
         chosen = [key for key, on in value.items() if on]
         if len(chosen) > 1:
@@ -105,10 +108,10 @@ def _via_class(value: Any, attribute: str) -> str:
     return value.strip()
 
 
-def _via_outline(shape: dict[str, Any]) -> np.ndarray:
+def _outline(shape: dict[str, Any]) -> np.ndarray:
     form = shape.get("name")
 
-    def of(key: str) -> float:
+    def field(key: str) -> float:
         return number(shape.get(key), f"{key} of the {form}")
 
     if form in ("polygon", "polyline"):
@@ -117,9 +120,9 @@ def _via_outline(shape: dict[str, Any]) -> np.ndarray:
             raise LabelError("all_points_x and all_points_y are not two lists of the same length")
         return as_points(list(zip(x, y, strict=True)))
     if form == "rect":
-        return rectangle(of("x"), of("y"), of("x") + of("width"), of("y") + of("height"))
+        return rectangle(field("x"), field("y"), field("x") + field("width"), field("y") + field("height"))
     if form == "circle":
-        return ellipse(of("cx"), of("cy"), of("r"), of("r"))
+        return ellipse(field("cx"), field("cy"), field("r"), field("r"))
     if form == "ellipse":
-        return ellipse(of("cx"), of("cy"), of("rx"), of("ry"), of("theta") if "theta" in shape else 0.0)
+        return ellipse(field("cx"), field("cy"), field("rx"), field("ry"), field("theta") if "theta" in shape else 0.0)
     raise LabelError(f"shape {form!r} has no area; draw a polygon, rect, circle or ellipse")

@@ -1,7 +1,10 @@
-"""Rare classes: how often each class is labelled, how often an image is shown, and how much a class counts in the loss.
+"""Class balance: how often each class is labelled, how often an image is shown, and how much a class counts in the
+loss.
 
-Everything here works on counts per image, which come from labels without a mask being decoded where the dataset knows
-its classes (`Dataset.load_class_ids`). Legend: M images, C classes incl. background.
+Everything here works on counts per image. They come from labels without decoding a mask if the dataset knows its
+classes (`Dataset.load_class_ids`).
+
+Legend: M images, C classes with background.
 """
 
 import logging
@@ -19,7 +22,7 @@ CLASS_WEIGHTINGS = ("effective", "inverse")
 
 
 def image_class_counts(dataset: Dataset) -> np.ndarray:
-    """Labelled objects of each class in each image; crowds and ignored objects do not count.
+    """Count the labelled objects of each class in each image; crowds and ignored objects do not count.
 
     Args:
         dataset: prepared.
@@ -35,41 +38,41 @@ def image_class_counts(dataset: Dataset) -> np.ndarray:
         class_ids = np.asarray(dataset.load_class_ids(image_id), np.int64)
         if len(class_ids) and np.abs(class_ids).max() >= dataset.num_classes:
             raise InputError(
-                f"image {dataset.image_info[image_id]['id']!r} has class id {np.abs(class_ids).max()}, the dataset has "
-                f"{dataset.num_classes} classes; call add_class for each"
+                f"image {dataset.image_info[image_id]['id']!r} has class id {np.abs(class_ids).max()}, but the dataset "
+                f"has {dataset.num_classes} classes; call add_class for each"
             )
         counts[row] = np.bincount(class_ids[class_ids > 0], minlength=dataset.num_classes)
     return counts
 
 
 def repeat_factors(dataset: Dataset | np.ndarray, threshold: float = 0.1) -> np.ndarray:
-    """How often each image is shown in a pass, so that rare classes are seen more.
+    """Return how often to show each image in a pass, so that rare classes are seen more often.
 
-    As in LVIS (Gupta et al., arXiv:1908.03195, appendix B.2), f(c) is the share of images that show class c, r(c) =
-    max(1, sqrt(threshold / f(c))), and an image is repeated r = max r(c) over its classes times. LVIS takes 0.001 for
-    its 1,203 classes; 0.1 suits the eight of BDD100K, where it repeats images of trains (f about 0.005) 4 to 5 times,
-    and leaves classes in a tenth of the images alone.
+    As in LVIS (Gupta et al., arXiv:1908.03195, appendix B.2), f(c) is the fraction of images that contain class c, r(c)
+    = max(1, sqrt(threshold / f(c))), and an image is repeated r = max r(c) over its classes times. LVIS uses 0.001 for
+    its 1,203 classes; 0.1 suits the eight of BDD100K: it repeats images with trains (f about 0.005) 4 to 5 times, and
+    leaves images alone whose classes are each in a tenth of the images.
 
     Args:
         dataset: prepared, or its `image_class_counts`.
-        threshold: share of images below which a class counts as rare, above 0 and at most 1.
+        threshold: fraction of images below which a class counts as rare, above 0 and at most 1.
 
     Returns:
         float64 [M], at least 1.
 
     Raises:
-        InputError: a threshold outside 0..1.
+        InputError: the threshold is outside 0..1.
     """
     if not 0 < threshold <= 1:
-        raise InputError(f"the repeat threshold is {threshold}; give a share of the images, above 0 and at most 1")
+        raise InputError(f"the repeat threshold is {threshold}; give a fraction of the images, above 0 and at most 1")
     shown = _counts(dataset) > 0  # [M, C]
-    share = shown.mean(axis=0)
-    factors = np.sqrt(threshold / np.where(share > 0, share, 1.0)).clip(min=1.0)
+    fraction = shown.mean(axis=0)  # [C]
+    factors = np.sqrt(threshold / np.where(fraction > 0, fraction, 1.0)).clip(min=1.0)
     return np.where(shown, factors, 1.0).max(axis=1, initial=1.0)
 
 
 def class_aware_weights(dataset: Dataset | np.ndarray) -> np.ndarray:
-    """How often each image is shown if first a class is drawn, evenly, and then an image of it.
+    """Return how often each image is shown if a class is drawn first, uniformly, and then an image of that class.
 
     Class-aware sampling (Shen et al., arXiv:1512.05830). Stronger than `repeat_factors`: the images of a class in 0.5 %
     of the set make up 1 / (C - 1) of a pass.
@@ -83,17 +86,17 @@ def class_aware_weights(dataset: Dataset | np.ndarray) -> np.ndarray:
     Raises:
         InputError: no image has an object.
     """
-    shown = _counts(dataset) > 0
+    shown = _counts(dataset) > 0  # [M, C]
     images = shown.sum(axis=0)  # [C]
     present = images > 0
     if not present.any():
         raise InputError("no image has an object, so no class can be drawn; check the labels and the class names")
-    share = np.divide(1.0, images, out=np.zeros(len(images)), where=present) / present.sum()
-    return shown @ share * len(shown)
+    chance = np.divide(1.0, images, out=np.zeros(len(images)), where=present) / present.sum()  # [C], of each image
+    return shown @ chance * len(shown)
 
 
 def image_weights(dataset: Dataset, config: Any) -> np.ndarray | None:
-    """What config.BALANCE asks for: how often each image is shown in a pass, or None for once each.
+    """Return how often config.BALANCE shows each image in a pass, or None for once each.
 
     Args:
         dataset: prepared.
@@ -103,7 +106,7 @@ def image_weights(dataset: Dataset, config: Any) -> np.ndarray | None:
         float64 [M] for `Loader(image_weights=...)`, or None.
 
     Raises:
-        InputError: an unknown BALANCE, or no object to balance.
+        InputError: BALANCE is unknown, or there is no object to balance.
     """
     if config.BALANCE is None:
         return None
@@ -118,12 +121,14 @@ def image_weights(dataset: Dataset, config: Any) -> np.ndarray | None:
     rows = list(zip(dataset.class_names, before, after, strict=True))[1:]
     text = ", ".join(f"{name} {was} -> {now:.0f}" for name, was, now in rows)
     shown = weights.sum()
-    log.info("%s sampling: a pass over %d images shows %.0f; objects: %s", config.BALANCE, len(weights), shown, text)
+    log.info(
+        "%s sampling: a pass over %d images shows %.0f images; objects: %s", config.BALANCE, len(weights), shown, text
+    )
     return weights
 
 
 def effective_class_counts(dataset: Dataset | np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Objects of each class that a pass shows on average.
+    """Return the average number of objects of each class that a pass shows.
 
     Args:
         dataset: prepared, or its `image_class_counts`.
@@ -139,38 +144,38 @@ def effective_class_counts(dataset: Dataset | np.ndarray, weights: np.ndarray) -
 
 
 def weighted_order(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One pass over weighted images, in random order.
+    """Draw one pass over weighted images, in random order.
 
-    Systematic sampling: an image of weight w comes floor(w) or ceil(w) times, w times on average, and every pass has
-    the same length. So the place in the sequence is known without the passes before it.
+    Systematic sampling: an image of weight w appears floor(w) or ceil(w) times, w times on average, and every pass has
+    the same length. So a position in the sequence is known without the passes before it.
 
     Args:
         weights: float [M], not negative, with a sum of at least 0.5.
-        rng: decides on the fractions and the order.
+        rng: decides on the fractional parts and the order.
 
     Returns:
-        int [round(sum of weights)], positions 0..M-1.
+        int [round(sum of weights)], indices 0..M-1.
     """
     length = pass_length(weights)
-    drawn = rng.permutation(len(weights))  # neighbours in a fixed order would never come together
+    drawn = rng.permutation(len(weights))  # in a fixed order, some pairs would never appear in one pass
     ends = np.cumsum(weights[drawn])
     ends *= length / ends[-1]
     ends[-1] = length
-    marks = np.floor(ends + rng.random())  # after each image: how many have been taken so far
+    marks = np.floor(ends + rng.random())  # after each image: the number of draws so far
     times = np.diff(marks, prepend=0.0).astype(int)
     return rng.permutation(np.repeat(drawn, times))
 
 
 def pass_length(weights: np.ndarray) -> int:
-    """Images in one pass of `weighted_order`."""
+    """Return the number of images in one pass of `weighted_order`."""
     return max(1, round(float(np.sum(weights))))
 
 
 def class_weights(dataset: Dataset | np.ndarray, method: str = "effective", beta: float = 0.999) -> np.ndarray:
-    """Weights of the classes in the class loss, larger for rare classes: for config.CLASS_LOSS_WEIGHTS.
+    """Return weights of the classes for config.CLASS_LOSS_WEIGHTS, larger for rare classes.
 
     "effective" divides by the effective number (1 - beta^n) / (1 - beta) of n objects (Cui et al., arXiv:1901.05555,
-    section 4): it stops growing near 1 / (1 - beta), so that frequent classes are not told apart. "inverse" divides by
+    section 4), which saturates near 1 / (1 - beta), so that frequent classes get similar weights. "inverse" divides by
     n.
 
     Args:
@@ -179,14 +184,14 @@ def class_weights(dataset: Dataset | np.ndarray, method: str = "effective", beta
         beta: of the effective number, at least 0 and below 1.
 
     Returns:
-        float64 [C], with mean 1 over the objects, so that together they count as much against the background as
-        before; 1 for the background and for classes without an object.
+        float64 [C]: 1 for the background and for classes without an object; the mean over all objects is 1, so the
+        objects' total weight against the background stays the same.
 
     Raises:
-        InputError: another method or beta, or no object at all.
+        InputError: the method or beta is invalid, or there is no object at all.
     """
     if method not in CLASS_WEIGHTINGS:
-        raise InputError(f"class weights {method!r} were asked for; use one of {', '.join(CLASS_WEIGHTINGS)}")
+        raise InputError(f"class weights {method!r} are unknown; use one of {', '.join(CLASS_WEIGHTINGS)}")
     if not 0 <= beta < 1:
         raise InputError(f"beta is {beta}; give at least 0 and less than 1")
     objects = _counts(dataset).sum(axis=0)

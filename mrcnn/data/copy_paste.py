@@ -1,8 +1,11 @@
-"""Copy-paste: objects of one image put into another (Ghiasi et al., arXiv:2012.07177), rare classes above all.
+"""Copy-paste augmentation: paste objects of one image into another (Ghiasi et al., arXiv:2012.07177), rare classes
+first.
 
-All in pixels of the moulded image. What a pasted object covers is taken from the masks beneath it. Unlike the paper,
-an object keeps its place and size in the picture (or is mirrored with its picture): a street's perspective says how
+Everything is in pixels of the moulded image. The masks beneath lose what a pasted object covers. Unlike in the paper,
+an object keeps its place and size in the image (or is flipped with its image): a street's perspective determines how
 large a car is at which height.
+
+Legend: H W moulded image, h w a donor or a crop, n m instances, C classes with background. Boxes are (y1, x1, y2, x2).
 """
 
 from collections.abc import Sequence
@@ -14,46 +17,46 @@ from mrcnn.data.geometry import Placement, warp_image, warp_instances
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import uncovered
 
-MOST_PASTED = 3  # objects a donor gives; streets stay plausible
-LEAST_AREA = 64  # pixels of a pasted object; smaller ones are specks
+MAX_PASTED = 3  # objects from one donor; more make streets implausible
+MIN_PASTED_AREA = 64  # pixels of a pasted object, 8 x 8; smaller ones are specks
 
 
-def choose(instances: Instances, class_chances: np.ndarray, most: int, rng: np.random.Generator) -> Instances:
-    """Objects to paste: one to MOST_PASTED, drawn without replacement.
+def choose(instances: Instances, class_chances: np.ndarray, limit: int, rng: np.random.Generator) -> Instances:
+    """Choose objects to paste: one to MAX_PASTED, drawn without replacement.
 
     Args:
-        instances: n objects of the donor; crowds and ignored ones are never taken.
-        class_chances: float [C], C classes incl. background: how likely an object of each class is taken.
-        most: places that are free.
-        rng: of this image.
+        instances: n objects of the donor; crowds and ignored ones are never chosen.
+        class_chances: float [C], relative probability that an object of each class is chosen.
+        limit: maximum number of objects, the free slots of the image.
+        rng: generator of this image.
     """
     chances = np.where(instances.crowd | instances.ignore, 0.0, class_chances[instances.class_ids])
-    count = min(int(rng.integers(1, MOST_PASTED + 1)), most, int(np.count_nonzero(chances)))
+    count = min(int(rng.integers(1, MAX_PASTED + 1)), limit, int(np.count_nonzero(chances)))
     if count <= 0:
         return instances.select(np.zeros(0, int))
     return instances.select(rng.choice(len(instances), count, replace=False, p=chances / chances.sum()))
 
 
-def donor_matrix(placement: Placement, donor_shape: Sequence[int], mirror: bool) -> np.ndarray:
-    """Where a donor's pixels go so that it lies on the picture: scaled to its height, then placed like it.
+def donor_matrix(placement: Placement, donor_shape: Sequence[int], flip: bool) -> np.ndarray:
+    """Return the matrix that lays a donor over an image: scaled to the image's height, then placed like the image.
 
     Args:
-        placement: of the picture that gets the objects.
+        placement: of the image that receives the objects.
         donor_shape: (h, w, ...) of the donor as loaded.
-        mirror: left to right.
+        flip: left to right.
 
     Returns:
-        float64 [2, 3] as in transforms.py, from donor pixels to moulded pixels.
+        float64 [2, 3] as in geometry.py, from donor pixels to moulded pixels.
     """
     scale = placement.source[0] / donor_shape[0]
     onto = np.array([[scale, 0, 0], [0, scale, 0], [0, 0, 1]])
-    if mirror:
+    if flip:
         onto[0] = -scale, 0, scale * donor_shape[1]
     return placement.matrix @ onto
 
 
 def paste(
-    image: np.ndarray, donor: np.ndarray, chosen: Instances, matrix: np.ndarray, least_share: float = 0.5
+    image: np.ndarray, donor: np.ndarray, chosen: Instances, matrix: np.ndarray, min_area: float = 0.5
 ) -> Instances:
     """Paint objects of another image over a moulded one.
 
@@ -62,13 +65,13 @@ def paste(
         donor: uint8 [h, w, 3], as loaded.
         chosen: objects of the donor, in its pixels.
         matrix: from donor pixels to moulded pixels, see `donor_matrix`.
-        least_share: objects of which less is inside are not pasted.
+        min_area: minimum fraction of an object's area inside the image; objects with less are not pasted.
 
     Returns:
         The pasted objects, in moulded pixels; a later one hides the earlier ones.
     """
-    pasted, _, _ = warp_instances(chosen, matrix, image.shape, least_share)
-    pasted = pasted.select(np.flatnonzero([np.count_nonzero(crop) >= LEAST_AREA for crop in pasted.crops]))
+    pasted, _, _ = warp_instances(chosen, matrix, image.shape, min_area)
+    pasted = pasted.select(np.flatnonzero([np.count_nonzero(crop) >= MIN_PASTED_AREA for crop in pasted.crops]))
     for (y1, x1, y2, x2), crop in zip(pasted.boxes_px, pasted.crops, strict=True):
         pixels = warp_image(donor, matrix, (y2 - y1, x2 - x1), (y1, x1))
         cv2.copyTo(pixels, np.ascontiguousarray(crop).view(np.uint8), image[y1:y2, x1:x2])
@@ -83,16 +86,16 @@ def paste(
 
 
 def hide(instances: Instances, pasted: Instances, seen: np.ndarray, min_area: float) -> Instances:
-    """Take pasted objects out of the masks beneath them.
+    """Remove the pixels that pasted objects cover from the masks beneath them.
 
     Args:
         instances: n objects in moulded pixels.
-        pasted: what lies over them.
-        seen: float [n], share of each object that is inside the picture.
-        min_area: objects of which a smaller share is left are dropped.
+        pasted: the objects on top.
+        seen: float [n], fraction of each object that is inside the image.
+        min_area: minimum fraction of an object's area that must remain visible; objects with less are dropped.
 
     Returns:
-        The m <= n instances that are left.
+        The m <= n instances that remain.
     """
     result, kept = instances.select(np.arange(len(instances))), []
     for i, (box, crop) in enumerate(zip(instances.boxes_px, instances.crops, strict=True)):

@@ -1,7 +1,6 @@
-"""Datasets, and Matterport's way from a dataset to an image with its targets as full masks.
+"""`Dataset`: a list of images with their classes, as in Matterport's code, and the fingerprint of one.
 
-The way that training takes, without full masks, is in loader.py. Legend: H W image, n instances, C classes incl.
-background. Boxes are (y1, x1, y2, x2).
+Legend: H W image, n instances, C classes including the background. Boxes are (y1, x1, y2, x2).
 """
 
 import hashlib
@@ -12,10 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.data.images import (
-    image_size,
-    read_image,
-)
+from mrcnn.data.images import image_size, read_image
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 
@@ -23,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Dataset:
-    """A list of images with their classes; a subclass has its own `load_image`, `load_mask` or `load_instances`.
+    """A list of images with their classes; subclasses override `load_image`, `load_mask` or `load_instances`.
 
-    Call `add_class` and `add_image` as often as needed, then `prepare`. Image and class ids are then positions in
-    `image_info` and `class_info`; class 0 is the background.
+    Call `add_class` and `add_image` for every class and image, then `prepare`. After that, image and class ids are
+    positions in `image_info` and `class_info`; class 0 is the background.
     """
 
     def __init__(self, class_map: dict | None = None) -> None:
@@ -36,18 +32,18 @@ class Dataset:
         self.source_class_ids: dict[str, list[int]] = {}
 
     def add_class(self, source: str, class_id: int, class_name: str) -> None:
-        """Add a class, unless this source already has one of this id.
+        """Add a class, unless this source already has one with this id.
 
         Args:
             source: short name of the data set, without a dot.
-            class_id: the id inside that source, 1 or more.
+            class_id: the id within that source, 1 or more.
             class_name: shown in figures.
 
         Raises:
-            InputError: the source has a dot in it.
+            InputError: the source contains a dot.
         """
         if "." in source:
-            raise InputError(f"the source name {source!r} has a dot in it; leave it out: keys are 'source.id'")
+            raise InputError(f"the source name {source!r} contains a dot; leave it out: keys are 'source.id'")
         if not any(info["source"] == source and info["id"] == class_id for info in self.class_info):
             self.class_info.append({"source": source, "id": class_id, "name": class_name})
 
@@ -55,19 +51,19 @@ class Dataset:
         """Add an image.
 
         Args:
-            source: as in `add_class`. Classes of other sources count neither for nor against this image in the loss.
-            image_id: any id, unique in its source.
-            path: the image file, or None if `load_image` makes the picture.
+            source: as in `add_class`. Classes of other sources do not enter the class loss of this image.
+            image_id: any id that is unique within its source.
+            path: the image file, or None if `load_image` makes the image.
             **kwargs: kept in `image_info`, for `load_mask`.
         """
         self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
 
     def image_reference(self, image_id: int) -> str:
-        """A link or name for the image; the base class has none."""
+        """Return a link or name for the image; the base class has none."""
         return ""
 
     def prepare(self, class_map: dict | None = None) -> None:
-        """Compute the ids. Call it after the last `add_image`."""
+        """Compute the ids. Call this after the last `add_image`."""
         self.num_classes = len(self.class_info)
         self.class_ids = np.arange(self.num_classes)
         self.class_names = [info["name"].split(",")[0] for info in self.class_info]
@@ -82,11 +78,11 @@ class Dataset:
         }
 
     def map_source_class_id(self, source_class_id: str) -> int:
-        """The class id of "source.id", such as "coco.12"."""
+        """Return the class id of "source.id", such as "coco.12"."""
         return self.class_from_source_map[source_class_id]
 
     def get_source_class_id(self, class_id: int, source: str) -> int:
-        """The id that `source` uses for a class id; the class must come from that source."""
+        """Return the id that `source` uses for a class id; the class must come from that source."""
         info = self.class_info[class_id]
         assert info["source"] == source, f"class {class_id} comes from {info['source']!r}, not from {source!r}"
         return info["id"]
@@ -97,7 +93,7 @@ class Dataset:
         return self._image_ids
 
     def source_image_link(self, image_id: int) -> Any:
-        """The path (or URL) of the image."""
+        """Return the path (or URL) of the image."""
         return self.image_info[image_id]["path"]
 
     def load_image(self, image_id: int) -> np.ndarray:
@@ -112,7 +108,7 @@ class Dataset:
         return read_image(self.image_info[image_id]["path"])
 
     def image_size(self, image_id: int) -> tuple[int, int]:
-        """(height, width) of an image, without decoding it where add_image(height=, width=) or the file's head says it.
+        """Return (height, width) of an image, from add_image(height=, width=) or the header of its file if possible.
 
         Raises:
             InputError: the file is missing or broken.
@@ -120,31 +116,31 @@ class Dataset:
         info = self.image_info[image_id]
         if info.get("height") and info.get("width"):
             return int(info["height"]), int(info["width"])
-        if type(self).load_image is not Dataset.load_image:  # the picture need not be what the file holds
+        if type(self).load_image is not Dataset.load_image:  # the image need not be what the file holds
             height, width = self.load_image(image_id).shape[:2]
             return height, width
         return image_size(info["path"])
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Full masks of an image; subclasses override it.
+        """Return the full masks of an image; subclasses override it.
 
         Returns:
             masks bool [H, W, n] and class ids int32 [n] (negative: a crowd).
         """
-        if type(self).load_mask is Dataset.load_mask:  # not where a subclass asks here for "no objects"
+        if type(self).load_mask is Dataset.load_mask:  # a subclass that calls this method means "no objects"
             log.warning("%s has no load_mask() of its own: image %s has no objects", type(self).__name__, image_id)
         return np.empty((0, 0, 0), bool), np.empty(0, np.int32)
 
     def load_instances(self, image_id: int) -> Instances:
-        """The objects as boxes and crops: what training reads.
+        """Return the objects as boxes and crops, which is what training reads.
 
-        By default cut from `load_mask`. A subclass that has polygons or RLE should override it: then no object needs an
-        array of the size of the image.
+        By default they are cut from `load_mask`. A subclass that has polygons or run-length codes should override it:
+        then no object needs an array of the size of the image.
         """
         return Instances.from_masks(*self.load_mask(image_id))
 
     def load_class_ids(self, image_id: int) -> np.ndarray:
-        """int32 [n] class ids of the objects, negative for crowds and ignored ones: what statistics and sampling read.
+        """Return int32 [n] class ids, negative for crowds and ignored objects, as class balancing reads them.
 
         By default from `load_instances`, which decodes every mask. A subclass that knows its labels should override it.
         """
@@ -152,17 +148,17 @@ class Dataset:
 
 
 def active_classes(dataset: Dataset, image_id: int) -> np.ndarray:
-    """int32 [C], 1 for the background and the classes of the image's source: only these count in its class loss."""
+    """Return int32 [C], 1 for the background and the classes of the image's source, which its class loss considers."""
     active = np.zeros(dataset.num_classes, np.int32)
     active[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
     return active
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """A hash of what a run is trained on: class names, and of each image its id, the size of its file and its classes.
+    """Return a hash of what a run is trained on: class names, and for each image its id, file size and object classes.
 
-    Pictures are not read, nor masks: the classes of the objects count where the dataset lists them. Equal for the same
-    data at another place.
+    Neither images nor masks are read: the classes of the objects count where the dataset lists them. The same data in
+    another folder has the same fingerprint.
     """
     listed = type(dataset).load_class_ids is not Dataset.load_class_ids
     digest = hashlib.sha256(json.dumps(list(dataset.class_names)).encode())

@@ -1,10 +1,11 @@
-"""The geometry of augmentation: image and objects go from the file to the moulded image in one step.
+"""Geometric augmentation: map image and objects from the file to the moulded image in a single step.
 
 Resize, scale jitter, crop, rotation and flip are composed into one `Placement`, so the image is sampled once and each
-mask inside its own box. imgaug's augmenters come in through augment.py, colours are in lighting.py.
+mask only inside its own box. Colours are in photometry.py; augmenters of imgaug come in through imgaug_adapter.py.
 
-Legend: H W moulded image, n instances. Boxes are (y1, x1, y2, x2) pixels. Matrices are float64 [2, 3] and map (x, y) of
-the image as loaded to (x, y) of the moulded one, in continuous coordinates: the centre of pixel (0, 0) is (0.5, 0.5).
+Legend: H W moulded image, n m instances. Boxes are (y1, x1, y2, x2) pixels. Matrices are float64 [2, 3] and map (x, y)
+of the image as loaded to (x, y) of the moulded image, in continuous coordinates: the centre of pixel (0, 0) is (0.5,
+0.5).
 """
 
 import math
@@ -17,22 +18,22 @@ import numpy as np
 from mrcnn.augment_settings import Augmentation
 from mrcnn.data.images import Geometry
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.rle import tighten
+from mrcnn.structures.masks import tighten
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies in its moulded image.
+    """Where an image lies in its moulded image.
 
     Attributes:
-        source: (height, width) of the picture as loaded.
+        source: (height, width) of the image as loaded.
         size: (height, width) after scaling.
         offset: (y, x) of its top left corner; negative where it is cropped.
         shape: (H, W) of the moulded image.
-        scale: factor, for the meta data.
-        angle: degrees, turned around the picture's centre; positive turns right (y points down).
-        flip: the moulded image is mirrored left to right, after all the rest.
-        shrunk: scaled to less than half of what the resize mode asks for: averaged, so that nothing flickers.
+        scale: factor, for the image meta.
+        angle: degrees of rotation around the centre of the scaled image, positive to the right (y points down).
+        flip: flip the moulded image left to right, after everything else.
+        shrunk: scaled to less than half of what the resize mode asks for, so pixels are averaged against aliasing.
     """
 
     source: tuple[int, int]
@@ -45,14 +46,16 @@ class Placement:
     shrunk: bool = False
 
     @classmethod
-    def of(cls, plan: Geometry, source: Sequence[int]) -> "Placement":
-        """What a resize mode says, without augmentation. source: (height, width, ...) of the image as loaded."""
+    def from_plan(cls, plan: Geometry, source: Sequence[int]) -> "Placement":
+        """Return the placement of a resize mode without augmentation. source: (height, width, ...) of the image as
+        loaded.
+        """
         offset = (plan.padding[0][0], plan.padding[1][0]) if plan.crop is None else (-plan.crop[0], -plan.crop[1])
         return cls((int(source[0]), int(source[1])), plan.size, offset, plan.shape, plan.scale)
 
     @property
     def factors(self) -> tuple[float, float]:
-        """(y, x) moulded pixels per pixel; the sides are rounded separately."""
+        """(y, x) moulded pixels per pixel; they differ slightly, because the sides are rounded separately."""
         return self.size[0] / self.source[0], self.size[1] / self.source[1]
 
     @property
@@ -73,13 +76,13 @@ class Placement:
 
     @property
     def corners(self) -> np.ndarray:
-        """float64 [4, (x, y)]: the corners of the picture, in order around it, perhaps outside the moulded image."""
+        """float64 [4, (x, y)], the image's corners in order around it; they may lie outside the moulded image."""
         height, width = self.source
         return (self.matrix @ np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]])).T
 
     @property
     def window(self) -> tuple[int, int, int, int]:
-        """The box around what is seen of the picture."""
+        """The box around the visible part of the image."""
         corners = self.corners[:, ::-1].round(6)  # whole numbers stay whole
         low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
         (y1, x1), (y2, x2) = (np.clip(edge, 0, self.shape).astype(int).tolist() for edge in (low, high))
@@ -87,7 +90,7 @@ class Placement:
 
 
 def _rotation(degrees: float) -> np.ndarray:
-    """float64 [2, 2]; exact for multiples of 90."""
+    """Return the rotation matrix, float64 [2, 2]; exact for multiples of 90 degrees."""
     quarter = round(degrees / 90)
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     if degrees == quarter * 90:
@@ -102,29 +105,29 @@ def draw_placement(
     rng: np.random.Generator,
     min_dim: int | None = None,
 ) -> Placement:
-    """Draw flip, rotation, scale and place for one image.
+    """Draw flip, rotation, scale and position for one image.
 
     Args:
-        plan: of the resize mode, with the frame that the moulded image has.
+        plan: of the resize mode, with the shape of the moulded image.
         source: (height, width, ...) of the image as loaded.
         augmentation: the ranges.
-        rng: of this image.
+        rng: generator of this image.
         min_dim: one of augmentation.min_dims, px, or None.
     """
-    base = Placement.of(plan, source)
+    base = Placement.from_plan(plan, source)
     size, offset, factor = base.size, base.offset, 1.0
     if min_dim is not None:
         factor = min_dim / min(base.source) / base.factors[0]
-        if plan.crop is None:  # the picture stays whole
+        if plan.crop is None:  # the whole image stays inside
             factor = min(factor, base.shape[0] / size[0], base.shape[1] / size[1])
-    least, most = augmentation.scale
-    jitter = rng.uniform(least, most) if most > least else least
+    low, high = augmentation.scale
+    jitter = rng.uniform(low, high) if high > low else low
     if factor * jitter != 1:
         size = (max(1, round(size[0] * factor * jitter)), max(1, round(size[1] * factor * jitter)))
         free = (base.shape[0] - size[0], base.shape[1] - size[1])
         if jitter == 1 and plan.crop is None:
             offset = (free[0] // 2, free[1] // 2)
-        else:  # anywhere in the frame, or the frame anywhere in the picture
+        else:  # anywhere in the moulded image, or the moulded image anywhere in the scaled one
             offset = (_between(rng, free[0]), _between(rng, free[1]))
     angle = rng.uniform(-augmentation.rotate, augmentation.rotate) if augmentation.rotate else 0.0
     flip = bool(augmentation.flip and rng.random() < augmentation.flip)
@@ -133,12 +136,12 @@ def draw_placement(
 
 
 def _between(rng: np.random.Generator, free: int) -> int:
-    """A whole number between 0 and `free`, which may be negative."""
+    """Draw an integer between 0 and `free`, which may be negative."""
     return int(rng.integers(min(free, 0), max(free, 0) + 1))
 
 
 def place_image(image: np.ndarray, placement: Placement) -> np.ndarray:
-    """The moulded image: sampled once (bilinear, rounded, where `resize_image` truncates), black outside the picture.
+    """Sample the moulded image once, bilinearly; black outside the image. Rounds, where `resize_image` truncates.
 
     Args:
         image: uint8 [h, w, 3], of the size that the placement was made for.
@@ -160,7 +163,7 @@ def place_image(image: np.ndarray, placement: Placement) -> np.ndarray:
         return moulded
     if placement.size != placement.source:
         kind = cv2.INTER_AREA if placement.shrunk else cv2.INTER_LINEAR
-        fits = not placement.flip and target.shape[:2] == placement.size  # then it needs no copy
+        fits = not placement.flip and target.shape[:2] == placement.size  # resize straight into the target
         image = cv2.resize(image, (columns, rows), dst=target if fits else None, interpolation=kind)
     seen = image[top - y : bottom - y, left - x : right - x]
     if placement.flip:
@@ -179,11 +182,11 @@ def _turn(image: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def blacken_outside(image: np.ndarray, placement: Placement) -> None:
-    """Make what lies outside a turned picture black again, in place, after its colours were changed.
+    """Make the pixels outside a rotated image black again, in place, after its colours were changed.
 
     Args:
-        image: uint8 [H, W, 3].
-        placement: of the picture.
+        image: uint8 [H, W, 3], moulded.
+        placement: of the image.
     """
     inside = np.zeros(image.shape[:2], np.uint8)
     cv2.fillConvexPoly(inside, np.rint(placement.corners - 0.5).astype(np.int32), 1)
@@ -199,32 +202,33 @@ def warp_image(
         image: uint8 [h, w] or [h, w, 3].
         matrix: float64 [2, 3], see the head of this file.
         shape: (height, width) of the result.
-        corner: (y, x) in the moulded image of the result's top left pixel.
+        corner: (y, x) of the result's top left pixel in the moulded image.
 
     Returns:
-        uint8 [height, width, ...], bilinear, 0 outside the image. An array of 0 and 1 is 1 from one half on.
+        uint8 [height, width, ...], bilinear, 0 outside the image. An array of 0 and 1 becomes 1 from one half on.
     """
     moved = matrix.copy()
     moved[:, 2] -= (corner[1], corner[0])
-    moved[:, 2] += moved[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV puts pixel centres at whole numbers
+    moved[:, 2] += moved[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV puts pixel centres at integers
     return cv2.warpAffine(image, moved, (int(shape[1]), int(shape[0])), flags=cv2.INTER_LINEAR)
 
 
 def warp_instances(
     instances: Instances, matrix: np.ndarray, shape: Sequence[int], min_area: float = 0.0
 ) -> tuple[Instances, np.ndarray, np.ndarray]:
-    """The objects in a moulded image, each mask sampled inside its new box only. Boxes are those of the new masks.
+    """Map objects to a moulded image, sampling each mask only inside its new box. The new boxes come from the new
+    masks.
 
     Args:
         instances: n objects of the image as loaded.
         matrix: float64 [2, 3], see the head of this file.
         shape: (H, W, ...) of the moulded image.
-        min_area: objects of which a smaller share is inside are dropped.
+        min_area: minimum fraction of an object's area inside the image; objects with less are dropped.
 
     Returns:
         instances: m <= n, in pixels of the moulded image. An object inside has at least one pixel, however thin it is.
-        kept: int [m], which of the n they are.
-        seen: float [m], the share of each object's area that is inside.
+        kept: int [m], indices of the objects that remain.
+        seen: float [m], the fraction of each object's area that is inside.
     """
     kept, boxes, crops, seen = [], [], [], []
     corners = instances.boxes_px[:, [[1, 0], [3, 0], [1, 2], [3, 2]]] @ matrix[:, :2].T + matrix[:, 2]  # [n, 4, (x, y)]
@@ -238,12 +242,12 @@ def warp_instances(
         warped = tighten(_warp_crop(crop, local, (bottom - top, right - left)), top, left)
         if warped is None:
             continue
-        share = 1.0 if whole[i] else min(1.0, np.count_nonzero(warped[1]) / (np.count_nonzero(crop) * growth))
-        if share >= min_area:
+        fraction = 1.0 if whole[i] else min(1.0, np.count_nonzero(warped[1]) / (np.count_nonzero(crop) * growth))
+        if fraction >= min_area:
             kept.append(i)
             boxes.append(warped[0])
             crops.append(warped[1])
-            seen.append(share)
+            seen.append(fraction)
     index = np.array(kept, int)
     chosen = (values[index] for values in (instances.crowd, instances.ignore))
     moved = Instances(instances.class_ids[index], np.array(boxes).reshape(-1, 4), crops, *chosen)
@@ -251,9 +255,9 @@ def warp_instances(
 
 
 def _warp_crop(crop: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """bool [h, w]: the mask of one object in a window; matrix: from pixels of the crop to those of the window."""
+    """Warp one object's mask into a window, bool [h, w]; `matrix` maps pixels of the crop to pixels of the window."""
     mask = warp_image(np.ascontiguousarray(crop).view(np.uint8), matrix, shape).view(bool)
-    if not mask.any():  # thinner than a pixel everywhere: mark the pixels that its own fall into
+    if not mask.any():  # thinner than a pixel everywhere: mark the pixels that the crop's pixels fall into
         rows, columns = np.nonzero(crop)
         x, y = np.floor(matrix @ np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])).astype(int)
         inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])

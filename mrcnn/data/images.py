@@ -1,6 +1,8 @@
-"""What happens to an image before it enters the network: reading, resize and padding, mean pixel, meta data.
+"""Everything that happens to an image before the network: read, convert, resize, pad, subtract the mean, describe.
 
-Names and results are Matterport's. Legend: N batch, H W image, C classes incl. background. Boxes are (y1, x1, y2, x2).
+Names and results are Matterport's. "Moulded" is the image as the network takes it, resized and padded or cropped.
+
+Legend: N batch, H W image, C classes with background. Boxes are (y1, x1, y2, x2).
 """
 
 import os
@@ -18,23 +20,23 @@ from mrcnn.errors import InputError
 from mrcnn.structures.masks import bilinear_resize
 
 NO_PADDING = [(0, 0), (0, 0), (0, 0)]
-EXIF_ORIENTATION = 0x0112  # tag: 1 as stored, 2..4 mirrored or upside down, 5..8 lying on a side
+EXIF_ORIENTATION = 0x0112  # tag: 1 as stored, 2..4 flipped or upside down, 5..8 with rows and columns swapped
 
 
 def read_image(path: str | os.PathLike | None) -> np.ndarray:
     """Read an image file as 8-bit RGB.
 
-    Gray becomes three equal channels, transparency is dropped, 16 bits are scaled to 8, and the picture is turned as
-    its EXIF orientation says (as labelling tools show it).
+    Gray becomes three equal channels, transparency is dropped, 16 bits are scaled to 8, and the EXIF orientation is
+    applied (labelling tools show images that way).
 
     Args:
-        path: a JPEG, PNG or anything else that OpenCV reads.
+        path: a JPEG, PNG or any other format that OpenCV reads.
 
     Returns:
         uint8 [H, W, 3].
 
     Raises:
-        InputError: missing, not an image, or cut off.
+        InputError: the file is missing, not an image, or truncated.
     """
     if path is None:
         raise InputError("the image has no path: give add_image(path=...), or override load_image()")
@@ -43,7 +45,7 @@ def read_image(path: str | os.PathLike | None) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the data folder") from error
     if _cut_off(data):
-        raise InputError(f"{path}: ends before the image does ({len(data)} bytes); copy or download it again")
+        raise InputError(f"{path}: the image is truncated ({len(data)} bytes); copy or download it again")
     image = None
     if data:
         try:
@@ -56,53 +58,54 @@ def read_image(path: str | os.PathLike | None) -> np.ndarray:
 
 
 def image_size(path: str | os.PathLike | None) -> tuple[int, int]:
-    """(height, width) that `read_image` would give, from the head of the file: no pixel is decoded.
+    """Return (height, width) of the image that `read_image` would return, from the file's header, without decoding
+    pixels.
 
     Raises:
-        InputError: missing, or not an image.
+        InputError: the file is missing or not an image.
     """
     if path is None:
         raise InputError("the image has no path: give add_image(path=...), or override load_image()")
     try:
         with PIL.Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5  # these swap rows and columns
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5  # rows and columns are swapped
     except OSError as error:
-        raise InputError(f"{path}: no image that can be read ({error}); check the data folder") from error
+        raise InputError(f"{path}: cannot be read as an image ({error}); check the data folder") from error
     return (width, height) if turned else (height, width)
 
 
 def _cut_off(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end. OpenCV would fill the rest with gray and only print a warning."""
-    if data.startswith(b"\xff\xd8"):  # the end mark must follow the last scan: a thumbnail has an end mark too
+    """Return whether a JPEG or PNG lacks its end. OpenCV would fill the rest with gray and only print a warning."""
+    if data.startswith(b"\xff\xd8"):  # must end after the last scan: a thumbnail has an end mark too
         return not data.endswith(b"\xff\xd9") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
     return data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Bring an array that a user calls an image to 8-bit RGB.
+    """Convert an array that a user passes as an image to 8-bit RGB.
 
     Args:
-        image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; uint8, uint16 (0..65535), bool, or another number type:
-            floats that stay within 0..1 are scaled by 255, others are taken as 0..255.
+        image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; uint8, uint16 (0..65535), bool, or another number type: floats
+            that stay within 0..1 are scaled by 255, others are taken as 0..255.
 
     Returns:
-        uint8 [H, W, 3]; not copied if it is that already.
+        uint8 [H, W, 3]; not copied if it already is.
 
     Raises:
-        InputError: another shape, no pixel, or values that are not finite.
+        InputError: the shape is another one, there is no pixel, or a value is not finite.
     """
     image = np.asarray(image)
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.size == 0:
-        raise InputError(f"an image of shape {image.shape} was given; use [height, width], or 1, 3 or 4 channels last")
+        raise InputError(f"the image has shape {image.shape}; use [height, width], or 1, 3 or 4 channels last")
     image = image[:, :, :3]
     if image.dtype == np.uint16:
         image = image >> 8
     elif image.dtype != np.uint8:
         if not np.isfinite(image).all():
-            raise InputError("the image has values that are not finite numbers (NaN or infinity)")
+            raise InputError("the image has values that are not finite (NaN or infinity); replace them")
         unit = image.dtype == bool or (image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1)
         image = np.clip(np.round(image * 255.0 if unit else image), 0, 255)
     image = image.astype(np.uint8, copy=False)
@@ -110,37 +113,37 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def as_channels(image: np.ndarray, count: int) -> np.ndarray:
-    """An image for a network of IMAGE_CHANNEL_COUNT channels: `as_rgb` for three, any other number is taken as it is.
+    """Convert an image for a network with IMAGE_CHANNEL_COUNT channels: `as_rgb` if three, otherwise unchanged.
 
     Args:
         image: [H, W, count] of any number type; [H, W] is one channel.
         count: channels of the network.
 
     Returns:
-        [H, W, count]; of the same type unless count is 3.
+        [H, W, count]; of the same type unless `count` is 3.
 
     Raises:
-        InputError: another number of channels.
+        InputError: the image has another number of channels.
     """
     if count == 3:
         return as_rgb(image)
     image = np.asarray(image)
     image = image[:, :, None] if image.ndim == 2 else image
     if image.ndim != 3 or image.shape[2] != count:
-        raise InputError(f"an image of shape {image.shape} was given, IMAGE_CHANNEL_COUNT is {count}; change one")
+        raise InputError(f"the image has shape {image.shape}, but IMAGE_CHANNEL_COUNT is {count}; change one of them")
     return image
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How one image becomes the network's input. The fields but `size` are what `resize_image` returns.
+    """How one image becomes the network's input. All fields but `size` and `shape` are what `resize_image` returns.
 
     Attributes:
         size: (height, width) after scaling, before padding or cropping.
-        window: (y1, x1, y2, x2) px, where the picture lies in the result.
-        scale: the factor.
+        window: (y1, x1, y2, x2) px, where the scaled image lies in the result.
+        scale: factor from the image to the result.
         padding: [(top, bottom), (left, right), (0, 0)].
-        crop: (y, x, height, width) in the scaled picture, or None.
+        crop: (y, x, height, width) in the scaled image, or None.
         shape: (height, width) of the result.
     """
 
@@ -152,14 +155,14 @@ class Geometry:
     shape: tuple[int, int]
 
     def on_canvas(self, canvas: tuple[int, int]) -> "Geometry":
-        """The same with more padding at the bottom and at the right, up to `canvas` (height, width).
+        """Return the same geometry with more padding at the bottom and right, up to `canvas` (height, width).
 
         Raises:
-            InputError: the result is larger than the canvas already.
+            InputError: the result is already larger than the canvas.
         """
         down, right = canvas[0] - self.shape[0], canvas[1] - self.shape[1]
         if down < 0 or right < 0:
-            raise InputError(f"the moulded image is {self.shape} (height, width), more than the canvas of {canvas}")
+            raise InputError(f"the moulded image is {self.shape} (height, width), larger than the canvas of {canvas}")
         rows, columns, channels = self.padding
         padding = [(rows[0], rows[1] + down), (columns[0], columns[1] + right), channels]
         return replace(self, padding=padding, shape=canvas)
@@ -173,7 +176,7 @@ def resize_geometry(
     mode: str,
     randint: Callable[[int, int], int] = random.randint,
 ) -> Geometry:
-    """Scale, padding and crop for an image; see `resize_image`.
+    """Compute the scale, padding and crop for an image; see `resize_image`.
 
     Args:
         image_shape: (H, W, ...).
@@ -181,15 +184,15 @@ def resize_geometry(
         max_dim: IMAGE_MAX_DIM in pixels, or None.
         min_scale: IMAGE_MIN_SCALE or None.
         mode: "square", "rect", "pad64", "crop" or "none".
-        randint: gives the place of the crop: randint(0, n) is in 0..n.
+        randint: draws the position of the crop: randint(0, n) is in 0..n.
 
     Raises:
-        InputError: unknown mode, or a mode without the side that it needs.
+        InputError: the mode is unknown, or lacks a side that it needs.
     """
     h, w = int(image_shape[0]), int(image_shape[1])
     needed = {"square": ["max_dim"], "rect": ["min_dim", "max_dim"], "crop": ["min_dim"], "pad64": [], "none": []}
     if mode not in needed:
-        raise InputError(f"resize mode {mode!r} was given; use one of {', '.join(map(repr, needed))}")
+        raise InputError(f"resize mode {mode!r} is unknown; use one of {', '.join(map(repr, needed))}")
     missing = [name for name in needed[mode] if not {"min_dim": min_dim, "max_dim": max_dim}[name]]
     if missing:
         raise InputError(f"resize mode {mode!r} needs {' and '.join(missing)}")
@@ -212,7 +215,7 @@ def resize_geometry(
 
 
 def _scale(h: int, w: int, min_dim: int, max_dim: int, min_scale: float, mode: str) -> float:
-    """Matterport's factor: never below 1 for the short side's sake, below 1 only to keep the long side in max_dim."""
+    """Return Matterport's factor: at least 1, and below 1 only to keep the long side within max_dim."""
     if mode == "rect":
         return min(min_dim / h, max_dim / w)
     scale = max(1, min_dim / min(h, w), min_scale)
@@ -230,33 +233,34 @@ def resize_image(
 ) -> tuple[np.ndarray, tuple, float, list, tuple | None]:
     """Resize an image, keeping its aspect ratio.
 
-    Pixels are interpolated as scikit-image does without anti-aliasing and truncated to the type of the image, as the
-    published weights were trained.
+    Pixels are interpolated as scikit-image does without anti-aliasing and truncated to the image's type, because the
+    published weights were trained that way.
 
     Args:
         image: [H, W, channels], any number type.
-        min_dim: the short side is scaled up to so many pixels.
-        max_dim: the long side is kept within so many pixels ("square" and "rect").
-        min_scale: at least this factor, as long as max_dim allows.
-        mode:
-            "none": the image as it is.
-            "square": zero padding to [max_dim, max_dim].
-            "rect": fits into min_dim high and max_dim wide, zero padding to exactly that.
-            "pad64": zero padding to multiples of 64; never scaled down.
-            "crop": a random [min_dim, min_dim] part; never scaled down.
+        min_dim: scale the short side up to this many pixels.
+        max_dim: keep the long side within this many pixels ("square" and "rect").
+        min_scale: minimum factor, as far as max_dim allows.
+        mode: one of
+
+            - "none": the image unchanged.
+            - "square": zero padding to [max_dim, max_dim].
+            - "rect": fit into min_dim high and max_dim wide, zero padding to exactly that.
+            - "pad64": zero padding to multiples of 64; never scaled down.
+            - "crop": a random [min_dim, min_dim] part; never scaled down.
 
     Returns:
-        image: the result, same type.
-        window: (y1, x1, y2, x2) of the picture in it.
+        image: the result, of the same type.
+        window: (y1, x1, y2, x2) of the scaled image in the result.
         scale: factor.
         padding: [(top, bottom), (left, right), (0, 0)].
         crop: (y, x, height, width) or None.
 
     Raises:
-        InputError: unknown mode, missing side, or not [H, W, channels].
+        InputError: the mode is unknown, a side is missing, or the image is not [H, W, channels].
     """
     if image.ndim != 3:
-        raise InputError(f"an image of shape {image.shape} was given; resize_image needs [height, width, channels]")
+        raise InputError(f"the image has shape {image.shape}; resize_image needs [height, width, channels]")
     plan = resize_geometry(image.shape, min_dim, max_dim, min_scale, mode)
     if plan.size != image.shape[:2]:
         image = bilinear_resize(image, plan.size).astype(image.dtype)
@@ -279,14 +283,14 @@ def resize(
     anti_aliasing: bool = False,
     anti_aliasing_sigma: float | None = None,
 ) -> np.ndarray:
-    """scikit-image's `resize` with Matterport's defaults; bool images too, which today's scikit-image refuses.
+    """Call scikit-image's `resize` with Matterport's defaults; accepts bool images, which recent scikit-image refuses.
 
-    The image is [h, w, ...] of any number type, `output_shape` (height, width, ...); the rest is scikit-image's.
+    The image is [h, w, ...] of any number type, `output_shape` is (height, width, ...); the rest is scikit-image's.
 
     Returns:
-        float [*output_shape]; without `preserve_range` integer types are brought to 0..1.
+        float [*output_shape]; without `preserve_range`, integer types are scaled to 0..1.
     """
-    from skimage.transform import resize as skimage_resize  # late: only for users of this name
+    from skimage.transform import resize as skimage_resize  # late: only users of this name need it
 
     if image.dtype == bool and order > 0:
         image = image.astype(np.float64)
@@ -304,7 +308,7 @@ def resize(
 
 
 def mold_image(images: np.ndarray, config: Any) -> np.ndarray:
-    """Subtract the mean pixel: float64 [..., channels] from RGB of any type."""
+    """Subtract the mean pixel from RGB of any type: float64 [..., channels]."""
     return images.astype(np.float32) - config.MEAN_PIXEL
 
 
@@ -321,13 +325,13 @@ def compose_image_meta(
     scale: float,
     active_class_ids: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
-    """Everything the network must know about one image, in one row.
+    """Pack everything that the network must know about one image into one row.
 
     Args:
-        image_id: position in the dataset.
+        image_id: index in the dataset.
         original_image_shape: (H, W, channels) as loaded.
         image_shape: (H, W, channels) as moulded.
-        window: (y1, x1, y2, x2) pixels of the picture in the moulded image.
+        window: (y1, x1, y2, x2) pixels of the moulded image that are not padding.
         scale: factor from original to moulded.
         active_class_ids: [C] flags, 1 for each class of the image's source.
 
@@ -339,7 +343,7 @@ def compose_image_meta(
 
 
 def parse_image_meta_graph(meta: Any) -> dict[str, Any]:
-    """Split image meta (array or tensor [N, 12 + C]) into its named columns, without a change of type."""
+    """Split image meta (array or tensor [N, 12 + C]) into its named columns, keeping the type."""
     return {
         "image_id": meta[:, 0],
         "original_image_shape": meta[:, 1:4],
@@ -351,6 +355,6 @@ def parse_image_meta_graph(meta: Any) -> dict[str, Any]:
 
 
 def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
-    """Split image meta [N, 12 + C] into named arrays: int32, but float32 for the scale."""
+    """Split image meta [N, 12 + C] into named arrays: int32, except for the scale, which is float32."""
     parts = parse_image_meta_graph(meta)
     return {name: part.astype(np.float32 if name == "scale" else np.int32) for name, part in parts.items()}

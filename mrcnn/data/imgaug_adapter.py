@@ -1,7 +1,9 @@
-"""Augmentation with an imgaug augmenter that the user passes. imgaug itself is optional and never imported before.
+"""Augmentation with an imgaug augmenter that the user passes. imgaug is optional and only imported here, when needed.
 
-Masks go through imgaug as segmentation maps: it moves them with the image where an augmenter moves pixels, and leaves
-them alone where it only changes colours. So every augmenter is safe, and no list of safe ones is needed.
+Masks go through imgaug as segmentation maps: it moves them with the image if an augmenter moves pixels, and leaves them
+alone if it only changes colours. So every augmenter is safe, and no list of safe ones is needed.
+
+Legend: H W image, n m instances. Boxes are (y1, x1, y2, x2) in pixels.
 """
 
 from collections.abc import Sequence
@@ -22,22 +24,22 @@ def apply_imgaug(
         augmentation: an imgaug augmenter.
         image: uint8 [H, W, 3].
         instances: n objects in that image.
-        seed: makes the result reproducible; None takes imgaug's own random state.
+        seed: makes the result reproducible; None uses imgaug's own random state.
 
     Returns:
         image: uint8, of the size that the augmenter gives it.
-        instances: m <= n objects; those moved out of the picture are gone.
-        kept: int [m], which of the n they are.
+        instances: m <= n objects; those moved out of the image are gone.
+        kept: int [m], indices of the objects that remain.
 
     Raises:
         InputError: not an imgaug augmenter.
     """
     if not hasattr(augmentation, "to_deterministic"):
         kind = type(augmentation).__name__
-        raise InputError(f"augmentation is {kind}; give an imgaug augmenter such as iaa.Fliplr(0.5)")
+        raise InputError(f"augmentation is of type {kind}; pass an imgaug augmenter such as iaa.Fliplr(0.5)")
     from imgaug.augmentables.segmaps import SegmentationMapsOnImage
 
-    fixed = augmentation.to_deterministic()  # a copy, which does the same to the image and to the maps
+    fixed = augmentation.to_deterministic()  # a copy that treats the image and the maps alike
     if seed is not None:
         fixed.seed_(seed, deterministic_too=True)
     layers = _pack(instances, image.shape)
@@ -60,26 +62,26 @@ def apply_imgaug(
 def apply_to_masks(
     augmentation: Any, image: np.ndarray, masks: np.ndarray, window: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]:
-    """Augment a padded image with full masks, and say where the picture lies now.
+    """Augment a padded image with full masks, and return where its content lies now.
 
     Args:
         augmentation: an imgaug augmenter that keeps the size of the image.
         image: uint8 [H, W, 3].
         masks: bool [H, W, n].
-        window: (y1, x1, y2, x2) pixels of the picture in the padded image.
+        window: (y1, x1, y2, x2) pixels of the padded image that are not padding.
 
     Returns:
         image: uint8 [H, W, 3].
-        masks: bool [H, W, n], empty where an object left the picture.
+        masks: bool [H, W, n], empty where an object left the image.
         window: the box (y1, x1, y2, x2) px around the moved window.
 
     Raises:
-        InputError: the size changed.
+        InputError: the augmenter changed the size.
     """
     y1, x1, y2, x2 = window
     shape = image.shape
     objects = Instances.from_masks(masks, np.arange(1, masks.shape[2] + 1))
-    # The window goes along as one more object, so that its meta data stays true.
+    # The window goes along as one more object, so that the image meta stays correct.
     everything = Instances(
         np.append(objects.class_ids, 0),
         np.vstack([objects.boxes_px, [window]]),
@@ -99,7 +101,7 @@ def apply_to_masks(
 
 
 def _pack(instances: Instances, shape: Sequence[int]) -> np.ndarray:
-    """int32 [H, W, layers] with instance i painted as i + 1: one layer, and more only where objects overlap."""
+    """Paint instance i as i + 1 into int32 [H, W, layers]: one layer, and more only where objects overlap."""
     layers: list[np.ndarray] = []
     for i, ((y1, x1, y2, x2), crop) in enumerate(zip(instances.boxes_px, instances.crops, strict=True)):
         for layer in layers:
@@ -113,7 +115,7 @@ def _pack(instances: Instances, shape: Sequence[int]) -> np.ndarray:
 
 
 def _unpack(layers: np.ndarray, count: int) -> tuple[np.ndarray, list[np.ndarray | None]]:
-    """Boxes int32 [count, 4] and crops of the objects painted by `_pack`; None where nothing is left."""
+    """Return boxes int32 [count, 4] and crops of the objects that `_pack` painted; None where nothing is left."""
     from scipy.ndimage import find_objects
 
     boxes = np.zeros((count, 4), np.int32)

@@ -1,7 +1,9 @@
-"""Batches for Keras: order and augmentation from a seed, made by worker threads or processes; see samples.py.
+"""Batches for Keras: their order and augmentation follow from a seed; worker threads or processes make them.
 
-Legend: N batch, H W moulded image, G padded ground-truth slots, M images, C classes incl. background. Boxes are
-(y1, x1, y2, x2).
+sample_maker.py makes a single sample, prefetch.py runs the workers.
+
+Legend: N batch, H W moulded image, G padded ground-truth slots, M images, C classes with background, mh mw mini-mask.
+Boxes are (y1, x1, y2, x2).
 """
 
 import contextlib
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Loader(keras.utils.PyDataset):
-    """Training or validation batches, the same ones for a seed whatever the number and kind of workers.
+    """Training or validation batches, the same for a seed whatever the number and kind of workers.
 
     An item is `(inputs,)` with
 
@@ -39,11 +41,11 @@ class Loader(keras.utils.PyDataset):
     - input_gt_masks: bool [N, mh, mw, G] mini-masks ([N, H, W, G] without USE_MINI_MASK)
 
     A batch is a function of (seed, epoch, step) alone, so a run resumes anywhere: `first_epoch` and `first_batch`.
-    While Keras (or a `for` loop) goes through an epoch, the workers make the next batches ahead; `loader[i]` outside of
-    an epoch is made at once by the caller. `close()` ends the workers; `errors_of` calls it.
+    While Keras (or a `for` loop) goes through an epoch, the workers make the next batches; outside an epoch,
+    `loader[i]` is made by the caller itself. `close()` stops the workers; `errors_of` calls it.
 
-    Give `fit` shuffle=False: by default Keras draws an order of the batches of its own, from Python's global generator.
-    An image without an object to learn is replaced by the next one that has some, unless config.TRAIN_EMPTY_IMAGES.
+    Pass shuffle=False to `fit`: by default Keras reorders the batches with Python's global generator. An image without
+    an object to learn from is replaced by the next one that has some, unless config.TRAIN_EMPTY_IMAGES is set.
     """
 
     def __init__(
@@ -65,40 +67,40 @@ class Loader(keras.utils.PyDataset):
         image_weights: np.ndarray | None = None,
         shard: tuple[int, int] = (0, 1),
     ) -> None:
-        """Nothing is loaded yet.
+        """Set up without loading anything.
 
         Args:
             dataset: prepared.
             config: image, mask and batch settings. Its AUGMENT_* settings and BALANCE are not read here: see `augment`
                 and `image_weights`.
-            batch_size: N; None takes config.BATCH_SIZE.
-            shuffle: a new order for each pass. Otherwise every epoch has the same images in the dataset's order.
+            batch_size: N; None uses config.BATCH_SIZE.
+            shuffle: use a new order for each pass; otherwise every epoch has the same images in the dataset's order.
             augment: True flips half of the images left to right; or `Augmentation.from_config(config)`.
             augmentation: an imgaug augmenter, applied to the image as loaded.
             no_augmentation_sources: sources of the dataset whose images are not augmented.
             seed: of order, flips, crops and augmentation; None draws one.
-            steps: batches an epoch; with `shuffle` the epochs go on through the passes. None: one pass an epoch, whose
-                last batch may be smaller (with several shards it is filled with the next pass).
-            workers: threads or processes; 0 makes each batch when it is asked for.
-            first_epoch: number of the first epoch, where a run is resumed.
-            canvas: (height, width) to which every image is padded at the bottom and the right, for the modes "pad64"
-                and "none", whose images differ in size; see `mrcnn.engine.trainer.canvas_of`.
+            steps: batches per epoch; with `shuffle`, epochs continue through the passes. None: one pass per epoch,
+                whose last batch may be smaller (with several shards it is filled from the next pass).
+            workers: threads or processes; 0 makes each batch when it is requested.
+            first_epoch: number of the first epoch, to resume a run.
+            canvas: (height, width) to which every image is padded at the bottom and right, for the modes "pad64" and
+                "none", whose images differ in size; see `mrcnn.engine.trainer.canvas_of`.
             worker_kind: "thread" or "process", see `mrcnn.data.prefetch.Prefetcher`.
-            first_batch: the first epoch begins at this batch and is shorter by as many. Keras takes the length of all
-                epochs of a `fit` from the first, so give the rest of such an epoch a `fit` of its own, and then go on
+            first_batch: the first epoch starts at this batch and is shorter accordingly. Keras takes the length of all
+                epochs of a `fit` from the first one, so run the rest of such an epoch in its own `fit`, then continue
                 with the same loader.
-            image_weights: float [M], how often each image is shown in a pass (see `mrcnn.data.class_balance`),
-                with `shuffle`; None: once.
-            shard: (number, count) of this host. All hosts have the same seed, steps and N; a step's batches of all
-                hosts together are the batch of one host with N * count.
+            image_weights: float [M], how often each image is shown in a pass (see `mrcnn.data.class_balance`), with
+                `shuffle`; None: once.
+            shard: (index, count) of this host. All hosts share seed, steps and N; the batches of all hosts in a step
+                together equal the batch of one host with N * count.
 
         Raises:
-            InputError: no images, or not prepared; numbers that cannot be.
+            InputError: the dataset has no images or is not prepared, or a value is out of range.
         """
-        super().__init__(workers=1, use_multiprocessing=False)  # Keras' own queue stays out of it: see Prefetcher
+        super().__init__(workers=1, use_multiprocessing=False)  # Prefetcher replaces Keras' own queue
         _check_dataset(dataset, config)
         if not 0 <= shard[0] < shard[1]:
-            raise InputError(f"shard is {shard}: give (number, count) with 0 <= number < count")
+            raise InputError(f"shard is {shard}; give (index, count) with 0 <= index < count")
         batch_size = batch_size or config.BATCH_SIZE
         weights = image_weights if shuffle else None
         length = len(dataset.image_ids) if weights is None else pass_length(weights)
@@ -117,14 +119,14 @@ class Loader(keras.utils.PyDataset):
             image_weights=weights,
             shard=shard,
             canvas=canvas,
-            donors=Donors.of(dataset) if settings.copy_paste else None,
+            donors=Donors.from_dataset(dataset) if settings.copy_paste else None,
         )
         if not 0 <= first_batch < self.maker.steps:
             raise InputError(f"first_batch is {first_batch}; an epoch has {self.maker.steps} batches, numbered from 0")
         self.epoch, self.first_batch = first_epoch, first_batch
-        self.error: InputError | None = None  # the first one, see `errors_of`
+        self.error: InputError | None = None  # the first one raised, see `errors_of`
         self._prefetcher = Prefetcher(self.maker, workers, worker_kind) if workers else None
-        self.handed: list[tuple[int, float, float]] = []  # thread that asked; when it did; when it got it
+        self.handed: list[tuple[int, float, float]] = []  # per batch: requesting thread, request and arrival times
         self._in_epoch, self._labelled, self._lost = False, 0, 0
 
     def __len__(self) -> int:
@@ -134,29 +136,31 @@ class Loader(keras.utils.PyDataset):
         return self._item(index, ahead=self._in_epoch)
 
     def __iter__(self) -> Iterator[tuple[dict[str, np.ndarray]]]:
-        """The present epoch (a `for` loop does not go on to the next one: see `start_epoch`)."""
+        """Iterate over the current epoch. (A `for` loop does not advance to the next one: see `start_epoch`.)"""
         for index in range(len(self)):
             yield self._item(index, ahead=True)
 
     def start_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Go to a step: the next item 0 is batch `first_batch` of `epoch`."""
+        """Move to a step: the next item 0 is batch `first_batch` of `epoch`."""
         self.epoch, self.first_batch = epoch, first_batch
 
     def on_epoch_begin(self) -> None:
-        """Keras calls this before each epoch: from here on the workers run ahead."""
+        """Let the workers run ahead; Keras calls this before each epoch."""
         self._in_epoch = True
         self.handed = []
         self._labelled, self._lost = 0, 0
 
     def on_epoch_end(self) -> None:
-        """Keras calls this after each epoch: the loader goes on to the next. (And before the first, without effect.)"""
+        """Advance to the next epoch; Keras calls this after each epoch, and also before the first, where it has no
+        effect.
+        """
         if not self._in_epoch:
             return
         if self._lost:
-            least = self.maker.augmentation.min_area
-            less = f", or had less than {least:.0%} of their area left," if least else ""
+            min_area = self.maker.augmentation.min_area
+            less = f", or had less than {min_area:.0%} of their area left," if min_area else ""
             log.info(
-                "%d of %d objects lay outside the cropped or augmented images%s and were left out",
+                "%d of %d objects lay outside the cropped or augmented images%s and were dropped",
                 self._lost,
                 self._labelled,
                 less,
@@ -165,7 +169,7 @@ class Loader(keras.utils.PyDataset):
         self.start_epoch(self.epoch + 1)
 
     def close(self) -> None:
-        """End the workers. They start again if another batch is asked for in an epoch."""
+        """Stop the workers. They start again if another batch is requested in an epoch."""
         self._in_epoch = False
         if self._prefetcher is not None:
             self._prefetcher.close()
@@ -190,7 +194,9 @@ class Loader(keras.utils.PyDataset):
         return self._prefetcher.get(step, self._coming(step, self._prefetcher.workers + 2))
 
     def _coming(self, step: Step, count: int) -> list[Step]:
-        """The steps after `step`; training goes on into the next epoch, validation begins anew some time later."""
+        """Return the steps after `step`. Training continues into the next epoch; validation starts over some time
+        later.
+        """
         epoch, number = step
         coming = []
         for _ in range(count):
@@ -205,9 +211,9 @@ class Loader(keras.utils.PyDataset):
 
 @contextlib.contextmanager
 def errors_of(*loaders: Loader | None) -> Iterator[None]:
-    """Around `fit`: raises the InputError of a loader in place of the error that TensorFlow's pipeline makes of it.
+    """Run `fit` inside: re-raise a loader's InputError instead of the error that TensorFlow's pipeline wraps it in.
 
-    Whatever happens, the loaders are closed: after Ctrl-C too no worker keeps the program.
+    The loaders are always closed, so no worker keeps the program alive, not even after Ctrl-C.
 
     Raises:
         InputError: as the loader raised it, naming the image.
@@ -229,9 +235,9 @@ def _check_dataset(dataset: Dataset, config: Config) -> None:
     if not dataset.image_info:
         raise InputError("the dataset has no images; check the folder and the split, and call add_image for each")
     if not len(dataset.image_ids):
-        raise InputError(f"the dataset has {len(dataset.image_info)} images but prepare() was not called")
+        raise InputError(f"the dataset has {len(dataset.image_info)} images, but prepare() was not called")
     if dataset.num_classes != config.NUM_CLASSES:
         raise InputError(
-            f"config.NUM_CLASSES is {config.NUM_CLASSES}, the dataset has {dataset.num_classes} classes (the "
-            f"background counts as one): {', '.join(dataset.class_names)}"
+            f"config.NUM_CLASSES is {config.NUM_CLASSES}, but the dataset has {dataset.num_classes} classes with the "
+            f"background: {', '.join(dataset.class_names)}"
         )

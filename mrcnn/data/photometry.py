@@ -1,7 +1,7 @@
-"""Augmentation of colours: jitter, blur, and what weather and hour do to a street. Objects stay where they are.
+"""Photometric augmentation: colour jitter, blur, weather and time of day. Objects stay where they are.
 
-Everything works in place on the picture inside the moulded image, so that the padding stays black. Images are uint8
-[h, w, 3] RGB.
+All functions work in place on the image inside its padding, so that the padding stays black. Images are uint8 [h, w, 3]
+RGB.
 """
 
 import cv2
@@ -13,12 +13,12 @@ _GRAY = np.array([0.299, 0.587, 0.114])  # luma of RGB (ITU-R BT.601)
 
 
 def relight(image: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> None:
-    """Change colours, weather and sharpness as drawn.
+    """Change colours, weather and sharpness at random.
 
     Args:
-        image: uint8 [h, w, 3] RGB, or a view of the picture inside its padding; changed in place.
+        image: uint8 [h, w, 3] RGB, possibly a view of the image inside its padding; changed in place.
         augmentation: color, blur and weather are read.
-        rng: of this image.
+        rng: generator of this image.
     """
     if image.size == 0:
         return
@@ -31,26 +31,26 @@ def relight(image: np.ndarray, augmentation: Augmentation, rng: np.random.Genera
 
 
 def jitter_color(image: np.ndarray, strength: float, rng: np.random.Generator) -> None:
-    """Brightness, contrast and saturation by up to 40 %, hue by up to 18 degrees, at strength 1; all in one matrix.
+    """Change brightness, contrast and saturation by up to 40 % and hue by up to 18 degrees, in one matrix.
 
     Args:
         image: uint8 [h, w, 3], changed in place.
-        strength: 0 to 1.
+        strength: 0 to 1, a factor on these ranges.
         rng: four numbers are drawn.
     """
     gain, contrast, saturation = 1 + strength * rng.uniform(-0.4, 0.4, 3)
     matrix = contrast * gain * saturation_matrix(saturation) @ hue_matrix(18 * strength * rng.uniform(-1, 1))
-    middle = (1 - contrast) * gain * float(_GRAY @ cv2.mean(image)[:3])  # contrast is around the picture's mean
+    middle = (1 - contrast) * gain * float(_GRAY @ cv2.mean(image)[:3])  # contrast is relative to the image's mean
     image[:] = cv2.transform(image, np.hstack([matrix, np.full((3, 1), middle)]))
 
 
 def saturation_matrix(factor: float) -> np.ndarray:
-    """float64 [3, 3]: colours moved away from (above 1) or towards (below 1) the gray of the same luma."""
+    """Return the matrix, float64 [3, 3], that moves colours towards gray of equal luma (factor < 1) or away."""
     return factor * np.eye(3) + (1 - factor) * np.tile(_GRAY, (3, 1))
 
 
 def hue_matrix(degrees: float) -> np.ndarray:
-    """float64 [3, 3]: colours turned around the gray axis; 120 degrees turn red into green."""
+    """Return a matrix, float64 [3, 3], that rotates colours around the gray axis; 120 degrees turn red into green."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     k = np.sqrt(1 / 3)
     cross = k * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
@@ -58,19 +58,19 @@ def hue_matrix(degrees: float) -> np.ndarray:
 
 
 def night(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Less than half of the light, bluish, with the noise of a high gain; only the brightest spots stay bright."""
+    """Darken to less than half of the light, bluish, with the noise of a high gain; only bright spots stay bright."""
     level, bend = rng.uniform(0.3, 0.55), rng.uniform(1.1, 1.5)
     tones = np.linspace(0, 1, 256)
     curve = level * tones**bend + (1 - level) * 0.4 * tones**16
     table = 255 * curve[:, None] * (0.92, 0.97, 1.08)
     image[:] = cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)[:, None])
-    most = int(rng.integers(4, 12))
-    grain = rng.integers(0, 2 * most + 1, image.shape[:2], np.uint8)
-    image[:] = cv2.subtract(cv2.add(image, cv2.merge([grain] * 3)), np.full(4, most, np.float64))
+    noise = int(rng.integers(4, 12))  # maximum, in gray levels
+    grain = rng.integers(0, 2 * noise + 1, image.shape[:2], np.uint8)
+    image[:] = cv2.subtract(cv2.add(image, cv2.merge([grain] * 3)), np.full(4, noise, np.float64))
 
 
 def fog(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Light gray over what is far: all of it above the horizon at about half the height, less towards the bottom."""
+    """Lay light gray over what is far: all above the horizon at about half the height, less towards the bottom."""
     thick, near = rng.uniform(0.35, 0.75), rng.uniform(0.05, 0.25)
     rows = np.linspace(0, 1, image.shape[0])
     far = np.clip((1 - rows) / 0.5, 0, 1) ** 1.5
@@ -78,7 +78,7 @@ def fog(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def rain(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Flat, grayish light and bright slanting streaks."""
+    """Flatten and gray the light, and draw bright slanting streaks."""
     height, width = image.shape[:2]
     image[:] = cv2.transform(image, saturation_matrix(rng.uniform(0.5, 0.8)) * rng.uniform(0.7, 0.9))
     _veil(image, np.full(height, rng.uniform(0.1, 0.25)), 150.0)
@@ -93,14 +93,14 @@ def rain(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def exposure(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Another gamma: from the dimness of dusk (1.8) to the glare of a low sun (0.55)."""
+    """Change gamma, from the dimness of dusk (1.8) to the glare of a low sun (0.55)."""
     gamma = np.exp(rng.uniform(np.log(0.55), np.log(1.8)))
     image[:] = cv2.LUT(image, np.round(255 * np.linspace(0, 1, 256) ** gamma).astype(np.uint8))
 
 
-def _veil(image: np.ndarray, share: np.ndarray, gray: float) -> None:
-    """Mix each row with `gray`; share float [h], 0 leaves the row as it is."""
-    weight = np.repeat(share.astype(np.float32)[:, None], image.shape[1], axis=1)
+def _veil(image: np.ndarray, opacity: np.ndarray, gray: float) -> None:
+    """Mix each row with `gray`; `opacity` is float [h], where 0 leaves the row unchanged."""
+    weight = np.repeat(opacity.astype(np.float32)[:, None], image.shape[1], axis=1)
     clear = cv2.multiply(image, cv2.merge([1 - weight] * 3), dtype=cv2.CV_8U)
     veil = np.round(weight * gray).astype(np.uint8)
     image[:] = cv2.add(clear, cv2.merge([veil] * 3))

@@ -1,4 +1,4 @@
-"""Worker threads or processes that make batches ahead of the training step, and end when it ends."""
+"""Worker threads or processes that make batches ahead of the training step."""
 
 import contextlib
 import multiprocessing
@@ -19,16 +19,15 @@ Step = tuple[int, int]  # epoch, step
 
 
 class Prefetcher:
-    """Makes the batches of the steps that are coming while the present one is being trained.
+    """Make the batches of upcoming steps while the current one is being trained.
 
-    Threads start at once and hand over their batches without a copy, but the half of the work that is Python has one
-    lock: about twice the rate of one thread is their limit. Processes have none, at 2 to 4 ms an image for sending it
-    over; they suit many cores, and a `load_mask` of slow Python code. They are spawned, not forked: a fork of a process
-    that runs TensorFlow can hang.
+    Threads start instantly and hand over batches without a copy, but the Python half of the work holds the GIL, so they
+    scale to about 2x. Processes scale further, at 2 to 4 ms per image for the transfer; they suit many cores and a slow
+    `load_mask` in Python. They are spawned, not forked, because forking a process that runs TensorFlow can hang.
     """
 
     def __init__(self, maker: SampleMaker, workers: int, kind: str) -> None:
-        """No worker is started yet.
+        """Set up without starting a worker.
 
         Args:
             maker: makes the batches.
@@ -36,20 +35,20 @@ class Prefetcher:
             kind: "thread" or "process".
 
         Raises:
-            InputError: another kind, or no worker.
+            InputError: the kind is unknown, or there is no worker.
         """
         if kind not in WORKER_KINDS or workers < 1:
-            raise InputError(f"{workers} workers of kind {kind!r} were asked for; use 'thread' or 'process', 1 or more")
+            raise InputError(f"got {workers} workers of kind {kind!r}; use 1 or more of kind 'thread' or 'process'")
         self.maker, self.workers, self.kind = maker, workers, kind
         self._pool: Executor | None = None
         self._futures: dict[Step, Future] = {}
         self._lock = threading.Lock()
 
     def get(self, step: Step, coming: Sequence[Step] = ()) -> Batch:
-        """The batch of a step; those in `coming` are begun, and batches that nobody asks for any more are dropped.
+        """Return the batch of a step, start those in `coming`, and drop batches that are no longer requested.
 
         Raises:
-            InputError: as the maker raises it; or the dataset cannot be sent to a process, or a process was killed.
+            InputError: as the maker raises it; the dataset cannot be sent to a process; or a process was killed.
         """
         with self._lock:
             if self._pool is None:
@@ -69,10 +68,10 @@ class Prefetcher:
         except BrokenProcessPool as error:
             raise self._broken() from error
         except CancelledError:
-            raise InputError("the loader was closed while a batch was waited for") from None
+            raise InputError("the loader was closed while waiting for a batch") from None
 
     def close(self) -> None:
-        """End the workers without waiting for batches that were begun. A later `get` starts new ones."""
+        """Stop the workers without waiting for unfinished batches. A later `get` starts new ones."""
         with self._lock:
             pool, self._pool = self._pool, None
             self._futures.clear()
@@ -84,7 +83,7 @@ class Prefetcher:
             return ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
         try:
             message = pickle.dumps(self.maker)
-        except Exception as error:  # pickle has no one exception for what cannot be pickled
+        except Exception as error:  # pickle raises many kinds for what it cannot pickle
             raise InputError(
                 f"the dataset cannot be sent to worker processes ({type(error).__name__}: {error}); define its classes "
                 "in a module, or use worker threads"
@@ -99,17 +98,17 @@ class Prefetcher:
         self.close()
         return InputError(
             "a worker process of the loader ended: it ran out of memory, was killed, or could not import the dataset's "
-            "module (its message is above). Use fewer workers or worker threads; a script that trains with worker "
+            "module (see its message above). Use fewer workers or worker threads; a script that trains with worker "
             "processes needs `if __name__ == '__main__':`"
         )
 
 
-_maker: SampleMaker | None = None  # of a worker process
+_maker: SampleMaker | None = None  # set in worker processes only
 
 
 def _begin_worker(message: bytes) -> None:
     global _maker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent stops its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)  # the workers are the parallelism
     _maker = pickle.loads(message)

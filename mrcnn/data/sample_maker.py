@@ -1,9 +1,9 @@
-"""Image file and labels in, moulded image and mini-masks out, with no full-size mask on the way; without Keras.
+"""Make training samples: image file and labels in, moulded image and mini-masks out, without Keras or full-size masks.
 
-What a batch holds depends on (seed, epoch, step) alone: any thread, process or host can make it, at any time.
+A batch depends only on (seed, epoch, step): any thread, process or host can make it at any time.
 
-Legend: N batch, H W moulded image, G padded ground-truth slots, M images, C classes incl. background. Boxes are
-(y1, x1, y2, x2).
+Legend: N batch, H W moulded image, G padded ground-truth slots, M images, C classes with background, n objects, mh mw
+mini-mask. Boxes are (y1, x1, y2, x2).
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from mrcnn.data.photometry import relight
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 
-WORKER_KINDS = ("thread", "process")  # what makes batches ahead, see prefetch.py
+WORKER_KINDS = ("thread", "process")  # see prefetch.py
 
 
 class Sample(NamedTuple):
@@ -34,15 +34,15 @@ class Sample(NamedTuple):
 
     image: np.ndarray  # uint8 [H, W, 3]
     meta: np.ndarray  # float64 [12 + C]
-    class_ids: np.ndarray  # int32 [n], negative: crowd or ignored
+    class_ids: np.ndarray  # int32 [n], negative for crowds and ignored objects
     boxes_px: np.ndarray  # int32 [n, 4]
     masks: np.ndarray  # bool [mh, mw, n], or [H, W, n] without USE_MINI_MASK
-    labelled: int  # objects of the image (at most G)
-    lost: int  # of these, how many lie outside the picture, or with less than AUGMENT_MIN_AREA inside and uncovered
+    labelled: int  # labelled objects of the image, at most G
+    lost: int  # of these, the number outside the image, or with less than AUGMENT_MIN_AREA inside and uncovered
 
 
 class Batch(NamedTuple):
-    """The inputs of the network for one step, and counts for the log."""
+    """The network's inputs for one step, and counts for the log."""
 
     inputs: dict[str, np.ndarray]  # by name, [N, ...] each; see `mrcnn.data.loader.Loader`
     labelled: int
@@ -52,12 +52,13 @@ class Batch(NamedTuple):
 class Donors(NamedTuple):
     """Where copy-paste takes its objects from."""
 
-    images: np.ndarray  # float [M], chance of each image
-    classes: np.ndarray  # float [C], how likely an object of a class is taken
+    images: np.ndarray  # float [M], probability of each image
+    classes: np.ndarray  # float [C], relative probability of an object of each class
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Donors":
-        """Rare classes first: images by a class drawn evenly, objects by 1 / how many of their class there are.
+    def from_dataset(cls, dataset: Dataset) -> "Donors":
+        """Prefer rare classes: draw images by class, uniformly, and objects with 1 / the number of objects of their
+        class.
 
         Raises:
             InputError: no image has an object, or one has a class id that the dataset does not know.
@@ -75,10 +76,10 @@ class SampleMaker:
     dataset: Dataset
     config: Config
     batch_size: int
-    steps: int  # batches an epoch
+    steps: int  # batches per epoch
     seed: int = 0
     shuffle: bool = True
-    whole_epochs: bool = False  # every epoch is `steps` full batches; otherwise one pass, the last batch may be smaller
+    whole_epochs: bool = False  # every epoch is `steps` full batches; else one pass, whose last batch may be smaller
     augmentation: Augmentation = field(default_factory=Augmentation)
     imgaug: Any = None
     no_augmentation_sources: tuple[str, ...] = ()
@@ -89,10 +90,11 @@ class SampleMaker:
     _orders: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """The batch of one step of an epoch.
+        """Return the batch of one step of an epoch.
 
         Raises:
-            InputError: names the image that cannot be used and why; no image has an object; sizes differ.
+            InputError: an image cannot be used (the message names it and says why), no image has an object, or sizes
+                differ.
         """
         first = step * self.batch_size * self.shard[1] + self.shard[0] * self.batch_size
         items = self._pass_length()
@@ -103,7 +105,7 @@ class SampleMaker:
             count = min(count, items - first)
         epoch = epoch if self.shuffle else 0
         min_dim = None
-        if self.augmentation.min_dims:  # one for all images of the batch, on all hosts
+        if self.augmentation.min_dims:  # the same for all images of the batch, on all hosts
             rng = np.random.default_rng((self.seed, 2, epoch, step))
             min_dim = int(rng.choice(self.augmentation.min_dims))
         samples = [self.sample(epoch * items + first + j, min_dim) for j in range(count)]
@@ -111,28 +113,28 @@ class SampleMaker:
         return Batch(self._stack(samples), labelled, lost)
 
     def sample(self, position: int, min_dim: int | None = None) -> Sample:
-        """The image at a position of the endless sequence of passes, moulded.
+        """Return the moulded image at a position in the endless sequence of passes.
 
         Args:
             position: 0, 1, 2, ...
-            min_dim: short side of the picture in pixels (see `Augmentation.min_dims`), or None.
+            min_dim: short side of the scaled image in pixels (see `Augmentation.min_dims`), or None.
 
         Raises:
             InputError: see `batch`.
         """
         for attempt in range(len(self.dataset.image_ids)):
-            # A random stream for each place of each epoch: no thread disturbs another.
+            # Each position has its own random stream, so threads do not affect each other.
             rng = np.random.default_rng((self.seed, 1, position, attempt))
             sample = self._make(self.image_at(position + attempt), rng, min_dim)
             if sample is not None:
                 return sample
         raise InputError(
-            f"none of the {len(self.dataset.image_ids)} images has an object to learn; check the labels and their "
+            f"none of the {len(self.dataset.image_ids)} images has an object to learn from; check the labels and their "
             "class names, or set TRAIN_EMPTY_IMAGES to train on background alone"
         )
 
     def image_at(self, position: int) -> int:
-        """The image at a position of the endless sequence of passes."""
+        """Return the image id at a position in the endless sequence of passes."""
         number, place = divmod(position, self._pass_length())
         return int(self._order(number)[place]) if self.shuffle else int(self.dataset.image_ids[place])
 
@@ -140,7 +142,7 @@ class SampleMaker:
         return len(self.dataset.image_ids) if self.image_weights is None else pass_length(self.image_weights)
 
     def _order(self, number: int) -> np.ndarray:
-        """The image ids of one pass."""
+        """Return the image ids of one pass."""
         order = self._orders.get(number)
         if order is None:
             rng = np.random.default_rng((self.seed, 0, number))
@@ -155,7 +157,7 @@ class SampleMaker:
         return order
 
     def _make(self, image_id: int, rng: np.random.Generator, min_dim: int | None) -> Sample | None:
-        """The moulded image, or None if it has no object to learn."""
+        """Return the moulded image, or None if it has no object to learn from."""
         with self._naming(image_id):
             instances = self.dataset.load_instances(image_id)
             if not self._enough(instances.training_class_ids):
@@ -195,7 +197,7 @@ class SampleMaker:
         return Sample(moulded, meta, class_ids, boxes, masks, labelled, labelled - own)
 
     def _minis(self, objects: Instances, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes and masks of objects that are in pixels of the moulded image."""
+        """Return boxes and masks of objects that are already in pixels of the moulded image."""
         mini_shape = self.config.MINI_MASK_SHAPE if self.config.USE_MINI_MASK else None
         _, boxes, masks = instances_to_mini(objects, mini_shape, (1.0, 1.0), (0.0, 0.0), shape)
         return boxes, masks
@@ -203,7 +205,9 @@ class SampleMaker:
     def _minis_at_once(
         self, instances: Instances, placement: Placement, min_area: float
     ) -> tuple[Instances, np.ndarray, np.ndarray]:
-        """The objects inside, their boxes and masks, straight from the label: for a picture that is at most flipped."""
+        """Return the visible objects, their boxes and masks straight from the labels; for images that are at most
+        flipped.
+        """
         mini_shape = self.config.MINI_MASK_SHAPE if self.config.USE_MINI_MASK else None
         kept, boxes, masks = instances_to_mini(
             instances, mini_shape, placement.factors, placement.offset, placement.shape, min_area
@@ -229,13 +233,16 @@ class SampleMaker:
     def _paste(
         self, image_id: int, moulded: np.ndarray, instances: Instances, placement: Placement, rng: np.random.Generator
     ) -> tuple[Instances, int]:
-        """Paste objects of another image into `moulded`: all objects in its pixels, its own first, and how many own."""
+        """Paste objects of another image into `moulded`.
+
+        Returns all objects in moulded pixels, the image's own first, and the number of its own.
+        """
         min_area = self.augmentation.min_area
         own, _, seen = warp_instances(instances, placement.matrix, placement.shape, min_area)
         assert self.donors is not None
         donor_id = int(rng.choice(self.dataset.image_ids, p=self.donors.images))
         info = self.dataset.image_info
-        source = info[donor_id]["source"]  # the classes of another source would not count in the loss
+        source = info[donor_id]["source"]  # classes of another source would not count in the loss
         if donor_id == image_id or source != info[image_id]["source"] or source in self.no_augmentation_sources:
             return own, len(own)
         with self._naming(donor_id):
@@ -245,15 +252,15 @@ class SampleMaker:
                 return own, len(own)
             donor = as_channels(self.dataset.load_image(donor_id), self.config.IMAGE_CHANNEL_COUNT)
             _check_fits(chosen, donor.shape)
-            mirror = bool(self.augmentation.flip and rng.random() < 0.5)
-            matrix = copy_paste.donor_matrix(placement, donor.shape, mirror)
+            flip = bool(self.augmentation.flip and rng.random() < 0.5)
+            matrix = copy_paste.donor_matrix(placement, donor.shape, flip)
             pasted = copy_paste.paste(moulded, donor, chosen, matrix)
         own = copy_paste.hide(own, pasted, seen, min_area)
         return own.join(pasted), len(own)
 
     @contextlib.contextmanager
     def _naming(self, image_id: int) -> Iterator[None]:
-        """Errors name the image."""
+        """Name the image in every error that leaves the block."""
         try:
             yield
         except Exception as error:  # whatever a user's load_mask raises
@@ -268,7 +275,7 @@ class SampleMaker:
         shapes = {sample.image.shape for sample in samples}
         if len(shapes) > 1:
             raise InputError(
-                f"images of different sizes {sorted(shapes)} in one batch: use IMAGE_RESIZE_MODE 'square', 'rect' or "
+                f"one batch has images of different sizes {sorted(shapes)}: use IMAGE_RESIZE_MODE 'square', 'rect' or "
                 f"'crop' instead of {self.config.IMAGE_RESIZE_MODE!r}, a canvas, or batches of 1"
             )
         count, slots = len(samples), self.config.MAX_GT_INSTANCES
@@ -291,6 +298,6 @@ def _check_fits(instances: Instances, shape: Sequence[int]) -> None:
     boxes = instances.boxes_px
     if len(boxes) and (boxes.min() < 0 or boxes[:, 2].max() > shape[0] or boxes[:, 3].max() > shape[1]):
         raise InputError(
-            f"its masks reach to row {boxes[:, 2].max()} and column {boxes[:, 3].max()}, the image is {shape[0]} high "
-            f"and {shape[1]} wide; labels and image do not belong together"
+            f"its masks reach row {boxes[:, 2].max()} and column {boxes[:, 3].max()}, but the image is {shape[0]} high "
+            f"and {shape[1]} wide; check that labels and image belong together"
         )

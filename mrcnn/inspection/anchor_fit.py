@@ -1,6 +1,6 @@
-"""Do the anchors suit the objects? The best IoU that any anchor reaches with each object, and better settings.
+"""How well the anchors fit the objects of a dataset: the best IoU with any anchor, and settings that fit better.
 
-Legend: n objects, R ratios. Boxes are (y1, x1, y2, x2) in pixels of the image as the network sees it.
+Legend: n objects, R ratios. Boxes are (y1, x1, y2, x2) in pixels of the network's input.
 """
 
 import dataclasses
@@ -16,15 +16,21 @@ from mrcnn.inspection.statistics import SIZES, ObjectSet
 from mrcnn.modeling.anchors import compute_backbone_shapes, generate_anchors
 from mrcnn.structures.boxes import compute_overlaps
 
-# A positive anchor has an IoU of 0.7 or more; an object that no anchor reaches so well trains one anchor only.
+# Anchors are positive from an IoU of 0.7; an object with no such anchor trains its best one alone.
 THRESHOLDS = (0.5, 0.7)
-FITTED_ON = 4000  # objects, evenly spread: more change the result by less than it is rounded
-MOST_LOST = 0.02  # of the mean IoU, and of the share above 0.5, that one size of objects may lose to another
+SAMPLE_SIZE = 4000  # objects to fit on, evenly spread; more change the result by less than its rounding
+MAX_LOSS = 0.02  # of mean IoU, and of the fraction above 0.5, that one size of objects may lose in favour of others
 
 
 @dataclasses.dataclass
 class TrainingBoxes:
-    """Boxes of equally large network inputs: `shape` (height, width), `boxes` float64 [n, 4], `sizes` int [n]."""
+    """The boxes of all images with the same input shape.
+
+    Attributes:
+        shape: (height, width) of the network's input.
+        boxes: float64 [n, 4].
+        sizes: int [n], positions in `mrcnn.inspection.statistics.SIZES`.
+    """
 
     shape: tuple[int, int]
     boxes: np.ndarray
@@ -33,7 +39,7 @@ class TrainingBoxes:
 
 @dataclasses.dataclass
 class Proposal:
-    """Anchor settings, and how well they and the present ones fit (see `fit`)."""
+    """Proposed anchor settings, and how well the current and the proposed ones fit (see `fit`)."""
 
     scales: tuple[int, ...]
     ratios: list[float]
@@ -42,20 +48,20 @@ class Proposal:
 
     @property
     def options(self) -> str:
-        """For the command line of a script."""
+        """Return the settings as options for the command line of a script."""
         scales = ", ".join(map(str, self.scales))
         return f'--set "RPN_ANCHOR_SCALES=({scales})" --set "RPN_ANCHOR_RATIOS={self.ratios}"'
 
 
 def training_boxes(objects: ObjectSet, config: Config) -> list[TrainingBoxes]:
-    """Boxes as the network sees them, by the size of its input.
+    """Scale the boxes of a dataset to the network's input, grouped by the shape of that input.
 
     Args:
-        objects: in the pixels of their images.
-        config: IMAGE_* are read. With "crop" every object is taken in the whole scaled image, wherever crops lie.
+        objects: Objects in the pixels of their images.
+        config: Settings; IMAGE_* are read. With "crop" each object is taken in the whole scaled image.
 
     Raises:
-        InputError: see `mrcnn.data.images.resize_geometry`.
+        InputError: See `mrcnn.data.images.resize_geometry`.
     """
     groups: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
     sizes_of_objects = objects.image_sizes[objects.image_ids]
@@ -69,7 +75,7 @@ def training_boxes(objects: ObjectSet, config: Config) -> list[TrainingBoxes]:
             lambda low, high: low,
         )
         own = (sizes_of_objects == (height, width)).all(axis=1)
-        scale = np.array([plan.size[0] / height, plan.size[1] / width] * 2)  # the sides are rounded separately
+        scale = np.array([plan.size[0] / height, plan.size[1] / width] * 2)  # each side is rounded by itself
         offset = np.array([plan.padding[0][0], plan.padding[1][0]] * 2)
         shape = plan.shape if plan.crop is None else plan.size
         groups.setdefault(shape, []).append((objects.boxes_px[own] * scale + offset, objects.sizes[own]))
@@ -86,16 +92,16 @@ def best_overlaps(
     scales: Sequence | None = None,
     ratios: Sequence | None = None,
 ) -> np.ndarray:
-    """The IoU of each box with the anchor that overlaps it most, of all anchors of the pyramid.
+    """Return the highest IoU of each box with any anchor of the pyramid.
 
-    Among the anchors of one level and ratio that is the one whose centre is nearest, in y and in x: their area is the
-    same, and what they share with the box only falls with the distance. So one candidate each is enough.
+    Among the anchors of one level and ratio it is reached by the one whose centre is nearest in y and x: all have the
+    same area, and their intersection with the box shrinks with the distance. So one candidate of each is enough.
 
     Args:
-        boxes: [n, 4] px.
+        boxes: float [n, 4] px.
         shape: (height, width) of the input.
-        config: backbone, strides and RPN_ANCHOR_*.
-        scales, ratios: instead of those of the config.
+        config: Settings; backbone, strides and RPN_ANCHOR_* are read.
+        scales, ratios: Override those of `config`.
 
     Returns:
         float64 [n].
@@ -118,11 +124,11 @@ def best_overlaps(
 def fit(
     groups: Sequence[TrainingBoxes], config: Config, scales: Sequence | None = None, ratios: Sequence | None = None
 ) -> dict[str, Any]:
-    """How well anchors fit: figures over all objects and by COCO size, ready for JSON.
+    """Measure how well anchors fit, over all objects and by COCO size, ready for JSON.
 
     Returns:
-        "all", "small", "medium", "large": each objects, mean (of the best IoU), above_0.5 and above_0.7 (shares), or
-        None where there is no object.
+        For "all", "small", "medium" and "large": objects (their number), mean (of the best IoU), above_0.5 and
+        above_0.7 (fractions of the objects), or None if there are no objects.
     """
     overlaps, sizes = _all_overlaps(groups, config, scales, ratios)
     figures = {"all": _figures(overlaps)}
@@ -132,86 +138,85 @@ def fit(
 def overlaps_of(
     groups: Sequence[TrainingBoxes], config: Config, scales: Sequence | None = None, ratios: Sequence | None = None
 ) -> np.ndarray:
-    """`best_overlaps` of all groups, float64 [n]."""
+    """Return `best_overlaps` of all groups, float64 [n]."""
     return _all_overlaps(groups, config, scales, ratios)[0]
 
 
 def _all_overlaps(
     groups: Sequence[TrainingBoxes], config: Config, scales: Any, ratios: Any
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best overlap float64 [n] and the size int [n] of all objects."""
     parts = [best_overlaps(group.boxes, group.shape, config, scales, ratios) for group in groups]
     empty = np.zeros(0)
     return np.concatenate([empty, *parts]), np.concatenate([empty, *(group.sizes for group in groups)])
 
 
 def _figures(overlaps: np.ndarray) -> dict[str, Any] | None:
+    """Return number, mean and fractions above THRESHOLDS of some best overlaps."""
     if not len(overlaps):
         return None
-    shares = {f"above_{threshold}": float((overlaps >= threshold).mean()) for threshold in THRESHOLDS}
-    return {"objects": len(overlaps), "mean": float(overlaps.mean()), **shares}
+    fractions = {f"above_{threshold}": float((overlaps >= threshold).mean()) for threshold in THRESHOLDS}
+    return {"objects": len(overlaps), "mean": float(overlaps.mean()), **fractions}
 
 
 def propose(groups: Sequence[TrainingBoxes], config: Config) -> Proposal | None:
-    """Scales and ratios that overlap the objects better, as many as there are now, so that weights still fit.
+    """Search for scales and ratios that overlap the objects better; their number stays, so that weights still fit.
 
     The distance of an object to an anchor is 1 - IoU, as in YOLOv2 (Redmon and Farhadi, arXiv:1612.08242, section 2),
-    but on the grid where anchors really lie. From two starts, the present settings and the quantiles of size and shape
-    in log space, each number is moved by ever smaller factors as long as the mean distance falls and no size of objects
-    loses more than MOST_LOST. No chance is involved.
+    but on the grid on which anchors lie. The search starts from the current settings and from the quantiles of size and
+    shape in log space. It moves each number by ever smaller factors as long as the mean distance falls and no size of
+    objects loses more than MAX_LOSS. The search is deterministic.
 
     Returns:
-        The better result, or None if there is no object or nothing better than the present settings.
+        The better of the two results, or None if there are no objects or neither beats the current settings.
     """
     sample = _sample(groups)
     if not sum(len(group.boxes) for group in sample):
         return None
-    levels, now = len(config.RPN_ANCHOR_SCALES), _numbers(config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS)
+    levels = len(config.RPN_ANCHOR_SCALES)
+    current = np.array([*config.RPN_ANCHOR_SCALES, *config.RPN_ANCHOR_RATIOS], np.float64)
     boxes = np.concatenate([group.boxes for group in sample])
     height, width = np.maximum((boxes[:, 2:] - boxes[:, :2]).T, 1)
-    spread = [_middles(np.sqrt(height * width), levels), _middles(width / height, len(now) - levels)]
+    spread = [_middles(np.sqrt(height * width), levels), _middles(width / height, len(current) - levels)]
 
     def figures(numbers: np.ndarray) -> np.ndarray:
-        """Mean IoU of all objects; mean IoU and share above 0.5 of each size."""
+        """Return the mean IoU of all objects, then mean IoU and fraction above 0.5 of each size."""
         overlaps, sizes = _all_overlaps(sample, config, numbers[:levels], numbers[levels:])
         own = [overlaps[sizes == i] for i in np.unique(sizes)]
         return np.array([overlaps.mean(), *(part.mean() for part in own), *((part >= 0.5).mean() for part in own)])
 
-    least = figures(now) - MOST_LOST
-    ends = [_climb(start, figures, least) for start in (now, np.concatenate(spread))]
-    best = max(ends, key=lambda numbers: float(figures(numbers)[0] if (figures(numbers) >= least).all() else -1))
+    floor = figures(current) - MAX_LOSS
+    ends = [_climb(start, figures, floor) for start in (current, np.concatenate(spread))]
+    best = max(ends, key=lambda numbers: float(figures(numbers)[0] if (figures(numbers) >= floor).all() else -1))
     scales = tuple(sorted(max(1, round(float(v))) for v in best[:levels]))
     ratios = sorted(round(float(v), 2) for v in best[levels:])
     before, after = fit(groups, config), fit(groups, config, scales, ratios)
     return Proposal(scales, ratios, before, after) if after["all"]["mean"] > before["all"]["mean"] else None
 
 
-def _numbers(scales: Sequence, ratios: Sequence) -> np.ndarray:
-    return np.array([*scales, *ratios], np.float64)
-
-
 def _middles(values: np.ndarray, count: int) -> np.ndarray:
-    """`count` values that stand for equally many of `values` each: the quantiles 0.5 / count, 1.5 / count, ..."""
+    """Return the quantiles 0.5 / count, 1.5 / count, ... of `values`: each stands for equally many of them."""
     return np.exp(np.quantile(np.log(values), (np.arange(count) + 0.5) / count))
 
 
-def _climb(numbers: np.ndarray, figures: Callable[[np.ndarray], np.ndarray], least: np.ndarray) -> np.ndarray:
-    """Moves one number at a time; a step counts if the first figure rises and, once all are at `least`, all stay."""
+def _climb(numbers: np.ndarray, figures: Callable[[np.ndarray], np.ndarray], floor: np.ndarray) -> np.ndarray:
+    """Move one number at a time, keeping a step if the first figure rises and, once all reach `floor`, all still do."""
     score = figures(numbers)
     for factor in (1.25, 1.1, 1.04, 1.015):
         moved = True
         while moved:
             moved = False
-            for i, way in itertools.product(range(len(numbers)), (factor, 1 / factor)):
+            for i, step in itertools.product(range(len(numbers)), (factor, 1 / factor)):
                 trial = numbers.copy()
-                trial[i] *= way
+                trial[i] *= step
                 reached = figures(trial)
-                allowed = (reached >= least).all() or not (score >= least).all()
+                allowed = (reached >= floor).all() or not (score >= floor).all()
                 if allowed and reached[0] > score[0] + 1e-5:
                     numbers, score, moved = trial, reached, True
     return numbers
 
 
 def _sample(groups: Sequence[TrainingBoxes]) -> list[TrainingBoxes]:
-    """At most about FITTED_ON objects, evenly spread over all."""
-    step = max(1, sum(len(group.boxes) for group in groups) // FITTED_ON)
+    """Return about SAMPLE_SIZE objects at most, evenly spread over all."""
+    step = max(1, sum(len(group.boxes) for group in groups) // SAMPLE_SIZE)
     return [TrainingBoxes(group.shape, group.boxes[::step], group.sizes[::step]) for group in groups]

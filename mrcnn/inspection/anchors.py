@@ -1,7 +1,6 @@
-"""Anchors looked at: where they lie, in which order, which objects they reach, what they are trained towards.
+"""Figures and tables of anchors for the notebooks: places, order, overlap with objects, training targets.
 
-Legend: A anchors, n objects, C classes incl. background. Boxes are (y1, x1, y2, x2) in pixels of the image as the
-network sees it.
+Legend: A anchors, n objects, C classes incl. background. Boxes are (y1, x1, y2, x2) in pixels of the network's input.
 """
 
 import copy
@@ -16,18 +15,18 @@ from mrcnn.modeling.anchors import compute_backbone_shapes, pyramid_anchors_px
 from mrcnn.modeling.targets import ANCHOR_POSITIVE_IOU, build_rpn_targets
 from mrcnn.structures.boxes import apply_box_deltas, compute_overlaps
 from mrcnn.visualization.drawing import class_color
-from mrcnn.visualization.plots import Path, axes_for, finish, show_or_save
-from mrcnn.visualize import draw_boxes
+from mrcnn.visualization.figures import Path, axes_for, finish, show_or_save
+from mrcnn.visualization.regions import draw_boxes
 
 Row = list[str]
 KINDS = {1: "positive", 0: "neutral", -1: "negative"}
 
 
 def level_sizes(config: Config, shape: Sequence[int]) -> np.ndarray:
-    """How many anchors each level of the pyramid has, int [levels], the finest first; they follow each other so.
+    """Return the number of anchors of each level of the pyramid, int [levels], in their order: the finest level first.
 
     Args:
-        config: strides and RPN_ANCHOR_*.
+        config: Settings; strides and RPN_ANCHOR_* are read.
         shape: (H, W, ...) of the image.
     """
     cells = -(-compute_backbone_shapes(config, tuple(shape)) // config.RPN_ANCHOR_STRIDE)
@@ -35,7 +34,7 @@ def level_sizes(config: Config, shape: Sequence[int]) -> np.ndarray:
 
 
 def level_table(config: Config, shape: Sequence[int]) -> list[Row]:
-    """Rows for `display_table`: what each level of the pyramid has; the arguments are those of `level_sizes`."""
+    """Return rows for `display_table`: the anchors of each level of the pyramid. Arguments as in `level_sizes`."""
     sizes = level_sizes(config, shape)
     rows = [["level", "stride, px", "cells", "anchor side, px", "anchors", "share"]]
     levels = zip(
@@ -53,11 +52,11 @@ def level_table(config: Config, shape: Sequence[int]) -> list[Row]:
 
 
 def order_table(config: Config, shape: Sequence[int], indices: Sequence[int]) -> list[Row]:
-    """Rows for `display_table`: level, row, column, ratio (width / height) and box of some anchors.
+    """Return rows for `display_table`: level, row, column, ratio (width / height) and box of some anchors.
 
     Args:
-        config, shape: as in `level_sizes`.
-        indices: positions of the anchors, 0..A-1.
+        config, shape: As in `level_sizes`.
+        indices: Positions of the anchors, 0..A-1.
     """
     anchors, sizes = pyramid_anchors_px(config, tuple(shape)), level_sizes(config, shape)
     starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -73,16 +72,19 @@ def order_table(config: Config, shape: Sequence[int], indices: Sequence[int]) ->
 
 
 def plot_middle_cell(image: np.ndarray, config: Config, ax: Axes | None = None, save: Path | None = None) -> Axes:
-    """Draws the anchors of the middle cell of each level, each level in its colour, and a legend of the levels.
+    """Draw the anchors of the middle cell of each level, each level in its own colour, with a legend.
 
     Args:
         image: uint8 [H, W, 3].
-        config: strides and RPN_ANCHOR_*.
-        ax: axes to draw on.
-        save: file to write instead of showing.
+        config: Settings; strides and RPN_ANCHOR_* are read.
+        ax: Axes to draw on.
+        save: File to write instead of showing the figure.
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     figure, axis = axes_for(ax, (11, 6.5))
     anchors, sizes = pyramid_anchors_px(config, image.shape), level_sizes(config, image.shape)
@@ -108,27 +110,27 @@ def plot_middle_cell(image: np.ndarray, config: Config, ax: Axes | None = None, 
 
 
 def anchor_kinds(config: Config, shape: Sequence[int], class_ids: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """What every anchor is before a sample of them is drawn: int [A], 1 positive, 0 neutral, -1 negative.
+    """Return the kind of every anchor before sampling: int [A], 1 positive, 0 neutral, -1 negative.
 
     Args:
-        config: RPN_ANCHOR_*.
+        config: Settings; RPN_ANCHOR_* are read.
         shape: (H, W, ...) of the image.
         class_ids: int [n], negative for crowds.
         boxes: [n, 4].
     """
     anchors = pyramid_anchors_px(config, tuple(shape))
-    everything = copy.copy(config)
-    everything.RPN_TRAIN_ANCHORS_PER_IMAGE = 2 * len(anchors)  # so none is left out
-    return build_rpn_targets(tuple(shape), anchors, class_ids, boxes, everything)[0]
+    unsampled = copy.copy(config)
+    unsampled.RPN_TRAIN_ANCHORS_PER_IMAGE = 2 * len(anchors)  # room for all of them
+    return build_rpn_targets(tuple(shape), anchors, class_ids, boxes, unsampled)[0]
 
 
 def reach_table(
     config: Config, shape: Sequence[int], class_ids: np.ndarray, boxes: np.ndarray, class_names: Sequence[str]
 ) -> list[Row]:
-    """Rows for `display_table`, one an object, the smallest first: its best anchor, and how many are positive for it.
+    """Return rows for `display_table`, one per object, the smallest first: best IoU and number of positive anchors.
 
     Args:
-        config, shape, class_ids, boxes: as in `anchor_kinds`.
+        config, shape, class_ids, boxes: As in `anchor_kinds`.
         class_names: [C].
     """
     overlaps = compute_overlaps(pyramid_anchors_px(config, tuple(shape)), boxes)  # [A, n]
@@ -155,13 +157,16 @@ def plot_kinds(
     limit: int = 40,
     save: Path | None = None,
 ) -> None:
-    """Draws positive anchors with the boxes that they are to become, and some neutral and negative ones.
+    """Draw the boxes of the objects, and positive, neutral and negative anchors in a panel each.
 
     Args:
         image: uint8 [H, W, 3].
-        config, class_ids, boxes: as in `anchor_kinds`.
-        limit: most anchors of a kind, drawn by chance (np.random).
-        save: file to write instead of showing.
+        config, class_ids, boxes: As in `anchor_kinds`.
+        limit: Maximum number of anchors of a kind, chosen by `np.random`.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     anchors = pyramid_anchors_px(config, image.shape)
     kinds = anchor_kinds(config, image.shape, class_ids, boxes)
@@ -189,16 +194,19 @@ def plot_refinement(
     ax: Axes | None = None,
     save: Path | None = None,
 ) -> Axes:
-    """Draws the positive anchors of a sample, dotted, and what their targets make of them, solid: the objects' boxes.
+    """Draw the positive anchors of a sample, dotted, and the boxes that their targets refine them to, solid.
 
     Args:
         image: uint8 [H, W, 3].
-        config, class_ids, boxes: as in `anchor_kinds`.
-        ax: axes to draw on.
-        save: file to write instead of showing.
+        config, class_ids, boxes: As in `anchor_kinds`.
+        ax: Axes to draw on.
+        save: File to write instead of showing the figure.
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     anchors = pyramid_anchors_px(config, image.shape)
     match, deltas = build_rpn_targets(image.shape, anchors, class_ids, boxes, config)

@@ -1,4 +1,4 @@
-"""Training images looked at as the network gets them: one image under several settings of the augmentation."""
+"""Training images as the network receives them, under several settings of the augmentation."""
 
 import copy
 from collections.abc import Sequence
@@ -22,35 +22,37 @@ def augmented(
     count: int = 3,
     seed: int = 0,
 ) -> tuple[list[np.ndarray], list[str]]:
-    """One image with its objects, augmented a few times by each preset, for `display_images` with `count` columns.
+    """Augment one image with its objects a few times by each preset, for `display_images` with `count` columns.
 
     Args:
-        dataset: prepared; copy-paste takes objects from its other images.
-        config: IMAGE_* and MINI_MASK_SHAPE are read.
-        image_id: position in the dataset.
-        presets: names of `mrcnn.augment_settings.PRESETS`.
-        count: pictures of each.
-        seed: of the random choices.
+        dataset: Prepared dataset; copy-paste takes objects from its other images.
+        config: Settings; IMAGE_* and MINI_MASK_SHAPE are read.
+        image_id: Position in the dataset.
+        presets: Names of `mrcnn.augment_settings.PRESETS`.
+        count: Images of each preset.
+        seed: Seed of the random choices.
 
     Returns:
-        Pictures uint8 [H, W, 3] and titles, preset by preset.
+        Images uint8 [H, W, 3] and titles, preset by preset.
     """
-    pictures, titles = [], []
+    images, titles = [], []
     for preset in presets:
         settings = copy.copy(config).override(preset_settings(preset))
         augmentation = Augmentation.from_config(settings)
-        donors = Donors.of(dataset) if augmentation.copy_paste else None
+        donors = Donors.from_dataset(dataset) if augmentation.copy_paste else None
         maker = SampleMaker(dataset, settings, 1, 1, seed=seed, shuffle=False, augmentation=augmentation, donors=donors)
         for n in range(count):
             sample = maker.sample(image_id + n * len(dataset.image_ids))
-            pictures.append(draw_sample(sample))
+            images.append(draw_sample(sample))
             titles.append(f"{preset}: {len(sample.class_ids)} objects of {sample.labelled}")
-    return pictures, titles
+    return images, titles
 
 
 def draw_sample(sample: Sample) -> np.ndarray:
-    """A training image, uint8 [H, W, 3], with its objects drawn from what the network is given: boxes, and mini-masks
-    expanded, in the colours of the classes."""
+    """Draw a training image, uint8 [H, W, 3], with its objects as the network receives them.
+
+    Masks are expanded from the mini-masks; colours are those of the classes.
+    """
     masks = sample.masks
     if masks.shape[:2] != sample.image.shape[:2]:
         masks = expand_mask(sample.boxes_px, masks, sample.image.shape)

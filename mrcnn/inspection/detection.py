@@ -1,7 +1,7 @@
-"""The steps of detection on one image, looked at: scores, proposals, classes, suppression, masks, activations.
+"""Figures of the steps of detection on one image: scores, proposals, classes, suppression, masks, activations.
 
-All functions take what `MaskRCNN.stages(image)` returns. Legend: P proposals, C classes incl. background, D detections.
-Boxes are (y1, x1, y2, x2) in pixels of the image as the network sees it.
+`stages` is what `MaskRCNN.stages(image)` returns. Legend: P proposals, C classes incl. background. Boxes are (y1, x1,
+y2, x2) in pixels of the network's input.
 """
 
 import dataclasses
@@ -15,23 +15,30 @@ import numpy as np
 from mrcnn.config import Config
 from mrcnn.data.images import unmold_image
 from mrcnn.inspection.anchors import level_sizes
+from mrcnn.legacy.functions import non_max_suppression
 from mrcnn.modeling.anchors import compute_backbone_shapes
-from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, denorm_boxes
+from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, denorm_boxes, norm_boxes
 from mrcnn.structures.masks import paste_mask
-from mrcnn.utils import non_max_suppression
 from mrcnn.visualization.drawing import class_color
-from mrcnn.visualization.plots import Path, finish
-from mrcnn.visualize import draw_boxes
+from mrcnn.visualization.figures import Path, finish
+from mrcnn.visualization.regions import draw_boxes
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
-
 Stages = dict[str, np.ndarray]
 
 
-def moulded(model: "MaskRCNN", image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The image as the network sees it, uint8 [H, W, 3], and its window int [4]: the part that is not padding."""
+def network_image(model: "MaskRCNN", image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Resize and pad an image, uint8 [H, W, 3], as for the network.
+
+    Returns:
+        The network's input as an image, uint8 [H, W, 3], and its window int (y1, x1, y2, x2) [4] px: what is not
+        padding.
+
+    Raises:
+        InputError: See `MaskRCNN.mold_inputs`.
+    """
     images, _, windows = model.mold_inputs([image])
     return unmold_image(images[0], model.config), windows[0]
 
@@ -40,53 +47,63 @@ def moulded(model: "MaskRCNN", image: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def score_maps(stages: Stages, config: Config, shape: Sequence[int]) -> list[np.ndarray]:
-    """The best object score of the anchors of each cell, float [rows, columns] for each level, the finest first.
+    """Return the highest objectness score of the anchors of each cell.
 
     Args:
-        stages: of the image.
-        config: strides and RPN_ANCHOR_*.
-        shape: (H, W, ...) of the image as the network sees it.
+        stages: Stages of the image.
+        config: Settings; strides and RPN_ANCHOR_* are read.
+        shape: (H, W, ...) of the network's input.
+
+    Returns:
+        float [rows, columns] for each level of the pyramid, the finest first.
     """
     scores = np.split(stages["rpn_class"][0, :, 1], np.cumsum(level_sizes(config, shape))[:-1])
     cells = -(-compute_backbone_shapes(config, tuple(shape)) // config.RPN_ANCHOR_STRIDE)
-    return [own.reshape(*size, -1).max(axis=-1) for own, size in zip(scores, cells, strict=True)]
+    return [level.reshape(*size, -1).max(axis=-1) for level, size in zip(scores, cells, strict=True)]
 
 
 def plot_score_maps(image: np.ndarray, maps: Sequence[np.ndarray], save: Path | None = None) -> None:
-    """Draws the image and `score_maps` beside each other."""
+    """Draw the network's input, uint8 [H, W, 3], and its `score_maps`.
+
+    Raises:
+        InputError: `save` cannot be written.
+    """
     figure, axes = plt.subplots(2, 3, figsize=(11, 4.4), layout="constrained")
     axes.flat[0].imshow(image)
     axes.flat[0].set_title("the image as the network sees it")
     for level, (axis, scores) in enumerate(zip(axes.flat[1:], maps, strict=True), 2):
-        shown = axis.imshow(scores, vmin=0, vmax=1, cmap="magma", interpolation="nearest")
+        heat = axis.imshow(scores, vmin=0, vmax=1, cmap="magma", interpolation="nearest")
         axis.set_title(f"P{level}, {scores.shape[0]} x {scores.shape[1]} cells: {np.sum(scores > 0.5)} above 0.5")
-    figure.colorbar(shown, ax=axes[:, -1], shrink=0.8, label="best score of a cell's anchors")
+    figure.colorbar(heat, ax=axes[:, -1], shrink=0.8, label="best score of a cell's anchors")
     for axis in axes.flat:
         axis.axis("off")
     finish(figure, save)
 
 
 def plot_proposals(image: np.ndarray, stages: Stages, limit: int = 50, save: Path | None = None) -> None:
-    """Draws the best anchors, the boxes they are refined to, and the best proposals that suppression leaves.
+    """Draw the best anchors, the boxes that they are refined to, and the best proposals that suppression leaves.
 
     Args:
-        image: uint8 [H, W, 3] as the network sees it.
-        stages: of it.
-        limit: boxes in each picture.
-        save: file to write instead of showing.
+        image: uint8 [H, W, 3], the network's input.
+        stages: Stages of the image.
+        limit: Number of boxes in each panel.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     shape = image.shape[:2]
     kept = stages["proposals"][0][np.any(stages["proposals"][0] != 0, axis=1)]
-    pictures = {
+    panels = {
         f"the {limit} best anchors": stages["pre_nms_anchors"][0],
         "refined: moved and scaled by the RPN": stages["refined_anchors"][0],
         "clipped to the image": stages["refined_anchors_clipped"][0],
         f"after suppression: the best {limit} of {len(kept)} proposals": kept,
     }
     figure, axes = plt.subplots(2, 2, figsize=(11, 6.6), layout="constrained")
-    for axis, (title, boxes) in zip(axes.flat, pictures.items(), strict=True):
-        own = denorm_boxes(boxes[:limit], shape)
-        draw_boxes(image, own, title=title, ax=axis, visibilities=[2] * len(own))
+    for axis, (title, boxes) in zip(axes.flat, panels.items(), strict=True):
+        boxes_px = denorm_boxes(boxes[:limit], shape)
+        draw_boxes(image, boxes_px, title=title, ax=axis, visibilities=[2] * len(boxes_px))
     finish(figure, save)
 
 
@@ -95,15 +112,15 @@ def plot_proposals(image: np.ndarray, stages: Stages, limit: int = 50, save: Pat
 
 @dataclasses.dataclass
 class Classified:
-    """What the box head says of each proposal.
+    """Output of the box head for each proposal.
 
     Attributes:
-        boxes: float [P, 4], before its refinement.
+        boxes: float [P, 4], before the head's refinement.
         refined: float [P, 4], after it.
         class_ids: int [P], 0 is background.
         scores: float [P].
-        confident: int [k], positions of those that pass the least score.
-        kept: int [m], which of these the suppression of each class leaves, by falling score.
+        confident: int [k], positions of the proposals above the minimum score.
+        kept: int [m], positions of those that the suppression within each class leaves, by descending score.
     """
 
     boxes: np.ndarray
@@ -115,52 +132,55 @@ class Classified:
 
 
 def classify(stages: Stages, config: Config, shape: Sequence[int], window: np.ndarray) -> Classified:
-    """The detection layer step by step, in numpy.
+    """Repeat the detection layer step by step, in numpy.
 
     Args:
-        stages: of the image.
-        config: BBOX_STD_DEV and DETECTION_*.
-        shape: (H, W, ...) of the image as the network sees it.
-        window: int (y1, x1, y2, x2) [4] px, the part of it that is not padding.
+        stages: Stages of the image.
+        config: Settings; BBOX_STD_DEV and DETECTION_* are read.
+        shape: (H, W, ...) of the network's input.
+        window: int (y1, x1, y2, x2) [4] px, the part of the input that is not padding.
     """
     probs, rows = stages["mrcnn_class"][0], np.arange(len(stages["mrcnn_class"][0]))
     class_ids = probs.argmax(axis=-1)
     scores = probs[rows, class_ids]
-    size = np.array([shape[0] - 1, shape[1] - 1] * 2)
-    boxes = stages["proposals"][0] * size + [0, 0, 1, 1]
+    proposals = stages["proposals"][0]
     deltas = stages["mrcnn_bbox"][0][rows, class_ids] * config.BBOX_STD_DEV
-    refined = apply_box_deltas(stages["proposals"][0], deltas) * size + [0, 0, 1, 1]
-    refined = clip_boxes(refined, np.asarray(window))
+    # Normalised like the network's: pixel boxes are a pixel wider, which changes the IoU of tiny ones.
+    refined = clip_boxes(apply_box_deltas(proposals, deltas), norm_boxes(np.asarray(window), tuple(shape)))
     area = (refined[:, 2:] - refined[:, :2]).prod(axis=1)
     confident = np.flatnonzero((class_ids > 0) & (scores >= config.DETECTION_MIN_CONFIDENCE) & (area > 0))
     kept = [
-        own[non_max_suppression(refined[own], scores[own], config.DETECTION_NMS_THRESHOLD)]
-        for own in (confident[class_ids[confident] == c] for c in np.unique(class_ids[confident]))
+        members[non_max_suppression(refined[members], scores[members], config.DETECTION_NMS_THRESHOLD)]
+        for members in (confident[class_ids[confident] == c] for c in np.unique(class_ids[confident]))
     ]
     together = np.concatenate([np.zeros(0, int), *kept]).astype(int)
     best = together[np.argsort(-scores[together], kind="stable")][: config.DETECTION_MAX_INSTANCES]
-    return Classified(boxes, refined, class_ids, scores, confident, best)
+    size, shift = np.array([shape[0] - 1, shape[1] - 1] * 2), np.array([0, 0, 1, 1])
+    return Classified(proposals * size + shift, refined * size + shift, class_ids, scores, confident, best)
 
 
 def plot_classified(
-    image: np.ndarray, found: Classified, class_names: Sequence[str], limit: int = 30, save: Path | None = None
+    image: np.ndarray, steps: Classified, class_names: Sequence[str], limit: int = 30, save: Path | None = None
 ) -> None:
-    """Draws proposals by class before the box head's refinement, after it, and after the suppression of each class.
+    """Draw proposals in the colours of their classes, before and after refinement, and after suppression.
 
     Args:
-        image: uint8 [H, W, 3] as the network sees it.
-        found: see `classify`.
+        image: uint8 [H, W, 3], the network's input.
+        steps: Result of `classify`.
         class_names: [C].
-        limit: proposals in the first picture, drawn by chance (np.random); background ones are gray.
-        save: file to write instead of showing.
+        limit: Number of proposals in the first panel, chosen by `np.random`; background is gray.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
-    some = np.random.permutation(len(found.boxes))[:limit]
+    some = np.random.permutation(len(steps.boxes))[:limit]
     figure, axes = plt.subplots(2, 2, figsize=(11, 6.6), layout="constrained")
     parts = [
-        (f"{limit} of {len(found.boxes)} proposals; gray is background", some, found.boxes, None),
-        (f"{len(found.confident)} with a class and enough score", found.confident, found.boxes, None),
-        ("dotted: before, solid: after the refinement", found.confident, found.boxes, found.refined),
-        (f"after suppression class by class: {len(found.kept)} detections", found.kept, found.refined, None),
+        (f"{limit} of {len(steps.boxes)} proposals; gray is background", some, steps.boxes, None),
+        (f"{len(steps.confident)} with a class and enough score", steps.confident, steps.boxes, None),
+        ("dotted: before, solid: after the refinement", steps.confident, steps.boxes, steps.refined),
+        (f"after suppression class by class: {len(steps.kept)} detections", steps.kept, steps.refined, None),
     ]
     for axis, (title, rows, boxes, refined) in zip(axes.flat, parts, strict=True):
         last = axis is axes.flat[-1]
@@ -170,19 +190,19 @@ def plot_classified(
             None if refined is None else refined[rows],
             title=title,
             ax=axis,
-            visibilities=[(2 if refined is None else 1) * (found.class_ids[i] > 0) for i in rows],
-            captions=[f"{class_names[found.class_ids[i]]} {found.scores[i]:.2f}" for i in rows] if last else None,
-            colors=[class_color(found.class_ids[i]) for i in rows],
+            visibilities=[(2 if refined is None else 1) * (steps.class_ids[i] > 0) for i in rows],
+            captions=[f"{class_names[steps.class_ids[i]]} {steps.scores[i]:.2f}" for i in rows] if last else None,
+            colors=[class_color(steps.class_ids[i]) for i in rows],
         )
     finish(figure, save)
 
 
-def step_table(found: Classified, class_names: Sequence[str]) -> list[list[str]]:
-    """Rows for `display_table`: how many proposals of each class are left after each step."""
+def step_table(steps: Classified, class_names: Sequence[str]) -> list[list[str]]:
+    """Return rows for `display_table`: the number of proposals of each class that each step leaves."""
     rows = [["class", "proposals", "with enough score", "after suppression"]]
-    for class_id in np.unique(found.class_ids):
-        counts = [np.count_nonzero(found.class_ids == class_id)]
-        counts += [np.count_nonzero(found.class_ids[chosen] == class_id) for chosen in (found.confident, found.kept)]
+    for class_id in np.unique(steps.class_ids):
+        counts = [np.count_nonzero(steps.class_ids == class_id)]
+        counts += [np.count_nonzero(steps.class_ids[chosen] == class_id) for chosen in (steps.confident, steps.kept)]
         rows.append([class_names[class_id] if class_id else "background", *map(str, counts)])
     return rows
 
@@ -190,17 +210,17 @@ def step_table(found: Classified, class_names: Sequence[str]) -> list[list[str]]
 def mask_pictures(
     stages: Stages, image: np.ndarray, class_names: Sequence[str], count: int = 5
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Of the largest detections: the part of the image under the box, the mask of the class as the network gives it,
-    and that mask at the size of the box, cut at 0.5. For `display_images` with `count` columns.
+    """Draw the masks of the largest detections, for `display_images` with `count` columns.
 
     Args:
-        stages: of the image.
-        image: uint8 [H, W, 3] as the network sees it.
+        stages: Stages of the image.
+        image: uint8 [H, W, 3], the network's input.
         class_names: [C].
-        count: how many.
+        count: Maximum number of detections.
 
     Returns:
-        Pictures uint8 [h, w, 3] and titles, row by row.
+        Pictures uint8 [h, w, 3] and titles, in three rows: the image in the box, the mask of its class as the network
+        outputs it, and that mask at the size of the box, cut at 0.5.
     """
     detections = stages["detections"][0]
     boxes, class_ids = denorm_boxes(detections[:, :4], image.shape[:2]), detections[:, 4].astype(int)
@@ -223,16 +243,15 @@ def mask_pictures(
 def activation_pictures(
     stages: Stages, names: Sequence[str] = ("C2", "C4", "P2"), channels: int = 6
 ) -> tuple[list[np.ndarray], list[str]]:
-    """The channels of some stages that vary most, each scaled to its own range, for `display_images` with `channels`
-    columns.
+    """Draw the channels of feature maps that vary most, for `display_images` with `channels` columns.
 
     Args:
-        stages: of an image.
-        names: of feature maps; those that there are not are left out.
-        channels: of each.
+        stages: Stages of an image.
+        names: Names of feature maps; unknown ones are left out.
+        channels: Number of channels of each map.
 
     Returns:
-        Pictures float [h, w] from 0 to 1, and titles.
+        Pictures float [h, w], each scaled to 0 to 1 by its own range, and titles.
     """
     pictures, titles = [], []
     for name in (name for name in names if name in stages):

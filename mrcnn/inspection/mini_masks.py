@@ -1,4 +1,7 @@
-"""What a mask loses on its way through a mini-mask. Legend: n objects, H W image. Boxes are (y1, x1, y2, x2) px."""
+"""What masks lose when they are shrunk to mini-masks and expanded again.
+
+Legend: n objects, H W image. Boxes are (y1, x1, y2, x2) px.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,26 +12,26 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.structures.masks import expand_mask, minimize_mask
-from mrcnn.visualization.plots import Path, axes_for, show_or_save
+from mrcnn.visualization.figures import Path, axes_for, show_or_save
 
-# Sides of objects, pixels: where the figures change their row
+# Sides of objects in pixels that separate the rows of the table
 BORDERS = (8, 16, 32, 64, 128, 256)
 
 
-def detour_pictures(
+def round_trip_pictures(
     masks: np.ndarray, boxes: np.ndarray, names: Sequence[str], mini_shape: Sequence[int], count: int = 4
 ) -> tuple[list[np.ndarray], list[str]]:
-    """The largest masks before, as mini-masks and expanded again, and the pixels that differ.
+    """Draw the largest masks, their mini-masks, the masks expanded from these, and the pixels that differ.
 
     Args:
         masks: bool [H, W, n].
         boxes: int [n, (y1, x1, y2, x2)].
         names: [n].
-        mini_shape: (height, width).
-        count: how many masks.
+        mini_shape: (height, width) of a mini-mask.
+        count: Number of masks.
 
     Returns:
-        Four pictures, bool [h, w], for each and their titles, for `display_images` with four columns.
+        Four pictures, bool [h, w], of each mask, and their titles, for `display_images` with four columns.
     """
     minis = minimize_mask(boxes, masks, mini_shape)
     expanded = expand_mask(boxes, minis, masks.shape)
@@ -47,27 +50,27 @@ def detour_pictures(
     return pictures, titles
 
 
-def losses(
+def round_trip_ious(
     dataset: Dataset,
     config: Config,
     image_ids: Iterable[int],
     sizes: Sequence[int] = (14, 28, 56, 112),
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """How well full masks survive the detour over mini-masks of some sizes.
+    """Measure the IoU of full masks with themselves after the round trip through mini-masks of several sizes.
 
     Args:
-        dataset: prepared.
-        config: IMAGE_* are read.
-        image_ids: which images.
-        sizes: sides of square mini-masks.
-        progress: wraps the loop over the images.
+        dataset: Prepared dataset.
+        config: Settings; IMAGE_* are read.
+        image_ids: Positions of the images in the dataset.
+        sizes: Sides of square mini-masks.
+        progress: Wraps the loop over the images, for a progress bar.
 
     Returns:
-        The longer side of each object's box in pixels, int [n], and for each size the IoUs, float [n].
+        The longer side of each object's box in pixels, int [n], and the IoUs of each size, float [n].
 
     Raises:
-        InputError: see `load_image_gt`.
+        InputError: See `load_image_gt`.
     """
     sides: list[int] = []
     ious: dict[int, list[float]] = {size: [] for size in sizes}
@@ -80,11 +83,11 @@ def losses(
     return np.array(sides, int), {size: np.array(values) for size, values in ious.items()}
 
 
-def loss_table(sides: np.ndarray, ious: dict[int, np.ndarray]) -> list[list[str]]:
-    """Rows for `display_table`: the mean IoU by the side of the object, one column a mini-mask size.
+def round_trip_table(sides: np.ndarray, ious: dict[int, np.ndarray]) -> list[list[str]]:
+    """Return rows for `display_table`: the mean IoU by side of the object, one column per size of the mini-mask.
 
     Args:
-        sides, ious: of `losses`, px and IoU.
+        sides, ious: As `round_trip_ious` returns them: int [n] px, float [n] for each size.
     """
     rows = [["longer side, px", "objects", *(f"{size} x {size}" for size in ious)]]
     groups = np.digitize(sides, BORDERS)
@@ -101,18 +104,21 @@ def loss_table(sides: np.ndarray, ious: dict[int, np.ndarray]) -> list[list[str]
     return [*rows, ["all", str(len(sides)), *(f"{values.mean():.3f}" for values in ious.values())]]
 
 
-def plot_losses(
+def plot_round_trip(
     sides: np.ndarray, ious: dict[int, np.ndarray], ax: Axes | None = None, save: Path | None = None
 ) -> Axes:
-    """One point an object and mini-mask size: the IoU over the longer side.
+    """Plot the IoU over the longer side of the object, one point per object and size of the mini-mask.
 
     Args:
-        sides, ious: of `losses`.
-        ax: axes to draw on.
-        save: file to write instead of showing.
+        sides, ious: As `round_trip_ious` returns them: int [n] px, float [n] for each size.
+        ax: Axes to draw on.
+        save: File to write instead of showing the figure.
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     figure, axis = axes_for(ax, (9, 4))
     for size, values in ious.items():
@@ -120,13 +126,14 @@ def plot_losses(
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_xlabel("longer side of the object, pixels of the network's input")
-    axis.set_ylabel("IoU after the detour")
+    axis.set_ylabel("IoU after the round trip")
     axis.set_ylim(top=1.005)
     axis.grid(alpha=0.3)
     axis.legend(title="mini-mask", loc="lower left")
     return show_or_save(figure, axis, ax, save)
 
 
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 1.0
+def _iou(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the IoU of two masks, bool of the same shape; 1 if both are empty."""
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 1.0

@@ -1,4 +1,4 @@
-"""The ROIs that the heads are trained on, looked at: classes, refinement, mask targets, the share of positives.
+"""Figures and tables of the ROIs that the heads are trained on: classes, refinement, mask targets, positives.
 
 Legend: R sampled ROIs, C classes incl. background. Boxes are (y1, x1, y2, x2) in pixels.
 """
@@ -13,23 +13,23 @@ from matplotlib.axes import Axes
 from mrcnn.config import Config
 from mrcnn.data.images import parse_image_meta, unmold_image
 from mrcnn.structures.boxes import apply_box_deltas
-from mrcnn.visualization.plots import Path, axes_for, show_or_save
+from mrcnn.visualization.figures import Path, axes_for, show_or_save
 
-CROP = 112  # px of a ROI's picture
+CROP = 112  # side in pixels of the picture of a ROI
 
 
 @dataclasses.dataclass
 class TrainingRois:
-    """What one image gives the heads to learn.
+    """Training targets of the heads for one image.
 
     Attributes:
-        image_id: position in the dataset.
-        image: uint8 [H, W, 3] as the network sees it.
-        proposals: int [P, 4], P random ones, before sampling.
+        image_id: Position in the dataset.
+        image: uint8 [H, W, 3], the network's input.
+        proposals: int [P, 4], P random proposals, before sampling.
         rois: int [R, 4].
-        class_ids: int [R], 0 for background.
-        deltas: float [R, (dy, dx, log(dh), log(dw))], the targets, in units of BBOX_STD_DEV.
-        refined: float [R, 4], what the targets make of the ROIs.
+        class_ids: int [R], 0 is background.
+        deltas: float [R, (dy, dx, log(dh), log(dw))], the box targets, in units of BBOX_STD_DEV.
+        refined: float [R, 4], the ROIs after applying their deltas.
         masks: float [R, mh, mw], the mask targets.
     """
 
@@ -44,94 +44,101 @@ class TrainingRois:
 
     @property
     def positives(self) -> np.ndarray:
-        """int [positives], positions of the ROIs that have an object."""
+        """Return the positions of the ROIs that hold an object, int [positives]."""
         return np.flatnonzero(self.class_ids > 0)
 
 
 def training_rois(batch: tuple[Sequence, Sequence], config: Config, number: int = 0) -> TrainingRois:
-    """One image of a batch of `data_generator(random_rois=..., detection_targets=True)`.
+    """Extract one image from a batch of `data_generator(random_rois=..., detection_targets=True)`.
 
     Args:
         batch: (inputs, outputs).
-        config: BBOX_STD_DEV and MEAN_PIXEL.
-        number: of the image in the batch.
+        config: Settings; BBOX_STD_DEV and MEAN_PIXEL are read.
+        number: Position of the image in the batch.
     """
     (images, metas, *_, proposals, rois), (class_ids, deltas, masks) = batch
-    own = class_ids[number, ..., 0]
-    rows = np.arange(len(own))
-    chosen = deltas[number, rows, own]  # [R, 4], of the class
+    roi_classes = class_ids[number, ..., 0]
+    rows = np.arange(len(roi_classes))
+    chosen = deltas[number, rows, roi_classes]  # [R, 4], those of the class
     refined = apply_box_deltas(rois[number].astype(np.float32), chosen * config.BBOX_STD_DEV)
     return TrainingRois(
         int(parse_image_meta(metas)["image_id"][number]),
         unmold_image(images[number], config),
         proposals[number],
         rois[number],
-        own,
+        roi_classes,
         chosen,
         refined,
-        masks[number, rows, :, :, own],
+        masks[number, rows, :, :, roi_classes],
     )
 
 
-def target_table(own: TrainingRois, class_names: Sequence[str], count: int = 8) -> list[list[str]]:
-    """Rows for `display_table`: class and deltas of the first ROIs with an object."""
+def target_table(targets: TrainingRois, class_names: Sequence[str], count: int = 8) -> list[list[str]]:
+    """Return rows for `display_table`: class and deltas of the first `count` ROIs with an object."""
     rows = [["ROI", "class", "height x width, px", "dy", "dx", "log(dh)", "log(dw)"]]
-    for i in own.positives[:count]:
-        y1, x1, y2, x2 = own.rois[i]
+    for i in targets.positives[:count]:
+        y1, x1, y2, x2 = targets.rois[i]
         rows.append(
             [
                 str(i),
-                class_names[own.class_ids[i]],
+                class_names[targets.class_ids[i]],
                 f"{y2 - y1} x {x2 - x1}",
-                *(f"{value:+.2f}" for value in own.deltas[i]),
+                *(f"{value:+.2f}" for value in targets.deltas[i]),
             ]
         )
     return rows
 
 
-def mask_pictures(own: TrainingRois, class_names: Sequence[str], count: int = 5) -> tuple[list[np.ndarray], list[str]]:
-    """What the largest ROIs cut out of the image, one an object, then their mask targets.
+def target_pictures(
+    targets: TrainingRois, class_names: Sequence[str], count: int = 5
+) -> tuple[list[np.ndarray], list[str]]:
+    """Draw the image within the largest ROIs, one per object, above their mask targets.
 
     Returns:
         Pictures uint8 [CROP, CROP, 3] and float [mh, mw], and titles, for `display_images` with `count` columns.
     """
-    areas = (own.rois[:, 2:] - own.rois[:, :2]).prod(axis=1)
-    ranked = own.positives[np.argsort(-areas[own.positives], kind="stable")]
-    _, first = np.unique(np.round(own.refined[ranked]), axis=0, return_index=True)  # one box is one object
+    areas = (targets.rois[:, 2:] - targets.rois[:, :2]).prod(axis=1)
+    ranked = targets.positives[np.argsort(-areas[targets.positives], kind="stable")]
+    # ROIs that are refined to the same box have the same object.
+    _, first = np.unique(np.round(targets.refined[ranked]), axis=0, return_index=True)
     chosen = ranked[np.sort(first)][:count]
-    boxes = own.rois[chosen].astype(int)
-    cut = [cv2.resize(own.image[y1:y2, x1:x2], (CROP, CROP)) for y1, x1, y2, x2 in boxes]
-    return cut + list(own.masks[chosen]), [class_names[own.class_ids[i]] for i in chosen] + ["target"] * len(chosen)
+    boxes = targets.rois[chosen].astype(int)
+    crops = [cv2.resize(targets.image[y1:y2, x1:x2], (CROP, CROP)) for y1, x1, y2, x2 in boxes]
+    names = [class_names[targets.class_ids[i]] for i in chosen]
+    return crops + list(targets.masks[chosen]), names + ["target"] * len(chosen)
 
 
-def positive_shares(batches: Iterable[tuple[Sequence, Sequence]]) -> np.ndarray:
-    """The share of ROIs with an object in each image of some batches, float [images]."""
+def positive_fractions(batches: Iterable[tuple[Sequence, Sequence]]) -> np.ndarray:
+    """Return the fraction of ROIs with an object in each image of some batches, float [images]."""
     return np.concatenate([(outputs[0][..., 0] > 0).mean(axis=1) for _, outputs in batches])
 
 
-def plot_shares(shares: np.ndarray, config: Config, ax: Axes | None = None, save: Path | None = None) -> Axes:
-    """Draws `positive_shares`, one bar an image, their mean, and the limit that the settings give.
+def plot_positives(fractions: np.ndarray, config: Config, ax: Axes | None = None, save: Path | None = None) -> Axes:
+    """Plot `positive_fractions`, one bar per image, their mean, and the limit that the settings impose.
 
     Args:
-        shares: float [images].
-        config: ROI_POSITIVE_RATIO.
-        ax: axes to draw on.
-        save: file to write instead of showing.
+        fractions: float [images].
+        config: Settings; ROI_POSITIVE_RATIO is read.
+        ax: Axes to draw on.
+        save: File to write instead of showing the figure.
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     figure, axis = axes_for(ax, (9, 3))
-    axis.bar(np.arange(len(shares)), shares, width=0.8, color="#3b6ea8")
-    axis.axhline(shares.mean(), color="#d9822b", label=f"mean {shares.mean():.1%}")
+    axis.bar(np.arange(len(fractions)), fractions, width=0.8, color="#3b6ea8")
+    axis.axhline(fractions.mean(), color="#d9822b", label=f"mean {fractions.mean():.1%}")
     axis.axhline(
         config.ROI_POSITIVE_RATIO,
         color="black",
         linestyle=":",
         label=f"ROI_POSITIVE_RATIO {config.ROI_POSITIVE_RATIO:g}",
     )
-    axis.set_ylim(0, max(0.5, shares.max(initial=0) * 1.2))
+    axis.set_ylim(0, max(0.5, fractions.max(initial=0) * 1.2))
     axis.set_xlabel("image")
-    axis.set_ylabel("share of positive ROIs")
+    axis.set_ylabel("fraction of positive ROIs")
     axis.legend(ncols=2)
     return show_or_save(figure, axis, ax, save)

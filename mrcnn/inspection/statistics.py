@@ -1,4 +1,4 @@
-"""What a data set holds: objects by class, number and size; what the balancing of classes makes of it.
+"""Statistics of a dataset: objects by class, number and size, and the effect of class balancing.
 
 Legend: M images, n objects, C classes incl. background. Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive.
 """
@@ -13,7 +13,7 @@ from mrcnn.config import Config
 from mrcnn.data.class_balance import class_aware_weights, effective_class_counts, repeat_factors
 from mrcnn.data.dataset import Dataset
 
-# COCO's sizes: by the pixels of the mask, in the image as it is.
+# COCO's sizes, by the pixels of the mask at the original size of the image.
 SIZES = ("small", "medium", "large")
 SIZE_BORDERS = (32**2, 96**2)
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -21,7 +21,7 @@ PERCENTILES = (5, 25, 50, 75, 95)
 
 @dataclasses.dataclass
 class ObjectSet:
-    """The objects of a data set, without their masks.
+    """The objects of a dataset, without their masks.
 
     Attributes:
         class_names: [C], entry 0 is the background.
@@ -30,7 +30,7 @@ class ObjectSet:
         class_ids: int [n].
         boxes_px: int [n, 4], around the masks.
         areas_px: int [n], pixels of the masks.
-        left_out: how many crowds and ignored objects there are besides.
+        left_out: Number of crowds and ignored objects, which are not included.
     """
 
     class_names: list[str]
@@ -43,25 +43,25 @@ class ObjectSet:
 
     @property
     def sizes(self) -> np.ndarray:
-        """int [n], positions in SIZES."""
+        """Return the size of each object, int [n], positions in SIZES."""
         return np.digitize(self.areas_px, SIZE_BORDERS)
 
     @property
     def class_counts(self) -> np.ndarray:
-        """int64 [M, C], as `mrcnn.data.class_balance.image_class_counts` gives it."""
+        """Return the objects per image and class, int64 [M, C], as `mrcnn.data.class_balance.image_class_counts`."""
         images, classes = len(self.image_sizes), len(self.class_names)
         return np.bincount(self.image_ids * classes + self.class_ids, minlength=images * classes).reshape(-1, classes)
 
 
 def collect(dataset: Dataset, progress: Callable[[Iterable], Iterable] = iter) -> ObjectSet:
-    """Loads the objects image by image as training does, and keeps boxes and areas: never more than one image's masks.
+    """Load the objects image by image as training does and keep boxes and areas, so one image's masks at a time.
 
     Args:
-        dataset: prepared.
-        progress: wraps the loop over the image ids, for a progress bar.
+        dataset: Prepared dataset.
+        progress: Wraps the loop over the image ids, for a progress bar.
 
     Raises:
-        InputError: an image or its labels cannot be used.
+        InputError: An image or its labels cannot be read.
     """
     sizes, rows, left_out = [], [], 0
     for image_id in progress(dataset.image_ids):
@@ -79,12 +79,12 @@ def collect(dataset: Dataset, progress: Callable[[Iterable], Iterable] = iter) -
 
 
 def summarise(objects: ObjectSet) -> dict[str, Any]:
-    """The figures of a data set, ready for JSON.
+    """Compute the statistics of a dataset, ready for JSON.
 
     Returns:
-        images, objects, left_out, images_without_objects; objects_per_image (mean, median, most, histogram: entry k is
-        the number of images with k objects); sizes (small, medium, large, and percentiles of the square root of the
-        area in pixels); classes by name (objects, share, images, small, medium, large).
+        images, objects, left_out, images_without_objects; objects_per_image (mean, median, most, and histogram, whose
+        entry k is the number of images with k objects); sizes (small, medium, large, and percentiles of the square
+        root of the area in pixels); classes by name (objects, share, images, small, medium, large).
     """
     per_image = np.bincount(objects.image_ids, minlength=len(objects.image_sizes))
     counts, roots = objects.class_counts, np.sqrt(objects.areas_px)
@@ -120,14 +120,14 @@ def summarise(objects: ObjectSet) -> dict[str, Any]:
 
 
 def balancing(objects: ObjectSet, config: Config) -> dict[str, Any]:
-    """Objects of each class that a pass shows, without balancing and with each setting of BALANCE.
+    """Compute how many objects of each class an epoch shows, without balancing and with each setting of BALANCE.
 
     Args:
-        objects: of the training set.
-        config: REPEAT_THRESHOLD is read.
+        objects: Objects of the training set.
+        config: Settings; REPEAT_THRESHOLD is read.
 
     Returns:
-        For "none", "repeat-factor" and "class-aware": images (in a pass), classes (objects by name) and shares.
+        For "none", "repeat-factor" and "class-aware": images in an epoch, classes (objects by name) and their shares.
 
     Raises:
         InputError: REPEAT_THRESHOLD is outside 0..1.

@@ -1,6 +1,6 @@
-"""Plots of the figures in `mrcnn.inspection.statistics` and `mrcnn.inspection.anchor_fit`.
+"""Plots of `mrcnn.inspection.statistics` and `mrcnn.inspection.anchor_fit`.
 
-`save` is that of `mrcnn.visualization.plots`.
+`save` is that of `mrcnn.visualization.figures`.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,22 @@ from matplotlib.ticker import ScalarFormatter
 from mrcnn.config import Config
 from mrcnn.inspection.anchor_fit import TrainingBoxes
 from mrcnn.inspection.statistics import SIZE_BORDERS, SIZES, ObjectSet
-from mrcnn.visualization.plots import Path, finish
+from mrcnn.visualization.figures import Path, finish
 
 BLUE, ORANGE, GRAY = "#3b6ea8", "#d9822b", "#9a9a9a"
 SIZE_COLOURS = ("#f2c14e", "#6aa84f", "#3b6ea8")
 
 
 def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path | None = None) -> None:
-    """Objects of each class by size, and what the balancing settings show in a pass.
+    """Plot the objects of each class by size, and the classes that an epoch shows with each setting of BALANCE.
 
     Args:
-        summary: what `summarise` returned.
-        balancing: what `balancing` returned.
-        save: file to write instead of showing.
+        summary: Result of `summarise`.
+        balancing: Result of `balancing`.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     tall = 0.45 * len(summary["classes"]) + 2  # inches
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, tall))
@@ -35,9 +38,9 @@ def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path 
     rows = np.arange(len(names))
     start = np.zeros(len(names))
     for size, colour in zip(SIZES, SIZE_COLOURS, strict=True):
-        share = np.array([c[size] / max(1, c["objects"]) for c in summary["classes"].values()])
-        left.barh(rows, share, left=start, color=colour, label=size)
-        start += share
+        fractions = np.array([c[size] / max(1, c["objects"]) for c in summary["classes"].values()])
+        left.barh(rows, fractions, left=start, color=colour, label=size)
+        start += fractions
     for row, entry in enumerate(summary["classes"].values()):
         left.text(1.02, row, f"{entry['objects']:,} in {entry['images']:,} images", va="center")
     left.set_xlim(0, 1)
@@ -54,7 +57,7 @@ def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path 
         right.bar_label(bars, [f"{value:.1%}" for value in values], padding=3, fontsize=8)
     right.set_xscale("log")
     right.xaxis.set_major_formatter(_percent)
-    right.set_title("Share of the objects that a pass of training shows")
+    right.set_title("Fraction of the objects that an epoch of training shows")
     right.legend(**below)
     right.set_xlim(right=right.get_xlim()[1] * 2)
     _name_rows(right, names)
@@ -63,19 +66,22 @@ def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path 
 
 
 def plot_objects(objects: ObjectSet, summary: dict[str, Any], save: Path | None = None) -> None:
-    """Objects per image, and their sizes.
+    """Plot histograms of the objects per image and of their sizes.
 
     Args:
-        objects: what `collect` returned.
-        summary: what `summarise` made of it.
-        save: file to write instead of showing.
+        objects: Result of `collect`.
+        summary: Result of `summarise` for these objects.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4))
     histogram, numbers = summary["objects_per_image"]["histogram"], summary["objects_per_image"]
     left.bar(np.arange(len(histogram)), histogram, width=0.9, color=BLUE)
     left.axvline(numbers["mean"], color=ORANGE, linewidth=2)
-    mean, median, most = (numbers[key] for key in ("mean", "median", "most"))
-    left.set_title(f"Objects per image: mean {mean:.2f}, median {median:g}, most {most}")
+    mean, median, maximum = (numbers[key] for key in ("mean", "median", "most"))
+    left.set_title(f"Objects per image: mean {mean:.2f}, median {median:g}, maximum {maximum}")
     left.set_xlabel("objects")
     left.set_ylabel("images")
     roots = np.sqrt(np.maximum(objects.areas_px, 1))
@@ -87,7 +93,7 @@ def plot_objects(objects: ObjectSet, summary: dict[str, Any], save: Path | None 
         right.axvline(np.sqrt(border), color="black", linewidth=1, linestyle=":")
     right.set_xscale("log", base=2)
     right.xaxis.set_major_formatter(ScalarFormatter())
-    right.set_title("Object sizes in the image as it is")
+    right.set_title("Object sizes in the original image")
     right.set_xlabel("square root of the mask's area, pixels")
     right.set_ylabel("objects")
     right.legend(frameon=False)
@@ -101,14 +107,17 @@ def plot_anchors(
     proposed: tuple[Sequence, Sequence] | None,
     save: Path | None = None,
 ) -> None:
-    """The objects' heights and widths at the training size with the anchors, and how well they overlap.
+    """Plot heights and widths of objects and anchors at the training size, and a histogram of the best IoUs.
 
     Args:
-        groups: what `training_boxes` returned.
-        config: whose anchors are drawn.
-        overlaps: best IoU of each object, float [n], by the name of the settings.
-        proposed: other (scales, ratios) to draw.
-        save: file to write instead of showing.
+        groups: Result of `training_boxes`.
+        config: Settings; its anchors are drawn.
+        overlaps: Name of the settings -> best IoU of each object, float [n].
+        proposed: Other (scales, ratios) to draw.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5))
     boxes = np.concatenate([np.zeros((0, 4)), *(group.boxes for group in groups)])
@@ -149,7 +158,7 @@ def plot_anchors(
     right.axvline(0.7, color="black", linewidth=1, linestyle=":")
     right.set_xlim(0, 1)
     right.set_ylim(top=right.get_ylim()[1] * 1.15)  # room for the legend
-    right.set_xlabel("IoU with the best anchor (at 0.7 it is a positive one)")
+    right.set_xlabel("IoU with the best anchor (positive from 0.7)")
     right.set_ylabel("objects")
     right.set_title("How well the best anchor fits")
     right.legend(loc="upper left", frameon=False)
@@ -157,24 +166,27 @@ def plot_anchors(
 
 
 def plot_shares(parts: dict[str, dict[str, float]], titles: dict[str, str], save: Path | None = None) -> None:
-    """Bars, one small plot for each part, three in a row.
+    """Plot fractions as bars, one panel per part, three in a row.
 
     Args:
-        parts: values by part and name; at most 1 each, shown in percent.
-        titles: of the parts.
-        save: file to write instead of showing.
+        parts: Part -> name -> fraction, 0 to 1, shown in percent.
+        titles: Titles of the parts.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
-    most = max((len(values) for values in parts.values()), default=1)
+    longest = max((len(values) for values in parts.values()), default=1)
     rows = -(-len(parts) // 3)
-    figure, axes = plt.subplots(rows, 3, figsize=(13, rows * (0.36 * most + 1)), squeeze=False)
+    figure, axes = plt.subplots(rows, 3, figsize=(13, rows * (0.36 * longest + 1)), squeeze=False)
     for axis in axes.flat[len(parts) :]:
         axis.set_visible(False)
     for axis, (part, values) in zip(axes.flat, parts.items(), strict=False):
         bars = axis.barh(np.arange(len(values)), list(values.values()), color=BLUE)
         axis.bar_label(bars, [f"{value:.1%}" for value in values.values()], padding=3, fontsize=9)
         axis.set_xlim(0, max([*values.values(), 0.01]) * 1.25)
-        axis.set_xticks([])  # the bars carry their numbers
-        axis.set_ylim(most - 0.5, -0.5)
+        axis.set_xticks([])  # the bars are labelled
+        axis.set_ylim(longest - 0.5, -0.5)
         axis.set_yticks(np.arange(len(values)), list(values))
         axis.set_title(titles[part])
         axis.spines[["top", "right", "bottom"]].set_visible(False)
@@ -183,10 +195,12 @@ def plot_shares(parts: dict[str, dict[str, float]], titles: dict[str, str], save
 
 
 def _percent(value: float, _position: int | None = None) -> str:
+    """Format a tick of an axis of fractions."""
     return f"{value * 100:g}%"
 
 
 def _name_rows(axis: Axes, names: Sequence[str]) -> None:
+    """Label the rows of a horizontal bar plot, the first on top."""
     axis.set_yticks(np.arange(len(names)), names)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""Weights looked at: how they are spread, filters that do nothing, what each stage of a training moved."""
+"""Figures and tables of weights for the notebooks: histograms, inactive filters, drift between training stages."""
 
 import os
 import re
@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 
 from mrcnn.modeling import stage_outputs
 from mrcnn.modeling.weights import leaf_layers, read_layers
-from mrcnn.visualization.plots import Path, axes_for, finish, show_or_save
+from mrcnn.visualization.figures import Path, axes_for, finish, show_or_save
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
 
-WEAK = 0.01  # a filter whose norm is below this share of the layer's median
-# Outputs that a ReLU follows, or is part of.
+WEAK = 0.01  # a filter is weak if its norm is below this fraction of the layer's median
+# Layers whose output goes through a ReLU.
 _RECTIFIED = re.compile(r"bn_conv1|bn\d\w+_branch2[ab]|res\d\w+_out|mrcnn_class_bn\d|mrcnn_mask_bn\d")
 _PARTS = (
     ("res2", "conv1|bn_conv1|(res|bn)2.*"),
@@ -33,12 +33,15 @@ _PARTS = (
 
 
 def plot_histograms(model: "MaskRCNN", layers: Sequence[str], save: Path | None = None) -> None:
-    """Draws a histogram of the kernel of each layer.
+    """Plot a histogram of the kernel of each layer.
 
     Args:
-        model: with weights.
-        layers: names of layers, those inside the RPN too; others are left out.
-        save: file to write instead of showing.
+        model: Model with weights.
+        layers: Names of layers, also of those inside the RPN; unknown ones are left out.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     known = leaf_layers(model.keras_model)
     kernels = {name: np.asarray(_numpy(known[name][0])).ravel() for name in layers if name in known}
@@ -54,15 +57,18 @@ def plot_histograms(model: "MaskRCNN", layers: Sequence[str], save: Path | None 
 
 
 def filter_table(model: "MaskRCNN", images: Sequence[np.ndarray]) -> list[list[str]]:
-    """Rows for `display_table`, one a layer before a ReLU: how many of its filters do nothing.
+    """Return rows for `display_table`: the inactive filters of each layer that a ReLU follows.
 
     Args:
-        model: for inference, with weights.
-        images: uint8 [H, W, 3], few enough to go through the network together.
+        model: Inference model with weights.
+        images: uint8 [H, W, 3], few enough for one batch.
 
     Returns:
-        Layer, filters, those whose output never rose above 0 in any place of any image (dead), and those whose kernel
-        has a norm below WEAK of the median (weak); then the sums. Layers in which all filters work are left out.
+        Layer, number of filters, dead ones (output never above 0 anywhere in any image) and weak ones (norm of the
+        kernel below WEAK times the median); then the sums. Layers without either are left out.
+
+    Raises:
+        InputError: See `MaskRCNN.mold_inputs`.
     """
     import keras
 
@@ -89,7 +95,7 @@ def filter_table(model: "MaskRCNN", images: Sequence[np.ndarray]) -> list[list[s
 
 
 def _is_rectified(name: str, network: Any) -> bool:
-    """In a block of two convolutions the second one's output goes to the sum first, so it may well be negative."""
+    """Return whether a ReLU follows the layer. The last convolution of a block has a sum in between."""
     if not _RECTIFIED.fullmatch(name):
         return False
     others = {layer.name for layer in network.layers}
@@ -97,16 +103,16 @@ def _is_rectified(name: str, network: Any) -> bool:
 
 
 def drift(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, float]:
-    """How far each layer of a weight file is from another: the norm of the difference over the norm before.
+    """Measure the relative change of each layer between two weight files: norm of the difference over norm before.
 
     Args:
-        before, after: .h5 files of one network.
+        before, after: .h5 files of the same network.
 
     Returns:
-        Layer -> relative change, 0 for a layer that did not move.
+        Layer -> relative change, 0 for a layer that did not change.
 
     Raises:
-        InputError: a file is missing, broken or of another format.
+        InputError: A file is missing, damaged or in another format.
     """
     old, new = read_layers(before), read_layers(after)
     changes = {}
@@ -118,15 +124,18 @@ def drift(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, floa
 
 
 def plot_drift(drifts: dict[str, dict[str, float]], ax: Axes | None = None, save: Path | None = None) -> Axes:
-    """Draws `drift` of each stage, one point a layer, the layers in groups from the image to the heads.
+    """Plot `drift` of each stage, one point per layer, the layers in groups from the image to the heads.
 
     Args:
-        drifts: name of the stage -> layer -> relative change.
-        ax: axes to draw on.
-        save: file to write instead of showing.
+        drifts: Name of the stage -> layer -> relative change.
+        ax: Axes to draw on.
+        save: File to write instead of showing the figure.
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     figure, axis = axes_for(ax, (11, 4.5))
     for shift, (stage, changes) in enumerate(drifts.items()):
@@ -154,6 +163,7 @@ def plot_drift(drifts: dict[str, dict[str, float]], ax: Axes | None = None, save
 
 
 def _numpy(variable: Any) -> np.ndarray:
+    """Return the value of a Keras variable."""
     import keras
 
     return np.asarray(keras.ops.convert_to_numpy(variable))

@@ -1,10 +1,13 @@
-"""Small functions of the original's `mrcnn.model` that its users call and this code does not need itself."""
+"""Small functions of the original's `mrcnn.model` and `mrcnn.utils` that only its users call."""
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops as K
+
+from mrcnn.structures.boxes import compute_overlaps
 
 
 def log(text: str, array: np.ndarray | None = None) -> None:
@@ -35,3 +38,49 @@ def batch_pack_graph(x: Any, counts: Any, num_rows: int) -> Any:
     x is [num_rows, k, ...], counts int [num_rows]; the result [sum of counts, ...].
     """
     return K.concatenate([x[i, : counts[i]] for i in range(num_rows)], axis=0)
+
+
+def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Greedy non-maximum suppression of arrays (graphs use `mrcnn.modeling.ops.non_max_suppression`).
+
+    Args:
+        boxes: float [n, (y1, x1, y2, x2)] in any coordinates.
+        scores: float [n].
+        threshold: a box is dropped if its IoU with a better one that stays is above this.
+
+    Returns:
+        int32 [m], indices of the boxes that stay, best first.
+    """
+    boxes = np.asarray(boxes, np.float32)
+    order = np.argsort(scores)[::-1]
+    kept = []
+    while order.size:
+        best, order = order[0], order[1:]
+        kept.append(best)
+        order = order[compute_overlaps(boxes[best : best + 1], boxes[order])[0] <= threshold] if order.size else order
+    return np.array(kept, np.int32)
+
+
+def trim_zeros(x: np.ndarray) -> np.ndarray:
+    """The rows [m, k] of a padded [n, k] array, of the same type, that are not all zero."""
+    assert x.ndim == 2, f"trim_zeros takes [rows, columns], not {x.shape}"
+    return x[(x != 0).any(axis=1)]
+
+
+def batch_slice(inputs: Any, graph_fn: Callable[..., Any], batch_size: int, names: Sequence[str] | None = None) -> Any:
+    """Apply a function of one image to each image of a batch. Nothing in this package needs it: its layers are batched.
+
+    Args:
+        inputs: a tensor [N, ...] or a list of them.
+        graph_fn: takes one image's part of each and returns a tensor or several.
+        batch_size: N.
+        names: ignored; tensors have no names of their own here.
+
+    Returns:
+        The results, stacked over the batch: one tensor, or a list.
+    """
+    inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    results = [graph_fn(*(tensor[i] for tensor in inputs)) for i in range(batch_size)]
+    results = [result if isinstance(result, (list, tuple)) else [result] for result in results]
+    stacked = [K.stack(parts, axis=0) for parts in zip(*results, strict=True)]
+    return stacked[0] if len(stacked) == 1 else stacked

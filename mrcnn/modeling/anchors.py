@@ -1,6 +1,8 @@
-"""Anchors (Ren et al., arXiv:1506.01497; one scale per pyramid level, Lin et al., arXiv:1612.03144).
+"""Anchors of the region proposal network, one scale per pyramid level.
 
 Legend: A anchors. Boxes are [..., (y1, x1, y2, x2)]; `*_px` pixels, `*_norm` Matterport's (h - 1, w - 1) convention.
+
+References: Ren et al., Faster R-CNN (arXiv:1506.01497); Lin et al., FPN (arXiv:1612.03144).
 """
 
 from collections.abc import Sequence
@@ -15,21 +17,21 @@ from mrcnn.structures.boxes import norm_boxes
 def generate_anchors(
     scales: Any, ratios: Sequence, shape: tuple, feature_stride: int, anchor_stride: int
 ) -> np.ndarray:
-    """Anchors of one pyramid level, centred on the corners of the feature map's cells.
+    """Return the anchors of one pyramid level, centred on the corners of the feature map's cells.
 
     Args:
         scales: side lengths in pixels of the square anchor; a number or a list.
         ratios: width / height of each anchor.
         shape: (height, width) of the feature map.
         feature_stride: pixels of the image per cell of the feature map.
-        anchor_stride: 1 gives anchors at every cell, 2 at every other one.
+        anchor_stride: 1 puts anchors at every cell, 2 at every other one.
 
     Returns:
-        [A, 4] float64 pixels, (y1, x1, y2, x2); by row, then column, then ratio, then scale.
+        [A, 4] float64 pixels, (y1, x1, y2, x2), ordered by row, then column, then ratio, then scale.
     """
     root = np.sqrt(np.asarray(ratios, np.float64)).reshape(-1, 1)
     side = np.asarray(scales).reshape(1, -1)
-    sizes = np.stack([side / root, side * root], axis=-1).reshape(-1, 2)  # [ratios * scales, (h, w)]
+    sizes = np.stack([side / root, side * root], axis=-1).reshape(-1, 2)  # [ratios * scales, (height, width)]
     rows = np.arange(0, shape[0], anchor_stride) * feature_stride
     columns = np.arange(0, shape[1], anchor_stride) * feature_stride
     centers = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None]  # [rows, columns, 1, (y, x)]
@@ -39,14 +41,14 @@ def generate_anchors(
 def generate_pyramid_anchors(
     scales: Sequence, ratios: Sequence, feature_shapes: np.ndarray, feature_strides: Sequence, anchor_stride: int
 ) -> np.ndarray:
-    """Anchors of all levels, the finest level first.
+    """Return the anchors of all levels, the finest level first.
 
     Args:
         scales: one side length in pixels per level.
         ratios: width / height, the same for all levels.
         feature_shapes: [levels, (height, width)], cells of each level's feature map.
         feature_strides: pixels per cell of each level.
-        anchor_stride: as in generate_anchors.
+        anchor_stride: see `generate_anchors`.
 
     Returns:
         [A, 4] float64 pixels, (y1, x1, y2, x2).
@@ -56,28 +58,29 @@ def generate_pyramid_anchors(
 
 
 def compute_backbone_shapes(config: Config, image_shape: tuple) -> np.ndarray:
-    """Sizes of the feature maps that the backbone gives for an image.
+    """Return the sizes of the feature maps that the backbone makes of an image.
 
     Args:
-        config: its BACKBONE_STRIDES count, or COMPUTE_BACKBONE_SHAPE(image_shape) if BACKBONE is a function.
-        image_shape: (height, width, ...) in pixels, of the image as the network sees it.
+        config: BACKBONE_STRIDES are read; if BACKBONE is a function, COMPUTE_BACKBONE_SHAPE(image_shape) is called
+            instead.
+        image_shape: (height, width, ...) in pixels of the network's input.
 
     Returns:
-        [levels, (height, width)] int: the size over the stride, rounded up.
+        [levels, (height, width)] int: the size divided by the stride, rounded up.
     """
     if callable(config.BACKBONE):
-        assert config.COMPUTE_BACKBONE_SHAPE is not None, "Config.validate() asks for it"
+        assert config.COMPUTE_BACKBONE_SHAPE is not None, "Config.validate() requires it"
         return config.COMPUTE_BACKBONE_SHAPE(image_shape)
     strides = np.asarray(config.BACKBONE_STRIDES)[:, None]
     return np.ceil(np.asarray(image_shape[:2])[None] / strides).astype(np.int64)
 
 
 def pyramid_anchors_px(config: Config, image_shape: tuple) -> np.ndarray:
-    """The anchors of an image of this shape, square or not.
+    """Return the anchors of an image of this shape, square or not.
 
     Args:
-        config: RPN_ANCHOR_SCALES, RPN_ANCHOR_RATIOS, RPN_ANCHOR_STRIDE, BACKBONE, BACKBONE_STRIDES.
-        image_shape: (height, width, ...) in pixels, of the image as the network sees it.
+        config: RPN_ANCHOR_SCALES, RPN_ANCHOR_RATIOS, RPN_ANCHOR_STRIDE, BACKBONE and BACKBONE_STRIDES are read.
+        image_shape: (height, width, ...) in pixels of the network's input.
 
     Returns:
         [A, 4] float (y1, x1, y2, x2) pixels, in the order of the RPN's outputs.
@@ -88,5 +91,5 @@ def pyramid_anchors_px(config: Config, image_shape: tuple) -> np.ndarray:
 
 
 def pyramid_anchors(config: Config, image_shape: tuple) -> np.ndarray:
-    """`pyramid_anchors_px` normalised, [A, 4] float32."""
+    """Return `pyramid_anchors_px` in normalised coordinates, [A, 4] float32."""
     return norm_boxes(pyramid_anchors_px(config, image_shape), image_shape[:2])

@@ -1,6 +1,7 @@
-"""ResNet and the feature pyramid (FPN), with the layer names of Matterport's weight files.
+"""ResNet and the feature pyramid network (FPN), with the layer names of Matterport's weight files.
 
-Legend: N batch, H W image, C channels. A stage Ck has stride 2^k.
+Legend: N batch, H W image, C channels, h w a feature map. A stage Ck and a level Pk have stride 2^k; C1 is the
+exception.
 
 References: He et al., Deep Residual Learning (arXiv:1512.03385); Lin et al., FPN (arXiv:1612.03144).
 """
@@ -13,26 +14,26 @@ from keras import layers
 
 from mrcnn.errors import InputError
 
-Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
-NormMode = bool | str | None  # of Config.TRAIN_BN: False, None, True, or "group"
-GROUPS = 32  # of GroupNorm, as in its paper
+Tensor = Any  # a tensor of the current backend, or a KerasTensor while a model is being built
+NormMode = bool | str | None  # as Config.TRAIN_BN: False, None, True, or "group"
+GROUPS = 32  # groups of GroupNorm, the default of its paper
 
-# blocks in the stages 2..5
+# Blocks in the stages C2..C5 (ResNet paper, table 1).
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class BatchNorm(layers.BatchNormalization):
-    """BatchNormalization whose mode is given when the graph is built.
+    """BatchNormalization whose mode is fixed when the graph is built.
 
     `layer(x, training=...)`: None follows fit/predict, False always uses the moving statistics (frozen), True always
-    those of the batch. Batches of a detector are small, so frozen is the rule (Config.TRAIN_BN = False).
+    uses those of the batch. Batches of a detector are small, so frozen is the default (Config.TRAIN_BN = False).
     """
 
     built_mode: bool | None = None
 
     def __call__(self, inputs: Tensor, training: bool | None = None, **kwargs: Any) -> Tensor:
-        """Keep the mode of the graph: when it runs, a functional model puts its own in place of each layer's."""
+        """Call the layer in the mode of the graph, because a functional model passes its own mode to every layer."""
         if isinstance(inputs, keras.KerasTensor):
             self.built_mode = training
         elif self.built_mode is not None:
@@ -41,9 +42,11 @@ class BatchNorm(layers.BatchNormalization):
 
 
 def normalize(x: Tensor, name: str, train_bn: NormMode) -> Tensor:
-    """Normalise [N, h, w, C]: by BatchNorm in the mode `train_bn`, or with "group" by GroupNorm (arXiv:1803.08494).
+    """Normalise [N, h, w, C] with BatchNorm in the mode `train_bn`, or with GroupNorm (arXiv:1803.08494) if it is
+    "group".
 
-    It looks at groups of channels of one image, so it trains at any size of batch. It takes no BatchNorm's weights.
+    GroupNorm normalises groups of channels within one image, so it trains at any batch size. It cannot load the weights
+    of BatchNorm.
     """
     if train_bn == "group":
         return layers.GroupNormalization(groups=math.gcd(GROUPS, x.shape[-1]), name=name)(x)
@@ -64,7 +67,7 @@ def identity_block(
     use_bias: bool = True,
     train_bn: NormMode = True,
 ) -> Tensor:
-    """Bottleneck block whose shortcut is the identity. [N, h, w, filters[2]] -> the same shape."""
+    """Build a bottleneck block with an identity shortcut: [N, h, w, filters[2]] -> the same shape."""
     return _bottleneck(input_tensor, kernel_size, filters, stage, block, None, use_bias, train_bn)
 
 
@@ -78,7 +81,7 @@ def conv_block(
     use_bias: bool = True,
     train_bn: NormMode = True,
 ) -> Tensor:
-    """Bottleneck block whose shortcut is a 1 x 1 convolution. [N, h, w, c] -> [N, h / s, w / s, filters[2]]."""
+    """Build a bottleneck block with a 1 x 1 convolution as shortcut: [N, h, w, c] -> [N, h / s, w / s, filters[2]]."""
     return _bottleneck(input_tensor, kernel_size, filters, stage, block, strides, use_bias, train_bn)
 
 
@@ -92,7 +95,10 @@ def _bottleneck(
     use_bias: bool,
     train_bn: NormMode,
 ) -> Tensor:
-    """1x1, kxk, 1x1; `strides` None means an identity shortcut. The stride sits on the first 1x1, as in the paper."""
+    """Build 1x1, kxk and 1x1 convolutions; `strides` None means an identity shortcut.
+
+    The stride is on the first 1x1 convolution, as in the paper.
+    """
     narrow_in, narrow_out, wide = filters
     conv, bn = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
     shortcut = x
@@ -109,7 +115,7 @@ def _bottleneck(
 
 
 def basic_block(x: Tensor, filters: int, stage: int, block: str, stride: int, train_bn: NormMode) -> Tensor:
-    """The two-convolution block of ResNet-18. [N, h, w, c] -> [N, h / stride, w / stride, filters]."""
+    """Build the two-convolution block of ResNet-18: [N, h, w, c] -> [N, h / stride, w / stride, filters]."""
     conv, bn = f"res{stage}{block}_branch", f"bn{stage}{block}_branch"
     shortcut = x
     y = _conv_bn(x, filters, 3, conv + "2a", bn + "2a", train_bn, padding="same", strides=stride)
@@ -131,9 +137,9 @@ def resnet_graph(
     """Build a ResNet.
 
     Args:
-        input_image: float [N, H, W, 3], mean subtracted; H and W divide by 64.
+        input_image: float [N, H, W, 3], mean subtracted; H and W are multiples of 64.
         architecture: "resnet18", "resnet50" or "resnet101".
-        stage5: build C5 too (else it is None).
+        stage5: build C5 too; otherwise it is None.
         train_bn: mode of the normalisation, see `normalize` and `BatchNorm`.
         width: channels of the stem; 64 in the paper.
 
@@ -141,7 +147,7 @@ def resnet_graph(
         [C1, C2, C3, C4, C5], float [N, H / 2^k, W / 2^k, channels]; C1 is the pooled stem and has stride 4.
 
     Raises:
-        InputError: an unknown architecture.
+        InputError: the architecture is unknown.
     """
     if architecture not in BLOCKS:
         raise InputError(f"unknown architecture {architecture!r}; use one of {', '.join(BLOCKS)}")
@@ -165,14 +171,14 @@ def resnet_graph(
 
 
 def fpn_graph(stages: list[Tensor], channels: int) -> list[Tensor]:
-    """Feature pyramid over C2..C5: top-down sums, then 3 x 3 convolutions against the aliasing of the upsampling.
+    """Build a feature pyramid over C2..C5: top-down sums, then 3 x 3 convolutions against the aliasing of upsampling.
 
     Args:
         stages: [C1, C2, C3, C4, C5] of `resnet_graph`; C1 is not used.
-        channels: of every map of the pyramid; 256 in the paper.
+        channels: channels of every level of the pyramid; 256 in the paper.
 
     Returns:
-        [P2, P3, P4, P5, P6], float [N, H / 2^k, W / 2^k, channels]. P6 is a subsampled P5 and serves the RPN alone.
+        [P2, P3, P4, P5, P6], float [N, H / 2^k, W / 2^k, channels]. P6 is a subsampled P5 and serves only the RPN.
     """
     _, c2, c3, c4, c5 = stages
 

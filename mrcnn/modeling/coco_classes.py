@@ -1,4 +1,4 @@
-"""The 80 categories of COCO with their ids, of which ten up to 90 are not used, in the order of COCO's weights."""
+"""COCO's 80 categories with their ids, in the order of the COCO weights. Ten of the ids 1 to 90 are unused."""
 
 _NAMES = (
     "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant - stop_sign parking_meter "
@@ -9,7 +9,7 @@ _NAMES = (
     "toaster sink refrigerator - book clock vase scissors teddy_bear hair_drier toothbrush"
 )
 
-# (category id, name); entry 0 is the background, so the position is the class id.
+# (category id, name). Entry 0 is the background, so the index is the class id.
 COCO_CLASSES = (
     (0, "BG"),
     *((number, name.replace("_", " ")) for number, name in enumerate(_NAMES.split(), 1) if name != "-"),

@@ -1,11 +1,12 @@
 """The five losses of Mask R-CNN (He et al., arXiv:1703.06870, section 3), as pure functions on padded batches.
 
-Legend: N batch, A anchors, S sampled anchors, R sampled ROIs, C classes incl. background, h w mask size.
+Legend: N batch, A anchors, S sampled anchors, R sampled ROIs, C classes with background, h w a mask, K rows of any
+kind.
 
-Every loss is one float32 scalar: the mean over the rows that count in the whole batch, 0 when none counts. Where
-several devices have a part of the batch each, a part's loss is its share of that mean: the shares of all add up to it.
-The arithmetic is float32 whatever the compute dtype is, so that bfloat16 does not lose the sum of thousands of small
-terms.
+Every loss is a float32 scalar: the mean over the rows of the whole batch that count, or 0 if none counts. If several
+devices hold a part of the batch each, a part's loss is its contribution to that mean; the contributions add up to it.
+The arithmetic is float32 whatever the compute dtype is, because sums of thousands of small terms lose precision in
+bfloat16.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,11 @@ from keras import ops
 
 from mrcnn.backend.replicas import sum_over_replicas
 
-Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
+Tensor = Any  # a tensor of the current backend, or a KerasTensor while a model is being built
 
 
 def smooth_l1(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Smooth L1 per element with beta 1 (Girshick, Fast R-CNN, arXiv:1504.08083, eq. 3).
+    """Return the smooth L1 loss of each element, with beta 1 (Girshick, Fast R-CNN, arXiv:1504.08083, eq. 3).
 
     Args:
         y_true: [...] float.
@@ -34,7 +35,7 @@ def smooth_l1(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 
 def rpn_class_loss(match: Tensor, logits: Tensor) -> Tensor:
-    """Cross-entropy of object against background over the anchors that are not neutral.
+    """Return the cross-entropy of object against background over the anchors that are not neutral.
 
     Args:
         match: [N, S] int, 1 object, -1 background, 0 neutral or padding.
@@ -48,7 +49,7 @@ def rpn_class_loss(match: Tensor, logits: Tensor) -> Tensor:
 
 
 def rpn_bbox_loss(match: Tensor, target_deltas: Tensor, pred_deltas: Tensor) -> Tensor:
-    """Smooth L1 on the deltas of the positive anchors.
+    """Return the smooth L1 loss of the positive anchors' deltas.
 
     Args:
         match: [N, S] int; only rows that are 1 count.
@@ -68,17 +69,17 @@ def mrcnn_class_loss(
     roi_valid: Tensor | None = None,
     class_weights: Sequence[float] | None = None,
 ) -> Tensor:
-    """Cross-entropy over classes, without the ROIs whose predicted class the image's data set does not label.
+    """Return the cross-entropy over classes, skipping ROIs whose predicted class the image's data set does not label.
 
-    Matterport read the active classes of image 0 for the whole batch and divided by a sum that could be 0; here each
-    image uses its own row and nothing active gives 0.
+    Matterport used the active classes of image 0 for the whole batch and divided by a sum that could be 0. Here each
+    image uses its own row, and the loss is 0 if nothing is active.
 
     Args:
         target_class_ids: [N, R] int, 0 for background.
         pred_class_logits: [N, R, C] float.
         active_class_ids: [N, C] int, 1 for the classes of the data set that the image comes from, else 0.
         roi_valid: [N, R] bool, False for padding; None counts every row, as Matterport does.
-        class_weights: C factors of at least 0; each row counts by that of its target class. None: all alike.
+        class_weights: C factors of at least 0, applied by target class. None weights all classes equally.
 
     Returns:
         float32 scalar, the (weighted) mean over the rows that count.
@@ -96,12 +97,12 @@ def mrcnn_class_loss(
 
 
 def mrcnn_bbox_loss(target_deltas: Tensor, target_class_ids: Tensor, pred_bbox: Tensor) -> Tensor:
-    """Smooth L1 on the box that was predicted for the target class of each positive ROI.
+    """Return the smooth L1 loss of the box that each positive ROI predicts for its target class.
 
     Args:
         target_deltas: [N, R, (dy, dx, log(dh), log(dw))] float, already divided by BBOX_STD_DEV.
         target_class_ids: [N, R] int; rows <= 0 do not count.
-        pred_bbox: [N, R, C, 4] float, deltas likewise.
+        pred_bbox: [N, R, C, 4] float deltas in the same units.
 
     Returns:
         float32 scalar, the mean over positive ROIs and the four numbers.
@@ -111,7 +112,7 @@ def mrcnn_bbox_loss(target_deltas: Tensor, target_class_ids: Tensor, pred_bbox: 
 
 
 def mrcnn_mask_loss(target_masks: Tensor, target_class_ids: Tensor, pred_mask_logits: Tensor) -> Tensor:
-    """Binary cross-entropy on the mask channel of the target class of each positive ROI, computed from logits.
+    """Return the binary cross-entropy of the mask that each positive ROI predicts for its target class, from logits.
 
     Args:
         target_masks: [N, R, h, w] float or bool, 0 or 1.
@@ -122,25 +123,25 @@ def mrcnn_mask_loss(target_masks: Tensor, target_class_ids: Tensor, pred_mask_lo
         float32 scalar, the mean over the pixels of positive ROIs.
     """
     logits = _of_class(pred_mask_logits, target_class_ids, axis=4)  # [N, R, h, w]
-    # -z log(p) - (1 - z) log(1 - p) with p = sigmoid(x) is softplus(x) - x z: no logarithm of a rounded probability
+    # -z log(p) - (1 - z) log(1 - p) with p = sigmoid(x) is softplus(x) - x z, which needs no log of a rounded number.
     per_pixel = ops.softplus(logits) - logits * ops.cast(target_masks, "float32")
     return _mean_where(target_class_ids > 0, ops.mean(per_pixel, axis=(2, 3)))
 
 
-# Matterport's names and argument layouts.
+# ------------------------------------------------------------------------------------- Matterport's argument layouts
 
 
 def rpn_class_loss_graph(rpn_match: Tensor, rpn_class_logits: Tensor) -> Tensor:
-    """`rpn_class_loss` over all anchors: rpn_match [N, A, 1] int, rpn_class_logits [N, A, 2] -> float32 scalar."""
+    """Return `rpn_class_loss` over all anchors: rpn_match [N, A, 1] int, logits [N, A, 2] -> float32 scalar."""
     return rpn_class_loss(ops.squeeze(rpn_match, axis=-1), rpn_class_logits)
 
 
 def rpn_bbox_loss_graph(config: Any, target_bbox: Tensor, rpn_match: Tensor, rpn_bbox: Tensor) -> Tensor:
-    """`rpn_bbox_loss` over all anchors, with the targets packed in the order of the positive anchors.
+    """Return `rpn_bbox_loss` over all anchors, with targets packed in the order of the positive anchors.
 
     Args:
-        config: not read; Matterport's signature.
-        target_bbox: [N, S, 4] float deltas; row k belongs to the k-th positive anchor of the image, zero padded.
+        config: not used; part of Matterport's signature.
+        target_bbox: [N, S, 4] float deltas; row k belongs to the image's k-th positive anchor, zero padded.
         rpn_match: [N, A, 1] int.
         rpn_bbox: [N, A, 4] float deltas.
 
@@ -155,33 +156,31 @@ def rpn_bbox_loss_graph(config: Any, target_bbox: Tensor, rpn_match: Tensor, rpn
 
 
 def mrcnn_mask_loss_graph(target_masks: Tensor, target_class_ids: Tensor, pred_masks: Tensor) -> Tensor:
-    """`mrcnn_mask_loss` on probabilities: pred_masks [N, R, h, w, C] in 0..1, clipped to Keras' epsilon."""
+    """Return `mrcnn_mask_loss` of probabilities: pred_masks [N, R, h, w, C] in 0..1, clipped to Keras' epsilon."""
     epsilon = keras.config.epsilon()
     probs = ops.clip(ops.cast(pred_masks, "float32"), epsilon, 1.0 - epsilon)
     return mrcnn_mask_loss(target_masks, target_class_ids, ops.log(probs) - ops.log1p(-probs))
 
 
-smooth_l1_loss = smooth_l1
-mrcnn_class_loss_graph = mrcnn_class_loss
-mrcnn_bbox_loss_graph = mrcnn_bbox_loss
+# ----------------------------------------------------------------------------------------------------------- helpers
 
 
 def _mean_where(counts: Tensor, loss: Tensor) -> Tensor:
-    """Mean of loss [N, K] over the rows where counts [N, K] is True; 0 when there is none."""
+    """Return the mean of loss [N, K] over the rows where counts [N, K] is True, or 0 if there are none."""
     total = ops.sum(ops.where(counts, loss, 0.0))
     return total / ops.maximum(sum_over_replicas(ops.sum(ops.cast(counts, "float32"))), 1.0)
 
 
 def _cross_entropy(class_ids: Tensor, logits: Tensor) -> Tensor:
-    """Softmax cross-entropy: class_ids [N, K] int, logits [N, K, C] -> [N, K] float32."""
+    """Return the softmax cross-entropy: class_ids [N, K] int, logits [N, K, C] -> [N, K] float32."""
     logits = ops.cast(logits, "float32")
     return ops.logsumexp(logits, axis=-1) - _of_class(logits, class_ids, axis=2)
 
 
 def _of_class(values: Tensor, class_ids: Tensor, axis: int) -> Tensor:
-    """The entries of values [N, K, ...] along `axis` that belong to class_ids [N, K], float32 with that axis removed.
+    """Select the entries of values [N, K, ...] along `axis` that belong to class_ids [N, K]: float32 without that axis.
 
-    A select and a sum instead of a gather: exact, and its gradient is a select too instead of a scatter.
+    Uses a select and a sum instead of a gather: exact, and its gradient is a select too instead of a scatter.
     """
     values = ops.cast(values, "float32")
     shape = [1] * len(values.shape)

@@ -1,12 +1,12 @@
-"""What Keras has no operation for: non-maximum suppression and crop-and-resize. Only this file asks for the backend.
+"""The operations that Keras lacks: non-maximum suppression and crop-and-resize. Only this file asks for the backend.
 
-Everything is batched, has static shapes and no loop over images.
-Legend: N batch, K boxes per image, M boxes taken, T tiles, B boxes per tile, L pyramid levels, H W C a feature map.
+Everything is batched, has static shapes and does not loop over images (but for TensorFlow's own suppression kernel).
+
+Legend: N batch, K boxes per image, M boxes selected, T tiles, B boxes per tile, L pyramid levels, H W C a feature map,
+h w a crop.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,27 +14,15 @@ import numpy as np
 
 from mrcnn.structures import boxes as box_ops
 
-Tensor = Any  # a tensor of the backend that runs
+Tensor = Any  # a tensor of the current backend
 
-NMS_TILE = 256  # boxes resolved at once: 256 x 256 overlaps stay in the cache of a core
-FAR = 1e30  # beyond any coordinate, and finite
-
-_portable = contextvars.ContextVar("portable", default=False)
-
-
-@contextlib.contextmanager
-def portable() -> Iterator[None]:
-    """Within it models are traced without TensorFlow's own kernels, for formats that lack them (LiteRT, ONNX)."""
-    token = _portable.set(True)
-    try:
-        yield
-    finally:
-        _portable.reset(token)
+NMS_TILE = 256  # boxes per tile: 256 x 256 float32 overlaps are 256 KiB and fit into a core's cache
+FAR = 1e30  # a finite number beyond any coordinate
 
 
 def _has_native_kernels() -> bool:
-    """Whether TensorFlow's NMS and crop-and-resize serve: they are faster, but XLA has no crop-and-resize."""
-    if keras.config.backend() != "tensorflow" or _portable.get():
+    """Return whether to use TensorFlow's NMS and crop-and-resize: they are faster, but XLA has no crop-and-resize."""
+    if keras.config.backend() != "tensorflow":
         return False
     import tensorflow as tf
     from tensorflow.python.ops import control_flow_util
@@ -43,12 +31,12 @@ def _has_native_kernels() -> bool:
 
 
 def as_data(values: keras.KerasTensor) -> keras.KerasTensor:
-    """The same numbers [...] in float32, whatever the precision, through which no gradient passes: boxes and scores."""
+    """Return the same values [...] in float32, with the gradient stopped: for boxes and scores, in any precision."""
     return keras.ops.stop_gradient(keras.ops.cast(values, "float32"))
 
 
 def batch_gather(values: keras.KerasTensor, indices: keras.KerasTensor) -> keras.KerasTensor:
-    """Rows of each image by index.
+    """Gather rows of each image by index.
 
     Args:
         values: [N, K, ...], K static.
@@ -59,10 +47,10 @@ def batch_gather(values: keras.KerasTensor, indices: keras.KerasTensor) -> keras
     """
     values = keras.ops.convert_to_tensor(values)
     images, count = keras.ops.shape(values)[0], values.shape[1]
-    # One gather from [N * K, ...]: much cheaper than take_along_axis, which spells out an index per number.
-    first = keras.ops.arange(images, dtype="int32")[:, None] * count
-    rows = keras.ops.reshape(values, (-1, *values.shape[2:]))
-    return keras.ops.take(rows, keras.ops.cast(indices, "int32") + first, axis=0)
+    # A single gather of rows is much cheaper than take_along_axis, which needs an index for every element.
+    first = keras.ops.arange(images, dtype="int32")[:, None] * count  # [N, 1]
+    rows = keras.ops.reshape(values, (-1, *values.shape[2:]))  # [N * K, ...]
+    return keras.ops.take(rows, keras.ops.cast(indices, "int32") + first, axis=0)  # [N, M, ...]
 
 
 def non_max_suppression(
@@ -73,20 +61,22 @@ def non_max_suppression(
     class_ids: keras.KerasTensor | None = None,
     valid: keras.KerasTensor | None = None,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Greedy non-maximum suppression, exactly: by falling score, a box goes if a taken one overlaps it too much.
+    """Select boxes greedily by descending score, dropping those that overlap a selected one too much. Exact.
 
     Args:
         boxes: [N, K, (y1, x1, y2, x2)] float in any coordinates, K static; corners may be swapped.
-        scores: [N, K] float. Of equal scores the lower index is first. -inf and nan are never taken.
-        max_outputs: M, the size of the answer.
-        iou_threshold: 0 to 1. A box goes if its IoU with a taken one is above this; boxes without area overlap nothing.
-        class_ids: [N, K] int; if given, only boxes of one class suppress each other.
-        valid: [N, K] bool; false marks padding, never taken.
+        scores: [N, K] float. Ties go to the lower index. -inf and nan are never selected.
+        max_outputs: M, the size of the result.
+        iou_threshold: 0 to 1. A box is dropped if its IoU with a selected one exceeds this; boxes without area overlap
+            nothing.
+        class_ids: [N, K] int; if given, only boxes of the same class suppress each other.
+        valid: [N, K] bool; false marks padding, which is never selected.
 
     Returns:
-        indices [N, M] int32 into K by falling score, and keep [N, M] bool: true rows first; the other indices are 0.
+        indices [N, M] int32 into K by descending score, and keep [N, M] bool. True rows come first; where keep is
+        false, the index is 0.
     """
-    # Selecting has no gradient, and JAX cannot differentiate a while loop backwards.
+    # Selection has no gradient, and JAX cannot differentiate a while loop in reverse mode.
     boxes, scores = as_data(boxes), as_data(scores)
     a, b = boxes[..., :2], boxes[..., 2:]
     boxes = keras.ops.concatenate([keras.ops.minimum(a, b), keras.ops.maximum(a, b)], axis=-1)
@@ -100,7 +90,7 @@ def non_max_suppression(
 
 
 def _native_nms(boxes: Tensor, scores: Tensor, max_outputs: int, iou_threshold: float) -> tuple[Tensor, Tensor]:
-    """non_max_suppression by TensorFlow's kernel, image by image."""
+    """Run `non_max_suppression` with TensorFlow's kernel, image by image."""
     import tensorflow as tf
 
     def one_image(inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -121,15 +111,15 @@ def _native_nms(boxes: Tensor, scores: Tensor, max_outputs: int, iou_threshold: 
 def _tiled_nms(
     boxes: Tensor, scores: Tensor, max_outputs: int, iou_threshold: float, class_ids: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """non_max_suppression tile by tile: B sorted boxes against the M taken so far, then among themselves.
+    """Run `non_max_suppression` tile by tile: B sorted boxes against the M selected so far, then among themselves.
 
-    K x M overlaps instead of the K x K of the textbook's matrix, and it stops when M boxes are taken.
+    This computes K x M overlaps instead of the textbook's K x K, and stops once M boxes are selected.
     """
     ops = keras.ops
     images, total = ops.shape(boxes)[0], boxes.shape[1]
     size = min(NMS_TILE, total)
     tiles = -(-total // size)
-    order = ops.argsort(-scores, axis=-1)  # stable on every backend; -inf and padding come last
+    order = ops.argsort(-scores, axis=-1)  # [N, K], stable on every backend; -inf and padding come last
     padding = tiles * size - total
 
     def by_score(values: Tensor, fill: float) -> Tensor:
@@ -137,13 +127,13 @@ def _tiled_nms(
         return ops.pad(batch_gather(values, order), pad, constant_values=fill)
 
     boxes = by_score(boxes, 0.0)  # [N, T * B, 4]
-    candidate = ops.reshape(by_score(scores > -np.inf, False), (-1, tiles, size))
-    classes = None if class_ids is None else by_score(class_ids, 0)
+    candidate = ops.reshape(by_score(scores > -np.inf, False), (-1, tiles, size))  # [N, T, B]
+    classes = None if class_ids is None else by_score(class_ids, 0)  # [N, T * B]
     in_tile, places = ops.arange(size, dtype="int32"), ops.arange(max_outputs, dtype="int32")
     earlier = in_tile[:, None] < in_tile  # [B, B]: row before column
 
     def suppresses(taken: Tensor, tile: Tensor) -> Tensor:
-        """[N, taken, tile] bool; both are index arrays [N, ...] into the sorted boxes."""
+        """[N, taken, tile] bool; both arguments are indices [N, ...] into the sorted boxes."""
         answer = box_ops.compute_overlaps(batch_gather(boxes, taken), batch_gather(boxes, tile)) > iou_threshold
         if classes is None:
             return answer
@@ -153,10 +143,10 @@ def _tiled_nms(
     def next_tile(tile: Tensor, picked: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         here = ops.zeros_like(picked[:, :1]) + tile * size + in_tile  # [N, B]
         is_picked = places < count[:, None]  # [N, M]
-        gone = ops.any(ops.logical_and(suppresses(picked, here), is_picked[:, :, None]), axis=1)
+        gone = ops.any(ops.logical_and(suppresses(picked, here), is_picked[:, :, None]), axis=1)  # [N, B]
         alive = ops.logical_and(ops.take(candidate, tile, axis=1), ops.logical_not(gone))
         keep = _greedy(ops.logical_and(suppresses(here, here), earlier), alive)
-        # Append without a scatter: kept boxes to the front, then each free slot looks up which of them it gets.
+        # Append without a scatter: sort kept boxes to the front, then let each free slot look up its box.
         front = ops.argsort(ops.where(keep, in_tile, in_tile + size), axis=-1)
         slot = places - count[:, None]  # [N, M]
         new = batch_gather(front, ops.clip(slot, 0, size - 1)) + tile * size
@@ -175,10 +165,10 @@ def _tiled_nms(
 
 
 def _greedy(suppresses: Tensor, alive: Tensor) -> Tensor:
-    """Greedy choice within a tile. suppresses [N, B, B] (only earlier to later), alive [N, B] -> kept [N, B].
+    """Select greedily within a tile. suppresses [N, B, B] (only earlier to later), alive [N, B] -> kept [N, B].
 
-    The greedy answer is the one fixed point of kept = alive and not suppressed by a kept box. Each round settles at
-    least the next box of every chain, so it ends after as many rounds as the longest chain: a handful.
+    The greedy selection is the unique fixed point of kept = alive and not suppressed by a kept box. Each round settles
+    at least the next box of every chain, so it ends after as many rounds as the longest chain: a handful.
     """
     ops = keras.ops
 
@@ -193,15 +183,15 @@ def _greedy(suppresses: Tensor, alive: Tensor) -> Tensor:
 def crop_and_resize(
     images: keras.KerasTensor, boxes_norm: keras.KerasTensor, crop_size: tuple[int, int]
 ) -> keras.KerasTensor:
-    """Bilinear samples on a regular grid over each box, as tf.image.crop_and_resize takes them.
+    """Sample each box bilinearly on a regular grid, exactly as tf.image.crop_and_resize does.
 
     Args:
         images: [N, H, W, C] float.
         boxes_norm: [N, K, (y1, x1, y2, x2)] normalised: 0 and 1 are the centres of the first and the last pixel.
-        crop_size: (h, w). The corners of the grid are the corners of the box.
+        crop_size: (h, w). The grid's corners are the box's corners.
 
     Returns:
-        [N, K, h, w, C] of the dtype of `images`; 0 where a sample is outside the image. Differentiable in `images`.
+        [N, K, h, w, C] in the dtype of `images`; 0 where a sample lies outside the image. Differentiable in `images`.
     """
     levels = keras.ops.zeros(keras.ops.shape(boxes_norm)[:2], dtype="int32")
     return pyramid_crop([images], boxes_norm, levels, crop_size)
@@ -213,18 +203,18 @@ def pyramid_crop(
     levels: keras.KerasTensor,
     crop_size: tuple[int, int],
 ) -> keras.KerasTensor:
-    """crop_and_resize where each box has its own feature map of a pyramid.
+    """Run `crop_and_resize` with a feature map of its own for each box.
 
     Args:
         feature_maps: L maps [N, Hl, Wl, C] float.
-        boxes_norm: [N, K, (y1, x1, y2, x2)] as in crop_and_resize.
-        levels: [N, K] int32, an index into `feature_maps`.
+        boxes_norm: [N, K, (y1, x1, y2, x2)] as in `crop_and_resize`.
+        levels: [N, K] int32, indices into `feature_maps`.
         crop_size: (h, w).
 
     Returns:
-        [N, K, h, w, C] of the dtype of the maps. Differentiable in the maps only.
+        [N, K, h, w, C] in the dtype of the maps. Differentiable only in the maps.
     """
-    # What was sampled where is data, not something to learn (Matterport stops the gradient here too).
+    # Where to sample is data, not something to learn; Matterport stops the gradient here too.
     boxes_norm = as_data(boxes_norm)
     feature_maps, levels = [keras.ops.convert_to_tensor(f) for f in feature_maps], keras.ops.cast(levels, "int32")
     crop = _native_crop if _has_native_kernels() else _gather_crop
@@ -234,7 +224,7 @@ def pyramid_crop(
 def _native_crop(
     feature_maps: Sequence[Tensor], boxes_norm: Tensor, levels: Tensor, crop_size: tuple[int, int]
 ) -> Tensor:
-    """pyramid_crop by TensorFlow's kernel, level by level: 3 to 5 times as fast on a CPU as the gathers."""
+    """Run `pyramid_crop` with TensorFlow's kernel, level by level: 3 to 5 times as fast on a CPU as the gathers."""
     import tensorflow as tf
 
     @tf.custom_gradient
@@ -244,7 +234,7 @@ def _native_crop(
         rows = tf.dynamic_partition(tf.range(tf.size(levels)), tf.reshape(levels, [-1]), len(maps))
         boxes = tf.reshape(boxes_norm, [-1, 4])
         finite = tf.reduce_all(tf.math.is_finite(boxes), axis=1, keepdims=True)
-        boxes = tf.where(finite, boxes, 2.0)  # outside; for nan the kernel would read wherever that takes it
+        boxes = tf.where(finite, boxes, 2.0)  # outside the image; with nan the kernel would read arbitrary memory
         crops = [
             tf.image.crop_and_resize(tf.cast(f, tf.float32), tf.gather(boxes, row), tf.gather(image, row), crop_size)
             for f, row in zip(maps, rows, strict=True)
@@ -253,8 +243,8 @@ def _native_crop(
         crops.set_shape((*levels.shape, *crop_size, maps[0].shape[-1]))
 
         def gradient(upstream: Tensor) -> list[Tensor]:
-            # The kernel's own gradient varies with the threads that add into one pixel (the original's by 0.3 %). In a
-            # compiled graph only the indices and the weights of this second forward pass are computed.
+            # The kernel's own gradient depends on the order in which threads add into a pixel (0.3 % in the original).
+            # A compiled graph computes only the indices and the weights of this second forward pass.
             with tf.GradientTape() as tape:
                 tape.watch(maps)
                 again = _gather_crop(maps, boxes_norm, levels, crop_size)
@@ -268,7 +258,9 @@ def _native_crop(
 def _gather_crop(
     feature_maps: Sequence[Tensor], boxes_norm: Tensor, levels: Tensor, crop_size: tuple[int, int]
 ) -> Tensor:
-    """pyramid_crop by four gathers from all maps laid end to end: the cost does not depend on the number of levels."""
+    """Run `pyramid_crop` as four gathers from all maps laid end to end: the cost is independent of the number of
+    levels.
+    """
     ops = keras.ops
     images, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
     flat = ops.concatenate([ops.reshape(f, (-1, channels)) for f in feature_maps], axis=0)  # [sum N * Hl * Wl, C]
@@ -282,9 +274,7 @@ def _gather_crop(
     y1, x1, y2, x2 = (boxes_norm[..., i] for i in range(4))
     top, bottom, weight_y, inside_y = _sample_points(y1, y2, height, crop_size[0])  # [N, K, h]
     left, right, weight_x, inside_x = _sample_points(x1, x2, width, crop_size[1])  # [N, K, w]
-    first = (
-        start + ops.arange(images, dtype="int32")[:, None] * height * width
-    )  # [N, K]: the image's first row in `flat`
+    first = start + ops.arange(images, dtype="int32")[:, None] * height * width  # [N, K], first row of each image
 
     def corner(row: Tensor, column: Tensor) -> Tensor:
         index = first[:, :, None, None] + row[..., None] * width[:, :, None, None] + column[:, :, None]
@@ -300,7 +290,7 @@ def _gather_crop(
 
 
 def _sample_points(low: Tensor, high: Tensor, size: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where to sample along one axis: `count` points from low * (size - 1) to high * (size - 1), both included.
+    """Locate `count` points along one axis, from low * (size - 1) to high * (size - 1), both included.
 
     low, high [N, K] float32 normalised, size [N, K] int32 -> below, above [N, K, count] int32 (the two pixels around
     each point), the weight of the second [N, K, count], and whether the point is inside the map.
@@ -310,15 +300,15 @@ def _sample_points(low: Tensor, high: Tensor, size: Tensor, count: int) -> tuple
     if count == 1:
         points = (0.5 * (low + high) * last)[..., None]
     else:
-        # For a box that ends at 1.0 the rounding of this very sum decides whether its last row is sampled or is 0, so
-        # it must round as the original did, compiled or not. XLA would replace the division by a constant with a
-        # product, and a * b + c with one operation that rounds once instead of twice. The maximum and the minimum
-        # change no value: they hide the constant behind a number that only the run knows, and part product and sum.
+        # For a box that ends at 1.0, the rounding of this sum decides whether its last row is sampled or is 0, so it
+        # must round as in the original, compiled or not. XLA would turn the division by a constant into a product, and
+        # a * b + c into one fused operation that rounds once instead of twice. The maximum and the minimums change no
+        # value: they hide the constant behind a run-time number and keep product and sum apart.
         step = (high - low) * last / ops.maximum(low - FAR, count - 1.0)
         offsets = step[..., None] * ops.arange(count, dtype="float32")
         points = ops.minimum(low * last, FAR)[..., None] + ops.minimum(offsets, FAR)
     inside = ops.logical_and(points >= 0, points <= last[..., None])
-    points = ops.where(inside, points, 0.0)  # nan and far outside too: any valid index will do, the answer is 0
+    points = ops.where(inside, points, 0.0)  # also for nan: any valid index will do, since the result is 0
     below = ops.floor(points)
     above = ops.cast(ops.ceil(points), "int32")
     return ops.cast(below, "int32"), above, points - below, inside

@@ -1,6 +1,7 @@
-"""From the network's padded output of one image to objects in that image.
+"""Turn the network's padded output for one image into instances in the original image.
 
-Legend: D detections, C classes with background, H W the original image. Boxes are (y1, x1, y2, x2).
+Legend: D detections, C classes with background, H W the original image, h w a mask, n instances. Boxes are (y1, x1, y2,
+x2).
 """
 
 from collections.abc import Sequence
@@ -18,23 +19,24 @@ def unmold(
     image_shape: Sequence[int],
     window: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Bring one image's detections back to the original image; those without area there are left out.
+    """Map one image's detections to the original image; drop those whose box has no area there.
 
     Args:
         detections: [D, (y1, x1, y2, x2, class_id, score)] norm, zero padded.
         mrcnn_mask: float [D, h, w, C] probabilities.
         original_image_shape: (H, W, channels) before resizing.
-        image_shape: (h, w, channels) of the moulded image.
-        window: (y1, x1, y2, x2) px: the part of the moulded image that is not padding.
+        image_shape: (height, width, channels) of the moulded image.
+        window: (y1, x1, y2, x2) px, the part of the moulded image that is not padding.
 
     Returns:
-        boxes int32 [n, 4] px, class_ids int32 [n], scores float32 [n], mask probabilities float32 [n, h, w] over the
-        boxes.
+        boxes int32 [n, 4] px, class_ids int32 [n], scores float32 [n], and mask probabilities float32 [n, h, w] that
+        cover the boxes.
     """
     count = int(np.argmin(detections[:, 4] != 0)) if (detections[:, 4] == 0).any() else len(detections)
     class_ids = detections[:count, 4].astype(np.int32)
     probs = mrcnn_mask[np.arange(count), :, :, class_ids]  # [n, h, w]
-    # in units of the window, which is the original image; float32 as the network, or half pixels round elsewhere
+    # Relative to the window, which is the original image. float32 as in the network: float64 rounds half pixels
+    # differently.
     wy1, wx1, wy2, wx2 = norm_boxes(np.asarray(window), tuple(image_shape))
     shift = np.array([wy1, wx1, wy1, wx1])
     scale = np.array([wy2 - wy1, wx2 - wx1, wy2 - wy1, wx2 - wx1])
@@ -44,7 +46,7 @@ def unmold(
 
 
 def full_masks(probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
-    """Mask probabilities [n, h, w] over their boxes int [n, 4] px -> bool [H, W, n]."""
+    """Paste mask probabilities [n, h, w] into their boxes, int [n, 4] px: full masks, bool [H, W, n]."""
     masks = np.zeros((*image_shape[:2], len(boxes)), bool)
     for index, (prob, box) in enumerate(zip(probs, boxes, strict=True)):
         (y1, x1, y2, x2), crop = paste_mask(prob, box, image_shape)

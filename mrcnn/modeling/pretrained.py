@@ -1,4 +1,4 @@
-"""Published weight files: where they are, how they are fetched and checked, and ImageNet's in Matterport's names."""
+"""Published weight files: download and verify them, and convert ImageNet's ResNet-101 to Matterport's layer names."""
 
 import dataclasses
 import hashlib
@@ -20,13 +20,22 @@ from mrcnn.modeling import weights
 
 logger = logging.getLogger(__name__)
 
-# Folder of the weights that come with the source tree.
-SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "weights"
+SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "weights"  # the folder of the source tree, and the default
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A weight file that can be had by name. A size or hash of None was never published, and is not checked."""
+    """A weight file that can be fetched by name.
+
+    Attributes:
+        name: what the user asks for.
+        file_name: name of the file in the folder of weights.
+        url: where to download it; None for a file that comes with the source tree.
+        size: bytes; None, as for the hashes, if it was never published and so is not checked.
+        sha256: hash in hexadecimal digits, or None.
+        md5: hash in hexadecimal digits, or None.
+        note: what the file contains.
+    """
 
     name: str
     file_name: str
@@ -44,7 +53,7 @@ REGISTRY = {
             name="coco",
             file_name="mask_rcnn_coco.h5",
             url="https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
-            size=257_557_808,  # Matterport published no hash; only the length and the HDF5 signature are checked
+            size=257_557_808,  # Matterport published no hash, so only the size and the HDF5 signature are checked
             note="Mask R-CNN, ResNet-101 FPN, 81 COCO classes, by Matterport",
         ),
         Published(
@@ -53,7 +62,7 @@ REGISTRY = {
             url="https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
             "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
             size=94_653_016,
-            md5="a268eb855778b3df3c7506639542a6af",  # as keras.applications gave it to get_file
+            md5="a268eb855778b3df3c7506639542a6af",  # as keras.applications passed it to get_file
             note="ResNet-50 without its classifier, ImageNet, by Keras",
         ),
         Published(
@@ -61,47 +70,84 @@ REGISTRY = {
             file_name="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
             url="https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
             "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            md5="88cf7a10940856eca736dc7b7e228a21",  # as keras.applications gives it to get_file
-            note="ResNet-101 without its classifier, ImageNet, by Keras; imagenet.py gives it Matterport's layer names",
+            md5="88cf7a10940856eca736dc7b7e228a21",  # as keras.applications passes it to get_file
+            note="ResNet-101 without its classifier, ImageNet, by Keras; `convert` gives it Matterport's layer names",
         ),
         Published(
             name="streets",
             file_name="streets_resnet18.h5",
-            url=None,  # comes with the source tree
+            url=None,
             size=8_437_368,
             sha256="80f53e25a04546dc1ba27abba79461175a71923b2dc214ccdd015d32ea85011a",
             note="Mask R-CNN, ResNet-18 FPN, trained on the drawn street scenes of bdd100k.streets.scenes",
         ),
     )
 }
+COCO_MODEL_URL = REGISTRY["coco"].url
 
 
 def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
-    """Returns the path of a published weight file, downloading it if the folder does not have it.
+    """Return the path of a published weight file, after downloading it if the folder does not have it.
 
-    The download goes to NAME.part and takes the final name only after its size and hash were checked. A transfer that
-    broke is resumed by the next call.
+    The download goes to FILE.part and gets its final name only after its size and hash were verified. The next call
+    resumes an interrupted transfer.
 
     Args:
         name: "coco", "imagenet", "imagenet-resnet101" or "streets".
-        folder: where the file is or shall be; created if missing.
+        folder: where the file is or should be; created if missing.
 
     Raises:
-        InputError: unknown name, no connection (the message says where to put the file by hand), a broken transfer, or
-            a file that is not the published one.
+        InputError: the name is unknown, there is no connection (the message says where to put the file by hand), the
+            transfer was interrupted, or the file is not the published one.
     """
     if name not in REGISTRY:
-        raise InputError(f"no published weights are called {name!r}; there are {', '.join(REGISTRY)}")
+        raise InputError(f"no published weights are called {name!r}; use one of {', '.join(REGISTRY)}")
     return fetch_entry(REGISTRY[name], folder)
 
 
+def imagenet_path(backbone: str, folder: str | os.PathLike = SHIPPED) -> str:
+    """Return the path of ImageNet weights for a backbone, after downloading and converting them if necessary.
+
+    Args:
+        backbone: "resnet50" or "resnet101".
+        folder: where the files are or should be.
+
+    Raises:
+        InputError: nothing is published for the backbone; or see `fetch`.
+    """
+    if backbone == "resnet50":
+        return str(fetch("imagenet", folder))
+    if backbone != "resnet101":
+        raise InputError(
+            f"there are no published ImageNet weights for the backbone {backbone!r}; use resnet50 or resnet101, or "
+            "start from your own .h5 file"
+        )
+    target = pathlib.Path(folder) / CONVERTED
+    if not target.exists():
+        convert(fetch("imagenet-resnet101", folder), target)
+    return str(target)
+
+
+def download_trained_weights(coco_model_path: str | os.PathLike, verbose: int = 1) -> None:
+    """Download Matterport's COCO weights to this path, unless they are there. `verbose` is ignored: see the log.
+
+    Raises:
+        InputError: there is no connection, or the transfer was interrupted; no file is left at the path then.
+    """
+    folder, file_name = os.path.split(os.path.abspath(coco_model_path))
+    fetch_entry(dataclasses.replace(REGISTRY["coco"], file_name=file_name), folder)
+
+
+# ----------------------------------------------------------------------------------------------------------- download
+
+
 def fetch_entry(entry: Published, folder: str | os.PathLike) -> pathlib.Path:
-    """`fetch` for any entry, listed in REGISTRY or not. Raises as `fetch` does."""
+    """Run `fetch` for any entry, listed in REGISTRY or not. Raises what `fetch` raises."""
     target = pathlib.Path(folder) / entry.file_name
     if target.exists():
-        fault = _fault(entry, target)
-        if fault:
-            raise InputError(f"{target} is not the published file: {fault}; move or delete it and run again")
+        mismatch = _mismatch(entry, target)
+        if mismatch:
+            raise InputError(f"{target} is not the published file: {mismatch}; move or delete it and run again")
         return target
     if entry.url is None:
         raise InputError(f"{target} is missing; it comes with the source tree, so restore it with git checkout")
@@ -113,22 +159,22 @@ def fetch_entry(entry: Published, folder: str | os.PathLike) -> pathlib.Path:
     except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and a full disk are OSError
         done = part.stat().st_size if part.exists() else 0
         raise InputError(
-            f"cannot download {entry.url}: {error}. {done} bytes are kept in {part}; run again to go on from there, "
-            f"or fetch the file by hand and put it at {target}"
+            f"cannot download {entry.url}: {error}. {done} bytes are kept in {part}; run again to resume, or download "
+            f"the file by hand and put it at {target}"
         ) from error
-    fault = _fault(entry, part)
-    if fault:
+    mismatch = _mismatch(entry, part)
+    if mismatch:
         part.unlink()
         raise InputError(
-            f"{entry.url} gave something else than the published file: {fault}; it was deleted. "
-            f"Run again, or fetch the file by hand and put it at {target}"
+            f"{entry.url} is not the published file: {mismatch}; the download was deleted. Run again, or download the "
+            f"file by hand and put it at {target}"
         )
     part.replace(target)
     return target
 
 
 def _download(url: str, size: int | None, part: pathlib.Path) -> None:
-    """Appends to `part` what it lacks. Raises OSError if the connection ends before the announced length."""
+    """Append to `part` what it lacks. Raises OSError if the connection ends before the announced length."""
     have = part.stat().st_size if part.exists() else 0
     if have and have == size:
         return
@@ -138,11 +184,11 @@ def _download(url: str, size: int | None, part: pathlib.Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        part.unlink()  # longer than the file itself: some other file's rest
+        part.unlink()  # longer than the file itself, so it is part of another file
         return _download(url, size, part)
     with response:
         if have and response.status != http.client.PARTIAL_CONTENT:
-            have = 0  # the server cannot resume: start again
+            have = 0  # the server cannot resume, so start again
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else size
         with part.open("ab" if have else "wb") as file:
@@ -154,7 +200,7 @@ def _download(url: str, size: int | None, part: pathlib.Path) -> None:
 
 
 def _copy(response: http.client.HTTPResponse, file: BinaryIO, done: int, total: int | None) -> int:
-    """Copies to the end and logs every tenth. Returns the number of bytes that the file then has."""
+    """Copy to the end and log every tenth. Returns the number of bytes that the file then has."""
     tenth = math.inf if total is None else done * 10 // total
     while chunk := response.read(1 << 18):
         file.write(chunk)
@@ -165,84 +211,64 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, done: int, total: 
     return done
 
 
-def _fault(entry: Published, path: pathlib.Path) -> str | None:
-    """Why a file is not the published one, or None."""
+def _mismatch(entry: Published, path: pathlib.Path) -> str | None:
+    """Return how a file differs from the published one, or None."""
     size = path.stat().st_size
     if entry.size is not None and size != entry.size:
         return f"it has {size} bytes instead of {entry.size}"
     for algorithm, expected in (("sha256", entry.sha256), ("md5", entry.md5)):
         if expected is not None:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, algorithm).hexdigest()
-            if found != expected:
-                return f"its {algorithm} is {found} instead of {expected}"
+                actual = hashlib.file_digest(file, algorithm).hexdigest()
+            if actual != expected:
+                return f"its {algorithm} is {actual} instead of {expected}"
     if entry.file_name.endswith(".h5") and not h5py.is_hdf5(path):
-        return "it is no HDF5 file"
+        return "it is not an HDF5 file"
     return None
 
 
+# -------------------------------------------------------------------------------- keras.applications -> Matterport
+
 CONVERTED = "resnet101_imagenet.h5"
-# of BatchNorm: keras.applications has 1.001e-5, Matterport's networks Keras' default
-THEIR_EPSILON, OUR_EPSILON = 1.001e-5, 1e-3
+KERAS_EPSILON, OUR_EPSILON = 1.001e-5, 1e-3  # of BatchNorm in keras.applications and, by default, in our layers
 BRANCHES = {"0": "branch1", "1": "branch2a", "2": "branch2b", "3": "branch2c"}
 
 
-def imagenet_path(backbone: str, folder: str | os.PathLike = SHIPPED) -> str:
-    """Path of ImageNet weights for a backbone, downloaded if need be.
-
-    Args:
-        backbone: "resnet50" or "resnet101".
-        folder: where the files are or shall be.
-
-    Raises:
-        InputError: nothing is published for the backbone; or as `mrcnn.modeling.pretrained.fetch`.
-    """
-    if backbone == "resnet50":
-        return str(fetch("imagenet", folder))
-    if backbone != "resnet101":
-        raise InputError(
-            f"there are no published ImageNet weights for the backbone {backbone!r}; use resnet50 or resnet101, or "
-            "start from a .h5 file of your own"
-        )
-    target = pathlib.Path(folder) / CONVERTED
-    if not target.exists():
-        convert(fetch("imagenet-resnet101", folder), target)
-    return str(target)
-
-
 def convert(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Write a ResNet of keras.applications (version 1, without its top) under Matterport's names.
+    """Write a ResNet of keras.applications (version 1, without its top) under Matterport's layer names.
 
-    Two things are brought over exactly: the filters of conv1 get their input channels in the order red, green, blue,
-    where theirs read blue first, and gamma takes up the difference of the two epsilons.
+    The converted network computes the same: conv1 gets its input channels in the order red, green, blue instead of
+    blue, green, red, and gamma absorbs the difference between the two epsilons.
 
     Raises:
-        InputError: the file lacks an array, or has none of these layers.
+        InputError: the file has none of these layers.
     """
     layers: dict[str, dict[str, np.ndarray]] = {}
     with h5py.File(source, "r") as file:
-        for theirs, group in file.items():
-            ours = matterport_name(theirs)
-            if ours is None:
+        for keras_name, group in file.items():
+            name = matterport_name(keras_name)
+            if name is None:
                 continue
-            arrays = {name: np.asarray(value) for name, value in _arrays(group).items()}
+            arrays = {key: np.asarray(value) for key, value in _arrays(group).items()}
             if "moving_variance" in arrays:
                 variance = arrays["moving_variance"].astype(np.float64)
-                factor = np.sqrt((variance + OUR_EPSILON) / (variance + THEIR_EPSILON))
+                factor = np.sqrt((variance + OUR_EPSILON) / (variance + KERAS_EPSILON))
                 arrays["gamma"] = (arrays["gamma"] * factor).astype(np.float32)
-            elif ours == "conv1":
+            elif name == "conv1":
                 arrays["kernel"] = arrays["kernel"][:, :, ::-1]
             order = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
-            layers[ours] = {f"{ours}/{name}:0": arrays[name] for name in order if name in arrays}
+            layers[name] = {f"{name}/{key}:0": arrays[key] for key in order if key in arrays}
     if "conv1" not in layers:
-        raise InputError(f"{source} is no ResNet of keras.applications: it has no layer conv1_conv; download it again")
+        raise InputError(
+            f"{source} is not a ResNet of keras.applications: it has no layer conv1_conv; download it again"
+        )
     weights.write_layers(target, layers)
 
 
 def matterport_name(name: str) -> str | None:
-    """ "conv4_block2_1_bn" -> "bn4b_branch2a"; None for a layer without weights.
+    """Translate a layer name: "conv4_block2_1_bn" -> "bn4b_branch2a"; None for a layer without weights.
 
-    Blocks are counted a, b, c ...: the 23 blocks of stage 4 of ResNet-101 end with w.
+    Blocks are lettered a, b, c ...: the 23 blocks of stage 4 of ResNet-101 end with w.
     """
     if name in ("conv1_conv", "conv1_bn"):
         return {"conv1_conv": "conv1", "conv1_bn": "bn_conv1"}[name]
@@ -254,12 +280,12 @@ def matterport_name(name: str) -> str | None:
 
 
 def _arrays(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """The data sets anywhere below a group by their short name: "kernel", "gamma"."""
+    """Return the datasets anywhere below a group by their short name: "kernel", "gamma"."""
     found: dict[str, h5py.Dataset] = {}
 
-    def note(path: str, item: object) -> None:
+    def visit(path: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
             found[path.rpartition("/")[2].partition(":")[0]] = item
 
-    group.visititems(note)
+    group.visititems(visit)
     return found

@@ -1,4 +1,4 @@
-"""Looking inside the inference network: its named intermediates, and the node names that the original's notebooks use.
+"""Look inside the inference network: its intermediate tensors by name, and their values for an image.
 
 Legend: N batch, K anchors kept before suppression, P proposals. Boxes are [..., (y1, x1, y2, x2)] normalised.
 """
@@ -13,8 +13,8 @@ from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.modeling.rpn import propose
 
-Tensor = Any
-# stages(): our name -> the layer whose output it is, in forward order
+Tensor = Any  # a KerasTensor of the network
+# Stage -> the layer whose output it is, in forward order; lastK is the letter of the last block in stage CK.
 LAYERS = {
     "C2": "res2{last2}_out",
     "C3": "res3{last3}_out",
@@ -38,20 +38,20 @@ PROPOSAL_STAGES = ("pre_nms_anchors", "refined_anchors", "refined_anchors_clippe
 
 
 class ProposalStages(keras.layers.Layer):
-    """`propose` with all its steps: [rpn_class, rpn_bbox, anchors] -> dict of tensors, see there."""
+    """`propose` with all its steps as a layer: [rpn_class, rpn_bbox, anchors] -> the dict that `propose` returns."""
 
     def __init__(self, config: Config, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
         self.config = config
 
     def call(self, inputs: list[Tensor]) -> dict[str, Tensor]:
-        """The steps of the proposal layer by name."""
+        """Return the proposal layer's steps by name."""
         config = self.config
         rpn_class, rpn_bbox, anchors = inputs
         return propose(rpn_class, rpn_bbox, anchors, config, config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD)
 
     def compute_output_spec(self, inputs: list[Tensor]) -> dict[str, Tensor]:
-        """Symbolic outputs; K and N are open."""
+        """Return symbolic outputs; N and K are unknown."""
         boxes = {name: keras.KerasTensor((None, None, 4), dtype="float32") for name in PROPOSAL_STAGES[:3]}
         kept = keras.KerasTensor((None, self.config.POST_NMS_ROIS_INFERENCE), dtype="int32")
         scores = keras.KerasTensor((None, None), dtype="float32")
@@ -60,15 +60,15 @@ class ProposalStages(keras.layers.Layer):
 
 
 def proposal_stages(network: keras.Model, config: Config) -> dict[str, Tensor]:
-    """Symbolic outputs of the steps from the RPN to the proposals; `mrcnn.modeling.rpn.propose` says what they are."""
+    """Return symbolic outputs of the steps from the RPN to the proposals; see `mrcnn.modeling.rpn.propose`."""
     rpn_class, rpn_bbox = (network.get_layer(name).output for name in ("rpn_class", "rpn_bbox"))
     return ProposalStages(config)([rpn_class, rpn_bbox, network.inputs[2]])
 
 
 def stage_outputs(network: keras.Model, config: Config) -> dict[str, Tensor]:
-    """Symbolic outputs of all named stages, in forward order, each of the shape that its layer gives.
+    """Return symbolic outputs of all named stages in forward order, each in the shape that its layer gives.
 
-    Those of the backbone only where it is one of ours.
+    A custom backbone has no stages C2..C5.
     """
     names = {layer.name for layer in network.layers}
     last = {}
@@ -86,22 +86,22 @@ def stage_outputs(network: keras.Model, config: Config) -> dict[str, Tensor]:
 
 
 def run(network: keras.Model, outputs: Sequence[tuple[str, Tensor]], inputs: list[Any]) -> dict[str, Any]:
-    """Values of symbolic tensors of the network.
+    """Evaluate symbolic tensors of the network.
 
     Args:
         network: the inference network.
-        outputs: (name, tensor) pairs; the tensors come from its layers or from `node`.
+        outputs: (name, tensor) pairs; the tensors are outputs of the network's layers, or `stage_outputs`.
         inputs: [molded images float, image metas, anchors], as `keras_model` takes them.
 
     Returns:
         name -> numpy array, in the order of `outputs`.
 
     Raises:
-        InputError: a tensor is None: its node was not found.
+        InputError: a tensor is None because its node was not found.
     """
     missing = [name for name, tensor in outputs if tensor is None]
     if missing:
-        raise InputError(f"no tensor was given for {', '.join(missing)}; keras_model.layers lists what there is")
+        raise InputError(f"no tensor was given for {', '.join(missing)}; keras_model.layers lists the layers")
     part = keras.Model(network.inputs, [tensor for _, tensor in outputs])
     part.jit_compile = runtime.prefers_jit()
     values = part.predict_on_batch(inputs)

@@ -1,10 +1,11 @@
-"""What the RPN and the heads are trained towards: matching with the ground truth, sampling, deltas and masks.
+"""Training targets of the RPN and of the heads: match with the ground truth, sample, and encode deltas and masks.
 
-Legend: N batch, A anchors, S sampled anchors, P proposals, R sampled ROIs, G padded ground-truth slots.
+Legend: N batch, A anchors, S sampled anchors, P proposals, R sampled ROIs, G padded ground-truth slots, K rows of any
+kind, mh mw a target mask. Boxes are (y1, x1, y2, x2).
 
-A ground-truth slot holds an object where its class id is positive, a crowd (a region that is neither object nor
-background) where it is negative, and padding where it is 0. Every shape is static: what is chosen at random comes out
-of `top_k` over random keys, and rows that are not used are zero.
+A ground-truth slot holds an object if its class id is positive, a crowd (a region that is neither object nor
+background) if it is negative, and padding if it is 0. All shapes are static: random choices are a `top_k` over random
+keys, and unused rows are zero.
 
 References: Ren et al., Faster R-CNN (arXiv:1506.01497), section 3.1.2; He et al., Mask R-CNN (arXiv:1703.06870),
 section 3.1.
@@ -20,15 +21,16 @@ from mrcnn.backend.replicas import uniform_rows
 from mrcnn.modeling.ops import as_data, batch_gather, crop_and_resize
 from mrcnn.structures.boxes import box_refinement, compute_overlaps
 
-Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
+Tensor = Any  # a tensor of the current backend, or a KerasTensor while a model is being built
 
+# Faster R-CNN, section 3.1.2, for anchors; Mask R-CNN, section 3.1, for ROIs.
 ANCHOR_POSITIVE_IOU = 0.7
 ANCHOR_NEGATIVE_IOU = 0.3
 ROI_POSITIVE_IOU = 0.5
-# More overlap with a crowd than this and a box may hold unlabelled objects: it is not background.
+# A box that overlaps a crowd more than this may contain unlabelled objects, so it is not background.
 CROWD_IOU = 0.001
-# Anchors that overlap an object equally in exact arithmetic differ by rounding in float32 (and a compiler may round two
-# copies of one expression differently), so "as good as the best" allows this relative difference.
+# Relative difference within which two IoUs tie. Anchors that overlap an object equally in exact arithmetic differ by
+# rounding in float32 (epsilon 1.2e-7), and a compiler may round two copies of one expression differently.
 TIE = 1e-5
 
 
@@ -43,42 +45,44 @@ def detection_targets(
     config: Any,
     seed_generator: keras.random.SeedGenerator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Samples ROIs of each image for the heads and gives each its class, deltas and mask.
+    """Sample ROIs of each image for the heads and assign each its class, deltas and mask.
 
-    A ROI is positive with IoU >= 0.5 to an object, negative below that if it touches no crowd. At most
+    A ROI is positive if its IoU with an object is at least 0.5, and negative below that if it touches no crowd. At most
     int(R * ROI_POSITIVE_RATIO) positives are drawn, then as many negatives as keep that ratio (none without a positive;
-    with TRAIN_EMPTY_IMAGES an image without objects gives R times one minus the ratio).
+    with TRAIN_EMPTY_IMAGES an image without objects gets R times one minus the ratio).
 
     Args:
         proposals: [N, P, (y1, x1, y2, x2)] float, normalised, zero padded. No gradient flows back into them.
         gt_class_ids: [N, G] int, negative for crowds, 0 for padding.
         gt_boxes_norm: [N, G, 4] float, normalised.
-        gt_masks: [N, h, w, G] bool or float; mini-masks, each covering its box, if USE_MINI_MASK, else the whole image.
-        config: TRAIN_ROIS_PER_IMAGE (R), ROI_POSITIVE_RATIO, BBOX_STD_DEV, USE_MINI_MASK, MASK_SHAPE.
+        gt_masks: [N, h, w, G] bool or float; with USE_MINI_MASK mini-masks, each covering its box, else masks of the
+            whole image.
+        config: TRAIN_ROIS_PER_IMAGE (R), ROI_POSITIVE_RATIO, BBOX_STD_DEV, USE_MINI_MASK, MASK_SHAPE and
+            TRAIN_EMPTY_IMAGES are read.
         seed_generator: source of the random choice; None uses that of keras.random (not inside a compiled step).
 
     Returns:
         rois [N, R, 4] float32: positives, then negatives, then zeros.
         target_class_ids [N, R] int32: 0 for negatives and padding.
         target_deltas [N, R, (dy, dx, log(dh), log(dw))] float32 over BBOX_STD_DEV, zero unless positive.
-        target_masks [N, R, mh, mw] float32, 0 or 1, zero unless positive; so rows from int(R * ROI_POSITIVE_RATIO) on
-        are zero.
+        target_masks [N, R, mh, mw] float32, 0 or 1, zero unless positive, so rows from int(R * ROI_POSITIVE_RATIO) on
+        are always zero.
     """
     size = config.TRAIN_ROIS_PER_IMAGE
-    most_positives = int(size * config.ROI_POSITIVE_RATIO)
+    max_positives = int(size * config.ROI_POSITIVE_RATIO)
     proposals = as_data(proposals)
     gt_boxes_norm = ops.cast(gt_boxes_norm, "float32")
     gt_class_ids = ops.cast(gt_class_ids, "int32")
 
     positive, negative, best_gt = _match_rois(proposals, gt_boxes_norm, gt_class_ids)
     keys = uniform_rows(ops.shape(positive), seed_generator)
-    positive_index, positive_chosen = _sample(positive, keys, most_positives)
+    positive_index, positive_chosen = _sample(positive, keys, max_positives)
     negative_index, negative_chosen = _sample(negative, keys, size)
     positives = _count(positive_chosen)  # [N, 1]
     negatives = ops.cast(ops.cast(positives, "float32") * (1.0 / config.ROI_POSITIVE_RATIO), "int32") - positives
     if config.TRAIN_EMPTY_IMAGES:
         is_empty = ops.logical_not(ops.any(gt_class_ids > 0, axis=1, keepdims=True))
-        negatives = ops.where(is_empty, size - most_positives, negatives)
+        negatives = ops.where(is_empty, size - max_positives, negatives)
     negatives = ops.minimum(negatives, _count(negative_chosen))
     index, is_positive, is_negative = _pack(positive_index, positives, negative_index, negatives, size)  # [N, R]
 
@@ -89,17 +93,17 @@ def detection_targets(
     deltas = box_refinement(rois, roi_gt_boxes) / ops.convert_to_tensor(config.BBOX_STD_DEV, "float32")
     deltas = ops.where(is_positive[..., None], deltas, 0.0)
 
-    top = slice(0, most_positives)
+    top = slice(0, max_positives)
     masks = _crop_masks(gt_masks, gt_index[:, top], rois[:, top], roi_gt_boxes[:, top], config)  # [N, R+, mh, mw]
     masks = ops.where(is_positive[:, top, None, None], masks, 0.0)
-    masks = ops.pad(masks, [[0, 0], [0, size - most_positives], [0, 0], [0, 0]])
+    masks = ops.pad(masks, [[0, 0], [0, size - max_positives], [0, 0], [0, 0]])
     return rois, class_ids, deltas, masks
 
 
 def detection_targets_graph(
     proposals: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor, gt_masks: Tensor, config: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Matterport's name: `detection_targets` of one image, all arguments and results without the batch axis."""
+    """Matterport's name: run `detection_targets` on one image; arguments and results lack the batch axis."""
     rois, class_ids, deltas, masks = detection_targets(
         proposals[None], gt_class_ids[None], gt_boxes[None], gt_masks[None], config
     )
@@ -111,7 +115,7 @@ class DetectionTargetLayer(keras.layers.Layer):
     """`detection_targets` as a layer on [proposals, gt_class_ids, gt_boxes_norm, gt_masks], always in float32."""
 
     def __init__(self, config: Any, seed: int | None = None, **kwargs: Any) -> None:
-        kwargs.setdefault("dtype", "float32")  # half precision would move the boxes by pixels
+        kwargs.setdefault("dtype", "float32")  # half precision would shift boxes by pixels
         super().__init__(**kwargs)
         self.config = config
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -122,30 +126,33 @@ class DetectionTargetLayer(keras.layers.Layer):
 
 
 def _match_rois(proposals: Tensor, gt_boxes: Tensor, gt_class_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """-> positive [N, P] bool, negative [N, P] bool, the object that each proposal overlaps most [N, P] int32."""
+    """Match proposals with objects.
+
+    Returns positive [N, P] bool, negative [N, P] bool, and the object that each proposal overlaps most [N, P] int32.
+    """
     overlaps = compute_overlaps(proposals, gt_boxes)  # [N, P, G]
     iou = ops.where((gt_class_ids > 0)[:, None], overlaps, 0.0)
     crowd_iou = ops.max(ops.where((gt_class_ids < 0)[:, None], overlaps, 0.0), axis=-1)  # [N, P]
     best_iou = ops.max(iou, axis=-1)
-    is_roi = ops.any(ops.not_equal(proposals, 0), axis=-1)  # zero rows are padding, not background
+    is_roi = ops.any(ops.not_equal(proposals, 0), axis=-1)  # [N, P]; zero rows are padding, not background
     positive = ops.logical_and(is_roi, best_iou >= ROI_POSITIVE_IOU)
     negative = ops.logical_and(best_iou < ROI_POSITIVE_IOU, crowd_iou < CROWD_IOU)
     return positive, ops.logical_and(is_roi, negative), ops.cast(ops.argmax(iou, axis=-1), "int32")
 
 
 def _crop_masks(gt_masks: Tensor, gt_index: Tensor, rois: Tensor, roi_gt_boxes: Tensor, config: Any) -> Tensor:
-    """The part of each ROI's object mask that lies under the ROI, [N, K] ROIs -> [N, K, mh, mw] float32, 0 or 1."""
+    """Crop each ROI's part of its object's mask, [N, K] ROIs -> [N, K, mh, mw] float32, 0 or 1."""
     height, width = gt_masks.shape[1:3]
     count = gt_index.shape[1]
     masks = batch_gather(ops.transpose(gt_masks, (0, 3, 1, 2)), gt_index)  # [N, K, h, w]
     masks = ops.cast(ops.reshape(masks, (-1, height, width, 1)), "float32")  # [N * K, h, w, 1]
     boxes = _relative_to(rois, roi_gt_boxes) if config.USE_MINI_MASK else rois
     crops = crop_and_resize(masks, ops.reshape(boxes, (-1, 1, 4)), tuple(config.MASK_SHAPE))  # [N * K, 1, mh, mw, 1]
-    return ops.round(ops.reshape(crops, (-1, count, *config.MASK_SHAPE)))
+    return ops.round(ops.reshape(crops, (-1, count, *config.MASK_SHAPE)))  # [N, K, mh, mw]
 
 
 def _relative_to(boxes: Tensor, frames: Tensor) -> Tensor:
-    """boxes [..., 4] in the coordinates in which the box `frames` [..., 4] is (0, 0, 1, 1)."""
+    """Convert boxes [..., 4] to coordinates in which the box `frames` [..., 4] is (0, 0, 1, 1)."""
     corner = ops.concatenate([frames[..., :2]] * 2, axis=-1)
     sides = ops.concatenate([frames[..., 2:] - frames[..., :2]] * 2, axis=-1)
     return (boxes - corner) / ops.where(sides > 0, sides, 1.0)
@@ -161,19 +168,19 @@ def rpn_targets(
     config: Any,
     seed_generator: keras.random.SeedGenerator | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Samples anchors of each image for the RPN, inside the graph.
+    """Sample anchors of each image for the RPN, inside the graph.
 
-    Positive: IoU >= 0.7 with an object, or as near to an object as any anchor is (and not apart from it). Negative:
-    IoU below 0.3 with all objects, and clear of crowds. At most half of the S anchors are positive; negatives fill up.
-    Two errors of the original are not repeated: an object that no anchor overlaps makes no anchor positive (there,
-    every anchor), and an anchor that is positive because it is an object's best regresses to that object (there, to
-    the one that it overlaps most itself).
+    Positive: IoU >= 0.7 with an object, or the highest IoU of all anchors with an object (if above 0). Negative: IoU
+    below 0.3 with all objects, and no overlap with a crowd. At most half of the S anchors are positive; negatives fill
+    up the rest. Two errors of the original are fixed: an object that overlaps no anchor makes no anchor positive
+    (there, it made all of them positive), and an anchor that is an object's best match regresses to that object (there,
+    to the object that the anchor itself overlaps most).
 
     Args:
         anchors: [A, (y1, x1, y2, x2)] float, the same for all images. Pixels give Matterport's deltas.
-        gt_boxes: [N, G, 4] float or int, pixels or normalised as the anchors are.
+        gt_boxes: [N, G, 4] float or int, in pixels or normalised like the anchors.
         gt_class_ids: [N, G] int, negative for crowds, 0 for padding.
-        config: RPN_TRAIN_ANCHORS_PER_IMAGE (S), RPN_BBOX_STD_DEV.
+        config: RPN_TRAIN_ANCHORS_PER_IMAGE (S) and RPN_BBOX_STD_DEV are read.
         seed_generator: source of the random choice; None uses that of keras.random (not inside a compiled step).
 
     Returns:
@@ -197,10 +204,12 @@ def rpn_targets(
 
 
 def _match_anchors(anchors: Tensor, gt_boxes: Tensor, gt_class_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """-> positive [N, A] bool, negative [N, A] bool, the object to regress to [N, A] int32.
+    """Match anchors with objects.
 
-    One slot of ground truth after the other, up to the last that is used, with running maxima per anchor: the [N, A, G]
-    overlaps, 105 MB per image at 1024 px, never exist.
+    Returns positive [N, A] bool, negative [N, A] bool, and the object to regress to [N, A] int32.
+
+    Loops over ground-truth slots, up to the last that is used, with running maxima per anchor: the [N, A, G] overlaps,
+    105 MB per image at 1024 px, are never materialised.
     """
 
     def next_slot(
@@ -212,13 +221,13 @@ def _match_anchors(anchors: Tensor, gt_boxes: Tensor, gt_class_ids: Tensor) -> t
         iou = ops.where(ids > 0, overlaps, 0.0)
         best_gt = ops.where(iou > best_iou, slot, best_gt)
         best_iou = ops.maximum(best_iou, iou)
-        # An object that no anchor overlaps has 0 at its nearest anchors and keeps 0: it forces nothing.
+        # An object that no anchor overlaps has IoU 0 everywhere and so forces no anchor.
         nearest = ops.max(iou, axis=1, keepdims=True) * (1.0 - TIE)
         iou = ops.where(iou >= nearest, iou, 0.0)
         forced_gt = ops.where(iou > forced_iou, slot, forced_gt)
         return slot + 1, best_iou, best_gt, ops.maximum(forced_iou, iou), forced_gt, crowd_iou
 
-    slots = ops.arange(1, gt_class_ids.shape[1] + 1, dtype="int32")
+    slots = ops.arange(1, gt_class_ids.shape[1] + 1, dtype="int32")  # [G]
     used = ops.max(ops.where(ops.not_equal(gt_class_ids, 0), slots, 0))
     nothing = ops.zeros((ops.shape(gt_boxes)[0], anchors.shape[0]), "float32")  # [N, A]
     nobody = ops.cast(nothing, "int32")
@@ -236,16 +245,16 @@ def _match_anchors(anchors: Tensor, gt_boxes: Tensor, gt_class_ids: Tensor) -> t
 def build_rpn_targets(
     image_shape: tuple, anchors: np.ndarray, gt_class_ids: np.ndarray, gt_boxes: np.ndarray, config: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Matterport's numpy interface: all anchors of one image, targets packed in the order of the positive ones.
+    """Matterport's numpy interface: match all anchors of one image, with targets packed in the order of the positives.
 
-    The same rules as `rpn_targets`, drawn with np.random in Matterport's order.
+    Follows the rules of `rpn_targets`, but draws with np.random in Matterport's order.
 
     Args:
-        image_shape: (H, W, ...), not read.
+        image_shape: (H, W, ...), not used.
         anchors: [A, (y1, x1, y2, x2)] float pixels.
         gt_class_ids: [G] int, negative for crowds; no padding.
         gt_boxes: [G, 4] pixels.
-        config: RPN_TRAIN_ANCHORS_PER_IMAGE (S), RPN_BBOX_STD_DEV.
+        config: RPN_TRAIN_ANCHORS_PER_IMAGE (S) and RPN_BBOX_STD_DEV are read.
 
     Returns:
         rpn_match [A] int32: 1 positive, -1 negative, 0 neutral.
@@ -274,15 +283,17 @@ def build_rpn_targets(
     return rpn_match, rpn_bbox
 
 
-def _drop_random(rpn_match: np.ndarray, value: int, most: int) -> None:
-    """Makes all but `most` anchors with this value neutral, in place."""
+def _drop_random(rpn_match: np.ndarray, value: int, limit: int) -> None:
+    """Make all but `limit` anchors with this value neutral, in place."""
     ids = np.flatnonzero(rpn_match == value)
-    if len(ids) > most:
-        rpn_match[np.random.choice(ids, len(ids) - most, replace=False)] = 0
+    if len(ids) > limit:
+        rpn_match[np.random.choice(ids, len(ids) - limit, replace=False)] = 0
 
 
 def _deltas_float64(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
-    """`box_refinement` (float32, as Matterport's) in the float64 that Matterport's anchor targets have."""
+    """Return `box_refinement` in the float64 of Matterport's anchor targets; its own result is float32, as Matterport's
+    is.
+    """
     sides, gt_sides = boxes[:, 2:] - boxes[:, :2], gt_boxes[:, 2:] - gt_boxes[:, :2]
     shift = gt_boxes[:, :2] + 0.5 * gt_sides - (boxes[:, :2] + 0.5 * sides)
     return np.concatenate([shift / sides, np.log(gt_sides / sides)], axis=1)
@@ -292,7 +303,7 @@ def _deltas_float64(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
 
 
 def _sample(candidates: Tensor, keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The candidates [N, K] with the highest keys, at most `count` -> index [N, count], chosen [N, count] bool."""
+    """Pick the candidates [N, K] with the highest keys, at most `count`: index [N, count], chosen [N, count] bool."""
     keys = ops.where(candidates, keys, -1.0)
     missing = count - keys.shape[1]
     if missing > 0:
@@ -302,17 +313,24 @@ def _sample(candidates: Tensor, keys: Tensor, count: int) -> tuple[Tensor, Tenso
 
 
 def _count(flags: Tensor) -> Tensor:
-    """[N, K] bool -> [N, 1] int32."""
+    """Count the true flags of each row: [N, K] bool -> [N, 1] int32."""
     return ops.sum(ops.cast(flags, "int32"), axis=1, keepdims=True)
 
 
 def _pack(
     positive_index: Tensor, positives: Tensor, negative_index: Tensor, negatives: Tensor, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Puts positives, then negatives, into `size` rows.
+    """Put positives, then negatives, into `size` rows.
 
-    Args: positive_index [N, K <= size] and negative_index [N, size], of which the first positives [N, 1] and negatives
-    [N, 1] count. Returns index [N, size], 0 where unused, and the flags is_positive and is_negative [N, size].
+    Args:
+        positive_index: [N, K <= size], of which the first `positives` count.
+        positives: [N, 1].
+        negative_index: [N, size], of which the first `negatives` count.
+        negatives: [N, 1].
+        size: rows of the result.
+
+    Returns:
+        index [N, size], 0 where unused, and the flags is_positive and is_negative [N, size].
     """
     row = ops.arange(size, dtype="int32")[None]  # [1, size]
     is_positive = row < positives

@@ -1,10 +1,10 @@
-"""Weights by layer name, in the .h5 layout that every Matterport fork reads and writes.
+"""Read and write weights by layer name, in the .h5 layout that every Matterport fork uses.
 
-The layout is that of Keras 2: the root carries `layer_names`, `backend` and `keras_version`; each layer of the model
-has a group with `weight_names`, and its arrays lie there under those full names (/conv1/conv1/kernel:0). A model inside
-the model (rpn_model) is one group with the inner layers' arrays; a TimeDistributed layer carries its own name. Reading
-matches leaf layers by name and the arrays of one layer by order, so the nested and the flat form and the spellings of
-Keras 1, 2 and 3 all load.
+The layout is that of Keras 2. The root has the attributes `layer_names`, `backend` and `keras_version`; each layer of
+the model has a group with the attribute `weight_names`, which holds its arrays under those full names
+(/conv1/conv1/kernel:0). A nested model (rpn_model) is one group with the arrays of its layers; a TimeDistributed layer
+has its own name. Reading matches leaf layers by name and the arrays of one layer by order, so nested and flat files and
+the spellings of Keras 1, 2 and 3 all load.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from mrcnn.files import written_whole
 
 logger = logging.getLogger(__name__)
 
-# The layers whose shape depends on NUM_CLASSES, and what their last axis holds for one class.
+# The layers whose shape depends on NUM_CLASSES -> entries per class in their last axis.
 CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -38,21 +38,21 @@ Shapes = list[tuple[int, ...]]
 def save_weights(
     model: keras.Model, path: str | os.PathLike, dtype: str | None = None, attrs: Mapping[str, object] | None = None
 ) -> None:
-    """Writes all weights of a model by layer name; the file appears under its name only when it is complete.
+    """Write all weights of a model by layer name. The file appears only once it is complete.
 
     Args:
-        model: any Keras model; the inner one of MaskRCNN.
+        model: any Keras model; for a MaskRCNN its `keras_model`.
         path: the .h5 file to write; its folder must exist.
-        dtype: None keeps each variable's type. "float16" halves the file: arrays of two and more axes (kernels) are
-            stored as float16, vectors (biases, BatchNorm) and arrays that leave float16's range stay as they are.
-        attrs: further root attributes, such as the class names; `read_attrs` gives them back.
+        dtype: None keeps each variable's type. "float16" halves the file: arrays with two or more axes (kernels) are
+            stored as float16; vectors (biases, BatchNorm) and arrays beyond float16's range keep their type.
+        attrs: additional root attributes, such as class names; `read_attrs` returns them.
 
     Raises:
-        InputError: the folder does not exist, or dtype is something else.
+        InputError: the folder does not exist, or `dtype` is not supported.
     """
     path = pathlib.Path(path)
     if dtype not in (None, "float16"):
-        raise InputError(f"save_weights: dtype {dtype!r} is not supported; give None or 'float16'")
+        raise InputError(f"save_weights: dtype {dtype!r} is not supported; use None or 'float16'")
     if not path.parent.is_dir():
         raise InputError(f"cannot write weights to {path}: the folder {path.parent} does not exist; create it first")
     layers = {
@@ -65,19 +65,19 @@ def save_weights(
 def write_layers(
     path: pathlib.Path, layers: Mapping[str, Mapping[str, np.ndarray]], attrs: Mapping[str, object] | None = None
 ) -> None:
-    """Writes arrays in the layout of this module; the file appears only when it is complete.
+    """Write arrays in the layout of this module. The file appears only once it is complete.
 
     Args:
-        path: the file.
+        path: the file to write.
         layers: layer name -> {"conv1/kernel:0": array of any shape}.
-        attrs: further root attributes.
+        attrs: additional root attributes.
 
     Raises:
         InputError: the file cannot be written.
     """
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["layer_names"] = _bytes_array(list(layers))
-        # Keras has TensorFlow's array layout on every backend; Keras 2 turns kernels round if it reads another name.
+        # Keras stores TensorFlow's array layout on every backend; Keras 2 would flip kernels for any other name.
         file.attrs["backend"] = np.bytes_("tensorflow")
         file.attrs["keras_version"] = np.bytes_(keras.__version__)
         for key, value in (attrs or {}).items():
@@ -91,12 +91,12 @@ def write_layers(
 
 @dataclasses.dataclass
 class LoadReport:
-    """What `load_weights` did, by the names of leaf layers (layers inside rpn_model by their own names).
+    """The result of `load_weights`, by names of leaf layers (layers inside rpn_model have their own names).
 
     Attributes:
         path: the file.
         loaded: layers that now hold the file's values.
-        skipped: layers of the file that were not used: the model has no such layer, or it was excluded.
+        skipped: layers of the file that were not used, because the model has no such layer or it was excluded.
         missing: layers of the model that the file lacks; they keep their values.
         excluded: layers of the model that the caller excluded; they keep their values.
         mismatched: those of `excluded` whose shapes differ: name -> (shapes in the file, shapes in the model).
@@ -111,14 +111,14 @@ class LoadReport:
 
     @property
     def untouched(self) -> list[str]:
-        """Layers of the model that got nothing from the file: random ones, if nothing else was loaded before."""
+        """Layers of the model that got nothing from the file; random, unless another file was loaded before."""
         return self.missing + self.excluded
 
     def summary(self) -> str:
-        """One line per kind of layer, names included."""
+        """Summarise the load, one line per group of layers, with names."""
         lines = [f"{self.path.name}: {len(self.loaded)} of {len(self.loaded) + len(self.untouched)} layers loaded"]
         for title, names in (
-            ("in the file, not used", self.skipped),
+            ("in the file but not used", self.skipped),
             ("not in the file, unchanged", self.missing),
             ("excluded, unchanged", self.excluded),
         ):
@@ -126,25 +126,26 @@ class LoadReport:
                 lines.append(f"  {title} ({len(names)}): {_listed(names)}")
         for name, (in_file, in_model) in self.mismatched.items():
             lines.append(
-                f"  excluded, of another shape: {name} {_shapes_text(in_file)} in the file, "
+                f"  excluded, shapes differ: {name} {_shapes_text(in_file)} in the file, "
                 f"{_shapes_text(in_model)} in the model"
             )
         return "\n".join(lines)
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[str] | None = None) -> LoadReport:
-    """Loads weights by layer name. Either every layer that model and file share is loaded, or none is.
+    """Load weights by layer name: either every layer that model and file share is loaded, or none is.
 
     Args:
-        model: any Keras model; the inner one of MaskRCNN.
-        path: a by-name .h5 file: Matterport's, ours, `tf.keras`' save_weights, or a whole model's (`model_weights`).
-        exclude: names of layers to leave alone; the name of a nested model (rpn_model) stands for all its layers.
+        model: any Keras model; for a MaskRCNN its `keras_model`.
+        path: a by-name .h5 file: Matterport's, ours, one written by save_weights of tf.keras, or that of a whole model
+            (`model_weights`).
+        exclude: names of layers to skip; the name of a nested model (rpn_model) stands for all its layers.
 
     Returns:
-        What was loaded and what was not.
+        Which layers were loaded and which were not.
 
     Raises:
-        InputError: the file is missing, broken or of another format; a shape differs in a layer that is not excluded;
+        InputError: the file is missing, damaged or in another format; a layer that is not excluded has another shape;
             or no layer of the file belongs to the model.
     """
     path = pathlib.Path(path)
@@ -183,17 +184,17 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
 
 
 def random_layers(report: LoadReport, before: set[str] | None, warn: bool) -> set[str]:
-    """The layers of a model that have got values from no file yet.
+    """Return the layers of a model that no file has given values yet.
 
     Args:
         report: of the last file.
-        before: what this function returned for the file before; None for the first file of a model.
-        warn: log a warning with their names: what the model detects with them is random.
+        before: what this function returned for the previous file; None for a model's first file.
+        warn: log a warning with their names, because detections made with them are random.
     """
     names = [name for name in report.untouched if before is None or name in before]
     if names and warn:
         logger.warning(
-            "%s gives %d layers no values, they stay random: %s. Load a file that has them before detect()",
+            "%s has no values for %d layers, which stay random: %s. Load a file that has them before detect()",
             report.path,
             len(names),
             _listed(names),
@@ -202,20 +203,20 @@ def random_layers(report: LoadReport, before: set[str] | None, warn: bool) -> se
 
 
 def read_attrs(path: str | os.PathLike) -> dict[str, object]:
-    """Returns the root attributes of a weight file without layer_names: backend, keras_version and what was added.
+    """Return a weight file's root attributes except layer_names: backend, keras_version and what `save_weights` added.
 
     Raises:
-        InputError: the file is missing, broken or of another format.
+        InputError: the file is missing, damaged or in another format.
     """
     with _open_root(pathlib.Path(path)) as root:
         return {key: _plain(value) for key, value in root.attrs.items() if not key.startswith("layer_names")}
 
 
 def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
-    """Returns leaf layer -> shapes of its arrays in a weight file, in the file's order; no array is read.
+    """Return leaf layer -> shapes of its arrays in a weight file, in the file's order, without reading the arrays.
 
     Raises:
-        InputError: the file is missing, broken or of another format.
+        InputError: the file is missing, damaged or in another format.
     """
     path = pathlib.Path(path)
     with _open_root(path) as root:
@@ -224,10 +225,10 @@ def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
 
 
 def read_layers(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
-    """Returns leaf layer -> its arrays, of any shape and type, in a weight file, in the file's order.
+    """Return leaf layer -> its arrays, of any shape and type, in a weight file, in the file's order.
 
     Raises:
-        InputError: the file is missing, broken or of another format.
+        InputError: the file is missing, damaged or in another format.
     """
     path = pathlib.Path(path)
     with _open_root(path) as root:
@@ -239,7 +240,7 @@ def read_layers(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
 
 
 def _named_weights(layer: keras.layers.Layer) -> list[tuple[str, keras.Variable]]:
-    """("conv1/kernel:0", variable) in Keras' order: kernel, bias / gamma, beta, moving_mean, moving_variance."""
+    """List ("conv1/kernel:0", variable) in Keras' order: kernel, bias / gamma, beta, moving_mean, moving_variance."""
     if isinstance(layer, keras.Model):
         return [pair for inner in layer.layers for pair in _named_weights(inner)]
     named = [(f"{layer.name}/{variable.name}:0", variable) for variable in layer.weights]
@@ -248,7 +249,7 @@ def _named_weights(layer: keras.layers.Layer) -> list[tuple[str, keras.Variable]
 
 
 def leaf_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
-    """Leaf layer name -> its variables, for the layers that have any."""
+    """Return leaf layer name -> its variables, for the layers that have any."""
     leaves: dict[str, list[keras.Variable]] = {}
     for name, variable in _named_weights(model):
         leaves.setdefault(name.split("/")[0], []).append(variable)
@@ -256,7 +257,7 @@ def leaf_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
 
 
 def _expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[str]:
-    """The excluded leaf names; the name of a nested model becomes the names of its layers."""
+    """Return the excluded leaf names; the name of a nested model becomes the names of its layers."""
     if isinstance(exclude, str):
         raise InputError(f"exclude must be a list of layer names, not the string {exclude!r}")
     names = set(exclude or ())
@@ -268,7 +269,7 @@ def _expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[st
 
 def _to_numpy(variable: keras.Variable) -> np.ndarray:
     value = keras.ops.convert_to_numpy(variable)
-    return value.astype(np.float32) if value.dtype.kind not in "fiub" else value  # bfloat16 is no HDF5 type
+    return value.astype(np.float32) if value.dtype.kind not in "fiub" else value  # HDF5 has no bfloat16
 
 
 def _storable(value: np.ndarray, dtype: str | None) -> np.ndarray:
@@ -282,19 +283,21 @@ def _storable(value: np.ndarray, dtype: str | None) -> np.ndarray:
 
 
 def _bytes_array(names: list[str]) -> np.ndarray:
-    """Fixed-length bytes, as Keras 2 wrote them; h5py 2 would hand out str for anything else and Keras would fail."""
+    """Return names as fixed-length bytes, as Keras 2 wrote them: h5py 2 reads anything else as str, on which Keras
+    fails.
+    """
     return np.array([name.encode() for name in names], dtype="S" if names else "S1")
 
 
 def _plain(value: object) -> object:
-    """An HDF5 attribute as str, int or float."""
+    """Convert an HDF5 attribute to str, int or float."""
     if isinstance(value, bytes):
         return value.decode()
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
-    """A list of names; Keras splits one of more than 64 KiB into attribute0, attribute1, ..."""
+    """Read a list of names; Keras splits lists above 64 KiB into attribute0, attribute1, ..."""
     if attribute in group.attrs:
         parts = [group.attrs[attribute]]
     else:
@@ -306,7 +309,7 @@ def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
 
 @contextlib.contextmanager
 def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
-    """The group that carries layer_names: the file itself, or `model_weights` in the file of a whole model."""
+    """Open the group that carries layer_names: the file itself, or `model_weights` in the file of a whole model."""
     if not path.is_file():
         raise InputError(f"weight file {path} does not exist" + (": it is a folder" if path.is_dir() else ""))
     try:
@@ -314,7 +317,7 @@ def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
     except OSError as error:
         with path.open("rb") as start:
             archive = start.read(2) == b"PK"
-        kind = "a Keras 3 .keras archive" if archive else "not an HDF5 file, or it is cut short"
+        kind = "a Keras 3 .keras archive" if archive else "not an HDF5 file, or it is truncated"
         raise InputError(
             f"cannot read weights from {path}: it is {kind} ({error}); "
             "give a .h5 file in Matterport's by-name layout, or download it again"
@@ -326,13 +329,13 @@ def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
                 return
         raise InputError(
             f"{path} has no layer_names: it is not in Matterport's by-name layout (its groups: {_listed(list(file))}). "
-            "A .weights.h5 of Keras 3 stores no layer names: load it with keras_model.load_weights in the program that "
-            "wrote it, then write it with mrcnn.modeling.weights.save_weights"
+            "Keras 3 stores no layer names in a .weights.h5 file: load it with keras_model.load_weights in the program "
+            "that wrote it, then save it with mrcnn.modeling.weights.save_weights"
         )
 
 
 def _read_layers(root: h5py.Group, path: pathlib.Path, known: set[str]) -> dict[str, list[h5py.Dataset]]:
-    """Leaf layer name -> its datasets in the file's order. `known` are the model's leaf layers."""
+    """Return leaf layer name -> its datasets in the file's order. `known` are the model's leaf layers."""
     layers: dict[str, list[h5py.Dataset]] = {}
     for group_name in _read_names(root, "layer_names") or []:
         group = root.get(group_name)
@@ -347,14 +350,14 @@ def _read_layers(root: h5py.Group, path: pathlib.Path, known: set[str]) -> dict[
 
 
 def _owners(group_name: str, weight_names: list[str], known: set[str]) -> list[str]:
-    """The leaf layer of each weight of a group: the group itself, or the inner layers of a nested model."""
+    """Return the leaf layer of each weight in a group: the group itself, or the inner layers of a nested model."""
     if group_name in known:
         return [group_name] * len(weight_names)
     owners = []
     for name in weight_names:
         scopes = name.split("/")
         owner = scopes[-2] if len(scopes) > 1 else group_name
-        # A second model in one TensorFlow 1 process got its scopes numbered: rpn_conv_shared_1/kernel:0.
+        # TensorFlow 1 numbered the scopes of a second model in the same process: rpn_conv_shared_1/kernel:0.
         plain = re.sub(r"_\d+$", "", owner)
         owners.append(plain if owner not in known and plain in known else owner)
     nested = len(set(owners)) > 1 or not known.isdisjoint(owners)
@@ -362,21 +365,21 @@ def _owners(group_name: str, weight_names: list[str], known: set[str]) -> list[s
 
 
 def _explain_mismatch(path: pathlib.Path, unfit: dict[str, tuple[Shapes, Shapes]]) -> str:
-    lines = [f"{path} does not fit the model, nothing was loaded:"]
+    lines = [f"{path} does not fit the model; nothing was loaded:"]
     for name, (in_file, in_model) in unfit.items():
         lines.append(f"  {name}: {_shapes_text(in_file)} in the file, {_shapes_text(in_model)} in the model")
     heads = [name for name in CLASS_LAYERS if name in unfit]
     if heads:
         theirs, ours = (shapes[-1][-1] // CLASS_LAYERS[heads[0]] for shapes in unfit[heads[0]])
         if theirs != ours:
-            lines.append(f"The file has {theirs} classes, the model {ours}: exclude {', '.join(heads)}")
+            lines.append(f"The file has {theirs} classes, the model has {ours}: exclude {', '.join(heads)}")
     if "rpn_class_raw" in unfit:
         theirs, ours = (shapes[-1][-1] // 2 for shapes in unfit["rpn_class_raw"])
         if theirs != ours:
-            lines.append(f"The file has {theirs} anchors per location, the model {ours}: change RPN_ANCHOR_RATIOS")
+            lines.append(f"The file has {theirs} anchors per location, the model has {ours}: change RPN_ANCHOR_RATIOS")
     if set(unfit) - set(heads):
         lines.append(
-            "Build the model with the configuration that the file was trained with, "
+            "Build the model with the configuration the file was trained with, "
             f"or exclude these layers: exclude=[{', '.join(repr(name) for name in unfit)}]"
         )
     return "\n".join(lines)
@@ -386,5 +389,5 @@ def _shapes_text(shapes: Shapes) -> str:
     return " + ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no arrays"
 
 
-def _listed(names: list[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _listed(names: list[str], limit: int = 12) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

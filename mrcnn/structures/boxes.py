@@ -1,57 +1,66 @@
-"""Box arithmetic, written once for numpy arrays and for the tensors of any Keras backend.
+"""Box arithmetic, written once for numpy arrays and for tensors of any Keras backend.
 
-A box is (y1, x1, y2, x2), y2 and x2 exclusive, in any coordinates, pixels or normalised, unless the name or the
-docstring of a function says which. Numpy arrays (or lists) give numpy arrays, tensors give tensors.
-Legend: A anchors, N batch.
+A box is (y1, x1, y2, x2), y2 and x2 exclusive, in any coordinates, pixels or normalised, unless a function's name or
+docstring says which. Numpy arrays (or lists) give numpy arrays; tensors give tensors.
+
+Legend: N batch, n m boxes.
 """
 
 from typing import Any
 
-import keras
 import numpy as np
 
-Array = Any  # a numpy array, or a tensor of the backend that runs
+Array = Any  # a numpy array, or a tensor of the current backend
 
-# exp(10) = 22,026: a box of one pixel that grows this much covers any image, so clipping to the image gives the same
-# box without the limit. Beyond 88 exp() would be inf and the corners inf - inf = nan.
+# exp(10) = 22,026: one pixel grown by this factor covers any image, so after clipping to the image the limit changes
+# nothing. Without it, exp() overflows beyond 88 and the corners become inf - inf = nan.
 MAX_LOG_SCALE = 10.0
-# Heights and widths below this count as this: a padded or empty box then has finite deltas instead of log(0) and 0 / 0.
-# Far below a pixel in normalised coordinates too (1 / 1e5).
+# Minimum height and width: padded or empty boxes then have finite deltas instead of log(0) and 0 / 0. Far below one
+# pixel in normalised coordinates too (1e-5 in an image of 100,000 pixels).
 MIN_SIZE = 1e-7
 
 
 def _module(*arrays: Any) -> Any:
-    """numpy if all are numpy arrays, lists or numbers, else keras.ops: the two spell what is used here alike."""
-    return np if all(isinstance(a, (np.ndarray, np.generic, list, tuple, int, float)) for a in arrays) else keras.ops
+    """Return numpy if all arguments are numpy arrays, lists or numbers, else keras.ops.
+
+    The two spell most of what is used here alike.
+    """
+    if all(isinstance(a, (np.ndarray, np.generic, list, tuple, int, float)) for a in arrays):
+        return np
+    import keras  # late: importing Keras takes seconds, and label tools only ever pass numpy arrays
+
+    return keras.ops
 
 
 def _array(xp: Any, values: Any, dtype: str | None = None) -> Array:
-    """`values` as a float array of `xp`: of `dtype`, or as it is, integers as float64 (numpy) or float32 (tensors)."""
+    """Convert to a float array of `xp`.
+
+    Without `dtype`, floats keep their type, and integers become float64 (numpy) or float32 (tensors).
+    """
     if xp is np:
         values = np.asarray(values)
         return values.astype(dtype or (values.dtype if values.dtype.kind == "f" else np.float64), copy=False)
-    values = keras.ops.convert_to_tensor(values)
-    is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(values.dtype))
-    return values if is_float and dtype is None else keras.ops.cast(values, dtype or "float32")
+    values = xp.convert_to_tensor(values)
+    return values if dtype is None and "float" in xp.dtype(values) else xp.cast(values, dtype or "float32")
 
 
 def _split(boxes: Array) -> tuple[Array, Array, Array, Array]:
-    """[..., 4] -> four [...]."""
+    """Split boxes [..., 4] into four arrays [...]."""
     return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
 
 
 def _iou(xp: Any, box: tuple, boxes: tuple, box_area: Any, boxes_area: Any) -> Array:
-    """IoU of corner tuples that broadcast against each other; 0 where the union is empty."""
+    """Return the IoU of corner tuples that broadcast against each other; 0 where the union is empty."""
     height = xp.minimum(box[2], boxes[2]) - xp.maximum(box[0], boxes[0])
     width = xp.minimum(box[3], boxes[3]) - xp.maximum(box[1], boxes[1])
     intersection = xp.maximum(height, 0) * xp.maximum(width, 0)
     union = box_area + boxes_area - intersection
-    # The inner where keeps 0 / 0 out of the value and of its gradient.
+    # The inner `where` keeps 0 / 0 out of both the value and its gradient.
     return xp.where(union > 0, intersection / xp.where(union > 0, union, xp.ones_like(union)), xp.zeros_like(union))
 
 
 def compute_iou(box: Array, boxes: Array, box_area: float, boxes_area: Array) -> Array:
-    """IoU of one box with many, the areas being known already.
+    """Return the IoU of one box with many boxes whose areas are known.
 
     Args:
         box: [4] float or int, (y1, x1, y2, x2).
@@ -68,14 +77,14 @@ def compute_iou(box: Array, boxes: Array, box_area: float, boxes_area: Array) ->
 
 
 def compute_overlaps(boxes1: Array, boxes2: Array) -> Array:
-    """IoU of each box of one set with each of another.
+    """Return the IoU of every box in one set with every box in another.
 
     Args:
-        boxes1: [..., n, 4] float or int, (y1, x1, y2, x2); the leading axes are those of `boxes2` or broadcast to them.
+        boxes1: [..., n, 4] float or int, (y1, x1, y2, x2); its leading axes equal or broadcast to those of `boxes2`.
         boxes2: [..., m, 4].
 
     Returns:
-        [..., n, m] float. Boxes without area overlap nothing: 0, never nan, so padding may stay in.
+        [..., n, m] float. Boxes without area overlap nothing: 0, never nan, so zero padding needs no mask.
     """
     xp = _module(boxes1, boxes2)
     boxes1, boxes2 = _array(xp, boxes1), _array(xp, boxes2)
@@ -85,17 +94,17 @@ def compute_overlaps(boxes1: Array, boxes2: Array) -> Array:
 
 
 def area(corners: tuple) -> Array:
-    """Areas of boxes in any coordinates, given as the tuple (y1, x1, y2, x2) of arrays [...] -> [...]."""
+    """Return the areas [...] of boxes in any coordinates, given as the tuple (y1, x1, y2, x2) of arrays [...]."""
     return (corners[2] - corners[0]) * (corners[3] - corners[1])
 
 
 def apply_box_deltas(boxes: Array, deltas: Array) -> Array:
-    """Moves and scales boxes (Girshick et al., R-CNN, arXiv:1311.2524, appendix C, eq. 1-4).
+    """Shift and scale boxes by deltas (Girshick et al., R-CNN, arXiv:1311.2524, appendix C, eq. 1-4).
 
     Args:
         boxes: [..., 4] float or int, (y1, x1, y2, x2).
-        deltas: [..., 4] float, (dy, dx, log(dh), log(dw)): shifts in heights and widths of the box.
-            The logarithms are capped at MAX_LOG_SCALE.
+        deltas: [..., 4] float, (dy, dx, log(dh), log(dw)): shifts in units of the box's height and width. The
+            logarithms are capped at MAX_LOG_SCALE.
 
     Returns:
         [..., 4] float32.
@@ -113,14 +122,14 @@ def apply_box_deltas(boxes: Array, deltas: Array) -> Array:
 
 
 def box_refinement(box: Array, gt_box: Array) -> Array:
-    """Deltas that turn `box` into `gt_box`: the inverse of apply_box_deltas (R-CNN, appendix C, eq. 6-9).
+    """Return the deltas that turn `box` into `gt_box`: the inverse of `apply_box_deltas` (R-CNN, appendix C, eq. 6-9).
 
     Args:
         box: [..., 4] float or int, (y1, x1, y2, x2).
         gt_box: [..., 4], the same shape or one that broadcasts.
 
     Returns:
-        [..., 4] float32 (dy, dx, log(dh), log(dw)). Always finite: a box without height or width counts as MIN_SIZE.
+        [..., 4] float32 (dy, dx, log(dh), log(dw)). Always finite: heights and widths are at least MIN_SIZE.
     """
     xp = _module(box, gt_box)
     y1, x1, y2, x2 = _split(_array(xp, box, "float32"))
@@ -133,22 +142,22 @@ def box_refinement(box: Array, gt_box: Array) -> Array:
 
 
 def clip_boxes(boxes: Array, window: Array) -> Array:
-    """Cuts boxes to a window.
+    """Clip boxes to a window.
 
     Args:
         boxes: [..., n, 4] float or int, (y1, x1, y2, x2).
-        window: (y1, x1, y2, x2) in the coordinates of the boxes, one for all [4] or one per image [N, 4] for boxes
-            [N, n, 4].
+        window: (y1, x1, y2, x2) in the coordinates of the boxes: [4] for all, or [N, 4], one per image, for boxes [N,
+            n, 4].
 
     Returns:
-        The shape of `boxes`. A box outside the window collapses onto its edge (area 0).
+        The shape of `boxes`. A box outside the window collapses onto its edge and has area 0.
     """
     xp = _module(boxes, window)
     if xp is np:
         boxes, window = np.asarray(boxes), np.asarray(window)
     else:
-        boxes = keras.ops.convert_to_tensor(boxes)
-        window = keras.ops.cast(window, boxes.dtype)
+        boxes = xp.convert_to_tensor(boxes)
+        window = xp.cast(window, boxes.dtype)
     wy1, wx1, wy2, wx2 = _split(window if len(window.shape) == 1 else window[..., None, :])
     y1, x1, y2, x2 = _split(boxes)
     y1, y2 = (xp.maximum(xp.minimum(y, wy2), wy1) for y in (y1, y2))
@@ -157,25 +166,25 @@ def clip_boxes(boxes: Array, window: Array) -> Array:
 
 
 def _scale_and_shift(xp: Any, shape: Any) -> tuple[Array, Array]:
-    """(h - 1, w - 1, h - 1, w - 1) and (0, 0, 1, 1): Matterport's normalisation, in which 1.0 is the last pixel."""
+    """Return (h - 1, w - 1, h - 1, w - 1) and (0, 0, 1, 1) for Matterport's normalisation: 1.0 is the last pixel."""
     if xp is np:
         height, width = shape[0], shape[1]
         return np.array([height - 1, width - 1, height - 1, width - 1]), np.array([0, 0, 1, 1])
-    size = keras.ops.cast(shape, "float32")[:2]
-    shift = keras.ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype="float32")
-    return keras.ops.concatenate([size, size]) - 1.0, shift
+    size = xp.cast(shape, "float32")[:2]
+    shift = xp.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype="float32")
+    return xp.concatenate([size, size]) - 1.0, shift
 
 
 def norm_boxes(boxes: Array, shape: tuple) -> Array:
-    """Pixels to normalised coordinates.
+    """Convert boxes from pixels to normalised coordinates.
 
     Args:
         boxes: [..., 4] float or int pixels, (y1, x1, y2, x2), y2 and x2 exclusive.
         shape: (height, width, ...) of the image in pixels; may be a tensor [2].
 
     Returns:
-        [..., 4] float32 where (0, 0, 1, 1) is the whole image: the far corner of the last pixel is at 1.0 (y2 - 1 over
-        height - 1), so in this convention y2 and x2 are inclusive.
+        [..., 4] float32; (0, 0, 1, 1) is the whole image. y2 becomes (y2 - 1) / (height - 1), so in this convention y2
+        and x2 are inclusive.
     """
     xp = _module(boxes, shape)
     scale, shift = _scale_and_shift(xp, shape)
@@ -185,17 +194,17 @@ def norm_boxes(boxes: Array, shape: tuple) -> Array:
 
 
 def denorm_boxes(boxes: Array, shape: tuple) -> Array:
-    """Normalised coordinates to whole pixels: the inverse of norm_boxes.
+    """Convert boxes from normalised coordinates to whole pixels: the inverse of `norm_boxes`.
 
     Args:
         boxes: [..., 4] float, normalised (y1, x1, y2, x2).
         shape: (height, width, ...) of the image in pixels; may be a tensor [2].
 
     Returns:
-        [..., 4] int32 pixels, y2 and x2 exclusive; halves are rounded to even.
+        [..., 4] int32 pixels, y2 and x2 exclusive; halves round to even.
     """
     xp = _module(boxes, shape)
     scale, shift = _scale_and_shift(xp, shape)
     boxes = np.asarray(boxes) if xp is np else _array(xp, boxes, "float32")
     pixels = xp.round(boxes * scale + shift)
-    return pixels.astype(np.int32) if xp is np else keras.ops.cast(pixels, "int32")
+    return pixels.astype(np.int32) if xp is np else xp.cast(pixels, "int32")

@@ -1,4 +1,7 @@
-"""`Instances`: the objects of one image as class ids, boxes and small crops of their masks."""
+"""`Instances`: the objects of one image as class ids, boxes and small crops of their masks.
+
+Legend: H W image, n instances.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +17,19 @@ class Instances:
     """The labelled objects of one image.
 
     Attributes:
-        class_ids: int32 [n], 1..C-1. Always positive; whether an instance takes part in training is in the flags.
-        boxes_px: int32 [n, (y1, x1, y2, x2)] pixels of the image as loaded, not empty.
-        crops: n bool arrays [y2 - y1, x2 - x1], the mask inside the box.
-        crowd: bool [n], a group labelled as one.
-        ignore: bool [n], neither an object to find nor a mistake to find.
-        origin: int [n], position of each in the labels of the image, where its dataset knows; else None.
+        class_ids: int32 [n], 1..C-1, where C counts the classes with background. Always positive; `crowd` and `ignore`
+            say which objects training leaves out.
+        boxes_px: int32 [n, (y1, x1, y2, x2)] pixels of the image as loaded; never empty.
+        crops: n bool arrays [y2 - y1, x2 - x1], the mask inside each box.
+        crowd: bool [n], a group of objects labelled as one.
+        ignore: bool [n], regions that count neither as objects to find nor as false positives.
+        origin: int [n], index of each object in the labels of its image if the dataset knows it, else None.
     """
 
     class_ids: np.ndarray
     boxes_px: np.ndarray
     crops: list[np.ndarray]
-    crowd: np.ndarray = None  # type: ignore[assignment]  # None: none of them
+    crowd: np.ndarray = None  # type: ignore[assignment]  # None: all False
     ignore: np.ndarray = None  # type: ignore[assignment]
     origin: np.ndarray | None = None
 
@@ -43,7 +47,7 @@ class Instances:
 
     @property
     def training_class_ids(self) -> np.ndarray:
-        """int32 [n]; negative where crowd or ignore: such an object makes neither positives nor negatives."""
+        """int32 [n]; negative for crowds and ignored objects, which become neither positives nor negatives."""
         return np.where(self.crowd | self.ignore, -self.class_ids, self.class_ids).astype(np.int32)
 
     @classmethod
@@ -55,15 +59,16 @@ class Instances:
             class_ids: int [n]; a negative id marks a crowd, as in Matterport's COCO sample.
 
         Returns:
-            The instances whose mask has a pixel.
+            The instances whose mask is not empty.
 
         Raises:
-            InputError: the shapes do not fit.
+            InputError: the shapes do not match.
         """
         masks, class_ids = np.asarray(masks), np.asarray(class_ids, np.int32).reshape(-1)
         if masks.ndim != 3 or masks.shape[2] != len(class_ids):
             raise InputError(
-                f"masks have shape {masks.shape} for {len(class_ids)} class ids; give [height, width, {len(class_ids)}]"
+                f"masks have shape {masks.shape}, but there are {len(class_ids)} class ids; return masks of shape "
+                f"[height, width, {len(class_ids)}]"
             )
         boxes = extract_bboxes(masks)
         kept = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
@@ -71,7 +76,7 @@ class Instances:
         return cls(np.abs(class_ids[kept]), boxes[kept], crops, crowd=class_ids[kept] < 0)
 
     def to_masks(self, shape: Sequence[int]) -> np.ndarray:
-        """Full masks.
+        """Paste the crops into full masks.
 
         Args:
             shape: (H, W, ...) of the image.
@@ -85,14 +90,14 @@ class Instances:
         return masks
 
     def select(self, indices: np.ndarray) -> "Instances":
-        """The instances at `indices` (int [m]), in that order."""
+        """Return the instances at `indices` (int [m]), in that order."""
         crops = [self.crops[i] for i in indices]
         return Instances(
             self.class_ids[indices], self.boxes_px[indices], crops, self.crowd[indices], self.ignore[indices]
         )
 
     def join(self, other: "Instances") -> "Instances":
-        """These instances, then those of `other`."""
+        """Return these instances followed by those of `other`."""
         return Instances(
             np.concatenate([self.class_ids, other.class_ids]),
             np.concatenate([self.boxes_px, other.boxes_px]),

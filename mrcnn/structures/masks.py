@@ -1,4 +1,4 @@
-"""Instance masks: boxes and crops in memory, mini-masks for training, pasting for detection.
+"""Instance masks as crops, as mini-masks and as full masks, and the resampling between them.
 
 Training never holds an [H, W, n] array: an instance is a box and the part of its mask inside that box (`Instances`).
 The functions with Matterport's names work on full [H, W, n] masks, for notebooks and for code written against them.
@@ -10,13 +10,12 @@ Legend: H W image, h w box or mini-mask, n instances. Boxes are (y1, x1, y2, x2)
 import functools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
-
-from mrcnn.structures.rle import tighten
 
 
 def extract_bboxes(mask: np.ndarray) -> np.ndarray:
-    """Tight boxes around masks.
+    """Return tight boxes around masks.
 
     Args:
         mask: bool or uint8 [H, W, n].
@@ -32,11 +31,54 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def bilinear_resize(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Bilinear resize without anti-aliasing; the image is surrounded by zeros, and the result clipped to its range.
+def tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Trim the empty borders of a crop bool [h, w] whose top left pixel is (y, x) in pixels of the image.
 
-    Equals scikit-image's `resize(order=1, mode="constant", anti_aliasing=False, preserve_range=True)`, with which the
-    published weights were trained, in a fifth of the time. Enlarging darkens the border unless the image is constant.
+    Returns:
+        box int32 [4] and the trimmed crop, bool; None if the crop is empty.
+    """
+    left, top, width, height = cv2.boundingRect(crop.view(np.uint8)) if crop.size else (0, 0, 0, 0)
+    if not width:
+        return None
+    box = np.array([y + top, x + left, y + top + height, x + left + width], np.int32)
+    return box, np.ascontiguousarray(crop[top : top + height, left : left + width])
+
+
+def uncovered(
+    box: np.ndarray, crop: np.ndarray, cover_boxes: np.ndarray, cover_crops: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what other masks leave of a mask: its box, tight again, and its crop; None if nothing is left.
+
+    Args:
+        box: int [4] px.
+        crop: bool [h, w] inside `box`.
+        cover_boxes: int [n, 4] px.
+        cover_crops: n arrays, bool [y2 - y1, x2 - x1] inside their boxes.
+
+    Returns:
+        box int32 [4] and crop bool [h, w].
+    """
+    first, last = np.maximum(box[:2], cover_boxes[:, :2]), np.minimum(box[2:], cover_boxes[:, 2:])
+    touching = np.flatnonzero((first < last).all(axis=1))
+    if not len(touching):
+        return box, crop
+    crop = crop.copy()
+    for i in touching.tolist():
+        (y1, x1), (y2, x2) = first[i], last[i]
+        top, left = cover_boxes[i, :2]
+        crop[y1 - box[0] : y2 - box[0], x1 - box[1] : x2 - box[1]] &= ~cover_crops[i][
+            y1 - top : y2 - top, x1 - left : x2 - left
+        ]
+    return tighten(crop, int(box[0]), int(box[1]))
+
+
+def bilinear_resize(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Resize bilinearly without anti-aliasing, as if zeros surrounded the image; the result is clipped to the image's
+    range.
+
+    Equals scikit-image's `resize(order=1, mode="constant", anti_aliasing=False, preserve_range=True)`, which the
+    published weights were trained with, in a fifth of the time. Enlarging darkens the border unless the image is
+    constant.
 
     Args:
         image: [H, W] or [H, W, channels], any number type.
@@ -53,8 +95,11 @@ def bilinear_resize(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 @functools.lru_cache(1024)
 def _places(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where `new` pixels lie on a zero and `old` pixels of the same length: int [new], the one whose centre comes
-    before; float32 [new], how far before. Not to be written to."""
+    """Locate the centres of `new` pixels among `old` pixels, preceded by one zero, that span the same length.
+
+    Returns int [new], the last old pixel centre at or before each new one, and float32 [new], the distance from it.
+    Both are cached: read only.
+    """
     position = (np.arange(new) + 0.5) * (old / new) - 0.5  # centres of the new pixels, in old pixels
     before = np.floor(position).astype(int)
     fraction = (position - before).astype(np.float32)
@@ -65,7 +110,7 @@ def _places(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _interpolate(values: np.ndarray, before: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-    """float32 [new, ...]: linear interpolation of values [old, ...], with zeros around, at `_places`."""
+    """Interpolate values [old, ...], with zeros around them, linearly at `_places`: float32 [new, ...]."""
     padded = np.zeros((len(values) + 2, *values.shape[1:]), np.float32)
     padded[1:-1] = values
     result = (padded[1:] - padded[:-1]).take(before, axis=0)
@@ -75,16 +120,16 @@ def _interpolate(values: np.ndarray, before: np.ndarray, fraction: np.ndarray) -
 
 
 def resize_mask(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequence[int] | None = None) -> np.ndarray:
-    """Bring full masks to a resized image; takes what `resize_image` returns.
+    """Resize full masks to match an image; takes what `resize_image` returns.
 
-    Samples the nearest pixel with the corner centres aligned, as Matterport does (scipy's zoom of order 0). An object
+    Samples the nearest pixel with corner centres aligned, as Matterport does (scipy's zoom of order 0). An object
     thinner than 1 / scale pixels can vanish.
 
     Args:
         mask: [H, W, n], bool or numbers.
         scale: factor for both sides.
         padding: [(top, bottom), (left, right), (0, 0)], zeros added after scaling.
-        crop: (y, x, height, width) cut out after scaling, in place of the padding.
+        crop: (y, x, height, width) cut out after scaling instead of padding.
 
     Returns:
         [H', W', n] of the same type.
@@ -94,7 +139,7 @@ def resize_mask(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequenc
         new = round(size * scale)
         position = np.arange(new) * ((size - 1) / (new - 1) if new > 1 else 0.0)
         mask = np.take(mask, np.floor(position + 0.5).astype(int), axis)
-        # Rounding may put the last sample past the last pixel; scipy then returns 0, and boxes end one pixel earlier.
+        # Rounding can put the last sample past the last pixel: scipy then returns 0, and boxes end one pixel earlier.
         np.moveaxis(mask, axis, 0)[position > size - 1] = 0
     if crop is not None:
         y, x, h, w = crop
@@ -103,7 +148,7 @@ def resize_mask(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequenc
 
 
 def minimize_mask(bbox: np.ndarray, mask: np.ndarray, mini_shape: Sequence[int]) -> np.ndarray:
-    """Cut masks to their boxes and resize them to one small shape, to save memory.
+    """Crop masks to their boxes and resize them to one small shape, to save memory.
 
     Args:
         bbox: int [n, (y1, x1, y2, x2)] pixels. A box without area gives an empty mini-mask.
@@ -122,11 +167,11 @@ def minimize_mask(bbox: np.ndarray, mask: np.ndarray, mini_shape: Sequence[int])
 
 
 def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
-    """Undo `minimize_mask`, up to the detail that it lost.
+    """Resize mini-masks to their boxes and paste them: the inverse of `minimize_mask`, except for lost detail.
 
     Args:
         bbox: int [n, (y1, x1, y2, x2)] pixels. A box without area gives an empty mask.
-        mini_mask: [h, w, n], bool or numbers from 0 to 1; a pixel belongs to it above one half.
+        mini_mask: [h, w, n], bool or numbers from 0 to 1; values above 0.5 belong to the mask.
         image_shape: (H, W, ...).
 
     Returns:
@@ -140,7 +185,7 @@ def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[i
 
 
 def mold_mask(mask: np.ndarray, bbox: np.ndarray, mini_shape: Sequence[int]) -> np.ndarray:
-    """`minimize_mask` with the mask first. Matterport's function of this name has no body.
+    """Call `minimize_mask` with the mask first. Matterport's function of this name has no body.
 
     Args:
         mask: bool [H, W, n].
@@ -156,13 +201,13 @@ def mold_mask(mask: np.ndarray, bbox: np.ndarray, mini_shape: Sequence[int]) -> 
 def paste_mask(
     mask_probs: np.ndarray, box_px: Sequence[int], image_shape: Sequence[int], threshold: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A predicted mask at the size of its box, without an array of the size of the image.
+    """Resize a predicted mask to its box and threshold it, without an array of the image's size.
 
     Args:
-        mask_probs: float [h, w], such as [28, 28], over the whole of `box_px`.
-        box_px: int (y1, x1, y2, x2), may reach outside the image or be empty.
+        mask_probs: float [h, w], such as [28, 28], covering all of `box_px`.
+        box_px: int (y1, x1, y2, x2); may reach outside the image or be empty.
         image_shape: (H, W, ...).
-        threshold: a pixel belongs to the mask from this probability on.
+        threshold: minimum probability of a pixel that belongs to the mask.
 
     Returns:
         box int32 [4] clipped to the image, and bool [y2 - y1, x2 - x1] inside it (of size 0 if nothing is left).
@@ -175,9 +220,9 @@ def paste_mask(
     if bottom == top or right == left:
         return box, np.zeros((bottom - top, right - left), bool)
     low, high = mask_probs.min(), mask_probs.max()
-    if low >= threshold or high < threshold:  # the border, which is darkened, too: the result is clipped to the range
+    if low >= threshold or high < threshold:  # true of the darkened border too: results are clipped to [low, high]
         return box, np.full((bottom - top, right - left), low >= threshold)
-    # `bilinear_resize` of the part inside the image. Column by column in memory, as run-length codes go.
+    # `bilinear_resize` of the part inside the image only. The result is column-major, the order of run-length codes.
     before, fraction = _places(mask_probs.shape[0], y2 - y1)
     rows = _interpolate(mask_probs, before[top - y1 : bottom - y1], fraction[top - y1 : bottom - y1])
     before, fraction = _places(mask_probs.shape[1], x2 - x1)
@@ -186,7 +231,7 @@ def paste_mask(
 
 
 def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int]) -> np.ndarray:
-    """A predicted mask in an image of its own.
+    """Paste a predicted mask into a full mask.
 
     Args:
         mask: float [h, w], such as [28, 28], probabilities.
@@ -200,26 +245,3 @@ def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int
     (y1, x1, y2, x2), crop = paste_mask(mask, bbox, image_shape)
     full[y1:y2, x1:x2] = crop
     return full
-
-
-def uncovered(
-    box: np.ndarray, crop: np.ndarray, cover_boxes: np.ndarray, cover_crops: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """What some masks leave of another: its box int [4], tight again, and crop bool [h, w]; None if nothing is left.
-
-    Args:
-        box: int [4] px; crop: bool [h, w] inside it.
-        cover_boxes: int [n, 4] px; cover_crops: n arrays, bool [y2 - y1, x2 - x1] inside them.
-    """
-    first, last = np.maximum(box[:2], cover_boxes[:, :2]), np.minimum(box[2:], cover_boxes[:, 2:])
-    touching = np.flatnonzero((first < last).all(axis=1))
-    if not len(touching):
-        return box, crop
-    crop = crop.copy()
-    for i in touching.tolist():
-        (y1, x1), (y2, x2) = first[i], last[i]
-        top, left = cover_boxes[i, :2]
-        crop[y1 - box[0] : y2 - box[0], x1 - box[1] : x2 - box[1]] &= ~cover_crops[i][
-            y1 - top : y2 - top, x1 - left : x2 - left
-        ]
-    return tighten(crop, int(box[0]), int(box[1]))

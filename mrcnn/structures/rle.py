@@ -1,67 +1,21 @@
-"""Polygons and COCO's run-length codes of one object, to and from its box and crop.
+"""COCO's run-length encoding of a mask, decoded to and encoded from its box and crop.
 
-Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive. Pixel (row, column) covers [row, row + 1) x
-[column, column + 1): its centre is at + 0.5, and polygon vertices may be fractions.
+A mask is a list of run lengths, background first, down the columns from left to right. Compressed, the runs are text:
+six bits per character, see `packed_numbers`. Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from mrcnn.errors import InputError, LabelError, json_type
 
-
-def polygons_to_crop(
-    polygons: Sequence[np.ndarray], image_shape: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Fill the polygons of one object; where they overlap, the pixel belongs to it too (union).
-
-    Uses COCO's rasteriser, so a mask here equals the mask that pycocotools scores against. (OpenCV's `fillPoly`
-    includes the outline: 12 % too much area for objects of 30 pixels.)
-
-    Args:
-        polygons: each [k, (x, y)] in pixels, k >= 3; shorter ones are skipped.
-        image_shape: (H, W, ...).
-
-    Returns:
-        box int32 [4] and bool crop, or None if no pixel is inside.
-    """
-    from pycocotools import mask as coco  # late: the import takes 0.1 s, and only label readers need it
-
-    rings = [ring for ring in (np.asarray(p, np.float64).reshape(-1, 2) for p in polygons) if len(ring) >= 3]
-    if not rings:
-        return None
-    # The frame is moved by whole pixels, so that only the object's surroundings are filled.
-    points = np.concatenate(rings)
-    low = np.floor(points.min(axis=0)).astype(int) - 1
-    high = np.ceil(points.max(axis=0)).astype(int) + 1
-    x1, y1 = np.maximum(low, 0)
-    x2, y2 = np.minimum(high, (image_shape[1], image_shape[0]))
-    if x2 <= x1 or y2 <= y1:
-        return None
-    flat = [_moved(ring, (x1, y1)).reshape(-1).tolist() for ring in rings]
-    rle = coco.merge(coco.frPyObjects(flat, int(y2 - y1), int(x2 - x1)))
-    left, top, width, height = (int(v) for v in coco.toBbox(rle))
-    if not width or not height:
-        return None
-    crop = coco.decode(rle)[top : top + height, left : left + width].view(bool)
-    return np.array([y1 + top, x1 + left, y1 + top + height, x1 + left + width], np.int32), np.ascontiguousarray(crop)
-
-
-def _moved(ring: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
-    """A polygon seen from `origin` (x, y), so that COCO's rasteriser puts each vertex where it puts the original.
-
-    It rounds vertices to fifths of a pixel by cutting 5 v + 0.5 to a whole number (towards 0). A subtraction alone
-    would move vertices that lie half-way between two of them, as those of two decimals do: x - x1 is not exact.
-    """
-    fifths = np.trunc(5 * ring + 0.5) - 5 * np.asarray(origin)
-    return (fifths - (fifths < 0)) / 5
+MAX_GROUPS = 7  # 5-bit groups in one number: 35 bits hold the runs of any image
 
 
 def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
-    """Decode a COCO run-length encoding.
+    """Decode a COCO run-length encoding into a box and crop.
 
     Args:
         rle: {"size": [H, W], "counts": compressed string or bytes, or a list of run lengths}.
@@ -70,32 +24,32 @@ def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
         box int32 [4] and bool crop, or None if the mask is empty.
 
     Raises:
-        InputError: counts and size do not fit together.
+        InputError: counts and size do not match.
     """
     height, width = rle["size"]
     try:
         runs = rle_lengths(rle["counts"])
     except LabelError as error:
-        raise InputError(f"an RLE of size {height} x {width} cannot be decoded: {error}") from error
+        raise InputError(f"cannot decode an RLE of size {height} x {width}: {error}") from error
     ends = np.cumsum(runs)
     if not len(runs) or runs.min() < 0 or ends[-1] != height * width:
-        raise InputError(f"an RLE of size {height} x {width} has runs that add up to {runs.sum()} pixels")
+        raise InputError(f"the runs of an RLE of size {height} x {width} add up to {runs.sum()} pixels")
     filled = np.flatnonzero(runs[1::2]) * 2 + 1
     if not filled.size:
         return None
     first_x, first_y = np.divmod(ends[filled] - runs[filled], height)
     last_x, last_y = np.divmod(ends[filled] - 1, height)
     x1, x2 = int(first_x[0]), int(last_x[-1]) + 1
-    # A run that goes on in the next column has the last pixel of one and the first of the other.
+    # A run that continues into the next column contains the last row of one and the first row of the other.
     y1, y2 = (0, height) if (first_x < last_x).any() else (int(first_y.min()), int(last_y.max()) + 1)
-    # Only the columns from the first to the last pixel of the object are laid out, not the image.
+    # Lay out only the columns that the object spans, not the image.
     lengths = np.diff(np.clip(ends, x1 * height, x2 * height), prepend=x1 * height)
     strip = np.repeat(np.arange(len(runs)) % 2 == 1, lengths).reshape(x2 - x1, height)
     return np.array([y1, x1, y2, x2], np.int32), np.ascontiguousarray(strip[:, y1:y2].T)
 
 
 def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[int]) -> dict:
-    """COCO's compressed run-length encoding of a mask, from its crop alone.
+    """Encode a mask as COCO's compressed run lengths, from its crop alone.
 
     Args:
         box_px: int (y1, x1, y2, x2) inside the image.
@@ -109,7 +63,7 @@ def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[i
 
     height, width = int(image_shape[0]), int(image_shape[1])
     y1, x1 = int(box_px[0]), int(box_px[1])
-    # RLE runs down the columns. One zero below each column of the crop ends its runs inside the column.
+    # Runs go down the columns. One zero below each column of the crop ends its runs inside that column.
     step = crop.shape[0] + 1
     pixels = np.zeros(crop.shape[1] * step + 1, bool)
     pixels[1:].reshape(crop.shape[1], step)[:, :-1] = crop.T
@@ -117,33 +71,26 @@ def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[i
     edges = np.zeros(len(changes) + 2, np.int64)
     edges[1:-1] = changes + changes // step * (height - step) + (x1 * height + y1)
     edges[-1] = height * width
-    if crop.shape[0] == height:  # a run may end where the next one starts: they are one run
+    if crop.shape[0] == height:  # a run may end exactly where the next one starts: join them
         joined = np.flatnonzero(edges[2:-1] == edges[1:-2]) + 1
         edges = np.delete(edges, np.concatenate([joined, joined + 1]))
     counts = edges[1:] - edges[:-1]
     if len(counts) > 1 and counts[-1] == 0:
         counts = counts[:-1]
-    return coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)  # a list takes it longer
-
-
-def tighten(crop: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Box int32 [4] and crop without empty borders, for a crop whose top left pixel is (y, x) of the image."""
-    left, top, width, height = cv2.boundingRect(crop.view(np.uint8)) if crop.size else (0, 0, 0, 0)
-    if not width:
-        return None
-    box = np.array([y + top, x + left, y + top + height, x + left + width], np.int32)
-    return box, np.ascontiguousarray(crop[top : top + height, left : left + width])
+    return coco.frPyObjects(
+        {"size": [height, width], "counts": counts}, height, width
+    )  # faster with an array than with a list
 
 
 def rle_lengths(counts: Any) -> np.ndarray:
-    """The run lengths of a COCO run-length code, int64 [runs], background first.
+    """Return the run lengths of a COCO run-length code, int64 [runs], background first.
 
     Args:
-        counts: a list of ints, or COCO's compressed text: groups of 5 bits, low first, 0x20 marks "more follows", 0x10
-            in the last group is the sign; from the fourth run on, the difference to the run two before is stored.
+        counts: a list of ints, or COCO's compressed text: `packed_numbers`, in which every run from the fourth on is
+            stored as the difference from the run two before it.
 
     Raises:
-        LabelError: neither of these.
+        LabelError: `counts` is neither.
     """
     if isinstance(counts, list):
         if not all(isinstance(run, int) and abs(run) < 1 << 40 for run in counts):
@@ -156,13 +103,27 @@ def rle_lengths(counts: Any) -> np.ndarray:
     codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:
         raise LabelError("rle counts are not COCO's compressed form")
-    ends = np.flatnonzero(codes & 0x20 == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)  # which group of 5 bits
-    if place.max() > 6:
+    runs, last = packed_numbers(codes)
+    if np.diff(last, prepend=-1).max() > MAX_GROUPS:
         raise LabelError("rle counts are not COCO's compressed form")
-    runs = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
-    runs -= np.where(codes[ends] & 0x10, 1 << (5 * (place[ends] + 1)), 0)
     runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])  # the first run stands alone; the third is stored as it is
+    runs[2::2] = np.cumsum(runs[2::2])  # the first run is not in this chain: the third is stored as it is
     return runs
+
+
+def packed_numbers(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Decode integers that COCO packs into 5-bit groups, low group first.
+
+    In a code, bit 0x20 says that more groups of the number follow; bit 0x10 of the last group is the sign.
+
+    Args:
+        codes: int64 [k], character codes less 48, each 0 to 63; the last one ends a number.
+
+    Returns:
+        numbers int64 [m], and int64 [m], the index of each number's last group in `codes`.
+    """
+    last = np.flatnonzero(codes & 0x20 == 0)
+    first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
+    place = np.arange(len(codes)) - np.repeat(first, last - first + 1)  # of each group in its number
+    numbers = np.add.reduceat((codes & 0x1F) << (5 * place), first) if len(codes) else codes
+    return numbers - np.where(codes[last] & 0x10, 1 << (5 * (place[last] + 1)), 0), last

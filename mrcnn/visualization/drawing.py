@@ -1,4 +1,4 @@
-"""Instances drawn into images with OpenCV: fast enough for video, sharp enough for a report.
+"""Drawing into images with OpenCV: masks, boxes and captions, fast enough for video and sharp enough for a report.
 
 Images are uint8 [H, W, 3] RGB. Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive. Legend: n instances, H W
 image, C classes incl. background.
@@ -17,15 +17,15 @@ from mrcnn.structures.instances import Instances
 Colour = tuple[float, float, float]
 Plate = tuple[float, float, float, float]  # (y1, x1, y2, x2) px of a caption's background
 
-# Hues of the first classes, in the order they are given out: far apart for neighbours, and readable on dark streets.
+# Hues in the order of the classes: far apart for neighbours, and readable on dark streets.
 _HUES = (0.00, 0.58, 0.33, 0.14, 0.80, 0.47, 0.07, 0.66, 0.24, 0.90)
-# A plate is about 15 px high: on smaller objects it would hide more than it says. The colour tells their class.
-_LEAST_CAPTIONED = 24
+# A caption is about 15 px high and would hide a smaller object, whose colour still tells its class.
+_MIN_CAPTIONED_PX = 24
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def class_color(class_id: int) -> Colour:
-    """The colour of a class, the same in every picture.
+    """Return the colour of a class, the same in every figure.
 
     Args:
         class_id: 1..C-1.
@@ -35,7 +35,7 @@ def class_color(class_id: int) -> Colour:
     """
     index = max(int(class_id) - 1, 0)
     hue = _HUES[index % len(_HUES)]
-    # The second round of hues is paler and the third darker, so that 30 classes stay apart.
+    # The second round of hues is paler and the third darker, so that 30 classes differ.
     saturation, value = ((0.85, 1.0), (0.45, 1.0), (0.9, 0.65))[index // len(_HUES) % 3]
     return colorsys.hsv_to_rgb(hue, saturation, value)
 
@@ -50,18 +50,18 @@ def draw_instances(
     boxes: bool = True,
     pen: float = 1.0,
 ) -> np.ndarray:
-    """Draws masks, outlines, boxes and captions in the colours of the classes.
+    """Draw masks, outlines, boxes and captions in the colours of the classes.
 
     Args:
         image: uint8 [H, W, 3].
-        instances: What to draw; crowds and ignored objects are gray. Drawn in order, so the last is on top.
-        class_names: [C] for captions; None draws none. Objects below 24 px get none, nor those whose caption would
-            cover that of an object above them.
-        scores: [n] from 0 to 1, shown in the captions.
-        scale: Enlargement of the result; lines and letters keep their size, so small images stay readable.
+        instances: Instances in drawing order, the last on top; crowds and ignored objects are gray.
+        class_names: [C] for captions; None draws none. An instance smaller than 24 px gets no caption, nor does one
+            whose caption would cover that of an instance on top of it.
+        scores: float [n] from 0 to 1, shown in the captions.
+        scale: Enlargement of the result. Lines and letters keep their size, so small images stay readable.
         alpha: Opacity of the masks.
-        boxes: Whether boxes are drawn.
-        pen: Factor for lines and letters, for images that will be looked at from afar or scaled down.
+        boxes: Whether to draw boxes.
+        pen: Factor on the size of lines and letters, for images that are viewed from afar or scaled down.
 
     Returns:
         uint8 [round(H * scale), round(W * scale), 3]; `image` is left as it is.
@@ -78,9 +78,9 @@ def draw_instances(
     if class_names is None:
         return canvas
     taken: list[Plate] = []
-    for n in reversed(range(len(colors))):  # the last is on top of the others, so its caption has the first choice
+    for n in reversed(range(len(colors))):  # the instance on top chooses a place first
         y1, x1, y2, x2 = np.round(instances.boxes_px[n] * scale).astype(int).tolist()
-        if max(y2 - y1, x2 - x1) < _LEAST_CAPTIONED * pen:
+        if max(y2 - y1, x2 - x1) < _MIN_CAPTIONED_PX * pen:
             continue
         caption = class_names[instances.class_ids[n]] + (f" {scores[n]:.2f}" if scores is not None else "")
         plate = free_place(_plate_size(caption, 0.4 * pen), (y1, x1, y2, x2), taken, canvas.shape)
@@ -90,26 +90,73 @@ def draw_instances(
     return canvas
 
 
-def draw_label(canvas: np.ndarray, text: str, corner: tuple[int, int], color: Sequence[int], size: float = 0.4) -> None:
-    """Writes text on a plate of a colour, above `corner` (y, x) px if there is room, into uint8 [H, W, 3]."""
-    plate = free_place(_plate_size(text, size), (*corner, *corner), [], canvas.shape)
-    assert plate is not None, "nothing is taken"
-    _write_plate(canvas, text, plate, color, size)
+def apply_mask(image: np.ndarray, mask: np.ndarray, color: Sequence[float], alpha: float = 0.5) -> np.ndarray:
+    """Tint the pixels of a mask, in place.
+
+    Args:
+        image: [H, W, 3], 0 to 255.
+        mask: [H, W], bool or numbers; a pixel belongs to it where the value is 1 (or True).
+        color: (r, g, b) from 0 to 1.
+        alpha: Opacity.
+
+    Returns:
+        `image`.
+    """
+    inside = np.asarray(mask) == 1
+    image[inside] = image[inside] * (1 - alpha) + alpha * np.asarray(color) * 255
+    return image
+
+
+def draw_box(image: np.ndarray, box: Sequence[int], color: Sequence[float]) -> np.ndarray:
+    """Draw the outline of a box, two pixels wide, in place.
+
+    Args:
+        image: [H, W, 3] of any number type.
+        box: (y1, x1, y2, x2) px.
+        color: Three values as they appear in the image.
+
+    Returns:
+        `image`.
+    """
+    y1, x1, y2, x2 = (max(0, int(v)) for v in box)  # a negative index would wrap to the other side
+    image[y1 : y1 + 2, x1:x2] = color
+    image[y2 : y2 + 2, x1:x2] = color
+    image[y1:y2, x1 : x1 + 2] = color
+    image[y1:y2, x2 : x2 + 2] = color
+    return image
+
+
+def tint_mask(canvas: np.ndarray, mask: np.ndarray, color: Sequence[int], alpha: float = 0.45, line: int = 1) -> None:
+    """Tint the pixels of a mask and draw its outline, in place.
+
+    Args:
+        canvas: uint8 [H, W, 3], may be a part of an image; nothing is drawn beyond it.
+        mask: uint8 [H, W], 0 or 1.
+        color: (r, g, b) from 0 to 255.
+        alpha: Opacity of the tint.
+        line: Width of the outline in pixels.
+    """
+    tinted = cv2.addWeighted(canvas, 1 - alpha, np.full_like(canvas, color), alpha, 0)
+    np.copyto(canvas, tinted, where=mask[..., None].astype(bool))
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlined = np.ascontiguousarray(canvas)
+    cv2.drawContours(outlined, outlines, -1, [int(c) for c in color], line, cv2.LINE_AA)
+    canvas[:] = outlined
 
 
 def free_place(
     size: tuple[float, float], box: Sequence[float], taken: Sequence[Plate], shape: Sequence[int]
 ) -> Plate | None:
-    """Where a caption covers no other: above its box, inside at the top, below it or to its left.
+    """Find a place where a caption covers no other: above its box, inside at the top, below, or beside it.
 
     Args:
         size: (height, width) px of the caption.
         box: (y1, x1, y2, x2) px.
-        taken: The places of others.
+        taken: Places of the other captions.
         shape: (H, W, ...) of the image.
 
     Returns:
-        (y1, x1, y2, x2) px, or None if all these are taken.
+        (y1, x1, y2, x2) px, or None if every place is taken.
     """
     height, width = size
     y1, x1, y2, x2 = box
@@ -122,17 +169,34 @@ def free_place(
     return None
 
 
+def write_line(image: np.ndarray, text: str, origin: tuple[int, int], max_width: int) -> None:
+    """Write a line of dark text, shrunk to at most `max_width` px where it can be, in place.
+
+    Args:
+        image: uint8 [H, W, 3].
+        text: Text without line breaks.
+        origin: (x, y) px, the left end of its baseline.
+        max_width: Pixels.
+    """
+    size = 0.5
+    while size > 0.3 and cv2.getTextSize(text, _FONT, size, 1)[0][0] > max_width:
+        size -= 0.05
+    cv2.putText(image, text, origin, _FONT, size, (30, 30, 30), 1, cv2.LINE_AA)
+
+
 def _plate_size(text: str, size: float) -> tuple[int, int]:
+    """Return (height, width) px of a caption."""
     (width, height), baseline = cv2.getTextSize(text, _FONT, size, _stroke(size))
     return height + baseline + 2, width + 4
 
 
 def _stroke(size: float) -> int:
-    """Line width of letters in px."""
+    """Return the line width of letters in pixels."""
     return max(1, round(size / 0.5))
 
 
 def _write_plate(canvas: np.ndarray, text: str, plate: Plate, color: Sequence[int], size: float) -> None:
+    """Write a caption on a background of `color`, in black or white, whichever is easier to read."""
     y1, x1, y2, x2 = (round(v) for v in plate)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), [int(v) for v in color], -1)
     bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
@@ -142,13 +206,14 @@ def _write_plate(canvas: np.ndarray, text: str, plate: Plate, color: Sequence[in
 
 
 def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Write uint8 [H, W, 3] RGB as PNG. Raises InputError where the file cannot be written."""
+    """Write an image, uint8 [H, W, 3] RGB, as PNG. Raises InputError if the file cannot be written."""
     done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
     assert done, "OpenCV encodes every uint8 image"
     write_bytes(path, data.tobytes())
 
 
 def _gray_or_color(instances: Instances, n: int) -> tuple[int, int, int]:
+    """Return the colour of an instance, (r, g, b) from 0 to 255."""
     if instances.crowd[n] or instances.ignore[n]:
         return 170, 170, 170
     red, green, blue = class_color(instances.class_ids[n])
@@ -162,17 +227,11 @@ def _blend(
     color: Sequence[int],
     alpha: float,
     scale: float,
-    line: int = 1,
+    line: int,
 ) -> None:
-    """Lays a half-transparent mask with its outline over the part of the canvas under its box, in place."""
+    """Tint the part of the canvas under a box with the mask in that box, in place."""
     y1, x1, y2, x2 = np.round(np.asarray(box_px) * scale).astype(int).tolist()
     y2, x2 = max(y2, y1 + 1), max(x2, x1 + 1)
     mask = cv2.resize(crop.astype(np.uint8), (x2 - x1, y2 - y1), interpolation=cv2.INTER_NEAREST)
     part = canvas[y1:y2, x1:x2]
-    mask = mask[: part.shape[0], : part.shape[1]]
-    tinted = cv2.addWeighted(part, 1 - alpha, np.full_like(part, color), alpha, 0)
-    np.copyto(part, tinted, where=mask[..., None].astype(bool))
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outlined = np.ascontiguousarray(part)
-    cv2.drawContours(outlined, outlines, -1, [int(c) for c in color], line, cv2.LINE_AA)
-    part[:] = outlined
+    tint_mask(part, mask[: part.shape[0], : part.shape[1]], color, alpha, line)

@@ -1,45 +1,40 @@
-"""Plots of evaluation, and how every figure of this package reaches a file, a notebook or a window.
+"""Plots of evaluation and training: precision-recall curves, overlaps, losses.
 
-Functions that show something take `save=PATH` (written, then closed) or `ax=` (drawn there, nothing shown). Without
-either they show the figure if there is a display or a notebook, and leave it open for `plt.savefig` if there is none.
-Legend: C classes incl. background.
+`save` and `ax` are those of `mrcnn.visualization.figures`. Legend: C classes incl. background.
 """
 
 import colorsys
-import os
-import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from mrcnn.files import written_whole
 from mrcnn.visualization.drawing import Colour, class_color
+from mrcnn.visualization.figures import Path, axes_for, finish, show_or_save
 
 if TYPE_CHECKING:
     from mrcnn.evaluation.evaluator import Result
 
 
-Path = str | os.PathLike[str]
-
-
 def plot_precision_recall(
     AP: float, precisions: np.ndarray, recalls: np.ndarray, ax: Axes | None = None, save: Path | None = None
 ) -> Axes:
-    """Plots the precision-recall curve that `compute_ap` returns.
+    """Plot the precision-recall curve that `compute_ap` returns.
 
     Args:
-        AP: Shown in the title.
+        AP: Average precision, shown in the title.
         precisions: [k].
         recalls: [k].
         ax: Axes to draw on.
-        save: File to write instead of showing.
+        save: File to write instead of showing the figure.
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     figure, axis = axes_for(ax, (6, 5))
     axis.plot(recalls, precisions, drawstyle="steps-pre")  # the area below is the AP
@@ -54,17 +49,20 @@ def plot_pr_curves(
     ax: Axes | None = None,
     save: Path | None = None,
 ) -> Axes:
-    """Plots one curve per class, in the colour of the class, and their mean.
+    """Plot the precision-recall curve of each class, in its colour, and their mean.
 
     Args:
-        result: What `evaluate` returned.
-        class_names: [C], entry 0 is the background; gives the colours.
-        title: Above the plot.
+        result: Result of `evaluate`.
+        class_names: [C], entry 0 is the background; their order decides the colours.
+        title: Title above the plot.
         ax: Axes to draw on.
-        save: File to write instead of showing.
+        save: File to write instead of showing the figure.
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     figure, axis = axes_for(ax, (8, 5.5))
     curves = result.pr_curve
@@ -86,7 +84,7 @@ def plot_pr_curves(
             linestyle=(0, (5, 2)),
             label=f"mean  {result.mask['AP50']:.3f}",
         )
-        # Beside the axes: curves may run anywhere inside them.
+        # Beside the axes, because curves may run anywhere inside them.
         axis.legend(title="AP50", loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
     else:
         axis.text(0.5, 0.5, "no labelled object", ha="center", va="center", color="gray")
@@ -104,20 +102,23 @@ def plot_overlaps(
     ax: Axes | None = None,
     save: Path | None = None,
 ) -> Axes:
-    """Shows the IoU of every prediction with every object as a grid; pairs above the threshold of a wrong class say so.
+    """Show the IoU of every prediction with every object as a grid, marking pairs above the threshold of a wrong class.
 
     Args:
         gt_class_ids: int [m]; zeros are padding.
         pred_class_ids: int [n].
-        pred_scores: [n].
-        overlaps: [n, m].
+        pred_scores: float [n].
+        overlaps: float [n, m].
         class_names: [C].
-        threshold: Where a match starts.
+        threshold: Minimum IoU of a match.
         ax: Axes to draw on.
-        save: File to write instead of showing.
+        save: File to write instead of showing the figure.
 
     Returns:
         The axes.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     gt_class_ids = np.asarray(gt_class_ids)[np.asarray(gt_class_ids) != 0]
     rows, columns = len(pred_class_ids), len(gt_class_ids)
@@ -128,7 +129,7 @@ def plot_overlaps(
     axis.set_yticks(range(rows), names)
     axis.set_xticks(range(columns), [class_names[c] for c in gt_class_ids], rotation=90)
     for i, j in np.ndindex(rows, columns):
-        if grid[i, j] >= 0.005:  # what rounds to 0.00 says nothing
+        if grid[i, j] >= 0.005:  # smaller ones would read 0.00
             wrong = grid[i, j] > threshold and gt_class_ids[j] != pred_class_ids[i]
             axis.text(
                 j,
@@ -145,11 +146,14 @@ def plot_overlaps(
 
 
 def plot_losses(histories: dict[str, dict[str, Sequence[float]]], save: Path | None = None) -> None:
-    """Plots the loss of the stages of a training one after the other, and the terms that it is the sum of.
+    """Plot the loss over the stages of a training, and its terms.
 
     Args:
-        histories: name of the stage -> what Keras' history holds: name of the loss -> one number an epoch.
-        save: file to write instead of showing.
+        histories: Name of the stage -> `history` of Keras' History: name of the loss -> one value per epoch.
+        save: File to write instead of showing the figure.
+
+    Raises:
+        InputError: `save` cannot be written.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
     first = 1
@@ -176,36 +180,14 @@ def plot_losses(histories: dict[str, dict[str, Sequence[float]]], save: Path | N
     finish(figure, save)
 
 
-def axes_for(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Any, Axes]:
-    """The figure and axes to draw on: the given axes, or new ones of `figsize` inches."""
-    return plt.subplots(1, figsize=figsize) if ax is None else (ax.figure, ax)
-
-
-def show_or_save(figure: Any, axis: Axes, given: Axes | None, save: Path | None) -> Axes:
-    """Ends a drawing: axes that the caller gave are left alone unless they are to be saved. Returns the axes."""
-    if given is None or save is not None:
-        finish(figure, save)
-    return axis
-
-
-def finish(figure: Any, save: Path | None) -> None:
-    """Writes and closes the figure, or shows it if there is something to show it on."""
-    if save is not None:
-        path = pathlib.Path(save)
-        with written_whole(path, durable=False) as temporary:
-            figure.savefig(temporary, dpi=120, bbox_inches="tight", format=path.suffix.lstrip(".") or "png")
-        plt.close(figure)
-    elif matplotlib.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):
-        plt.show()
-
-
 def _darker(color: Colour) -> Colour:
-    """Class colours are made for photographs; lines on white paper need less light."""
+    """Return a class colour made darker, for lines on white."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*color)
     return colorsys.hls_to_rgb(hue, min(lightness, 0.42), saturation)
 
 
 def _recall_axes(axis: Axes, title: str) -> None:
+    """Set title, labels and limits of a precision-recall plot."""
     axis.set_title(title)
     axis.set_xlabel("Recall")
     axis.set_ylabel("Precision")

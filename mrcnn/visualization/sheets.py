@@ -1,4 +1,4 @@
-"""Contact sheets: images of a dataset with their objects, or with truth and predictions side by side."""
+"""Contact sheets: many images in one, such as truth and predictions of the worst, median and best images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,30 +11,32 @@ from mrcnn.evaluation.coco_results import category_ids, image_key
 from mrcnn.evaluation.results_file import Store
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.rle import rle_to_crop
+from mrcnn.visualization.drawing import draw_instances, write_line
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
     from mrcnn.evaluation.evaluator import Result
-from mrcnn.visualization.drawing import _FONT, draw_instances
+
+_WHITE = (255, 255, 255)
 
 
 def samples_sheet(
     result: "Result", dataset: "Dataset", count: int = 6, min_score: float = 0.3, cell_width: int = 640
 ) -> np.ndarray:
-    """Truth and predictions side by side for the worst, the median and the best images of an evaluation.
+    """Draw truth and predictions side by side for the worst, the median and the best images of an evaluation.
 
     Args:
-        result: What `evaluate` returned.
-        dataset: The dataset that it was computed on.
-        count: Images, a third of each kind; all of them, the worst first, if there are no more.
-        min_score: Weaker predictions are not drawn.
-        cell_width: Width of one picture in pixels.
+        result: Result of `evaluate`.
+        dataset: Dataset that was evaluated.
+        count: Number of images, a third of each kind. If there are no more than `count`, all of them, the worst first.
+        min_score: Minimum score of the predictions that are drawn.
+        cell_width: Width of each image on the sheet in pixels.
 
     Returns:
-        uint8 [height, width, 3]. Titles name the image, its place and its AP at IoU 0.5.
+        uint8 [height, width, 3]. Titles name each image, its rank and its AP at IoU 0.5.
 
     Raises:
-        InputError: No evaluated image has an object.
+        InputError: No evaluated image has an object, or an image or the stored predictions cannot be read.
     """
     rows, titles = [], []
     for place, image_id in _worst_median_best(result.image_ap50, count):
@@ -49,18 +51,21 @@ def samples_sheet(
 def truth_and_predictions(
     result: "Result", dataset: "Dataset", image_id: int, min_score: float = 0.3, cell_width: int = 640
 ) -> tuple[list[np.ndarray], list[str]]:
-    """One row of a contact sheet.
+    """Draw one row of a contact sheet.
 
     Args:
-        result: What `evaluate` returned.
-        dataset: The dataset that it was computed on.
-        image_id: Of an image that was evaluated.
-        min_score: Weaker predictions are not drawn.
-        cell_width: Width of one picture in pixels.
+        result: Result of `evaluate`.
+        dataset: Dataset that was evaluated.
+        image_id: Position of an evaluated image in the dataset.
+        min_score: Minimum score of the predictions that are drawn.
+        cell_width: Width of each image on the sheet in pixels.
 
     Returns:
         The image with its labelled objects and the image with the predictions, uint8 [h, cell_width, 3], and a title
         for each.
+
+    Raises:
+        InputError: The image or the stored predictions cannot be read.
     """
     key = image_key(dataset, image_id)
     known = result.predictions
@@ -85,7 +90,7 @@ def truth_and_predictions(
 
 
 def _worst_median_best(ap50: dict[int, float], count: int) -> list[tuple[str, int]]:
-    """(place, image id) of `count` images."""
+    """Return (rank in words, image id) of `count` images."""
     ranked = sorted(ap50, key=lambda image_id: (ap50[image_id], image_id))
     n, third = len(ranked), max(1, count // 3)
     if n <= count:
@@ -96,7 +101,7 @@ def _worst_median_best(ap50: dict[int, float], count: int) -> list[tuple[str, in
 
 
 def _decoded(entries: list[dict], dataset: "Dataset") -> tuple[Instances, np.ndarray]:
-    """Instances and scores of COCO results of one image, the best score last, so that it is drawn on top."""
+    """Return instances and scores of the COCO results of one image, the best score last so that it is drawn on top."""
     class_of = {category: class_id for class_id, category in enumerate(category_ids(dataset))}
     entries = sorted(entries, key=lambda entry: entry["score"])
     kept = [(e, cut) for e in entries if (cut := rle_to_crop(e["segmentation"])) is not None]
@@ -111,45 +116,37 @@ def _decoded(entries: list[dict], dataset: "Dataset") -> tuple[Instances, np.nda
 def contact_sheet(
     rows: Sequence[Sequence[np.ndarray]], titles: Sequence[Sequence[str]], cell_width: int = 640
 ) -> np.ndarray:
-    """One picture of many, each under its title.
+    """Arrange images in rows on white, each under its title.
 
     Args:
-        rows: Rows of uint8 [H, W, 3] images; each is scaled to `cell_width`.
-        titles: A title for each.
+        rows: Rows of images, uint8 [H, W, 3]; each is scaled to `cell_width`.
+        titles: A title for each image.
         cell_width: Pixels.
 
     Returns:
-        uint8 [height, width, 3] on white.
+        uint8 [height, width, 3].
     """
     margin, bar = 8, 26
     strips = []
     for row, row_titles in zip(rows, titles, strict=True):
         cells = [_cell(image, title, cell_width, bar) for image, title in zip(row, row_titles, strict=True)]
         height = max(cell.shape[0] for cell in cells)
-        strips.append(
-            np.hstack(
-                [
-                    cv2.copyMakeBorder(
-                        c, 0, height - c.shape[0] + margin, margin, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255)
-                    )
-                    for c in cells
-                ]
-            )
-        )
+        strips.append(np.hstack([_padded(cell, bottom=height - cell.shape[0] + margin, left=margin) for cell in cells]))
     width = max(strip.shape[1] for strip in strips) + margin
-    return np.vstack(
-        [cv2.copyMakeBorder(s, 0, 0, 0, width - s.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255)) for s in strips]
-    )
+    return np.vstack([_padded(strip, right=width - strip.shape[1]) for strip in strips])
 
 
 def _cell(image: np.ndarray, title: str, width: int, bar: int) -> np.ndarray:
+    """Return an image scaled to `width`, with its title in a bar of `bar` px above it."""
     height = max(1, round(image.shape[0] * width / image.shape[1]))
     shrinks = image.shape[1] > width
     if image.shape[1] != width:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    cell = cv2.copyMakeBorder(image, bar, 0, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-    size = 0.5
-    while size > 0.3 and cv2.getTextSize(title, _FONT, size, 1)[0][0] > width - 4:
-        size -= 0.05
-    cv2.putText(cell, title, (2, bar - 9), _FONT, size, (30, 30, 30), 1, cv2.LINE_AA)
+    cell = _padded(image, top=bar)
+    write_line(cell, title, (2, bar - 9), width - 4)
     return cell
+
+
+def _padded(image: np.ndarray, top: int = 0, bottom: int = 0, left: int = 0, right: int = 0) -> np.ndarray:
+    """Return an image with white margins of these widths in pixels."""
+    return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=_WHITE)

@@ -1,18 +1,18 @@
-"""What the choices of a training are worth: the same training with one more of them in each line of a table.
+"""What each choice of a training recipe is worth: the same training, with one more choice in each line of a table.
 
   seed recipe        heads, then all layers at a tenth of the rate; flips; a square input
   + augmentation     --augment default: scale and crop, colours
   + class balance    --balance repeat-factor
   + larger backbone
-  + rectangular      an input of the images' shape: nearly the pixels of the square, none of them padding
+  + rectangular      an input of the images' shape: nearly the pixels of the square, without padding
 
-Each line is one call of scripts/train.py and one of scripts/evaluate.py, in a folder of its own in --out, with the
-same data, seed and steps. A choice that lowers mask AP is left out of the lines after it. A line that is done is not
-done again: the same command goes on after a stop.
+Each line is one call of scripts/train.py and one of scripts/evaluate.py in its own folder in --out, with the same data,
+seed and steps. A choice that lowers mask AP is left out of the lines after it. Finished lines are not repeated: run the
+same command again to resume.
 
---size small is for drawn street scenes on processors: it starts from the shipped weights, and the larger backbone is
-theirs at twice the width with the same outputs (Net2Net, Chen et al. 2016, arXiv:1511.05641). --size large is for
-BDD100K on a GPU, from ImageNet weights.
+--size small trains on drawn street scenes on CPUs, starting from the shipped weights; the larger backbone is theirs at
+twice the width with the same outputs (Net2Net, Chen et al. 2016, arXiv:1511.05641). --size large trains on BDD100K on a
+GPU, starting from ImageNet weights.
 """
 
 import argparse
@@ -41,23 +41,23 @@ from mrcnn.evaluation import comparison
 
 from .common import square
 
-SUMMARY = "the worth of augmentation, class balance, backbone and a rectangular input"
+SUMMARY = "what augmentation, class balance, backbone and a rectangular input are worth"
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
 SCENES = {"train": 300, "val": 100, "seed": 11}
-RARE = 3  # classes
+RARE = 3  # number of classes that count as rare
 KEYS = """\
 keys of the JSON file:
   lines     for each line: "options" of scripts/train.py; "AP", "AP50" of masks with "interval" (95 %, over the images);
             "rare_AP", the mean over the rarest classes; "per_class"; "minutes" of training by the clock and
             "cpu_minutes" of all its threads; "difference" in AP to the last line that was kept, with its "interval" and
-            which of the two is "better" ("b": this one; null: the interval has 0 in it); "kept"
+            which of the two is "better" ("b": this one; null: the interval contains 0); "kept"
   rare      the rarest classes, with the number of their objects in the training images
-  command   options of all lines
+  command   options common to all lines
 """
 
 
 class Size(NamedTuple):
-    """Options of all lines, and what the last two add."""
+    """Options of all lines, and what the last two lines add."""
 
     options: tuple[str, ...]
     settings: tuple[str, ...]
@@ -85,13 +85,13 @@ SIZES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.epilog = KEYS
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help=f"BDD100K folder; without it {SCENES['train']} scenes are drawn "
-        f"to train on and {SCENES['val']} to evaluate",
+        help=f"BDD100K folder; without it, {SCENES['train']} scenes are drawn for training "
+        f"and {SCENES['val']} for evaluation",
     )
     parser.add_argument("--size", choices=sorted(SIZES), default="small", help="default: %(default)s")
     parser.add_argument(
@@ -102,14 +102,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"default: small {' '.join(SIZES['small'].epochs)}, large {' '.join(SIZES['large'].epochs)}",
     )
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="another setting of all lines"
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="override a setting of all lines",
     )
     parser.add_argument("--out", metavar="DIR", default="runs/ablation", help="default: %(default)s")
 
 
 def choices(size: Size, out: pathlib.Path) -> dict[str, list[str]]:
-    """What each line adds to the options of scripts/train.py."""
-    from mrcnn.modeling.pretrained import fetch  # late: the other benchmarks measure memory, and Keras takes 800 MiB
+    """Return what each line adds to the options of scripts/train.py."""
+    from mrcnn.modeling.pretrained import fetch  # late: other benchmarks measure memory, and Keras takes 800 MiB
 
     backbone = _set(size.backbone)
     if size is SIZES["small"]:
@@ -124,9 +129,10 @@ def choices(size: Size, out: pathlib.Path) -> dict[str, list[str]]:
 
 
 def widen(source: pathlib.Path, target: pathlib.Path, noise: float = 0.01) -> pathlib.Path:
-    """Write weights whose backbone has each channel twice, so that the network computes what it did (Net2Net).
+    """Write weights whose backbone has every channel twice, so that the network computes the same as before (Net2Net).
 
-    A layer that reads doubled channels has half of each weight. Factors of 1 +- `noise` let the twins part in training.
+    A layer that reads doubled channels gets half of each weight. Factors of 1 +- `noise` let the copies diverge in
+    training.
 
     Returns:
         `target`.
@@ -151,7 +157,7 @@ def widen(source: pathlib.Path, target: pathlib.Path, noise: float = 0.01) -> pa
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Trains, evaluates and prints; returns the figures."""
+    """Train, evaluate and print the table; return the figures."""
     size, out = SIZES[args.size], pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     data = args.data or str(out / "streets")
@@ -159,7 +165,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         _call("streets.py", ["--out", data, *(f"--{name}={value}" for name, value in SCENES.items())], out)
     epochs = [str(count) for count in args.epochs or size.epochs]
     common = [*size.options, "--recipe", "seed", "--epochs", *epochs, "--val-images", "0", *_set(size.settings)]
-    own = _set(args.overrides)  # the user's settings come last, so that they hold in all lines
+    own = _set(args.overrides)  # the user's settings come last, so they win
     report: dict[str, Any] = {"command": [*common, *own], "rare": _rare(data), "lines": {}}
     kept: list[str] = []
     best: comparison.Run | None = None
@@ -183,24 +189,24 @@ def _set(settings: Iterable[str]) -> list[str]:
 
 
 def _call(script: str, options: list[str], folder: pathlib.Path) -> None:
-    """Run a script of this project; what it says goes into a file."""
-    said = folder / f"{script}.log"
-    with said.open("w") as file:
+    """Run a script of this project and log its output to a file."""
+    log = folder / f"{script}.log"
+    with log.open("w") as file:
         done = subprocess.run([sys.executable, str(SCRIPTS / script), *options], stdout=file, stderr=file, check=False)
     if done.returncode:
-        last = said.read_text().strip().splitlines()[-1:]
-        raise InputError(f"{script} {' '.join(options)} ended with {done.returncode}, see {said}: {' '.join(last)}")
+        last = log.read_text().strip().splitlines()[-1:]
+        raise InputError(f"{script} {' '.join(options)} failed with exit code {done.returncode}: {last}; see {log}")
 
 
 def _rare(data: str) -> dict[str, int]:
-    """The classes with the fewest objects to train on, of those that have any: name -> objects."""
+    """Return the classes with the fewest training objects, of those that have any: name -> objects."""
     dataset = open_dataset(data, "train")
     counts = dict(zip(dataset.class_names[1:], image_class_counts(dataset).sum(axis=0)[1:].tolist(), strict=True))
     return dict(sorted(((name, n) for name, n in counts.items() if n), key=lambda item: item[1])[:RARE])
 
 
 def _train_and_evaluate(folder: pathlib.Path, data: str, options: list[str]) -> dict[str, float]:
-    """Minutes of the training, which is done unless the folder has its evaluation."""
+    """Train and evaluate, unless the folder already holds the result; return the minutes of the training."""
     done = folder / "ablation.json"
     if done.exists() and (record := json.loads(done.read_text()))["options"] == options:
         return record["spent"]
@@ -218,10 +224,10 @@ def _train_and_evaluate(folder: pathlib.Path, data: str, options: list[str]) -> 
 
 
 def _figures(run: comparison.Run, rare: Iterable[str]) -> dict[str, Any]:
-    """What evaluate.py found."""
+    """Return the figures that evaluate.py found."""
     result = run.result
     per_class = {name: own["mask"]["AP"] for name, own in result["per_class"].items()}
-    known = [per_class[name] for name in rare if per_class.get(name) is not None]  # None: no object to be found
+    known = [per_class[name] for name in rare if per_class.get(name) is not None]  # None: no ground truth
     return {
         "AP": result["mask"]["AP"],
         "AP50": result["mask"]["AP50"],
@@ -234,7 +240,7 @@ def _figures(run: comparison.Run, rare: Iterable[str]) -> dict[str, Any]:
 def show(report: dict[str, Any]) -> None:
     """Print the table."""
     rare = ", ".join(f"{name} {count}" for name, count in report["rare"].items())
-    title = f"mask AP in %, gain over the line that was kept last, 95 % intervals; rare: {rare} objects"
+    title = f"mask AP in %, gain over the last line that was kept, 95 % intervals; rare: {rare} objects"
     table = Table(title=title, box=box.SIMPLE)
     for column in ("", "AP", "AP50", "gain", "AP rare", "minutes", "CPU minutes"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)

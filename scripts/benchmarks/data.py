@@ -1,12 +1,13 @@
-"""From image file and labels to the network's inputs: images per second of one core, and memory.
+"""From image files and labels to the network's inputs: images per second of one core, and memory.
 
 Draws street scenes of 720 x 1280 as JPEGs of about 130 KB with 18 labelled objects each, and makes batches of them as
-training does: 1024 x 1024, mini-masks of 56 x 56. Beside that runs the way of the original matterport/Mask_RCNN (full
-masks, RPN targets in numpy), restated in benchmarks/original.py, in the same process on the same images, in turns.
+training does: 1024 x 1024, mini-masks of 56 x 56. In the same process, on the same images and alternating with it runs
+the data path of the original matterport/Mask_RCNN (full masks, RPN targets in numpy), reimplemented in
+benchmarks/original.py.
 
 One process on one core, OpenCV without threads. A rate is images per second OF CPU TIME of that core, so that other
-programs on the machine count little; the figures by the clock stand beside it. Each rate is the median of the
-repetitions, with the least and the most.
+programs on the machine hardly affect it; the figures by the clock stand beside it. Each rate is the median of the
+repetitions, with the minimum and the maximum.
 """
 
 import argparse
@@ -44,29 +45,29 @@ from mrcnn.data.sample_maker import WORKER_KINDS, SampleMaker
 
 from .common import square
 
-SUMMARY = "images per second and memory of loading and augmentation, beside the original's way"
-OBJECTS, FILE_BYTES = 18, 130_000  # of an image; those of BDD100K
-SQUARE = square(1024)  # the original has no other
-PASSES = 3  # ours through all images, in each repetition: it takes a fraction of the original's time
+SUMMARY = "images per second and memory of loading and augmentation, against the original"
+OBJECTS, FILE_BYTES = 18, 130_000  # per image; BDD100K's averages
+SQUARE = square(1024)  # the original has no other shape
+PASSES = 3  # passes of ours through all images per repetition: it takes a fraction of the original's time
 KEYS = """\
 keys of the JSON file:
   images_per_second_per_core            polygon labels, no augmentation (per second of CPU time, median)
   images_per_second_per_core_augmented  the same with the augmentation preset "default"
-  ratio_to_original                     CPU time of the original's way / ours, no augmentation; median of repetitions
-  ratio_to_original_augmented           the same, where only ours is augmented
-  rates            for original, polygons, polygons_augmented, rles, rles_augmented: images a second as {median, least,
-                   most} of cpu and of wall
+  ratio_to_original                     CPU time of the original / ours, no augmentation; median of repetitions
+  ratio_to_original_augmented           the same, with only ours augmented
+  rates            for original, polygons, polygons_augmented, rles, rles_augmented: images per second as {median,
+                   least, most} of cpu and of wall
   milliseconds     CPU time per image by stage: decode, labels (polygons or run lengths to crops), warp (of the image),
-                   masks (boxes and mini-masks), colours, batch (what is left), total
+                   masks (boxes and mini-masks), colours, batch (the rest), total
   jpeg_decode      milliseconds that OpenCV's libjpeg-turbo takes for these files alone, and the rate that this allows
-  memory_mib       peak resident memory of a process of its own: before the first batch, its growth, and the peak
-  loaders          images a second by the clock for each number and kind of loaders (--loaders)
+  memory_mib       peak resident memory of a separate process: before the first batch, its growth, and the peak
+  loaders          images per second by the clock for each number and kind of workers (--loaders)
   input, machine   what was measured, and on what; repetitions
 """
 
 
 class Case(NamedTuple):
-    """One way to make batches: `step(epoch, number)` makes one of one image."""
+    """One way to make batches: `step(epoch, number)` makes a batch of one image."""
 
     step: Callable[[int, int], Any]
     passes: int
@@ -83,13 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="N",
-        help="measure so many loader threads and processes too, on all cores, by the clock",
+        help="also measure these numbers of loader threads and processes, on all cores, by the clock",
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure, print the tables, and return the figures."""
-    logging.getLogger().setLevel(logging.WARNING)  # not what each of the data sets holds
+    """Measure and print the tables; return the figures."""
+    logging.getLogger().setLevel(logging.WARNING)  # hides the summaries of the data sets
     with tempfile.TemporaryDirectory(prefix="benchmark") as name:
         folder = pathlib.Path(name)
         size = draw_images(folder, args.images)
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def draw_images(folder: pathlib.Path, count: int) -> int:
-    """Write scenes with exactly OBJECTS objects and files of about FILE_BYTES; returns their mean size in bytes."""
+    """Write scenes with exactly OBJECTS objects and files of about FILE_BYTES; return their mean size in bytes."""
     sizes: list[int] = []
     kept: dict[str, list] = {"polygons": [], "rles": []}
     for seed in range(100):
@@ -165,7 +166,7 @@ def open_dataset(folder: pathlib.Path, kind: str) -> BDD100KDataset:
 
 
 def make_maker(folder: pathlib.Path, kind: str) -> SampleMaker:
-    """What makes the batches of `mrcnn.data.loader.Loader`, for batches of one image."""
+    """Return what makes the batches of `mrcnn.data.loader.Loader`, with one image per batch."""
     dataset = open_dataset(folder, kind)
     config = BDD100KConfig().override([*SQUARE, *preset_settings("default" if kind.endswith("_augmented") else "none")])
     return SampleMaker(dataset, config, 1, len(dataset.image_ids), augmentation=Augmentation.from_config(config))
@@ -173,9 +174,9 @@ def make_maker(folder: pathlib.Path, kind: str) -> SampleMaker:
 
 def original_way(folder: pathlib.Path) -> Callable[[int, int], Any]:
     dataset, loader = open_dataset(folder, "polygons"), OriginalLoader(BDD100KConfig().override(SQUARE))
-    frames = [info["frame"] for info in dataset.image_info]
-    polygons = [[label.polygons for label in frame.objects] for frame in frames]
-    class_ids = [np.array([label.category_id for label in frame.objects], np.int32) for frame in frames]
+    objects = [info["annotated"].objects for info in dataset.image_info]
+    polygons = [[label.polygons for label in labels] for labels in objects]
+    class_ids = [np.abs(dataset.load_class_ids(i)) for i in range(len(objects))]
     return lambda epoch, number: loader.batch(dataset.image_info[number]["path"], polygons[number], class_ids[number])
 
 
@@ -183,10 +184,10 @@ def original_way(folder: pathlib.Path) -> Callable[[int, int], Any]:
 
 
 def interleaved(cases: dict[str, Case], images: int, repeat: int) -> dict[str, np.ndarray]:
-    """(CPU, wall) seconds per image of each case, float64 [repeat, 2]; all cases run in every repetition."""
+    """Return (CPU, wall) seconds per image of each case, float64 [repeat, 2]; every repetition runs all cases."""
     times: dict[str, list] = {name: [] for name in cases}
     for case in cases.values():
-        case.step(repeat * PASSES, 0)  # imports and caches
+        case.step(repeat * PASSES, 0)  # fills imports and caches
     for number in range(repeat):
         for name, case in cases.items():
             cpu, wall = time.process_time(), time.perf_counter()
@@ -199,7 +200,7 @@ def interleaved(cases: dict[str, Case], images: int, repeat: int) -> dict[str, n
 
 
 def split_time(folder: pathlib.Path, kind: str, total: np.ndarray) -> dict[str, float]:
-    """Milliseconds of CPU time per image by stage; what the stages leave of the median is "batch"."""
+    """Return milliseconds of CPU time per image by stage; what the stages leave of the median is "batch"."""
     maker = make_maker(folder, kind)
     spent: dict[str, list[float]] = {}
     for i in range(PASSES * len(maker.dataset.image_ids)):
@@ -211,7 +212,7 @@ def split_time(folder: pathlib.Path, kind: str, total: np.ndarray) -> dict[str, 
 
 
 def _stages(maker: SampleMaker, number: int) -> list[tuple[str, float]]:
-    """One image step by step, as `SampleMaker.sample` goes: (stage, seconds)."""
+    """Process one image step by step, as `SampleMaker.sample` does: (stage, seconds)."""
     dataset, config, augmentation = maker.dataset, maker.config, maker.augmentation
     image_id, rng = number % len(dataset.image_ids), np.random.default_rng(number)
     clock = [time.process_time()]
@@ -237,7 +238,7 @@ def _stages(maker: SampleMaker, number: int) -> list[tuple[str, float]]:
 
 
 def decode_alone(folder: pathlib.Path, repeat: int) -> dict[str, float]:
-    """CPU time of OpenCV's decoder for the bytes in memory: no loader that decodes each file can be faster."""
+    """Return the CPU time of OpenCV's decoder for bytes in memory: no loader that decodes each file can be faster."""
     files = [np.frombuffer(path.read_bytes(), np.uint8) for path in sorted(folder.glob("images/10k/train/*.jpg"))]
     rounds = []
     for _ in range(repeat):
@@ -250,7 +251,7 @@ def decode_alone(folder: pathlib.Path, repeat: int) -> dict[str, float]:
 
 
 def measure_loaders(folder: pathlib.Path, kind: str, count: int) -> dict[str, Any]:
-    """Images a second by the clock, augmented, with so many loaders."""
+    """Return images per second by the clock, augmented, with `count` workers."""
     maker = make_maker(folder, "polygons_augmented")
     prefetcher = Prefetcher(maker, count, kind)
     ahead = count + 2
@@ -273,7 +274,7 @@ def _in_process(kind: str, folder: pathlib.Path) -> dict[str, float] | None:
 
 
 def measure_memory(kind: str, folder: pathlib.Path) -> dict[str, float] | None:
-    """MiB of this process before its first batch, at the peak, and the growth; None where the system does not tell."""
+    """Return MiB of this process before its first batch, its growth and peak; None if the system does not tell."""
     cv2.setNumThreads(1)
     step = original_way(folder) if kind == "original" else make_maker(folder, kind).batch
     count = len(list(folder.glob("images/10k/train/*.jpg")))
@@ -285,7 +286,7 @@ def measure_memory(kind: str, folder: pathlib.Path) -> dict[str, float] | None:
 
 
 def _peak_mib() -> float | None:
-    """Peak of the resident memory. (Linux hands getrusage's on from the parent, so that small children look large.)"""
+    """Return the peak of resident memory. (Linux children inherit getrusage's value, so small ones look large.)"""
     try:
         lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -294,7 +295,7 @@ def _peak_mib() -> float | None:
 
 
 def _pin() -> set[int]:
-    """Bind this process to one core and OpenCV to one thread; returns the cores it had, none where it cannot be."""
+    """Bind this process to one core and OpenCV to one thread; return the previous cores, or none if impossible."""
     cv2.setNumThreads(1)
     if not hasattr(os, "sched_setaffinity"):
         return set()
@@ -337,13 +338,13 @@ def show(report: dict[str, Any]) -> None:
         f"{report['input']['images']} JPEGs of 720 x 1280, {size / 1000:.0f} KB and {OBJECTS} objects each "
         "-> 1024 x 1024, mini-masks 56 x 56; one process on one core"
     )
-    table = _table("images a second", "of CPU time", "least - most", "by clock", "least - most")
+    table = _table("images per second", "of CPU time", "range", "by the clock", "range")
     for name, rate in report["rates"].items():
         cells = [f(rate[clock]) for clock in ("cpu", "wall") for f in (_median, _range)]
         table.add_row(name, *cells)
     console.print(table)
     console.print(
-        f"the original's time / ours: {report['ratio_to_original']:.1f}, augmented "
+        f"CPU time of the original / ours: {report['ratio_to_original']:.1f}, augmented "
         f"{report['ratio_to_original_augmented']:.1f}"
     )
     stages = list(next(iter(report["milliseconds"].values())))
@@ -354,7 +355,7 @@ def show(report: dict[str, Any]) -> None:
     decode = report["jpeg_decode"]
     console.print(
         f"decoding these JPEGs alone: {decode['milliseconds']:.2f} ms, at most "
-        f"{decode['images_per_second']:.0f} images a second"
+        f"{decode['images_per_second']:.0f} images per second"
     )
     for name, memory in report["memory_mib"].items():
         if memory:
@@ -364,8 +365,8 @@ def show(report: dict[str, Any]) -> None:
             )
     for row in report["loaders"]:
         console.print(
-            f"{row['loaders']} loaders ({row['kind']}), augmented: {row['images_per_second']:.0f} images a "
-            "second by the clock"
+            f"{row['loaders']} loaders ({row['kind']}), augmented: {row['images_per_second']:.0f} images "
+            "per second by the clock"
         )
 
 

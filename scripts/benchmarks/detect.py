@@ -1,10 +1,10 @@
 """Detection in one image: from its pixels to boxes, classes, scores and full masks.
 
-A drawn street, cut square, at the size that the network takes it. Random weights, and no threshold on the scores: so
-there are always 100 detections with masks to paste, whatever the image. The first calls, in which the backend traces
-and compiles, are not counted.
+The image is a drawn street, cropped to a square of the network's input size. Weights are random and there is no score
+threshold, so there are always 100 detections with masks to paste. The first calls, in which the backend traces and
+compiles, are not counted.
 
-With --against torchvision its Mask R-CNN R50-FPN detects in the same image, in turns with ours.
+With --against torchvision, its Mask R-CNN R50-FPN detects in the same image, alternating with ours.
 """
 
 import argparse
@@ -23,19 +23,19 @@ from bdd100k.cli import positive_int
 from . import torchvision_model
 from .common import add_network_arguments, in_words, median_ratio, spread, square
 
-SUMMARY = "seconds from an image to its detections, also beside torchvision"
+SUMMARY = "seconds from an image to its detections, optionally against torchvision"
 KEYS = """\
 keys of the JSON file, for each of "sizes":
   detect       seconds of MaskRCNN.detect_instances and the full masks: median, and "spread" (10th, 90th percentile)
   network      the network alone, with "spread"
-  torchvision  the same as detect, if asked for; "ratio": torchvision / detect, median of the ratios of turns
+  torchvision  the same as detect, if requested; "ratio": torchvision / detect, median of the per-round ratios
   backend, backbone, rounds
 """
-WARM_UP = 2
+WARM_UP = 2  # rounds in which the backend traces and compiles
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.epilog = KEYS
     parser.add_argument(
         "--sizes",
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures and prints; returns the figures."""
+    """Measure and print the table; return the figures."""
     import keras
 
     if args.against:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def street(size: int) -> np.ndarray:
-    """A drawn street, uint8 [size, size, 3] RGB."""
+    """Return a drawn street, uint8 [size, size, 3] RGB."""
     from bdd100k.streets.scenes import draw_scene
 
     whole = draw_scene(0, 0).image
@@ -87,7 +87,7 @@ def street(size: int) -> np.ndarray:
 
 
 def _ours(image: np.ndarray, backbone: str, overrides: list[str]) -> tuple[dict[str, Callable[[], float]], int]:
-    """The calls to measure, which give their seconds, and the number of classes."""
+    """Return the calls to measure, each of which returns its seconds, and the number of classes."""
     from bdd100k.config import BDD100KConfig
     from mrcnn.model import MaskRCNN
 
@@ -108,7 +108,7 @@ def _ours(image: np.ndarray, backbone: str, overrides: list[str]) -> tuple[dict[
 
 
 def clocked(call: Callable[[], Any]) -> Callable[[], float]:
-    """A call that gives the seconds that it takes."""
+    """Wrap a call so that it returns the seconds that it takes."""
 
     def run() -> float:
         began = time.perf_counter()
@@ -119,14 +119,16 @@ def clocked(call: Callable[[], Any]) -> Callable[[], float]:
 
 
 def in_turns(calls: dict[str, Callable[[], float]], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of each call by the clock, [rounds]; all in each round, so that they meet the same load."""
+    """Return the seconds of each call by the clock, [rounds]; every round runs all calls, so that they meet the same
+    load.
+    """
     taken = [[call() for call in calls.values()] for _ in range(WARM_UP + rounds)]
     return dict(zip(calls, np.array(taken[WARM_UP:]).T, strict=True))
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the figures."""
-    table = Table(title=f"{report['backbone']}, {report['backend']}, seconds an image", box=box.SIMPLE)
+    """Print the table."""
+    table = Table(title=f"{report['backbone']}, {report['backend']}, seconds per image", box=box.SIMPLE)
     for column in ("", *(f"{size} px" for size in report["sizes"])):
         table.add_column(column, justify="right" if column else "left")
     names = dict.fromkeys(name for figures in report["sizes"].values() for name in figures)

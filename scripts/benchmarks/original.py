@@ -1,10 +1,11 @@
-"""The data path of matterport/Mask_RCNN (2018), restated step by step: what `benchmark.py data` is compared with.
+"""The data path of matterport/Mask_RCNN (2018), reimplemented step by step: the baseline of `benchmark.py data`.
 
-The steps, their order, libraries, array sizes and number types are the original's: every instance has a mask of the
-size of the image, filled from its polygons, zoomed and padded; boxes come from those masks; each mask is cut out and
-resized alone; the targets of the RPN are assigned in numpy for all anchors; the image leaves as float32 less the mean.
+The steps, their order, libraries, array sizes and dtypes are the original's: every instance has a mask of the image's
+size, filled from its polygons, zoomed and padded; boxes come from those masks; each mask is cropped and resized alone;
+RPN targets are assigned in numpy for all anchors; the image leaves as float32 minus the mean.
 
-Legend: H W moulded image, n instances, A anchors. Boxes are (y1, x1, y2, x2) pixels.
+Legend: H W moulded image, h w mini-mask, n instances, A anchors, S sampled anchors, G padded ground-truth slots. Boxes
+are (y1, x1, y2, x2) pixels.
 """
 
 import warnings
@@ -29,7 +30,7 @@ class OriginalLoader:
         self.anchors = make_anchors(config)  # once, as in the original's generator
 
     def batch(self, path: str, polygons: Sequence[Sequence[np.ndarray]], class_ids: np.ndarray) -> list[np.ndarray]:
-        """The inputs of the network for one image.
+        """Return the network's inputs for one image.
 
         Args:
             path: of the image.
@@ -37,19 +38,19 @@ class OriginalLoader:
             class_ids: int [n].
 
         Returns:
-            image float32 [1, H, W, 3], meta, RPN match [1, A, 1], RPN deltas [1, S, 4], class ids [1, G], boxes
-            [1, G, 4] and mini-masks bool [1, h, w, G].
+            image float32 [1, H, W, 3], meta, RPN match [1, A, 1], RPN deltas [1, S, 4], class ids [1, G], boxes [1, G,
+            4] and mini-masks bool [1, h, w, G].
         """
         config, side = self.config, self.config.IMAGE_MAX_DIM
-        picture = np.asarray(PIL.Image.open(path).convert("RGB"))
-        masks = full_masks(polygons, picture.shape)
-        image, scale, padding, window = resize_picture(picture, side)
+        original = np.asarray(PIL.Image.open(path).convert("RGB"))
+        masks = full_masks(polygons, original.shape)
+        image, scale, padding, window = resize_image(original, side)
         masks = resize_masks(masks, scale, padding)
         present = masks.sum(axis=(0, 1)) > 0
         masks, class_ids = masks[:, :, present], class_ids[present]
         boxes = tight_boxes(masks)
         minis = mini_masks(boxes, masks, config.MINI_MASK_SHAPE)
-        meta = compose_image_meta(0, picture.shape, image.shape, window, scale, np.ones(config.NUM_CLASSES, np.int32))
+        meta = compose_image_meta(0, original.shape, image.shape, window, scale, np.ones(config.NUM_CLASSES, np.int32))
         match, deltas = rpn_targets(self.anchors, boxes, config)
         n, slots = len(class_ids), config.MAX_GT_INSTANCES
         inputs = [
@@ -68,7 +69,7 @@ class OriginalLoader:
 
 
 def full_masks(polygons: Sequence[Sequence[np.ndarray]], shape: Sequence[int]) -> np.ndarray:
-    """bool [h, w, n], each object filled by scikit-image, as the original's samples do in `load_mask`."""
+    """Return bool [h, w, n], each object filled by scikit-image, as the original's samples do in `load_mask`."""
     masks = np.zeros((shape[0], shape[1], len(polygons)), np.uint8)
     for i, rings in enumerate(polygons):
         for ring in rings:
@@ -77,30 +78,30 @@ def full_masks(polygons: Sequence[Sequence[np.ndarray]], shape: Sequence[int]) -
     return masks.astype(bool)
 
 
-def resize_picture(picture: np.ndarray, side: int) -> tuple[np.ndarray, float, list, tuple[int, int, int, int]]:
-    """The mode "square" for a picture larger than `side`: (image, scale, padding, window)."""
-    h, w = picture.shape[:2]
+def resize_image(original: np.ndarray, side: int) -> tuple[np.ndarray, float, list, tuple[int, int, int, int]]:
+    """Resize in the mode "square" for an image larger than `side`: (image, scale, padding, window)."""
+    h, w = original.shape[:2]
     scale = side / max(h, w)
     height, width = round(h * scale), round(w * scale)
     image = skimage.transform.resize(
-        picture, (height, width), order=1, mode="constant", preserve_range=True, anti_aliasing=False
+        original, (height, width), order=1, mode="constant", preserve_range=True, anti_aliasing=False
     )
     top, left = (side - height) // 2, (side - width) // 2
     padding = [(top, side - height - top), (left, side - width - left), (0, 0)]
-    image = np.pad(image.astype(picture.dtype), padding, mode="constant", constant_values=0)
+    image = np.pad(image.astype(original.dtype), padding, mode="constant", constant_values=0)
     return image, scale, padding, (top, left, top + height, left + width)
 
 
 def resize_masks(masks: np.ndarray, scale: float, padding: list) -> np.ndarray:
-    """Nearest pixels by scipy's zoom, then the padding."""
+    """Sample the nearest pixels with scipy's zoom, then pad."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy announces how it rounds
+        warnings.simplefilter("ignore")  # scipy warns about how it rounds
         masks = scipy.ndimage.zoom(masks, zoom=[scale, scale, 1], order=0)
     return np.pad(masks, padding, mode="constant", constant_values=0)
 
 
 def tight_boxes(masks: np.ndarray) -> np.ndarray:
-    """int32 [n, 4], one mask after the other."""
+    """Return int32 [n, 4], computed one mask after the other."""
     boxes = np.zeros((masks.shape[-1], 4), np.int32)
     for i in range(masks.shape[-1]):
         mask = masks[:, :, i]
@@ -111,17 +112,17 @@ def tight_boxes(masks: np.ndarray) -> np.ndarray:
 
 
 def mini_masks(boxes: np.ndarray, masks: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """bool [h, w, n], each mask cut to its box and resized by scikit-image (bilinear, zeros outside)."""
+    """Return bool [h, w, n], each mask cropped to its box and resized by scikit-image (bilinear, zeros outside)."""
     minis = np.zeros((*shape, masks.shape[-1]), bool)
     for i, (y1, x1, y2, x2) in enumerate(boxes):
-        crop = masks[y1:y2, x1:x2, i].astype(float)  # today's scikit-image refuses bool
+        crop = masks[y1:y2, x1:x2, i].astype(float)  # recent scikit-image refuses bool
         resized = skimage.transform.resize(crop, shape, order=1, mode="constant", anti_aliasing=False)
         minis[:, :, i] = np.around(resized).astype(bool)
     return minis
 
 
 def make_anchors(config: Config) -> np.ndarray:
-    """float64 [A, 4] pixels, by level, row, column and ratio."""
+    """Return float64 [A, 4] pixels, ordered by level, row, column and ratio."""
     levels = []
     for size, stride in zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=True):
         root = np.sqrt(np.array(config.RPN_ANCHOR_RATIOS))
@@ -133,7 +134,7 @@ def make_anchors(config: Config) -> np.ndarray:
 
 
 def overlaps_with(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """float64 [A, n] intersection over union, a column at a time."""
+    """Return the IoU, float64 [A, n], one column at a time."""
     areas = (anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])
     overlaps = np.zeros((len(anchors), len(boxes)))
     for i, (y1, x1, y2, x2) in enumerate(boxes):
@@ -145,7 +146,7 @@ def overlaps_with(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def rpn_targets(anchors: np.ndarray, boxes: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Which anchors are objects (1), background (-1) or not asked (0), int32 [A]; deltas of the first, [S, 4]."""
+    """Mark anchors as object (1), background (-1) or neutral (0), int32 [A]; return deltas of the first, [S, 4]."""
     match, deltas = np.zeros(len(anchors), np.int32), np.zeros((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4))
     overlaps = overlaps_with(boxes, anchors)
     nearest = np.argmax(overlaps, axis=1)
@@ -168,8 +169,8 @@ def _centre_and_size(box: np.ndarray) -> tuple[float, float, float, float]:
     return (y1 + y2) / 2, (x1 + x2) / 2, y2 - y1, x2 - x1
 
 
-def _drop(match: np.ndarray, value: int, most: Any) -> None:
-    """Leave at most `most` anchors of this value; the others, drawn at random, become neutral."""
+def _drop(match: np.ndarray, value: int, limit: Any) -> None:
+    """Keep at most `limit` anchors with this value; the others, drawn at random, become neutral."""
     places = np.where(match == value)[0]
-    if len(places) > most:
-        match[np.random.choice(places, len(places) - most, replace=False)] = 0
+    if len(places) > limit:
+        match[np.random.choice(places, len(places) - limit, replace=False)] = 0

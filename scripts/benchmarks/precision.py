@@ -1,9 +1,9 @@
 """Loss curves in 16 bits against float32: the same training of a small network, once in each precision.
 
-Trains all layers on drawn street scenes from the shipped weights. Images are smaller than those that the weights were
-trained on, so the losses fall. Two curves differ by the mean over the steps of |a - b| / b, smoothed over 20 steps.
-The noise to compare with is the difference of two trainings in float32 that see the same images in the same order, but
-draw other anchors and ROIs from them.
+Trains all layers on drawn street scenes from the shipped weights. The images are smaller than those that the weights
+were trained on, so the losses fall. The difference between two curves is the mean over the steps of |a - b| / b, after
+smoothing over 20 steps. Compare it with the noise: the difference between two float32 trainings that see the same
+images in the same order but sample other anchors and ROIs.
 """
 
 import argparse
@@ -23,14 +23,14 @@ SMOOTHED = 20  # steps
 KEYS = """\
 keys of the JSON file:
   curves            for "float32", "float32, other draws" and each precision: the loss of each step
-  differences       to "float32", for each of the others: mean over the steps of the relative difference, smoothed
+  differences       from "float32", for each of the others: mean over the steps of the relative difference, smoothed
   seconds_per_step  CPU time, median
   image, batch, steps, backend
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.epilog = KEYS
     add = parser.add_argument
     add("--steps", type=positive_int, default=200, metavar="N", help="default: %(default)s")
@@ -44,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="height and width of the images (default: %(default)s)",
     )
     add("--learning-rate", type=float, default=0.0003, metavar="R", help="default: %(default)s")
-    add("--plot", metavar="FILE", help="draw the curves into this picture")
+    add("--plot", metavar="FILE", help="plot the curves to this file")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Trains, prints the table, and returns the figures."""
+    """Train in each precision and print the table; return the figures."""
     import keras
 
     trainings = {"float32": ("float32", 1), "float32, other draws": ("float32", 2)}
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(precision: str, seed: int, args: argparse.Namespace) -> tuple[np.ndarray, float]:
-    """The loss of each step, and the CPU time of a step. The seed is that of the network, not of the images."""
+    """Return the loss of each step, and the CPU time of a step. The seed is that of the network, not of the images."""
     from bdd100k.config import StreetsConfig
     from bdd100k.open_data import open_dataset
     from mrcnn.data.loader import Loader
@@ -106,15 +106,15 @@ def train(precision: str, seed: int, args: argparse.Namespace) -> tuple[np.ndarr
 
 
 def smooth(curve: np.ndarray) -> np.ndarray:
-    """Means over SMOOTHED steps."""
+    """Return means over SMOOTHED steps."""
     width = min(SMOOTHED, len(curve))
     return np.convolve(curve, np.full(width, 1 / width), "valid")
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the figures."""
+    """Print the table."""
     table = Table(title=f"{report['steps']} steps, {report['backend']}", box=box.SIMPLE)
-    for column in ("training", "difference to float32", "last loss", "CPU time of a step"):
+    for column in ("training", "difference from float32", "last loss", "CPU time per step"):
         table.add_column(column, justify="left" if column == "training" else "right")
     for name, curve in report["curves"].items():
         difference = report["differences"].get(name)
@@ -128,10 +128,10 @@ def show(report: dict[str, Any]) -> None:
 
 
 def plot(curves: dict[str, np.ndarray], path: str) -> None:
-    """The smoothed curves."""
+    """Plot the smoothed curves."""
     import matplotlib.pyplot as plt
 
-    from mrcnn.visualization.plots import axes_for, show_or_save
+    from mrcnn.visualization.figures import axes_for, show_or_save
 
     figure, axis = axes_for(None, (7, 3.5))
     for name, curve in curves.items():

@@ -1,6 +1,6 @@
 """torchvision's Mask R-CNN R50-FPN on the same images, for `--against torchvision`.
 
-It runs in a process of its own, so that neither framework's threads and libraries are in the other's way.
+It runs in its own process, so that the threads and libraries of the two frameworks do not interfere.
 """
 
 import importlib.util
@@ -17,18 +17,20 @@ from mrcnn.structures.masks import expand_mask
 
 
 def refuse_without() -> None:
-    """Raises InputError where torchvision is not installed."""
+    """Raise InputError if torchvision is not installed."""
     if importlib.util.find_spec("torchvision") is None:
-        raise InputError("--against torchvision needs it: pip install '.[benchmark]'")
+        raise InputError("--against torchvision needs torchvision: pip install '.[benchmark]'")
 
 
 class Other:
-    """A call that runs in another process; calling this object gives the seconds that it took there."""
+    """A call that runs in another process; calling this object returns the seconds that it took there."""
 
     def __init__(self, make: Callable[..., Callable[..., Any]], *args: Any) -> None:
-        """Args:
-        make: `detector` or `trainer`.
-        args: for it.
+        """Start the process.
+
+        Args:
+            make: `detector` or `trainer`.
+            args: its arguments.
         """
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -36,12 +38,12 @@ class Other:
         theirs.close()
 
     def __call__(self, *args: Any) -> float:
-        """Run it once and wait."""
+        """Run the call once and wait for it."""
         try:
             self.pipe.send(args)
             return self.pipe.recv()
         except (EOFError, ConnectionError):
-            raise InputError("--against torchvision: it failed, see above") from None
+            raise InputError("--against torchvision failed; see its error above") from None
 
 
 def _serve(pipe: Connection, make: Callable[..., Callable[..., Any]], args: tuple) -> None:
@@ -57,9 +59,10 @@ def _serve(pipe: Connection, make: Callable[..., Callable[..., Any]], args: tupl
 
 
 def detector(image: np.ndarray, classes: int) -> Callable[[], Any]:
-    """A call that detects in one image, uint8 [H, W, 3], at its own size.
+    """Return a call that detects in one image, uint8 [H, W, 3], at its own size.
 
-    Random weights; every box counts, so that the mask head has its 100 boxes and the masks are pasted, as in ours.
+    The weights are random and every box counts, so the mask head gets its 100 boxes and all masks are pasted, as in
+    ours.
     """
     import torch
 
@@ -77,7 +80,7 @@ def detector(image: np.ndarray, classes: int) -> Callable[[], Any]:
 
 
 def trainer(classes: int, size: int) -> Callable[[dict[str, np.ndarray]], Any]:
-    """A call that trains one step of SGD, all layers but stem and res2 (its default), on a batch of our loader."""
+    """Return a call that trains one step of SGD on a batch of our loader: all layers but stem and res2, its default."""
     import torch
 
     model = _model(classes, size).train()
@@ -95,7 +98,9 @@ def trainer(classes: int, size: int) -> Callable[[dict[str, np.ndarray]], Any]:
 
 
 def _model(classes: int, size: int, **options: Any) -> Any:
-    """Built as `maskrcnn_resnet50_fpn` is for COCO weights (frozen BatchNorm, stem and res2), but with random ones."""
+    """Build what `maskrcnn_resnet50_fpn` builds for COCO weights (frozen BatchNorm, stem and res2), with random
+    weights.
+    """
     from torchvision.models.detection import MaskRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
@@ -104,14 +109,14 @@ def _model(classes: int, size: int, **options: Any) -> Any:
 
 
 def _to_tensor(image: np.ndarray) -> Any:
-    """uint8 [H, W, 3] -> float [3, H, W] in 0 to 1."""
+    """Convert uint8 [H, W, 3] to float [3, H, W] in 0 to 1."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
 
 
 def _target(inputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-    """The objects of an image of our batch: boxes [n, (x1, y1, x2, y2)] px, labels [n], masks uint8 [n, H, W]."""
+    """Return an image's objects from our batch: boxes [n, (x1, y1, x2, y2)] px, labels [n], masks uint8 [n, H, W]."""
     import torch
 
     real = np.flatnonzero(inputs["input_gt_class_ids"][row] > 0)

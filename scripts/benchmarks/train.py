@@ -1,11 +1,11 @@
-"""A training step: seconds, memory, how long it waits for data, and what compiling costs.
+"""A training step: seconds, memory, how long it waits for data, and what compilation costs.
 
 Trains on drawn street scenes (720 x 1280 JPEGs, 18 objects each) as `scripts/train.py` does: the loader makes batches
-ahead while the step runs, and the time between the end of a step and the arrival of its next batch counts as waiting.
-The first step is measured apart: the backend traces and compiles in it.
+while the step runs, and the time between the end of a step and the arrival of its next batch counts as waiting. The
+first step, in which the backend traces and compiles, is measured separately.
 
-With --against torchvision its Mask R-CNN R50-FPN trains on the same batches, step by step in turns with ours. For equal
-work: --layers 3+, which trains what it trains by default.
+With --against torchvision, its Mask R-CNN R50-FPN trains on the same batches, alternating with ours step by step. For
+equal work use --layers 3+, because torchvision trains these layers by default.
 """
 
 import argparse
@@ -27,17 +27,17 @@ KEYS = """\
 keys of the JSON file:
   seconds_per_step   median over the measured steps, and "spread" (10th and 90th percentile)
   seconds_per_image  the same for one image
-  compile_seconds    the first step less an ordinary one
-  build_seconds      making the network
-  data_wait          share of the time of the steps that they wait for their batches
-  peak_memory_mib    largest resident memory of the process; on a GPU its memory is not in it
-  torchvision        seconds of its step, if asked for, and "ratio": torchvision / ours, median over the steps
+  compile_seconds    the first step minus an ordinary one
+  build_seconds      building the network
+  data_wait          fraction of the steps' time spent waiting for batches
+  peak_memory_mib    peak resident memory of the process, without GPU memory
+  torchvision        seconds of its step, if requested, and "ratio": torchvision / ours, median over the steps
   backend, layers, batch, image, backbone, parameters, trained, steps
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.epilog = KEYS
     parser.add_argument(
         "--size", type=int, default=512, metavar="PX", help="side of the square images (default: %(default)s)"
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers", default="all", help="heads, 3+, 4+, 5+, all, or a regular expression (default: %(default)s)"
     )
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images a step (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="measured steps (default: %(default)s)")
     parser.add_argument(
         "--loaders", type=int, default=2, metavar="N", help="threads that make batches (default: %(default)s)"
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures and prints; returns the figures."""
+    """Measure and print the table; return the figures."""
     import keras
 
     from bdd100k.config import BDD100KConfig
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.against:
         theirs = torchvision_model.Other(torchvision_model.trainer, int(config.NUM_CLASSES), args.size)
     waits, steps, others = _steps(network, loader, theirs)
-    took = np.array(steps[2:])  # the second one may still warm up
+    took = np.array(steps[2:])  # the first compiles, and the second may still warm up
     report = {
         "seconds_per_step": float(np.median(took)),
         "spread": spread(took),
@@ -111,7 +111,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _steps(
     network: Any, loader: Any, other: Callable[[dict[str, np.ndarray]], float] | None
 ) -> tuple[list[float], list[float], list[float]]:
-    """Seconds that each step waited for its batch, of the whole step with the waiting, and of the other's step."""
+    """Return the seconds that each step waited for its batch, of the whole step including the wait, and of the other's
+    step.
+    """
     waits: list[float] = []
     steps: list[float] = []
     others: list[float] = []
@@ -123,7 +125,7 @@ def _steps(
             if item is None:
                 return waits, steps, others
             arrived = time.perf_counter()
-            network.train_on_batch(item[0])  # returns numbers, so the step is done
+            network.train_on_batch(item[0])  # returns numbers, so the step has finished
             steps.append(time.perf_counter() - began)
             waits.append(arrived - began)
             if other is not None:
@@ -133,16 +135,16 @@ def _steps(
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the figures."""
+    """Print the table."""
     size, batch = report["image"][0], report["batch"]
     title = f"{report['backbone']}, {report['layers']}, {size} x {size}, batch {batch}, {report['backend']}"
     table = Table(title=title, box=box.SIMPLE, show_header=False)
     table.add_row("step", f"{in_words(report['seconds_per_step'], report['spread'])} s")
     table.add_row("image", f"{report['seconds_per_image']:.3f} s")
     if "ratio" in report:
-        table.add_row("torchvision", f"{report['torchvision']:.3f} s a step, {report['ratio']:.2f} times ours")
+        table.add_row("torchvision", f"{report['torchvision']:.3f} s per step, {report['ratio']:.2f} times ours")
     table.add_row("waiting for data", f"{report['data_wait']:.1%} of the step")
     table.add_row("compilation", f"{report['compile_seconds']:.1f} s, once; building {report['build_seconds']:.1f} s")
-    table.add_row("memory", f"{report['peak_memory_mib']:.0f} MiB at most")
+    table.add_row("memory", f"{report['peak_memory_mib']:.0f} MiB at the peak")
     table.add_row("parameters", f"{report['parameters'] / 1e6:.1f} million, {report['trained'] / 1e6:.1f} trained")
     Console().print(table)

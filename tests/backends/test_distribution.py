@@ -62,12 +62,14 @@ def trainings() -> list[dict]:
     return finish(start("1x4,2x2" if TENSORFLOW else "1x4"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not TENSORFLOW, reason="see `trainings`")
 def test_two_devices(trainings):
     one_device, two_devices = trainings
     assert_same(two_devices, one_device)
 
 
+@pytest.mark.slow
 def test_two_hosts(trainings):
     hosts, batch = ",".join(free_addresses(2)), "1x2" if TENSORFLOW else "2x1"
     first, second = (start(batch, hosts, str(index)) for index in range(2))

@@ -13,9 +13,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from bdd100k.labels.convert import convert
-from bdd100k.labels.load import load_labels
-from bdd100k.labels.masks import visible_masks
+from bdd100k.labels.load import read_labels
 from mrcnn import errors
+from mrcnn.annotations.object_masks import visible_masks
 from mrcnn.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "convert.py"
@@ -185,9 +185,9 @@ def test_any_value_anywhere_converts_or_is_named(tmp_path_factory, kind, data):
     node[key] = data.draw(JSON)
     source.write_text(json.dumps(document))
     try:
-        for frame in load_labels(source):
-            if frame.height and frame.width:
-                visible_masks(frame, rectangles_as_masks=True)
+        for image in read_labels(source).images:
+            if image.size:
+                visible_masks(image, boxes=True)
         for number, to in enumerate(("scalabel", "coco", "bitmask")):
             convert(source, folder / str(number), to)
     except InputError as error:

@@ -67,7 +67,7 @@ def test_a_cut_off_file_is_refused_and_named(tmp_path, picture, suffix, part):
     broken = tmp_path / f"broken.{suffix}"
     data = whole.read_bytes()
     broken.write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(InputError, match=f"broken.{suffix}: ends before the image does.*copy or download it again"):
+    with pytest.raises(InputError, match=f"broken.{suffix}: the image is truncated.*copy or download it again"):
         read_image(broken)
 
 
@@ -82,7 +82,7 @@ def test_a_cut_off_jpeg_with_a_thumbnail_inside_is_refused(tmp_path, picture):
     (tmp_path / "with.jpg").write_bytes(whole)
     assert read_image(tmp_path / "with.jpg").shape == (40, 60, 3)
     (tmp_path / "with.jpg").write_bytes(whole[:-300])
-    with pytest.raises(InputError, match="ends before the image does"):
+    with pytest.raises(InputError, match="is truncated"):
         read_image(tmp_path / "with.jpg")
 
 
@@ -133,7 +133,7 @@ def test_arrays_that_a_user_calls_an_image(picture):
 
 def test_resize_modes():
     image = np.zeros((10, 20, 3), np.uint8)
-    with pytest.raises(InputError, match="'foo' was given; use one of 'square', 'rect', 'crop', 'pad64', 'none'"):
+    with pytest.raises(InputError, match="'foo' is unknown; use one of 'square', 'rect', 'crop', 'pad64', 'none'"):
         resize_image(image, 64, 64, mode="foo")
     with pytest.raises(InputError, match="'square' needs max_dim"):
         resize_image(image, 64, None)
@@ -190,7 +190,7 @@ def test_masks_that_do_not_fit_the_image():
     with pytest.raises(InputError, match=r"image 0 is \(20, 30\).*\(40, 30, 1\)"):
         load_image_gt(wrong, TwoClasses(), 0)
     with pytest.raises(
-        InputError, match="image 'first'.*reach to row 40 and column 30, the image is 20 high and 30 wide"
+        InputError, match="image 'first'.*reach row 40 and column 30, but the image is 20 high and 30 wide"
     ):
         Loader(wrong, TwoClasses())[0]
     with pytest.raises(InputError, match="image 'first'.*2 class ids"):
@@ -236,19 +236,19 @@ def test_datasets_that_cannot_train():
         Loader(unprepared, TwoClasses())
     config = TwoClasses()
     config.NUM_CLASSES = 81
-    with pytest.raises(InputError, match="NUM_CLASSES is 81, the dataset has 2 classes .*BG, thing"):
+    with pytest.raises(InputError, match="NUM_CLASSES is 81, but the dataset has 2 classes .*BG, thing"):
         Loader(Named(np.ones((20, 30, 1), bool)), config)
-    with pytest.raises(InputError, match="'a.b' has a dot"):
+    with pytest.raises(InputError, match="'a.b' contains a dot"):
         Dataset().add_class("a.b", 1, "thing")
     with pytest.raises(InputError, match="none of the 1 images has an object"):
         Loader(Named(), TwoClasses())[0]
 
 
 def test_augmentation_must_be_imgaug():
-    with pytest.raises(InputError, match="augmentation is function; give an imgaug augmenter"):
+    with pytest.raises(InputError, match="augmentation is of type function; pass an imgaug augmenter"):
         load_image_gt(Named(np.ones((20, 30, 1), bool)), TwoClasses(), 0, augmentation=lambda image: image)
 
 
 def test_rle_that_does_not_add_up():
-    with pytest.raises(InputError, match="size 3 x 4 has runs that add up to 13"):
+    with pytest.raises(InputError, match="runs of an RLE of size 3 x 4 add up to 13"):
         rle_to_crop({"size": [3, 4], "counts": [4, 2, 7]})

@@ -123,7 +123,7 @@ def test_bad_label_is_left_out_and_named(tmp_path, caplog, kind, label, why):
     document, label_id = replaced(kind, label)
     write(source, document)
     dataset = open_folder(tmp_path)
-    (finding,) = dataset.report.findings
+    (finding,) = dataset.findings.entries
     line = str(finding)
     assert line in caplog.text
     assert str(source) in line and f"label {label_id!r}" in line, line
@@ -153,9 +153,9 @@ def test_yolo_files(tmp_path):
     source = folder(tmp_path, "yolo", ("a",))
     good = source.read_text()
     write(source, good.rsplit(" ", 1)[0])
-    assert ["line 2" in str(finding) for finding in open_folder(tmp_path).report.findings] == [True]
+    assert ["line 2" in str(finding) for finding in open_folder(tmp_path).findings.entries] == [True]
     write(source, "[]")
-    assert "other than numbers: '[]'" in str(open_folder(tmp_path).report.findings[0])
+    assert "other than numbers: '[]'" in str(open_folder(tmp_path).findings.entries[0])
     write(source, "")
     assert len(open_folder(tmp_path).load_instances(0)) == 0
     source.write_bytes(b"\xff\xd8\xff")
@@ -176,7 +176,7 @@ def test_missing_image(tmp_path, caplog, kind):
     (tmp_path / "a.jpg").unlink()
     dataset = open_folder(tmp_path)
     assert [info["name"] for info in dataset.image_info] == ["b.jpg"]
-    (finding,) = dataset.report.findings
+    (finding,) = dataset.findings.entries
     assert (finding.kind, finding.image) == ("missing image", "a.jpg")
     assert "a.jpg" in caplog.text
     (tmp_path / "b.jpg").unlink()
@@ -191,7 +191,7 @@ def test_image_that_is_none(tmp_path, kind, caplog):
     path.write_bytes(b"no picture")
     dataset = open_folder(tmp_path)
     assert [info["name"].split("/")[-1] for info in dataset.image_info] == ["b.jpg"]
-    assert [finding.kind for finding in dataset.report.findings] == ["unreadable image"]
+    assert [finding.kind for finding in dataset.findings.entries] == ["unreadable image"]
     assert str(path) in caplog.text
 
 
@@ -201,7 +201,7 @@ def test_size_that_differs(tmp_path, kind):
     picture(tmp_path / "a.jpg", 24, 40)
     dataset = open_folder(tmp_path)
     assert [info["name"] for info in dataset.image_info] == ["b.jpg"]
-    assert "image is 40 x 24, its labels are made for 20 x 12" in str(dataset.report.findings[0])
+    assert "image is 40 x 24, its labels are made for 20 x 12" in str(dataset.findings.entries[0])
 
 
 @pytest.mark.parametrize("kind", ["masks", "mask folders"])
@@ -229,17 +229,20 @@ def test_empty_masks_and_images_without(tmp_path):
     source.unlink()
     dataset = open_folder(tmp_path)
     assert [info["name"] for info in dataset.image_info] == ["images/b.jpg"]
-    assert [finding.kind for finding in dataset.report.findings] == ["image without labels"]
+    assert [finding.kind for finding in dataset.findings.entries] == ["image without labels"]
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("names: [leaf", "not closed"),
+        ("names: [leaf", r"broken YAML at line 1, column 13: expected ',' or ']'"),
+        ("nc: 2\npath: c: x\nnames: [a]", "broken YAML at line 2, column 8: mapping values"),
+        ("names: [a, [b]]", "neither a list of names"),
+        ("[a, b]", "has no 'names'"),
         ("nc: 2", "has no 'names'"),
         ("names: []", "no class names"),
         ("names: [a, a]", "comes twice"),
-        ("names:\n  leaf", "neither '- name'"),
+        ("names:\n  leaf", "neither a list"),
         ("names: {0: a, 2: b}", "not 0, 1, 2"),
         ("names:\n  1: a\n  2: b", "not 0, 1, 2"),
     ],
@@ -262,7 +265,7 @@ def test_folders_that_are_none(tmp_path):
     with pytest.raises(InputError, match="is a file"):
         open_folder(tmp_path / "file")
     picture(tmp_path / "a.jpg")
-    with pytest.raises(InputError, match="no annotations that are known.*1 images and 0 JSON files"):
+    with pytest.raises(InputError, match="no labels in a known format.*1 images and 0 JSON files"):
         open_folder(tmp_path)
     write(tmp_path / "classes.txt", "a\nb\n")
     cv2.imwrite(str(tmp_path / "a_mask.png"), id_mask())
@@ -286,7 +289,7 @@ def test_coco_mask_of_an_image_without_stated_size(tmp_path):
     document["annotations"][0]["segmentation"] = {"size": [20, 12], "counts": [0, 240]}
     write(tmp_path / "labels.json", document)
     dataset = open_folder(tmp_path)
-    assert "its mask is made for [20, 12] (height, width), the image is (12, 20)" in str(dataset.report.findings[0])
+    assert "its mask is made for [20, 12] (height, width), the image is (12, 20)" in str(dataset.findings.entries[0])
     assert [len(dataset.load_instances(i)) for i in dataset.image_ids] == [1, 2]
 
 

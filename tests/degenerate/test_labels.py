@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bdd100k.dataset import BDD100KDataset
-from bdd100k.labels.load import load_labels
-from bdd100k.labels.masks import frame_instances
+from bdd100k.labels.load import CLASSES, load_labels
+from mrcnn.annotations.object_masks import to_instances, visible_masks
 from mrcnn.errors import InputError
 
 SQUARE = {"vertices": [[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]], "types": "LLLL", "closed": True}
@@ -24,6 +24,10 @@ def frames(*labels, name="a.jpg"):
 def write(path, document):
     path.write_text(document if isinstance(document, str) else json.dumps(document))
     return path
+
+
+def instances_of(image):
+    return to_instances(image.objects, visible_masks(image), {name: number for number, name in CLASSES})
 
 
 def photo(path, height=8, width=10):
@@ -71,8 +75,8 @@ def photo(path, height=8, width=10):
 def test_bad_label_is_dropped_and_named(tmp_path, caplog, label, why):
     path = write(tmp_path / "l.json", frames({"id": "bad-7", "category": "car", **label}, GOOD))
     labels = load_labels(path)
-    assert [kept.id for kept in labels[0].objects] == ["good"]
-    (line,) = labels.report.dropped
+    assert [kept.id for kept in labels.images[0].objects] == ["good"]
+    (line,) = map(str, labels.findings.entries)
     assert str(path) in line and "a.jpg" in line and "bad-7" in line
     assert re.search(why, line), line
     assert line in caplog.text
@@ -81,8 +85,8 @@ def test_bad_label_is_dropped_and_named(tmp_path, caplog, label, why):
 @pytest.mark.parametrize("label", [None, "car", 3, ["car"]])
 def test_label_that_is_no_object(tmp_path, label):
     labels = load_labels(write(tmp_path / "l.json", frames(label, GOOD)))
-    assert [kept.id for kept in labels[0].objects] == ["good"]
-    assert len(labels.report.dropped) == 1
+    assert [kept.id for kept in labels.images[0].objects] == ["good"]
+    assert len(labels.findings.entries) == 1
 
 
 @pytest.mark.parametrize(
@@ -96,16 +100,16 @@ def test_label_that_is_no_object(tmp_path, label):
 )
 def test_polygon_without_pixels_is_left_out(tmp_path, vertices):
     thin = {"id": 1, "category": "car", "poly2d": [{"vertices": vertices, "types": "LLL", "closed": True}]}
-    (frame,) = load_labels(write(tmp_path / "l.json", frames(thin, GOOD)))
-    instances = frame_instances(frame)
+    (frame,) = load_labels(write(tmp_path / "l.json", frames(thin, GOOD))).images
+    instances = instances_of(frame)
     assert instances.class_ids.tolist() == [5]
     assert instances.boxes_px.tolist() == [[1, 2, 4, 6]]
 
 
 def test_polygon_beyond_the_image_is_cut(tmp_path):
     wide = {"vertices": [[-5, -5], [50, -5], [50, 50], [-5, 50]], "types": "LLLL", "closed": True}
-    (frame,) = load_labels(write(tmp_path / "l.json", frames({"id": 1, "category": "car", "poly2d": [wide]})))
-    instances = frame_instances(frame)
+    (frame,) = load_labels(write(tmp_path / "l.json", frames({"id": 1, "category": "car", "poly2d": [wide]}))).images
+    instances = instances_of(frame)
     assert instances.boxes_px.tolist() == [[0, 0, 8, 10]]
     assert instances.crops[0].all()
 
@@ -113,8 +117,8 @@ def test_polygon_beyond_the_image_is_cut(tmp_path):
 def test_many_bad_labels_are_counted_in_one_line(tmp_path, caplog):
     bad = [{"id": i, "category": "car"} for i in range(25)]
     labels = load_labels(write(tmp_path / "l.json", frames(*bad, GOOD)))
-    assert len(labels.report.dropped) == 25
-    assert "dropped 15 more" in caplog.text
+    assert len(labels.findings.entries) == 25
+    assert "left out 15 more" in caplog.text
     assert len(caplog.records) < 15
 
 
@@ -124,21 +128,21 @@ def test_many_bad_labels_are_counted_in_one_line(tmp_path, caplog):
 @pytest.mark.parametrize("frame", [None, 5, {"labels": []}, {"name": 3}, {"name": "b.jpg", "labels": {"id": 1}}])
 def test_bad_frame_is_dropped_and_named(tmp_path, frame):
     labels = load_labels(write(tmp_path / "l.json", [*frames(GOOD), frame]))
-    assert [kept.name for kept in labels] == ["a.jpg"]
-    assert "frame 1" in labels.report.dropped[0]
+    assert [kept.name for kept in labels.images] == ["a.jpg"]
+    assert "frame 1" in str(labels.findings.entries[0])
 
 
 def test_frame_that_comes_twice(tmp_path):
     labels = load_labels(write(tmp_path / "l.json", frames(GOOD) + frames(GOOD)))
-    assert len(labels) == 1
-    assert "came before" in labels.report.dropped[0]
+    assert len(labels.images) == 1
+    assert "came before" in str(labels.findings.entries[0])
 
 
 def test_size_of_the_image_must_be_known(tmp_path):
     document = frames(GOOD)
     del document[0]["size"]
     with pytest.raises(InputError, match=r"a\.jpg: the image size is not known"):
-        frame_instances(load_labels(write(tmp_path / "l.json", document))[0])
+        instances_of(load_labels(write(tmp_path / "l.json", document)).images[0])
 
 
 # COCO
@@ -167,18 +171,17 @@ def coco(*annotations, **parts):
 )
 def test_bad_annotation(tmp_path, annotation, why):
     labels = load_labels(write(tmp_path / "c.json", coco({"segmentation": RLE}, annotation)))
-    assert [label.id for label in labels[0].objects] == ["70"]
-    (line,) = labels.report.dropped
+    assert [label.id for label in labels.images[0].objects] == ["70"]
+    (line,) = map(str, labels.findings.entries)
     assert "71" in line and re.search(why, line), line
 
 
 def test_bad_coco_files(tmp_path):
     for document, why in [
-        (coco(categories=[]), "no 'categories'"),
+        (coco(categories=[]), "none of its categories has an 'id'"),
         (coco(annotations=None), "list 'annotations'"),
         (coco(images={}), "list 'images'"),
         (coco(images=[]), "nothing in it can be used"),
-        (coco(images=[{"id": 1, "file_name": "a.jpg"}]), "needs 'height' and 'width'"),
     ]:
         with pytest.raises(InputError, match=why):
             load_labels(write(tmp_path / "c.json", document))
@@ -233,8 +236,8 @@ def test_pngs_that_are_no_bitmasks(tmp_path):
     (tmp_path / "c.png").write_bytes(data)
     (tmp_path / "d.png").write_bytes(data[: len(data) // 2])
     labels = load_labels(tmp_path)
-    assert [frame.name for frame in labels] == ["c.jpg"]
-    assert len(labels.report.dropped) == 3
+    assert [image.name for image in labels.images] == ["c.jpg"]
+    assert len(labels.findings.entries) == 3
 
 
 def test_folder_of_several_label_files_must_be_named(tmp_path):
@@ -277,13 +280,13 @@ def test_folder_errors(tmp_path):
 def test_labels_of_other_images(tmp_path, caplog):
     photo(tmp_path / "a.jpg")
     path = write(tmp_path / "l.json", frames(GOOD, name="x.jpg") + frames(GOOD, name="y.jpg"))
-    with pytest.raises(InputError, match=r"2 labelled frames have no image file, such as \['x.jpg', 'y.jpg'\]"):
+    with pytest.raises(InputError, match=r"2 labelled images have no image file, such as x.jpg, y.jpg"):
         load(tmp_path)
     write(path, frames(GOOD, name="x.jpg") + frames(GOOD))
     dataset = load(tmp_path)
     assert [info["name"] for info in dataset.image_info] == ["a.jpg"]
-    assert dataset.reports[0].missing == ["x.jpg"]
-    assert "1 labelled frames have no image file: x.jpg" in caplog.text
+    assert dataset.findings.images_of("missing image") == ["x.jpg"]
+    assert "1 labelled images have no image file and are left out: x.jpg" in caplog.text
 
 
 def test_image_of_another_size_or_broken(tmp_path, caplog):
@@ -296,8 +299,8 @@ def test_image_of_another_size_or_broken(tmp_path, caplog):
     write(path, frames(GOOD) + frames(GOOD, name="b.jpg") + frames(GOOD, name="c.jpg"))
     dataset = load(tmp_path)
     assert [info["name"] for info in dataset.image_info] == ["c.jpg"]
-    assert len(dataset.reports[0].dropped) == 2
-    assert "b.jpg cannot be read" in caplog.text
+    assert len(dataset.findings.entries) == 2
+    assert "b.jpg (b.jpg): no image that can be read" in caplog.text
 
 
 def test_nothing_to_learn_from(tmp_path):
@@ -313,6 +316,6 @@ def test_some_boxes_without_masks_are_counted(tmp_path, caplog):
     box = {"id": 1, "category": "car", "box2d": {"x1": 1, "y1": 1, "x2": 3, "y2": 3}}
     write(tmp_path / "l.json", frames(GOOD, box))
     dataset = load(tmp_path)
-    assert "skipped 1 of 2 objects that have no mask" in caplog.text
+    assert "left out 1 of 2 objects, which have a box and no mask" in caplog.text
     assert dataset.load_instances(0).class_ids.tolist() == [5]
     assert load(tmp_path, rectangles_as_masks=True).load_instances(0).class_ids.tolist() == [5, 3]

@@ -60,7 +60,7 @@ def test_predicted_polygons_may_overlap_as_they_are(dataset, tmp_path):
         ({"score": float("nan")}, "a.jpg, label '7': score nan is not a number from 0 to 1"),
         ({"score": 1.5}, "a.jpg, label '7': score 1.5"),
         ({"score": "absent"}, "a.jpg, label '7': score None"),
-        ({"category": "tram"}, "'7': category 'tram' is none of the classes"),
+        ({"category": "tram"}, "'7': category 'tram' is not one of the classes"),
         ({"category": "road"}, "predictions of road; the classes are pedestrian, "),
         ({"rle": {"size": [50, 60], "counts": "0"}}, "label '7': rle counts cover 0 pixels"),
         ({"rle": None}, "label '7': label has none of rle, poly2d and box2d"),

@@ -1,4 +1,4 @@
-"""Runs notebooks in kernels of their own and keeps what they show.
+"""Run notebooks, each in its own kernel, and store their outputs.
 
 python -m tests.notebooks.run                           # all, in full; `make notebooks`
 python -m tests.notebooks.run notebooks/inspect_data.ipynb
@@ -20,15 +20,15 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def execute(path: pathlib.Path, quick: bool, timeout: int) -> nbformat.NotebookNode:
-    """The notebook with new outputs.
+    """Run a notebook and return it with its new outputs.
 
     Args:
-        path: the .ipynb file; it is left as it is.
-        quick: few images and steps.
-        timeout: seconds a cell may take.
+        path: The .ipynb file, which is not changed.
+        quick: Whether to use few images and steps.
+        timeout: Time limit of a cell in seconds.
 
     Raises:
-        RuntimeError: a cell failed.
+        RuntimeError: A cell failed.
     """
     names = {"TF_CPP_MIN_LOG_LEVEL": "3", **({QUICK: "1"} if quick else {})}
     with mock.patch.dict(os.environ, names):
@@ -41,7 +41,7 @@ def execute(path: pathlib.Path, quick: bool, timeout: int) -> nbformat.NotebookN
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Leaves out what differs from run to run and is no result."""
+    """Remove times and what went to stderr: they differ from run to run."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":

@@ -1,4 +1,4 @@
-"""Every notebook runs from the first cell to the last with few images and steps; what is kept of it can be shown."""
+"""Every notebook runs from the first cell to the last with few images and steps, and its stored outputs are sound."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from tests.notebooks.run import NOTEBOOKS, execute
 
-LESSONS = {
+NAMES = {
     "inspect_anchors",
     "inspect_data",
     "inspect_mini_masks",
@@ -17,12 +17,12 @@ LESSONS = {
     "inspect_weights",
     "train_and_evaluate",
 }
-NO_PLACE = re.compile(r"/(tmp|work|home|root|Users)/")
-LARGEST = 500_000  # bytes; the web shows no more with ease
+LOCAL_PATH = re.compile(r"/(tmp|work|home|root|Users)/")
+MAX_BYTES = 500_000  # larger notebooks are slow to show on the web
 
 
 def kinds(notebook: nbformat.NotebookNode) -> list[list[str]]:
-    """Kinds of output of each code cell, without what went to stderr."""
+    """Return the kinds of output of each code cell, without stderr."""
     return [
         [output.output_type for output in cell.outputs if output.get("name") != "stderr"]
         for cell in notebook.cells
@@ -30,15 +30,15 @@ def kinds(notebook: nbformat.NotebookNode) -> list[list[str]]:
     ]
 
 
-def test_all_lessons_are_there():
-    assert {path.stem for path in NOTEBOOKS} == LESSONS
+def test_all_notebooks_are_there():
+    assert {path.stem for path in NOTEBOOKS} == NAMES
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_kept_outputs(path):
+def test_stored_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert path.stat().st_size < LARGEST
+    assert path.stat().st_size < MAX_BYTES
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run it from the first cell on"
     assert not any(output.output_type == "error" for cell in cells for output in cell.outputs)
@@ -48,12 +48,12 @@ def test_kept_outputs(path):
         for cell in cells
         for output in cell.outputs
     ]
-    assert not [text for text in texts if NO_PLACE.search(text)]
+    assert not [text for text in texts if LOCAL_PATH.search(text)]
     assert not any(cell.source.lstrip().startswith(("def ", "class ", "for ")) for cell in cells), "no logic in cells"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path):
-    kept = kinds(nbformat.read(path, as_version=4))
-    assert kinds(execute(path, quick=True, timeout=300)) == kept, "run `make notebooks` and look at the notebook again"
+    stored = kinds(nbformat.read(path, as_version=4))
+    assert kinds(execute(path, quick=True, timeout=300)) == stored, "run `make notebooks` and check the notebook"

@@ -55,7 +55,7 @@ UTILS = {
         lambda: utils.resize_image(IMAGE, min_dim=None, mode="crop"),
         "'crop' needs min_dim",
     ),
-    "resize_image mode=foo": (lambda: utils.resize_image(IMAGE, 64, 64, mode="foo"), "'foo' was given; use one of"),
+    "resize_image mode=foo": (lambda: utils.resize_image(IMAGE, 64, 64, mode="foo"), "'foo' is unknown; use one of"),
     "resize_image pad64 min_dim=100": (
         lambda: utils.resize_image(IMAGE, min_dim=100, mode="pad64"),
         lambda result: result[0].shape == (128, 192, 3) and (result[0][14:114, 21:171] == 200).all(),

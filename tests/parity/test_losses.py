@@ -55,7 +55,7 @@ def test_mrcnn_class_loss_with_the_active_classes_of_image_0(case, recorded, nam
     active = case["mrcnn/active_class_ids"][[0, 0]]
     active = np.ones_like(active) if name == "mrcnn_class_all_active" else active
     check_loss(
-        lambda logits: losses.mrcnn_class_loss_graph(case["mrcnn/target_class_ids"], logits, active),
+        lambda logits: losses.mrcnn_class_loss(case["mrcnn/target_class_ids"], logits, active),
         case["mrcnn/class_logits"],
         recorded[name],
         case[f"{name}/grad"],
@@ -66,7 +66,7 @@ def test_mrcnn_class_loss_without_an_active_class_is_zero_where_the_original_had
     assert np.isnan(recorded["mrcnn_class_none_active"]) and np.isnan(case["mrcnn_class_none_active/grad"]).any()
     active = np.zeros_like(case["mrcnn/active_class_ids"])
     check_loss(
-        lambda logits: losses.mrcnn_class_loss_graph(case["mrcnn/target_class_ids"], logits, active),
+        lambda logits: losses.mrcnn_class_loss(case["mrcnn/target_class_ids"], logits, active),
         case["mrcnn/class_logits"],
         0.0,
         np.zeros_like(case["mrcnn/class_logits"]),
@@ -77,7 +77,7 @@ def test_mrcnn_class_loss_without_an_active_class_is_zero_where_the_original_had
 def test_mrcnn_bbox_loss(case, recorded, name):
     class_ids = case["mrcnn/target_class_ids"] * (name == "mrcnn_bbox")
     check_loss(
-        lambda bbox: losses.mrcnn_bbox_loss_graph(case["mrcnn/target_bbox"], class_ids, bbox),
+        lambda bbox: losses.mrcnn_bbox_loss(case["mrcnn/target_bbox"], class_ids, bbox),
         case["mrcnn/pred_bbox"],
         recorded[name],
         case[f"{name}/grad"],

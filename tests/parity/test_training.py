@@ -137,6 +137,7 @@ def test_gradients(model, batch, recorded, arrays, monkeypatch):
             assert np.linalg.norm(found - expected) <= 5e-3 * np.linalg.norm(expected) + 1e-6, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["heads", "4+", "all"] if keras.config.backend() == "tensorflow" else ["all"])
 def test_three_steps_of_sgd(stage, batch, recorded, recipe, arrays, monkeypatch, tmp_path):
     count_padding(monkeypatch)

@@ -61,7 +61,7 @@ class PaintedConfig(Config):
 def maker(*settings: str, count: int = 6, seed: int = 0) -> SampleMaker:
     config, dataset = PaintedConfig().override(settings), Painted(count)
     augmentation = Augmentation.from_config(config)
-    donors = Donors.of(dataset) if augmentation.copy_paste else None
+    donors = Donors.from_dataset(dataset) if augmentation.copy_paste else None
     return SampleMaker(dataset, config, 1, 10, seed, True, True, augmentation, donors=donors)
 
 
@@ -151,7 +151,7 @@ def test_small_rests_are_dropped_and_counted():
 
 def test_rare_classes_are_pasted_more():
     dataset = Painted(8)
-    donors = Donors.of(dataset)
+    donors = Donors.from_dataset(dataset)
     counts = np.bincount(np.concatenate([dataset.load_class_ids(i) for i in range(8)]), minlength=5)
     np.testing.assert_allclose(donors.classes[1:], 1 / counts[1:])
     assert donors.images.argmax() == 7 and donors.images.sum() == pytest.approx(1)
@@ -171,7 +171,7 @@ def test_pasting_hides_what_lies_beneath():
     image, donor = np.zeros((60, 80, 3), np.uint8), np.full((30, 40, 3), 200, np.uint8)
     chosen = Instances([2, 3], [[5, 5, 15, 20], [10, 10, 20, 30]], [np.ones((10, 15), bool), np.ones((10, 20), bool)])
     same = Placement((60, 80), (60, 80), (0, 0), (60, 80), 1.0)
-    matrix = copy_paste.donor_matrix(same, (30, 40), mirror=True)
+    matrix = copy_paste.donor_matrix(same, (30, 40), flip=True)
     pasted = copy_paste.paste(image, donor, chosen, matrix)
     # twice as large, mirrored in 80 columns; the second, pasted later, hides a corner of the first
     full = np.zeros((60, 80, 2), bool)
@@ -198,7 +198,7 @@ def test_a_donor_object_outside_the_frame_is_not_pasted():
     moved = Placement((60, 80), (60, 80), (0, -20), (60, 80), 1.0).matrix  # a third is left; a speck
     pasted = copy_paste.paste(image, donor, chosen, moved)
     assert pasted.boxes_px.tolist() == [] and image.max() == 0
-    pasted = copy_paste.paste(image, donor, chosen, moved, least_share=0.3)
+    pasted = copy_paste.paste(image, donor, chosen, moved, min_area=0.3)
     assert pasted.boxes_px.tolist() == [[10, 0, 30, 10]] and image.max() == 200
 
 
@@ -272,7 +272,9 @@ def test_the_datasets_own_picture_is_never_changed():
     config = PaintedConfig().override([*preset_settings("strong"), "AUGMENT_SCALE=(1.0, 1.0)", "AUGMENT_WEATHER=1.0"])
     config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM = SHAPE  # the moulded image could be the very array
     dataset = Cached()
-    make = SampleMaker(dataset, config, 1, 10, augmentation=Augmentation.from_config(config), donors=Donors.of(dataset))
+    make = SampleMaker(
+        dataset, config, 1, 10, augmentation=Augmentation.from_config(config), donors=Donors.from_dataset(dataset)
+    )
     for position in range(12):
         make.sample(position)
     for image_id, image in dataset.pictures.items():
@@ -297,7 +299,7 @@ def test_sources_without_augmentation_stay_as_they_are():
     dataset = Painted()
     plain = maker()
     augmentation = Augmentation.from_config(config)
-    make = SampleMaker(dataset, config, 1, 10, 0, True, True, augmentation, donors=Donors.of(dataset))
+    make = SampleMaker(dataset, config, 1, 10, 0, True, True, augmentation, donors=Donors.from_dataset(dataset))
     make.no_augmentation_sources = ("drawn",)
     for position in range(6):
         for a, b in zip(plain.sample(position), make.sample(position), strict=True):

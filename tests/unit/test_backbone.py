@@ -41,15 +41,15 @@ def test_pyramid_adds_the_coarser_level_upsampled():
     """With kernels that pass the first channel on, P4 is C4 + upsampled C5 and P6 every other P5."""
     shapes = [(16, 16, 1), (16, 16, 1), (8, 8, 1), (4, 4, 1), (2, 2, 1)]
     stages = [keras.Input(shape) for shape in shapes]
-    pyramid = keras.Model(stages, fpn_graph(stages, 1))
+    pyramid = keras.Model(stages[1:], fpn_graph(stages, 1))  # C1 is not used, and not every Keras takes it as an input
     for layer in pyramid.layers:
         if layer.weights:
             kernel = np.zeros(layer.kernel.shape, np.float32)
             kernel[tuple(side // 2 for side in kernel.shape[:2])] = 1  # the middle: identity
             layer.kernel.assign(kernel)
     rng = np.random.default_rng(0)
-    c1, c2, c3, c4, c5 = (rng.normal(size=(1, *shape)).astype("float32") for shape in shapes)
-    p2, p3, p4, p5, p6 = (keras.ops.convert_to_numpy(p) for p in pyramid([c1, c2, c3, c4, c5]))
+    c2, c3, c4, c5 = (rng.normal(size=(1, *shape)).astype("float32") for shape in shapes[1:])
+    p2, p3, p4, p5, p6 = (keras.ops.convert_to_numpy(p) for p in pyramid([c2, c3, c4, c5]))
     double = lambda x: x.repeat(2, axis=1).repeat(2, axis=2)  # noqa: E731
     np.testing.assert_allclose(p5, c5, rtol=1e-6)
     np.testing.assert_allclose(p4, c4 + double(c5), rtol=1e-5, atol=1e-6)

@@ -60,11 +60,12 @@ def test_anchors_and_rpn_targets_are_the_originals(moulded):
 
 def test_pictures_are_scaled_into_the_middle():
     picture = np.full((90, 160, 3), 200, np.uint8)
-    image, scale, padding, window = original.resize_picture(picture, 64)
+    image, scale, padding, window = original.resize_image(picture, 64)
     assert (scale, padding[0], window) == (0.4, (14, 14), (14, 0, 50, 64))
     assert (image[14:50] == 200).all() and not image[:14].any() and not image[50:].any()
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_figures_that_its_help_names(tmp_path):
     command = [sys.executable, "scripts/benchmark.py", "data"]
     result = subprocess.run(

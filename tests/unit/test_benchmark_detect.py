@@ -24,7 +24,7 @@ def test_another_process_is_timed_there():
 
 
 def test_another_process_that_fails_is_one_message(capfd):
-    with pytest.raises(InputError, match="it failed, see above"):
+    with pytest.raises(InputError, match="torchvision failed; see its error above"):
         torchvision_model.Other(broken)()
     assert "no weights" in capfd.readouterr().err
 

@@ -1,5 +1,9 @@
 """Box arithmetic by hand-worked examples, on numpy arrays and on tensors."""
 
+import pathlib
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -152,3 +156,14 @@ def test_a_backbone_given_as_a_function_says_its_own_shapes():
         )
 
     np.testing.assert_array_equal(anchors.compute_backbone_shapes(Custom(), (64, 32, 3)), [[32, 16]])
+
+
+def test_arrays_need_no_keras():
+    """Tools that only check labels start in a moment: importing Keras and its backend takes seconds."""
+    code = (
+        "import sys; from mrcnn.structures.boxes import compute_overlaps; "
+        "print(compute_overlaps([[0, 0, 2, 2]], [[0, 1, 2, 3]]), 'keras' in sys.modules)"
+    )
+    root = pathlib.Path(__file__).parents[2]
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["[[0.33333333]]", "False"]

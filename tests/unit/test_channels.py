@@ -45,7 +45,7 @@ def test_each_channel_is_loaded_as_in_a_colour_image():
 def test_a_wrong_number_of_channels_is_named():
     gray = np.zeros((4, 5), np.uint8)
     assert as_channels(gray, 1).shape == (4, 5, 1) and as_channels(gray, 3).shape == (4, 5, 3)
-    with pytest.raises(InputError, match=r"shape \(4, 5, 1\) was given, IMAGE_CHANNEL_COUNT is 4"):
+    with pytest.raises(InputError, match=r"shape \(4, 5, 1\), but IMAGE_CHANNEL_COUNT is 4"):
         as_channels(gray, 4)
 
 

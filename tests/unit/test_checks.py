@@ -22,7 +22,7 @@ from mrcnn.annotations.folder import open_folder
 from mrcnn.annotations.label_checks import check_annotated_folder
 from mrcnn.data.dataset import Dataset
 from mrcnn.errors import InputError
-from mrcnn.structures.rle import polygons_to_crop
+from mrcnn.structures.polygons import polygons_to_crop
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "check_data.py"
 HEIGHT, WIDTH = 40, 60
@@ -95,7 +95,7 @@ PLANTED = [
     ("image without objects", "bare.jpg", None, ""),
     ("missing image", "gone.jpg", None, ""),
     ("size differs", "odd.jpg", None, "30 x 30"),
-    ("unreadable image", "text.jpg", None, "cannot be read"),
+    ("unreadable image", "text.jpg", None, "can be read"),
     ("broken image", "cut.jpg", None, "ends before"),
     ("image without labels", "lone.jpg", None, ""),
     ("unusable frame", None, None, "no name"),
@@ -136,14 +136,14 @@ def loaded(folder, split="train"):
 
 
 def found(report):
-    return sorted((f.kind, f.image or "", f.label or "") for f in report.findings)
+    return sorted((f.kind, f.image or "", f.label or "") for f in report.entries)
 
 
 def test_every_planted_fault_is_found_and_nothing_else(faulty):
     report = check_folder(faulty, "train", images=True)["train"]
     assert found(report) == sorted((kind, image or "", label_id or "") for kind, image, label_id, _ in PLANTED)
     for kind, image, label_id, words in PLANTED:
-        (finding,) = [f for f in report.findings if (f.kind, f.image, f.label) == (kind, image, label_id)]
+        (finding,) = [f for f in report.entries if (f.kind, f.image, f.label) == (kind, image, label_id)]
         assert words in finding.detail, finding
         assert finding.file.startswith(str(faulty)), finding
     assert (report.images, report.objects) == (3, 5)  # wide, bow, other class, boxed of a.jpg and good of cut.jpg
@@ -154,7 +154,7 @@ def test_every_planted_fault_is_found_and_nothing_else(faulty):
 def test_an_image_of_two_splits(faulty):
     reports = check_folder(faulty)
     assert list(reports) == ["train", "val"]
-    assert [f.image for f in reports["val"].findings if f.kind == "image in two splits"] == ["a.jpg"]
+    assert [f.image for f in reports["val"].entries if f.kind == "image in two splits"] == ["a.jpg"]
 
 
 def test_the_fast_check_takes_boxes_alone(faulty, caplog):
@@ -221,7 +221,7 @@ def test_script(faulty, clean, monkeypatch, capsys, tmp_path):
 
 def test_report_names_the_first_of_each_kind(faulty):
     report = check_folder(faulty, "train")["train"]
-    lines = report_lines(report, most=1)
+    lines = report_lines(report, limit=1)
     assert sum("label 'away'" in line or "label 'empty'" in line for line in lines) == 1
     severities = [line.split()[0] for line in lines if line.startswith(("  PROBLEM", "  note"))]
     assert severities == sorted(severities)  # problems first

@@ -11,10 +11,11 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from bdd100k.labels.convert import convert
-from bdd100k.labels.load import load_labels
-from bdd100k.labels.masks import visible_masks
-from mrcnn.structures.polygons import crop_to_polygons
-from mrcnn.structures.rle import crop_to_rle, polygons_to_crop, tighten
+from bdd100k.labels.load import read_labels
+from mrcnn.annotations.object_masks import visible_masks
+from mrcnn.structures.masks import tighten
+from mrcnn.structures.polygons import crop_to_polygons, polygons_to_crop
+from mrcnn.structures.rle import crop_to_rle
 
 CURVED = [
     {
@@ -50,13 +51,13 @@ def write(path, document):
 def content(path):
     """What a label file says, in a form that can be compared."""
     found = {}
-    for frame in load_labels(path):
+    for image in read_labels(path).images:
         objects = []
-        for label, mask in zip(frame.objects, visible_masks(frame), strict=True):
-            flags = label.crowd, label.ignored, label.occluded, label.truncated
+        for label, mask in zip(image.objects, visible_masks(image), strict=True):
+            flags = label.crowd, label.ignore, label.occluded, label.truncated
             pixels = mask and (mask[0].tolist(), mask[1].tolist())
-            objects.append((label.id, label.category, flags, label.score, pixels))
-        found[frame.name] = (frame.height, frame.width, frame.attributes, objects)
+            objects.append((label.id, label.name, flags, label.score, pixels))
+        found[image.name] = (*image.size, image.attributes, objects)
     return found
 
 
@@ -234,7 +235,7 @@ def test_ids_that_no_bitmask_holds_are_numbered_anew(tmp_path, ids):
     masks = rectangle(0, 0, 2, 2), rectangle(4, 4, 6, 6)
     labels = [{"id": i, "category": "car", "rle": rle_of(m)} for i, m in zip(ids, masks, strict=True)]
     done = convert(write(tmp_path / "s.json", frames(*labels)), tmp_path / "png", "bitmask")
-    assert done.lost["ids of objects, which are numbered anew"] == 2
+    assert done.lost["ids of objects, which are renumbered"] == 2
     assert [o[0] for o in content(tmp_path / "png")["a.jpg"][3]] == ["1", "2"]
 
 

@@ -57,6 +57,7 @@ def test_no_image_and_odd_images(model):
         model.detect([np.zeros((4, 5, 7), np.uint8)])
 
 
+@pytest.mark.slow
 def test_sizes_that_follow_the_image(model, images, tmp_path):
     """Images of two sizes in turn; each gives what a network built for that one size gives."""
     model.keras_model.save_weights(tmp_path / "weights.h5")

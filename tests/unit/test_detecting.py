@@ -11,11 +11,11 @@ import pytest
 from pycocotools.coco import COCO
 
 from bdd100k import detector
-from bdd100k.labels.frames import Frame as LabelFrame
 from bdd100k.labels.load import load_labels
-from bdd100k.labels.masks import object_mask
 from bdd100k.labels.results import ScalabelFrames
 from mrcnn import errors
+from mrcnn.annotations.object_masks import object_mask
+from mrcnn.annotations.schema import AnnotatedImage
 from mrcnn.inference.detect_files import detect_files
 from mrcnn.inference.media import VideoFile, count_frames, find_sources, read_frames
 from mrcnn.inference.writers import CocoResults, Pictures
@@ -103,13 +103,13 @@ def test_frames_of_images_and_videos(folder, images):
     for frame, image in zip(frames[1:11], images[2:], strict=True):  # JPEG halves the colours and blurs the noise
         assert np.abs(frame.image.astype(int) - image).mean() < 12 and frame.fps == 10
     ((name, reason),) = failed
-    assert name == "broken.png" and "ends before the image does" in reason
+    assert name == "broken.png" and "is truncated" in reason
 
 
 def test_coco_results_are_what_detect_finds(run, folder, expected, tmp_path, capsys, caplog):
     assert run(folder, "--out", tmp_path, "--json", "coco") == 1
     said = capsys.readouterr().out
-    assert "12 images or frames" in said and "broken.png" in said and "ends before the image" in caplog.text
+    assert "12 images or frames" in said and "broken.png" in said and "is truncated" in caplog.text
     coco = COCO(tmp_path / "images.json").loadRes(str(tmp_path / "detections.json"))
     assert sorted(coco.getImgIds()) == sorted(expected)
     for name, (image, found) in expected.items():
@@ -129,19 +129,19 @@ def test_scalabel_frames_are_what_detect_finds(run, folder, expected, tmp_path):
     raw = json.loads((tmp_path / "detections.json").read_text())
     assert [frame.get("frameIndex") for frame in raw] == [None, *range(10)] and raw[3]["videoName"] == "clip.avi"
     labels = load_labels(tmp_path / "detections.json")
-    assert not labels.report.findings
-    for frame in labels:
+    assert not labels.findings.entries
+    for frame in labels.images:
         check_scalabel(frame, *expected[frame.name])
 
 
-def check_scalabel(frame: LabelFrame, image: np.ndarray, found: dict) -> None:
-    assert (frame.height, frame.width) == image.shape[:2] and len(frame.objects) == len(found["scores"]) > 0
+def check_scalabel(frame: AnnotatedImage, image: np.ndarray, found: dict) -> None:
+    assert frame.size == image.shape[:2] and len(frame.objects) == len(found["scores"]) > 0
     for i, label in enumerate(frame.objects):
         y1, x1, y2, x2 = found["rois"][i]
-        assert label.box2d == (x1, y1, x2 - 1, y2 - 1) and label.category == NAMES[found["class_ids"][i]]
+        assert label.box_px == (x1, y1, x2, y2) and label.name == NAMES[found["class_ids"][i]]
         assert label.score == pytest.approx(found["scores"][i], abs=1e-5)
         drawn, pasted = np.zeros((2, *image.shape[:2]), bool)
-        (top, left, bottom, right), crop = object_mask(label, *image.shape[:2])
+        (top, left, bottom, right), crop = object_mask(label, image.shape[:2])
         drawn[top:bottom, left:right] = crop
         pasted |= found["masks"][..., i]
         np.testing.assert_array_equal(drawn, pasted)

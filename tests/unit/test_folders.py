@@ -271,6 +271,32 @@ def test_yolo_names_in_every_way_of_writing(tmp_path, text):
     assert open_folder(tmp_path).class_names == ["BG", "leaf", "stem"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names: ['rider''s bag', \"a # b\"]",
+        "names:\n  - rider's bag  # a comment\n  - 'a # b'",
+        'names: {"1": "a # b", 0: "rider\\x27s bag"}',
+        'names:\n  0: >-\n    rider\'s\n    bag\n  1: "a # b"',
+        "\ufeffnames: [\"rider's bag\", 'a # b']",
+    ],
+)
+def test_yolo_names_with_quotes_and_escapes(tmp_path, text):
+    folder(tmp_path, "yolo")
+    (tmp_path / "classes.txt").unlink()
+    (tmp_path / "data.yaml").write_text(text, encoding="utf-8")
+    assert open_folder(tmp_path).class_names == ["BG", "rider's bag", "a # b"]
+
+
+@pytest.mark.parametrize("names", [("no", "on"), ("1.0", "1e3"), ("null", "~"), ("2020-01-01", "0x10")])
+def test_yolo_names_stay_text_as_written(tmp_path, names):
+    """YAML would make truth values, numbers and dates of these."""
+    folder(tmp_path, "yolo")
+    (tmp_path / "classes.txt").unlink()
+    write(tmp_path / "data.yaml", f"names: [{', '.join(names)}]")
+    assert open_folder(tmp_path).class_names == ["BG", *names]
+
+
 def test_yolo_boxes_and_images_without_text(tmp_path):
     folder(tmp_path, "yolo")
     picture(tmp_path / "images/c.jpg")

@@ -1,4 +1,4 @@
-"""What the notebooks show is what it says it is: order of anchors, sampled ROIs, suppression, dead filters, drift."""
+"""The figures of the notebooks are true: order of anchors, sampled ROIs, suppression, dead filters, drift."""
 
 import keras
 import matplotlib.pyplot as plt
@@ -39,7 +39,7 @@ def dataset():
 @pytest.fixture(scope="module")
 def model(config, tmp_path_factory):
     """Random weights, proposals that are anchors, every proposal of some class: suppression has something to do."""
-    keras.utils.set_random_seed(3)
+    keras.utils.set_random_seed(1)
     model = MaskRCNN("inference", config, tmp_path_factory.mktemp("logs"))
     rpn = model.keras_model.get_layer("rpn_model")
     for layer, factor in (
@@ -81,7 +81,7 @@ def test_order_table_names_the_cell_whose_middle_the_anchor_has(config):
 
 
 def iou(a, b):
-    """Of two boxes, in plain arithmetic."""
+    """Return the IoU of two boxes, in plain arithmetic."""
     high = max(0, min(a[2], b[2]) - max(a[0], b[0]))
     wide = max(0, min(a[3], b[3]) - max(a[1], b[1]))
     both = high * wide
@@ -113,21 +113,21 @@ def test_refinement_draws_the_boxes_of_objects(config, dataset):
 # Mini-masks and ROIs -------------------------------------------------------------------------------------------------
 
 
-def test_mini_mask_losses(config, dataset):
-    """A mini-mask larger than the object loses next to nothing, one of 4 x 4 a good deal."""
-    sides, ious = mini_masks.losses(dataset, config, [0, 1, 2], sizes=(4, 128))
+def test_mini_mask_round_trip(config, dataset):
+    """A mini-mask larger than the object loses almost nothing, one of 4 x 4 a lot."""
+    sides, ious = mini_masks.round_trip_ious(dataset, config, [0, 1, 2], sizes=(4, 128))
     assert len(sides) == len(ious[4]) == sum(len(dataset.load_instances(i)) for i in range(3))
     assert ious[128].min() > 0.99 and ious[4].mean() < 0.97
-    table = mini_masks.loss_table(sides, ious)
+    table = mini_masks.round_trip_table(sides, ious)
     assert table[-1] == ["all", str(len(sides)), f"{ious[4].mean():.3f}", f"{ious[128].mean():.3f}"]
     assert sum(int(row[1]) for row in table[1:-1]) == len(sides)
 
 
-def test_detour_pictures_show_what_differs():
+def test_round_trip_pictures_show_what_differs():
     mask = np.zeros((64, 64, 1), bool)
     mask[10:50, 20:40] = True
     mask[10, 20] = False
-    pictures, titles = mini_masks.detour_pictures(mask, np.array([[10, 20, 50, 40]]), ["car"], (8, 8))
+    pictures, titles = mini_masks.round_trip_pictures(mask, np.array([[10, 20, 50, 40]]), ["car"], (8, 8))
     before, mini, after, different = pictures
     assert before.shape == after.shape == (40, 20) and mini.shape == (8, 8)
     np.testing.assert_array_equal(different, before != after)
@@ -144,9 +144,9 @@ def test_training_rois_refine_to_objects(config, dataset):
         for i in own.positives:
             assert np.abs(boxes - own.refined[i]).max(axis=1).min() < 0.01
         assert own.image.dtype == np.uint8 and own.masks.shape[1:] == (28, 28)
-    shares = rois.positive_shares([batch])
-    np.testing.assert_allclose(shares, [(batch[1][0][n] > 0).mean() for n in (0, 1)])
-    pictures, titles = rois.mask_pictures(own, NAMES, count=2)
+    fractions = rois.positive_fractions([batch])
+    np.testing.assert_allclose(fractions, [(batch[1][0][n] > 0).mean() for n in (0, 1)])
+    pictures, titles = rois.target_pictures(own, NAMES, count=2)
     objects = len({tuple(np.round(own.refined[i])) for i in own.positives})
     assert len(pictures) == len(titles) == 2 * min(2, objects)
 
@@ -156,7 +156,7 @@ def test_training_rois_refine_to_objects(config, dataset):
 
 def test_steps_give_what_the_network_gives(model, config, dataset, stages):
     image = dataset.load_image(0)
-    seen, window = detection.moulded(model, image)
+    seen, window = detection.network_image(model, image)
     assert np.abs(seen[16:112].astype(int) - image).max() <= 1  # the mean is subtracted and added in float32
     found = detection.classify(stages, config, seen.shape, window)
     network = stages["detections"][0]
@@ -178,7 +178,7 @@ def test_score_maps_are_the_best_of_each_cell(config, stages):
 
 
 def test_pictures_of_the_steps_are_drawn(model, config, dataset, stages, tmp_path):
-    seen, window = detection.moulded(model, dataset.load_image(0))
+    seen, window = detection.network_image(model, dataset.load_image(0))
     detection.plot_score_maps(seen, detection.score_maps(stages, config, SHAPE), save=tmp_path / "a.png")
     detection.plot_proposals(seen, stages, save=tmp_path / "b.png")
     found = detection.classify(stages, config, SHAPE, window)
@@ -222,7 +222,7 @@ def test_drift_is_the_relative_change(model, tmp_path):
         layer.set_weights(old)
     changes = weight_figures.drift(tmp_path / "a.h5", tmp_path / "b.h5")
     assert changes.pop("fpn_p2") == pytest.approx(0.25, rel=1e-5) and set(changes.values()) == {0.0}
-    assert "rpn_conv_shared" in changes  # of the model in the model
+    assert "rpn_conv_shared" in changes  # of the nested model
     shapes = weights.layer_shapes(tmp_path / "a.h5")
     assert shapes["fpn_p2"] == [v.shape for v in old] and shapes.keys() == weights.read_layers(tmp_path / "a.h5").keys()
     axis = weight_figures.plot_drift({"heads": {"fpn_p2": 0.25, "res2a_branch2a": 0.0}})

@@ -31,8 +31,11 @@ def test_stages_end_in_the_outputs_of_the_network(model, image, stages):
     anchors = model.get_anchors((128, 128, 3))[None]
     outputs = model.keras_model.predict_on_batch([molded, metas.astype("float32"), anchors])
     names = ("detections", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask", "proposals", "rpn_class", "rpn_bbox")
+    # The two graphs are compiled apart and may sum in another order. Untrained features are in the hundreds, and so are
+    # the terms of each sum; its rounding is relative to them.
+    largest = max(np.abs(stages[level]).max() for level in ("P2", "P3", "P4", "P5"))
     for name, value in zip(names, outputs, strict=True):
-        np.testing.assert_allclose(stages[name], value, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(stages[name], value, rtol=0, atol=1e-6 * largest, err_msg=name)
     assert list(stages)[:9] == ["C2", "C3", "C4", "C5", "P2", "P3", "P4", "P5", "P6"]
 
 

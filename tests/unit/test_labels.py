@@ -2,18 +2,19 @@
 
 import json
 import logging
+from collections import Counter
 
 import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from bdd100k.labels.bitmasks import read_bitmasks
 from bdd100k.labels.categories import is_stuff, normalise_category
-from bdd100k.labels.formats import read_bitmasks
-from bdd100k.labels.frames import LabelReport
-from bdd100k.labels.load import label_rank, load_labels
-from bdd100k.labels.masks import frame_instances, object_mask
+from bdd100k.labels.load import CLASSES, label_rank, load_labels, read_labels
 from bdd100k.labels.poly2d import flatten_path, read_poly2d
+from mrcnn.annotations.findings import Findings
+from mrcnn.annotations.object_masks import object_mask, to_instances, visible_masks
 from mrcnn.structures.rle import rle_lengths
 
 SQUARE = [[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]]  # columns 2..5, rows 1..3
@@ -24,8 +25,20 @@ def write(path, document):
     return path
 
 
+def images_of(path, **options):
+    return read_labels(path, **options).images
+
+
+def instances_of(image, boxes=False):
+    return to_instances(image.objects, visible_masks(image, boxes), {name: number for number, name in CLASSES})
+
+
+def counts(labels):
+    return Counter(label.name for image in labels.images for label in image.objects)
+
+
 def full_mask(label, height, width):
-    box, crop = object_mask(label, height, width)
+    box, crop = object_mask(label, (height, width))
     mask = np.zeros((height, width), bool)
     mask[box[0] : box[2], box[1] : box[3]] = crop
     return mask
@@ -136,12 +149,12 @@ def scalabel(**label):
 
 def test_polygon_mask_by_hand(tmp_path):
     path = write(tmp_path / "l.json", scalabel(poly2d=[{"vertices": SQUARE, "types": "LLLL", "closed": True}]))
-    (frame,) = load_labels(path)
-    instances = frame_instances(frame)
+    (frame,) = images_of(path)
+    instances = instances_of(frame)
     assert instances.boxes_px.tolist() == [[1, 2, 4, 6]]
     assert instances.crops[0].all()
     assert instances.class_ids.tolist() == [3]
-    assert (frame.name, frame.width, frame.height, frame.attributes) == ("a.jpg", 10, 8, {"weather": "rainy"})
+    assert (frame.name, frame.size, frame.attributes) == ("a.jpg", (8, 10), {"weather": "rainy"})
 
 
 def test_several_paths_are_united_also_where_one_lies_in_another(tmp_path):
@@ -149,7 +162,7 @@ def test_several_paths_are_united_also_where_one_lies_in_another(tmp_path):
     inner = [[3.0, 2.0], [5.0, 2.0], [5.0, 3.0], [3.0, 3.0]]
     apart = [[7.0, 5.0], [9.0, 5.0], [9.0, 7.0], [7.0, 7.0]]
     paths = [{"vertices": v, "types": "LLLL", "closed": True} for v in (SQUARE, inner, apart)]
-    (frame,) = load_labels(write(tmp_path / "l.json", scalabel(poly2d=paths)))
+    (frame,) = images_of(write(tmp_path / "l.json", scalabel(poly2d=paths)))
     expected = np.zeros((8, 10), bool)
     expected[1:4, 2:6] = expected[5:7, 7:9] = True
     np.testing.assert_array_equal(full_mask(frame.objects[0], 8, 10), expected)
@@ -164,8 +177,8 @@ def test_later_polygons_hide_earlier_ones(tmp_path):
     frames = scalabel(poly2d=square(0, 0, 6, 4))
     for i, corners in enumerate([(3, 0, 9, 4), (1, 6, 3, 7), (0, 5, 5, 8)]):
         frames[0]["labels"].append({"id": i, "category": "bus", "poly2d": square(*map(float, corners))})
-    (frame,) = load_labels(write(tmp_path / "l.json", frames))
-    instances = frame_instances(frame)
+    (frame,) = images_of(write(tmp_path / "l.json", frames))
+    instances = instances_of(frame)
     assert instances.boxes_px.tolist() == [[0, 0, 4, 3], [0, 3, 4, 9], [5, 0, 8, 5]]
     assert all(crop.all() for crop in instances.crops)
     assert instances.class_ids.tolist() == [3, 5, 5]
@@ -173,8 +186,8 @@ def test_later_polygons_hide_earlier_ones(tmp_path):
 
 def test_coco_polygons_may_overlap(tmp_path):
     flat = {"segmentation": [np.ravel(SQUARE).tolist()]}
-    (frame,) = load_labels(write(tmp_path / "c.json", coco_file(flat, flat)))
-    assert frame_instances(frame).boxes_px.tolist() == [[1, 2, 4, 6]] * 2
+    (frame,) = images_of(write(tmp_path / "c.json", coco_file(flat, flat)))
+    assert instances_of(frame).boxes_px.tolist() == [[1, 2, 4, 6]] * 2
 
 
 def test_rle_comes_before_poly2d_and_gives_the_size(tmp_path):
@@ -184,21 +197,21 @@ def test_rle_comes_before_poly2d_and_gives_the_size(tmp_path):
     rle = {"size": rle["size"], "counts": rle["counts"].decode()}
     document = scalabel(rle=rle, poly2d=[{"vertices": SQUARE, "types": "LLLL", "closed": True}])
     del document[0]["size"]
-    (frame,) = load_labels(write(tmp_path / "l.json", {"frames": document, "config": None}))
+    (frame,) = images_of(write(tmp_path / "l.json", {"frames": document, "config": None}))
     np.testing.assert_array_equal(full_mask(frame.objects[0], 8, 10), mask.astype(bool))
-    assert (frame.height, frame.width) == (8, 10)
+    assert frame.size == (8, 10)
     assert frame.objects[0].polygons is None
 
 
 def test_attributes_are_kept(tmp_path):
     attributes = {"occluded": True, "truncated": False, "crowd": True, "ignored": False}
     square = [{"vertices": SQUARE, "types": "LLLL", "closed": True}]
-    (frame,) = load_labels(write(tmp_path / "l.json", scalabel(poly2d=square, attributes=attributes)))
+    (frame,) = images_of(write(tmp_path / "l.json", scalabel(poly2d=square, attributes=attributes)))
     label = frame.objects[0]
-    assert (label.occluded, label.truncated, label.crowd, label.ignored) == (True, False, True, False)
-    (frame,) = load_labels(write(tmp_path / "l.json", scalabel(poly2d=square, category="trailer")))
-    assert (frame.objects[0].category, frame.objects[0].category_id, frame.objects[0].ignored) == ("truck", 4, True)
-    instances = frame_instances(frame)
+    assert (label.occluded, label.truncated, label.crowd, label.ignore) == (True, False, True, False)
+    (frame,) = images_of(write(tmp_path / "l.json", scalabel(poly2d=square, category="trailer")))
+    assert (frame.objects[0].name, frame.objects[0].ignore) == ("truck", True)
+    instances = instances_of(frame)
     assert (instances.ignore.tolist(), instances.crowd.tolist()) == ([True], [False])
 
 
@@ -207,24 +220,25 @@ def test_unknown_and_stuff_categories_are_counted_by_name(tmp_path, caplog):
     frames[0]["labels"] += [{"id": i, "category": c} for i, c in enumerate(["Chair", "chair ", "horse", "road", "sky"])]
     with caplog.at_level(logging.INFO):
         labels = load_labels(write(tmp_path / "l.json", frames))
-    assert labels.report.unknown == {"chair": 2, "horse": 1}
-    assert labels.report.stuff == {"road": 1, "sky": 1}
-    assert labels.report.categories == {"car": 1}
+    assert labels.findings.unknown == {"chair": 2, "horse": 1}
+    assert labels.findings.stuff == {"road": 1, "sky": 1}
+    assert counts(labels) == {"car": 1}
     assert "2 'chair', 1 'horse'" in caplog.text
 
 
 def test_boxes_alone_are_no_masks_unless_asked_for(tmp_path):
-    (frame,) = labels = load_labels(write(tmp_path / "l.json", scalabel(box2d={"x1": 2, "y1": 1, "x2": 5, "y2": 3})))
-    assert labels.report.boxes_only == 1
-    assert len(frame_instances(frame)) == 0
-    instances = frame_instances(frame, rectangles_as_masks=True)
+    labels = load_labels(write(tmp_path / "l.json", scalabel(box2d={"x1": 2, "y1": 1, "x2": 5, "y2": 3})))
+    (frame,) = labels.images
+    assert not frame.objects[0].has_mask
+    assert len(instances_of(frame)) == 0
+    instances = instances_of(frame, boxes=True)
     assert instances.boxes_px.tolist() == [[1, 2, 4, 6]]  # x2 and y2 belong to a Scalabel box
     assert instances.crops[0].shape == (3, 4)
 
 
 def test_rectangles_are_cut_at_the_image(tmp_path):
-    (frame,) = load_labels(write(tmp_path / "l.json", scalabel(box2d={"x1": -3.2, "y1": 6.4, "x2": 30, "y2": 99})))
-    assert frame_instances(frame, rectangles_as_masks=True).boxes_px.tolist() == [[6, 0, 8, 10]]
+    (frame,) = images_of(write(tmp_path / "l.json", scalabel(box2d={"x1": -3.2, "y1": 6.4, "x2": 30, "y2": 99})))
+    assert instances_of(frame, boxes=True).boxes_px.tolist() == [[6, 0, 8, 10]]
 
 
 def test_2018_file(tmp_path):
@@ -245,10 +259,10 @@ def test_2018_file(tmp_path):
             ],
         }
     ]
-    (frame,) = load_labels(write(tmp_path / "l.json", document))
+    (frame,) = images_of(write(tmp_path / "l.json", document))
     label = frame.objects[0]
-    assert (label.id, label.category, label.occluded, label.truncated) == ("344", "truck", True, True)
-    assert label.box2d == (0, 1.468279, 356.05738, 701.295692)
+    assert (label.id, label.name, label.occluded, label.truncated) == ("344", "truck", True, True)
+    assert label.box_px == pytest.approx((0, 1.468279, 357.05738, 702.295692), abs=1e-9)  # exclusive
     assert frame.attributes["timeofday"] == "dawn/dusk"
 
 
@@ -258,11 +272,11 @@ def test_oldest_layout_is_a_folder_of_files(tmp_path):
         frame = {"timestamp": 10000, "objects": [label]}
         write(tmp_path / f"{name}.json", {"name": name, "frames": [frame], "attributes": {"scene": "highway"}})
     labels = load_labels(tmp_path)
-    assert [(f.name, f.objects[0].category, f.attributes) for f in labels] == [
+    assert [(f.name, f.objects[0].name, f.attributes) for f in labels.images] == [
         ("a1.jpg", "car", {"scene": "highway"}),
         ("b1.jpg", "bus", {"scene": "highway"}),
     ]
-    np.testing.assert_array_equal(labels[0].objects[0].polygons[0], SQUARE)
+    np.testing.assert_array_equal(labels.images[0].objects[0].polygons[0], SQUARE)
 
 
 # COCO
@@ -288,13 +302,13 @@ def test_coco_polygons_and_both_run_length_forms_are_the_same_mask(tmp_path):
         {"segmentation": uncompressed, "iscrowd": 1},
         {"segmentation": compressed, "ignore": 1},
     )
-    (frame,) = load_labels(write(tmp_path / "c.json", document))
+    (frame,) = images_of(write(tmp_path / "c.json", document))
     assert len(frame.objects) == 4
     for label in frame.objects:
         np.testing.assert_array_equal(full_mask(label, 8, 10), mask.astype(bool))
     assert [label.crowd for label in frame.objects] == [False, False, True, False]
-    assert [label.ignored for label in frame.objects] == [False, False, False, True]
-    assert (frame.coco_id, frame.name, frame.width, frame.height) == (5, "val/a.jpg", 10, 8)
+    assert [label.ignore for label in frame.objects] == [False, False, False, True]
+    assert (frame.coco_id, frame.name, frame.size) == (5, "val/a.jpg", (8, 10))
 
 
 def test_coco_boxes_and_limit(tmp_path):
@@ -303,20 +317,21 @@ def test_coco_boxes_and_limit(tmp_path):
     document["images"].append({"id": 6, "file_name": "b.jpg", "height": 8, "width": 10})
     document["annotations"].append({"id": 9, "image_id": 6, "category_id": 3, "bbox": [2, 1, 4, 3]})
     path = write(tmp_path / "c.json", document)
-    (frame,) = labels = load_labels(path, limit=1)
-    assert frame.objects[0].box2d == (2, 1, 5, 3)
-    assert frame_instances(frame, rectangles_as_masks=True).boxes_px.tolist() == [[1, 2, 4, 6]]
-    assert labels.report.categories == {"car": 1}
-    assert not labels.report.dropped
-    assert len(load_labels(path)) == 2
+    labels = read_labels(path, limit=1)
+    (frame,) = labels.images
+    assert frame.objects[0].box_px == (2, 1, 6, 4)
+    assert instances_of(frame, boxes=True).boxes_px.tolist() == [[1, 2, 4, 6]]
+    assert counts(labels) == {"car": 1}
+    assert not labels.findings.entries
+    assert len(images_of(path)) == 2
 
 
 def test_coco_categories_go_by_name(tmp_path):
     polygon = {"segmentation": [np.ravel(SQUARE).tolist()]}
     document = coco_file({**polygon, "category_id": 1}, {**polygon, "category_id": 99})
     labels = load_labels(write(tmp_path / "c.json", document))
-    assert [(label.category, label.category_id) for label in labels[0].objects] == [("pedestrian", 1)]
-    assert labels.report.unknown == {"horse": 1}
+    assert [label.name for label in labels.images[0].objects] == ["pedestrian"]
+    assert labels.findings.unknown == {"horse": 1}
 
 
 def test_run_lengths_agree_with_pycocotools():
@@ -341,26 +356,27 @@ def test_bitmask_channels(tmp_path):
     pixels[3, 0] = (9, 0, 0, 7)  # no such class
     cv2.imwrite(str(tmp_path / "a.png"), cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA))
     labels = load_labels(tmp_path)
-    (frame,) = labels
-    assert (frame.name, frame.height, frame.width) == ("a.jpg", 6, 5)
+    (frame,) = labels.images
+    assert (frame.name, frame.size) == ("a.jpg", (6, 5))
     person, car = frame.objects
-    assert (car.id, car.category, car.truncated, car.occluded) == ("300", "car", True, False)
-    assert (car.crowd, car.ignored) == (True, False)
-    assert (person.id, person.category_id, person.truncated, person.occluded) == ("255", 1, False, True)
-    assert (person.crowd, person.ignored) == (False, True)
+    assert (car.id, car.name, car.truncated, car.occluded) == ("300", "car", True, False)
+    assert (car.crowd, car.ignore) == (True, False)
+    assert (person.id, person.name, person.truncated, person.occluded) == ("255", "pedestrian", False, True)
+    assert (person.crowd, person.ignore) == (False, True)
     np.testing.assert_array_equal(full_mask(car, 6, 5), pixels[..., 0] == 3)
     np.testing.assert_array_equal(full_mask(person, 6, 5), pixels[..., 0] == 1)
     assert person.rle == coco.encode(np.asfortranarray(pixels[..., 0] == 1).astype(np.uint8))
-    assert labels.report.unknown == {"category id 9": 1}
+    assert labels.findings.unknown == {"category id 9": 1}
 
 
 def test_bitmask_limit_and_available_images(tmp_path):
     for name in "abc":
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((2, 2, 4), (1, 0, 0, 1), np.uint8)[..., [2, 1, 0, 3]])
-    report = LabelReport("x", "bitmasks")
-    frames = read_bitmasks(sorted(tmp_path.glob("*.png")), report, frozenset({"b", "c"}), limit=1)
+    findings = Findings("x")
+    there = {"b.jpg": tmp_path / "b.jpg", "c.jpg": tmp_path / "c.jpg"}
+    frames = read_bitmasks(sorted(tmp_path.glob("*.png")), lambda name, _: there.get(name), findings, limit=1)
     assert [frame.name for frame in frames] == ["b.jpg"]
-    assert report.missing == ["a.png"]
+    assert findings.images_of("missing image") == ["a.jpg"]
 
 
 # Recognition and real files
@@ -389,7 +405,7 @@ def test_rank_by_content(tmp_path):
 def test_real_files_agree(shared_data):
     folder = shared_data / "bdd_sample"
     sources = [folder / "ins_seg_scalabel.json", folder / "ins_seg_cocofmt.json", folder / "bitmasks"]
-    by_name = [{frame.name: frame_instances(frame) for frame in load_labels(source)} for source in sources]
+    by_name = [{frame.name: instances_of(frame) for frame in images_of(source)} for source in sources]
     assert sum(len(instances) for instances in by_name[0].values()) == 38
     for name, first in by_name[0].items():
         for other in (by_name[1][name], by_name[2][name]):
@@ -400,9 +416,9 @@ def test_real_files_agree(shared_data):
 
 def test_real_boxes_are_those_in_the_file(shared_data):
     frames = json.loads((shared_data / "bdd_sample" / "ins_seg_scalabel.json").read_text())
-    for raw, frame in zip(frames, load_labels(shared_data / "bdd_sample" / "ins_seg_scalabel.json"), strict=True):
+    for raw, frame in zip(frames, images_of(shared_data / "bdd_sample" / "ins_seg_scalabel.json"), strict=True):
         boxes = [[label["box2d"][side] for side in ("y1", "x1", "y2", "x2")] for label in raw["labels"]]
-        np.testing.assert_array_equal(frame_instances(frame).boxes_px, np.add(boxes, (0, 0, 1, 1)))
+        np.testing.assert_array_equal(instances_of(frame).boxes_px, np.add(boxes, (0, 0, 1, 1)))
 
 
 @pytest.mark.parametrize("name", ["ins_seg_rle_sample.json", "scalabel_ins_seg.json"])
@@ -410,12 +426,12 @@ def test_real_polygons_agree_with_their_run_lengths(shared_data, tmp_path, name)
     """Raw polygons overlap (one object keeps a quarter of itself); in layers they give the official masks but for the
     outline, which the official painter draws a little wider."""
     path = shared_data / "bdd_labels_only" / name
-    exact = load_labels(path)[0]
+    (exact,) = images_of(path)
     text = path.read_text().replace('"rle"', '"not_used"')
     (tmp_path / "polygons.json").write_text(text)
-    drawn = load_labels(tmp_path / "polygons.json")[0]
-    drawn.height, drawn.width = 720, 1280
-    masks = [frame_instances(frame).to_masks((720, 1280)) for frame in (drawn, exact)]
+    (drawn,) = images_of(tmp_path / "polygons.json")
+    drawn.size = 720, 1280
+    masks = [instances_of(frame).to_masks((720, 1280)) for frame in (drawn, exact)]
     ious = [iou(a, b) for a, b in zip(*(m.transpose(2, 0, 1) for m in masks), strict=True)]
     assert len(ious) == len(exact.objects) > 1
     assert min(ious) > 0.9
@@ -427,7 +443,7 @@ def test_real_curves(shared_data):
     """Label c has five paths, b and a have CC pairs; a finer flattening changes next to nothing."""
     path = shared_data / "bdd_labels_only" / "bdd100k__label__testcases__example_annotation.json"
     raw = json.loads(path.read_text())[0]["labels"]
-    (frame,) = load_labels(path)
+    (frame,) = images_of(path)
     assert [len(label.polygons) for label in frame.objects] == [1, 1, 1, 5]
     assert [label.occluded for label in frame.objects] == [False, True, False, True]
     for label, source in zip(frame.objects, raw, strict=True):
@@ -440,8 +456,8 @@ def test_real_bitmask_attributes(shared_data, tmp_path):
     source = shared_data / "bdd_labels_only" / "bdd100k__common__testcases__example_bitmask.png"
     (tmp_path / "bitmasks").mkdir()
     (tmp_path / "bitmasks" / "b1c81faa-3df17267-0000001.png").write_bytes(source.read_bytes())
-    (frame,) = load_labels(tmp_path / "bitmasks")
-    assert [(label.id, label.category, label.occluded) for label in frame.objects] == [
+    (frame,) = images_of(tmp_path / "bitmasks")
+    assert [(label.id, label.name, label.occluded) for label in frame.objects] == [
         ("1", "car", False),
         ("2", "car", True),
         ("3", "car", True),
@@ -451,18 +467,18 @@ def test_real_bitmask_attributes(shared_data, tmp_path):
 
 def test_real_semantic_file_keeps_cars_only(shared_data):
     labels = load_labels(shared_data / "bdd_sample/orig_labels/7d06fefd-f7be05a6.scalabel_sem_seg_sample.json")
-    assert labels.report.categories == {"car": 12}
-    assert labels.report.stuff["building"] == 7
-    assert not labels.report.unknown
+    assert counts(labels) == {"car": 12}
+    assert labels.findings.stuff["building"] == 7
+    assert not labels.findings.unknown
 
 
 def test_real_detection_file(shared_data):
     labels = load_labels(shared_data / "bdd_det20/det_train.json")
-    assert labels.report.categories == {"pedestrian": 3, "car": 2}
-    assert labels.report.boxes_only == 5
-    assert labels[1].attributes == {"weather": "clear", "timeofday": "dawn/dusk", "scene": "highway"}
+    assert counts(labels) == {"pedestrian": 3, "car": 2}
+    assert not any(label.has_mask for image in labels.images for label in image.objects)
+    assert labels.images[1].attributes == {"weather": "clear", "timeofday": "dawn/dusk", "scene": "highway"}
 
 
 def test_real_predictions_keep_scores(shared_data):
-    labels = load_labels(shared_data / "bdd_labels_only/scalabel__eval__testcases__ins_seg__ins_seg_preds.json")
-    assert labels[0].objects[0].score == 0.9980953335762024
+    images = images_of(shared_data / "bdd_labels_only/scalabel__eval__testcases__ins_seg__ins_seg_preds.json")
+    assert images[0].objects[0].score == 0.9980953335762024

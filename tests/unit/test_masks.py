@@ -15,7 +15,8 @@ from mrcnn.structures.masks import (
     resize_mask,
     unmold_mask,
 )
-from mrcnn.structures.rle import crop_to_rle, polygons_to_crop, rle_to_crop
+from mrcnn.structures.polygons import polygons_to_crop
+from mrcnn.structures.rle import crop_to_rle, rle_to_crop
 from tests.drawn import scene
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from bdd100k.config import BDD100KConfig
 from mrcnn.augment_settings import Augmentation, preset_settings
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.sample_maker import Donors, SampleMaker
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.rle import polygons_to_crop
+from mrcnn.structures.polygons import polygons_to_crop
+from mrcnn.data.sample_maker import Donors, SampleMaker
 
 class Crowded(Dataset):
     def load_image(self, image_id):
@@ -48,7 +48,8 @@ for number in range(2):
 dataset.prepare()
 for preset in ("none", "strong"):
     config = BDD100KConfig().override([*preset_settings(preset), "MAX_GT_INSTANCES=300"])
-    make = SampleMaker(dataset, config, 1, 4, augmentation=Augmentation.from_config(config), donors=Donors.of(dataset))
+    augmentation, donors = Augmentation.from_config(config), Donors.from_dataset(dataset)
+    make = SampleMaker(dataset, config, 1, 4, augmentation=augmentation, donors=donors)
     before = peak_mib()
     make.sample(0)  # imports and caches
     tracemalloc.start()

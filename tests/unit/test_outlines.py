@@ -9,8 +9,9 @@ from pycocotools import mask as coco
 
 from mrcnn.annotations.json_fields import check_rle, number
 from mrcnn.errors import LabelError
-from mrcnn.structures.polygons import rectangle
-from mrcnn.structures.rle import crop_to_rle, polygons_to_crop, rle_lengths, rle_to_crop, tighten
+from mrcnn.structures.masks import tighten
+from mrcnn.structures.polygons import polygons_to_crop, rectangle
+from mrcnn.structures.rle import crop_to_rle, rle_lengths, rle_to_crop
 
 # tenths lie half-way between the fifths that COCO's rasteriser rounds to
 COORDINATE = st.one_of(st.integers(-60, 260).map(lambda v: v / 10), st.floats(-8, 30, width=32))

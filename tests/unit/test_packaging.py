@@ -3,23 +3,33 @@
 import ast
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 def setup_arguments() -> dict:
-    """The keyword arguments of setup(), read without running it."""
+    """Return the keyword arguments of setup(), read without running it. Of find_packages() it gives the patterns."""
     tree = ast.parse((ROOT / "setup.py").read_text())
     constants = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)}
     call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.func.id == "setup")
-    return {
-        word.arg: constants[word.value.id] if isinstance(word.value, ast.Name) else ast.literal_eval(word.value)
-        for word in call.keywords
-    }
+
+    def value(node: ast.expr) -> Any:
+        if isinstance(node, ast.Name):
+            return constants[node.id]
+        if isinstance(node, ast.Call) and node.func.id == "find_packages":
+            return {word.arg: ast.literal_eval(word.value) for word in node.keywords}
+        return ast.literal_eval(node)
+
+    return {word.arg: value(word.value) for word in call.keywords}
 
 
 def tracked_text_files() -> list[pathlib.Path]:
@@ -46,10 +56,35 @@ def test_requirements_repeat_setup():
     assert [line for line in lines if line and not line.startswith("#")] == setup_arguments()["install_requires"]
 
 
+def installed_by_make() -> list[Requirement]:
+    """Return what `make test` and `make lint` ask pip for, with the bounds of setup.py."""
+    arguments = setup_arguments()
+    return [Requirement(line) for line in arguments["install_requires"] + arguments["extras_require"]["dev"]]
+
+
+def test_constraints_fix_what_make_installs():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    fixed = {}
+    for requirement in (Requirement(line) for line in lines if line and not line.startswith("#")):
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", requirement
+        fixed[canonicalize_name(requirement.name)] = Version(specifier.version)
+    for requirement in installed_by_make():
+        assert fixed[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+
+
+def test_lowest_versions_are_the_bounds_of_setup(tmp_path, make):
+    """`make test-lowest` installs each bound itself, and `.[dev]` asks for nothing without one."""
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    assert make(target=".venv/lowest.txt").returncode == 0
+    lowest = (tmp_path / ".venv/lowest.txt").read_text().splitlines()
+    assert lowest == [str(requirement).replace(">=", "==") for requirement in installed_by_make()]
+
+
 def test_every_import_of_the_packages_is_required():
     """What mrcnn, bdd100k and scripts import comes from the standard library, from here, or from setup.py."""
     distribution_of = {"cv2": "opencv-python", "skimage": "scikit-image", "PIL": "pillow"}
-    distribution_of |= {"faster_coco_eval": "faster-coco-eval"}
+    distribution_of |= {"faster_coco_eval": "faster-coco-eval", "yaml": "pyyaml"}
     arguments = setup_arguments()
     required = arguments["install_requires"] + [r for extra in arguments["extras_require"].values() for r in extra]
     names = {re.split(r"[\[<>=!~]", requirement)[0] for requirement in required}
@@ -63,30 +98,33 @@ def test_every_import_of_the_packages_is_required():
 
 def test_packages_and_python_versions():
     arguments = setup_arguments()
-    on_disk = {
-        str(path.parent.relative_to(ROOT)).replace("/", ".")
-        for folder in ("mrcnn", "bdd100k")
-        for path in (ROOT / folder).rglob("__init__.py")
-    }
-    assert set(arguments["packages"]) == on_disk
+    assert arguments["packages"] == {"include": ["mrcnn*", "bdd100k*"]}
+    for path in (path for folder in ("mrcnn", "bdd100k") for path in (ROOT / folder).rglob("*.py")):
+        assert (path.parent / "__init__.py").exists(), f"find_packages does not see {path.parent.relative_to(ROOT)}"
+    for package, patterns in arguments["package_data"].items():
+        assert all(list((ROOT / package.replace(".", "/")).glob(pattern)) for pattern in patterns), package
     assert arguments["python_requires"] == ">=3.11,<3.14"
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text()
 
 
-def test_ci_runs_the_readmes_test_command():
+def test_ci_runs_the_commands_of_the_readme():
     script = ROOT / ".ci" / "run"
-    commands = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
-    assert commands[-1] == "exec make test" and script.stat().st_mode & 0o111
+    lines = script.read_text().splitlines()
+    assert lines.index("make lint") < lines.index("make test") and script.stat().st_mode & 0o111
     assert re.search(r"^make test", (ROOT / "README.md").read_text(), re.MULTILINE)
 
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Runs the Makefile in an empty folder, without what an outer make left in the environment."""
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON"):
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON", "PYTHONS", "VENV"):
         monkeypatch.delenv(name, raising=False)
-    command = ["make", "-f", str(ROOT / "Makefile"), ".venv/.created"]
-    return lambda *words: subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
+
+    def run(*words: str, target: str = ".venv/.created") -> subprocess.CompletedProcess:
+        command = ["make", "-f", str(ROOT / "Makefile"), target, *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    return run
 
 
 @pytest.mark.parametrize("python", ["no-such-python", "false"])
@@ -105,6 +143,11 @@ def test_make_takes_the_first_suitable_python(tmp_path, monkeypatch, make):
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     result = make()
     assert result.returncode == 0 and "made -m venv .venv" in result.stdout and (tmp_path / ".venv/.created").exists()
+
+
+def test_make_uses_another_folder_for_the_environment(make):
+    result = make("-n", "VENV=other", target="other/.created")
+    assert result.returncode == 0 and "-m venv other &&" in result.stdout and ".venv" not in result.stdout
 
 
 def test_no_file_names_a_registry_or_a_machine():

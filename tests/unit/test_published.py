@@ -87,7 +87,7 @@ def test_whole_download_into_a_new_folder(server, entry, tmp_path):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_broken_transfer_is_kept_and_resumed(server, entry, tmp_path, ranges):
     server.break_after, server.ranges = 100_000, ranges
-    with pytest.raises(InputError, match=rf"after 100000 of {len(CONTENT)} bytes.*run again to go on from there"):
+    with pytest.raises(InputError, match=rf"after 100000 of {len(CONTENT)} bytes.*run again to resume"):
         pretrained.fetch_entry(entry, tmp_path)
     assert names(tmp_path) == ["w.h5.part"] and (tmp_path / "w.h5.part").stat().st_size == 100_000
     server.break_after = None
@@ -130,7 +130,7 @@ def test_wrong_content_never_gets_the_name(entry, tmp_path, change, message):
 
 def test_a_web_page_is_no_weight_file(server, tmp_path):
     entry = pretrained.Published("test", "page.h5", f"http://127.0.0.1:{server.server_port}/page.h5")
-    with pytest.raises(InputError, match="it is no HDF5 file"):
+    with pytest.raises(InputError, match="it is not an HDF5 file"):
         pretrained.fetch_entry(entry, tmp_path)
     assert names(tmp_path) == []
 
@@ -154,7 +154,7 @@ def test_not_there_or_offline_says_where_to_put_the_file(server, entry, tmp_path
 
 
 def test_names(tmp_path):
-    with pytest.raises(InputError, match="there are coco, imagenet, imagenet-resnet101, streets"):
+    with pytest.raises(InputError, match="use one of coco, imagenet, imagenet-resnet101, streets"):
         pretrained.fetch("mnist", tmp_path)
     with pytest.raises(InputError, match="comes with the source tree"):
         pretrained.fetch("streets", tmp_path)

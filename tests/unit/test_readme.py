@@ -33,18 +33,34 @@ def planned(runner: Runner, words: list[str]) -> None:
     """What make would do; the demo itself runs in test_demo."""
     assert words[0] == "make" and len(words) == 2
     said = documents.make(words[1])
-    backends = ["KERAS_BACKEND=tensorflow", "KERAS_BACKEND=jax"]
-    wanted = {"demo": ["scripts/demo.py"], "test": ["ruff check", "mypy", "-m pytest", *backends]}
+    wanted = {
+        "demo": ["pip install", "-c constraints.txt", "scripts/demo.py"],
+        "test": ["KERAS_BACKEND=tensorflow", "KERAS_BACKEND=jax", "-m pytest"],
+        "lint": ["ruff check", "ruff format --check", "mypy"],
+    }
     assert all(part in said for part in wanted[words[1]])
+    assert words[1] == "lint" or not any(tool in said for tool in wanted["lint"])
+
+
+def installing(runner: Runner, words: list[str]) -> None:
+    """The versions present are written to the file that pip is then given."""
+    assert words[1:] == ["install", "-c", "present.txt", "-e", "."] or words[-2:] == [">", "present.txt"]
 
 
 def made_by_make(runner: Runner, words: list[str]) -> None:
-    assert words == ["source", ".venv/bin/activate"] and "BIN := .venv/bin\n" in (ROOT / "Makefile").read_text()
+    made = "VENV := .venv\n" in (ROOT / "Makefile").read_text()
+    assert words == ["source", ".venv/bin/activate"] and made
+
+
+def executed(runner: Runner, words: list[str]) -> None:
+    exec(words[2], {})
 
 
 # what is not run: a pattern, why, and what is looked at instead
 NOT_RUN = [
     (r"make ", "installs packages and takes minutes", planned),
+    (r"pip ", "installs packages", installing),
+    (r"python -c ", "is no script; its code is run in this process", executed),
     (r"source ", "there need not be an environment here", made_by_make),
     (r".* --hosts ", OTHER_MACHINES + "and tests/backends/test_distribution.py trains on two hosts", parsed),
     (r".* --engine ray", OTHER_MACHINES + "and tests/unit/test_on_ray.py has what can be tested here", parsed),

@@ -76,6 +76,7 @@ class StopAt(keras.callbacks.Callback):
         self.left -= 1
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_a_signal_goes_on_to_the_same_weights(start, straight, dataset, tmp_path):
     stopped = new_model(tmp_path)
     stopped.load_weights(start)
@@ -98,6 +99,7 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_weights(start, straight, 
     assert again.find_last() == os.path.join(stopped.log_dir, "mask_rcnn_shapes_0003.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="the case above shows the others")
 def test_the_state_between_epochs_is_that_of_its_last_step(start, straight, dataset, tmp_path):
     """What kill -9 leaves: the state of the last step at which it was written. The steps after it are done again."""
@@ -120,6 +122,7 @@ def test_the_state_between_epochs_is_that_of_its_last_step(start, straight, data
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_the_last_checkpoint_holds_the_averages_which_the_model_ends_with(straight):
     model = straight[0]
     other = new_model(model.model_dir)
@@ -131,6 +134,7 @@ def test_the_last_checkpoint_holds_the_averages_which_the_model_ends_with(straig
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(mine), keras.ops.convert_to_numpy(saved))
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_data_other_settings_and_a_folder_without_a_state(straight, dataset, tmp_path):
     folder = straight[0].log_dir
     state = checkpoints.read_state(folder)
@@ -149,6 +153,7 @@ def test_resume_refuses_other_data_other_settings_and_a_folder_without_a_state(s
         model.train(dataset, None, RATE, EPOCHS + 1, "4+")
 
 
+@pytest.mark.slow
 def test_momentum_lives_on_from_one_train_to_the_next_and_through_a_checkpoint(dataset, tmp_path):
     config = ShapesConfig().override(["TRAIN_BN=None", "STEPS_PER_EPOCH=2"])
     model = MaskRCNN("training", config, tmp_path)

@@ -204,6 +204,7 @@ def test_the_best_checkpoint_is_kept_and_the_stage_ends_without_a_better_one(
     assert model.training_run.best_checkpoint.read_bytes() == (folder / "mask_rcnn_shapes_0003.h5").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_number_of_images_follows_from_the_time_of_an_epoch(runs, val_dataset, dataset, monkeypatch, scripted):
     model = runs[1][0]
     made, _ = scripted([0.0] * 9)

@@ -150,7 +150,7 @@ def test_image_weights_follow_the_settings_and_say_so(caplog):
     config.BALANCE, config.REPEAT_THRESHOLD = "repeat-factor", 0.4
     with caplog.at_level(logging.INFO):
         np.testing.assert_allclose(class_balance.image_weights(dataset, config), [1] * 9 + [2])
-    assert "10 images shows 11; objects: class1 10 -> 11, class2 1 -> 2" in caplog.text
+    assert "10 images shows 11 images; objects: class1 10 -> 11, class2 1 -> 2" in caplog.text
     config.BALANCE = "class-aware"
     np.testing.assert_allclose(class_balance.image_weights(dataset, config), [0.5] * 9 + [5.5])
     config.BALANCE = "sqrt"

@@ -50,7 +50,7 @@ def test_the_list_is_text_with_a_checksum(tmp_path):
     assert lines[1].endswith(digest) and lines[2:] == splits.choose_names(NAMES, 3, 4)
     assert splits.find_list(tmp_path) == written
     assert written.stems == {name.removesuffix(".jpg") for name in lines[2:]}
-    with pytest.raises(InputError, match="listed there already"):
+    with pytest.raises(InputError, match="already lists a test split"):
         splits.write_list(written.path, NAMES, 3)
 
 
@@ -59,14 +59,14 @@ def test_a_changed_list_is_refused(tmp_path):
     text = path.read_text()
     for damaged in (text.rsplit("\n", 2)[0] + "\n", text + "another.jpg\n"):
         path.write_text(damaged)
-        with pytest.raises(InputError, match=r"test.txt: its \d names are not those"):
+        with pytest.raises(InputError, match=r"test.txt: its \d names do not match its sha256"):
             splits.read_list(path)
     path.write_text("a.jpg\n")
-    with pytest.raises(InputError, match="is no list of a test split"):
+    with pytest.raises(InputError, match="is not the list of a test split"):
         splits.read_list(path)
     with pytest.raises(InputError, match=r"missing.txt: .* cannot be read"):
         splits.find_list(tmp_path, tmp_path / "missing.txt")
-    with pytest.raises(InputError, match="name another place by --split-file"):
+    with pytest.raises(InputError, match="choose another file with --split-file"):
         splits.write_list(path / "below" / "test.txt", NAMES, 5)
     assert splits.find_list(tmp_path) is None
 
@@ -93,7 +93,7 @@ def test_hold_out_keeps_the_list_that_is_there(data):
     open_data.hold_out(data, 2)
     open_data.hold_out(data, None)
     assert splits.list_path(data).read_text() == before
-    with pytest.raises(InputError, match=r"--hold-out 3: .*test.txt lists 2 images already"):
+    with pytest.raises(InputError, match=r"--hold-out 3: .*test.txt already lists 2 images"):
         open_data.hold_out(data, 3)
 
 

@@ -1,4 +1,4 @@
-"""Figures of hand-made data sets; the best anchor against all anchors; proposals on objects of known sizes."""
+"""Figures of hand-made datasets; the best anchor against all anchors; proposals on objects of known sizes."""
 
 import json
 import pathlib

@@ -49,6 +49,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", CASES if keras.config.backend() == "tensorflow" else ["pad64"])
 def test_every_resize_mode_trains(mode, mixed, tmp_path):
     config, size = CASES[mode]

@@ -234,10 +234,10 @@ def test_settings_are_read_and_checked():
         with pytest.raises(InputError, match=message):
             config.override([setting]).validate()
     config = Config().override(["IMAGE_CHANNEL_COUNT=1", "AUGMENT_COLOR=0.5"])
-    with pytest.raises(InputError, match="are for RGB, IMAGE_CHANNEL_COUNT is 1"):
+    with pytest.raises(InputError, match="need RGB images, but IMAGE_CHANNEL_COUNT is 1"):
         Augmentation.from_config(config)
     config = Config().override(["AUGMENT_MIN_DIMS=(600, 720)", "IMAGE_RESIZE_MODE=pad64"])
-    with pytest.raises(InputError, match="needs a fixed frame, IMAGE_RESIZE_MODE is 'pad64'"):
+    with pytest.raises(InputError, match="needs a fixed image size, but IMAGE_RESIZE_MODE is 'pad64'"):
         Augmentation.from_config(config)
 
 
@@ -245,8 +245,10 @@ def test_warp_image_against_the_definition():
     rng = np.random.default_rng(4)
     image = np.kron(rng.integers(0, 256, (9, 14, 3), np.uint8), np.ones((10, 10, 1), np.uint8))
     matrix = np.array([[0.9, -0.3, 20.0], [0.25, 1.1, -8.0]])
+    expected = sampled(image, matrix, (100, 160))
     whole = warp_image(image, matrix, (100, 160))
-    difference = np.abs(whole.astype(float) - sampled(image, matrix, (100, 160)))
-    assert np.percentile(difference, 99) <= 4  # positions are rounded to 1/32 pixel
     part = warp_image(image, matrix, (30, 40), (25, 50))
-    np.testing.assert_allclose(part.astype(int), whole[25:55, 50:90], atol=1)
+    for found, truth in [(whole, expected), (part, expected[25:55, 50:90])]:
+        difference = np.abs(found - truth)
+        # Before OpenCV 5 positions are rounded to 1/32 pixel: up to 1/64 off in x and in y, at edges of up to 255.
+        assert difference.max() <= 2 * 255 / 64 + 0.5 and np.percentile(difference, 99) <= 4

@@ -13,7 +13,7 @@ from mrcnn.errors import InputError
 from mrcnn.evaluation.evaluator import evaluate
 from mrcnn.evaluation.voc_ap import compute_ap
 from mrcnn.structures.instances import Instances
-from mrcnn.visualization import drawing, plots, sheets
+from mrcnn.visualization import displays, drawing, plots, sheets
 from tests.evaluation_scenes import NAMES, Noisy, Nothing, Scenes
 
 
@@ -158,7 +158,7 @@ def test_display_instances_draws_masks_boxes_and_captions(image, masks):
 
 
 def test_display_instances_without_any_says_so(image, caplog):
-    with caplog.at_level(logging.INFO, logger="mrcnn.visualize"):
+    with caplog.at_level(logging.INFO, logger="mrcnn.visualization.displays"):
         visualize.display_instances(image, np.zeros((0, 4)), np.zeros((40, 60, 0)), np.zeros(0, int), NAMES)
     assert "No instances to display" in caplog.text
 
@@ -246,7 +246,7 @@ def test_draw_rois_puts_small_masks_over_their_rois(image):
 
 def test_display_top_masks_sorts_by_area(image, masks, monkeypatch):
     shown = []
-    monkeypatch.setattr(visualize, "display_images", lambda *args, **_: shown.append(args))
+    monkeypatch.setattr(displays, "display_images", lambda *args, **_: shown.append(args))
     visualize.display_top_masks(image, masks, np.array([2, 1]), NAMES, limit=3)
     pictures, titles = shown[0]
     assert titles == ["H x W = 40 x 60", "car", "person", "-"]  # 414 px before 400 px

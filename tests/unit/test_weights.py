@@ -199,7 +199,7 @@ def test_other_class_count_is_named_and_nothing_is_loaded(tmp_path):
     weights.save_weights(randomize(network(classes=81), 14), tmp_path / "coco.h5")
     model = randomize(network(classes=9), 15)
     before = values(model)
-    message = "The file has 81 classes, the model 9: exclude mrcnn_class_logits, mrcnn_bbox_fc, mrcnn_mask"
+    message = "The file has 81 classes, the model has 9: exclude mrcnn_class_logits, mrcnn_bbox_fc, mrcnn_mask"
     with pytest.raises(InputError, match=message):
         weights.load_weights(model, tmp_path / "coco.h5")
     for name, value in values(model).items():
@@ -233,7 +233,7 @@ def test_layers_that_no_file_gave_values_to_are_named_at_inference(tmp_path, cap
     weights.save_weights(model.keras_model, tmp_path / "w.h5")
     model.load_weights(tmp_path / "w.h5", by_name=True, exclude=heads)
     (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert "w.h5 gives 3 layers no values, they stay random: " in record.getMessage()
+    assert "w.h5 has no values for 3 layers, which stay random: " in record.getMessage()
     assert all(name in record.getMessage() for name in heads)
     caplog.clear()
     model.load_weights(tmp_path / "w.h5")
@@ -245,7 +245,7 @@ def test_layers_that_no_file_gave_values_to_are_named_at_inference(tmp_path, cap
 
 def test_other_mismatches_are_explained(tmp_path):
     weights.save_weights(network(ratios=5), tmp_path / "w.h5")
-    with pytest.raises(InputError, match="The file has 5 anchors per location, the model 3"):
+    with pytest.raises(InputError, match="The file has 5 anchors per location, the model has 3"):
         weights.load_weights(network(), tmp_path / "w.h5")
     weights.save_weights(network(stem=2), tmp_path / "w.h5")
     with pytest.raises(InputError, match=r"conv1: 3x3x3x2 \+ 2 in the file, 3x3x3x4 \+ 4 in the model"):
@@ -293,7 +293,7 @@ def broken_files(folder):
         "absent.h5": "does not exist",
         ".": "it is a folder",
         "text.h5": "not an HDF5 file",
-        "cut.h5": "cut short",
+        "cut.h5": "truncated",
         "archive.keras": "Keras 3 .keras archive",
         "new.weights.h5": "no layer_names",
         "lost_array.h5": "layer conv1 lacks its array conv1/bias:0",

@@ -20,7 +20,7 @@ from tests.scenes import SceneConfig, Scenes
 def maker(**changes) -> SampleMaker:
     """Strong augmentation on seven scenes, five steps an epoch."""
     config, dataset = SceneConfig().override([*preset_settings("strong"), "AUGMENT_MIN_DIMS=(90, 120)"]), Scenes(7)
-    settings = dict(batch_size=2, steps=5, seed=11, whole_epochs=True, donors=Donors.of(dataset))
+    settings = dict(batch_size=2, steps=5, seed=11, whole_epochs=True, donors=Donors.from_dataset(dataset))
     return SampleMaker(dataset, config, augmentation=Augmentation.from_config(config), **{**settings, **changes})
 
 

@@ -1,0 +1,88 @@
+"""Tell what a JSON label file is without parsing it: this is the one place that decides.
+
+Only the keys are looked for, in the bytes of the file. That takes a second for a gigabyte, where parsing takes a minute
+and several times the memory; so the reader that is chosen is the first and only one to parse the file.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+
+from mrcnn.errors import InputError
+
+COCO, VIA, LABELME, SCALABEL = "coco", "via", "labelme", "scalabel"
+
+
+@dataclasses.dataclass(frozen=True)
+class JsonKind:
+    """What a JSON file holds.
+
+    Attributes:
+        format: COCO, VIA, LABELME or SCALABEL; None for any other JSON.
+        masks: the key of a Scalabel file's masks, "rle" (taken before the other) or "poly2d"; None for boxes alone.
+        categories: the category names of a COCO file.
+    """
+
+    format: str | None
+    masks: str | None = None
+    categories: tuple[str, ...] = ()
+
+
+def json_kind(path: pathlib.Path) -> JsonKind:
+    """Return what a JSON file holds. A file that has not changed is read once.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        stat = path.stat()
+        return _kind(path, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind(path: pathlib.Path, size: int, changed: int) -> JsonKind:
+    data = path.read_bytes()
+
+    def has(*keys: str) -> bool:
+        return all(_after(data, key) is not None for key in keys)
+
+    if has("images", "annotations", "categories"):
+        return JsonKind(COCO, categories=_category_names(data))
+    if has("_via_img_metadata") or has("regions", "filename"):
+        return JsonKind(VIA)
+    if has("shapes") and (has("imagePath") or has("shape_type")):
+        return JsonKind(LABELME)
+    if has("labels") or has("objects"):
+        masks = "rle" if _after(data, "rle", rb"\{") else "poly2d" if _after(data, "poly2d", rb"\[") else None
+        return JsonKind(SCALABEL, masks)
+    return JsonKind(None)
+
+
+def _after(data: bytes, key: str, value: bytes = b"") -> int | None:
+    """Where the value of a key starts that opens with `value`; None if there is no such key."""
+    quoted, rest = f'"{key}"'.encode(), re.compile(rb"\s*:\s*(?=" + value + rb")")
+    place = data.find(quoted)
+    while place >= 0:
+        colon = rest.match(data, place + len(quoted))
+        if colon:
+            return colon.end()
+        place = data.find(quoted, place + len(quoted))
+    return None
+
+
+def _category_names(data: bytes) -> tuple[str, ...]:
+    """The names in the list "categories", each once; the reader says what is wrong with a list that is broken."""
+    start = _after(data, "categories") or 0
+    for length in (1 << 16, 1 << 22, len(data)):  # the list is short, and may be followed by gigabytes
+        try:
+            text = data[start : start + length].decode("utf-8", errors="replace")
+            entries, _ = json.JSONDecoder().raw_decode(text)
+        except (json.JSONDecodeError, RecursionError):
+            continue
+        found = entries if isinstance(entries, list) else []
+        return tuple(dict.fromkeys(str(entry.get("name")) for entry in found if isinstance(entry, dict)))
+    return ()

@@ -1,0 +1,109 @@
+"""What a JSON label file is, told from its keys; each file is scanned once and parsed once."""
+
+import json
+import logging
+import pathlib
+
+import pytest
+
+from bdd100k import open_data
+from bdd100k.dataset import BDD100KDataset
+from mrcnn.annotations import json_fields
+from mrcnn.annotations.json_kind import COCO, LABELME, SCALABEL, VIA, JsonKind, json_kind
+from mrcnn.errors import InputError
+from tests.annotated import coco_document, folder, labelme_document, picture, via_entry, write
+
+SQUARE = [{"vertices": [[2, 1], [6, 1], [6, 4], [2, 4]], "types": "LLLL", "closed": True}]
+RLE = {"size": [12, 20], "counts": [25, 2, 213]}
+
+
+def frames(**mask):
+    return [{"name": "a.jpg", "labels": [{"id": 0, "category": "car", "rle": None, "poly2d": None, **mask}]}]
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (coco_document(), JsonKind(COCO, categories=("stem", "leaf"))),
+        ({"a.jpg1": via_entry("a")}, JsonKind(VIA)),
+        ({"_via_img_metadata": {}}, JsonKind(VIA)),
+        (labelme_document("a"), JsonKind(LABELME)),
+        (frames(rle=RLE, poly2d=SQUARE), JsonKind(SCALABEL, "rle")),
+        (frames(poly2d=SQUARE), JsonKind(SCALABEL, "poly2d")),
+        (frames(box2d={}), JsonKind(SCALABEL)),
+        ({"name": "a", "frames": [{"objects": []}]}, JsonKind(SCALABEL)),
+        ({"images": [], "annotations": [{"caption": "a cat"}]}, JsonKind(None)),  # COCO's captions
+        (["images", "annotations", "categories"], JsonKind(None)),  # values, not keys
+        ({}, JsonKind(None)),
+        ("", JsonKind(None)),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_kinds(tmp_path, document, expected, indent):
+    text = document if isinstance(document, str) else json.dumps(document, indent=indent)
+    assert json_kind(write(tmp_path / "l.json", text)) == expected
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("padding", [0, 200_000])
+def test_category_names_at_either_end_of_a_large_file(tmp_path, first, padding):
+    categories = [{"id": 1, "name": "Stra\u00dfe"}, {"id": 2, "name": "b"}, {"id": 3, "name": "b"}, {"id": 4}, 5]
+    rest = {"images": [], "annotations": [{"text": "x" * padding}]}
+    document = {"categories": categories, **rest} if first else {**rest, "categories": categories}
+    path = tmp_path / "l.json"
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    assert json_kind(path).categories == ("Stra\u00dfe", "b", "None")
+
+
+def test_a_list_of_many_categories_is_read_whole(tmp_path):
+    names = [f"category with a long name {i}" for i in range(3000)]
+    categories = [{"id": i, "name": name} for i, name in enumerate(names)]
+    path = write(tmp_path / "l.json", {"images": [], "categories": categories, "annotations": []})
+    assert json_kind(path).categories == tuple(names)
+
+
+def test_broken_files(tmp_path):
+    cut = json.dumps({"images": [], "annotations": [], "categories": [{"id": 1, "name": "leaf"}]})[:-8]
+    assert json_kind(write(tmp_path / "cut.json", cut)) == JsonKind(COCO)  # whoever parses it names the fault
+    with pytest.raises(InputError, match=r"none\.json: cannot be read: No such file"):
+        json_kind(tmp_path / "none.json")
+
+
+def test_a_file_that_changes_is_looked_at_again(tmp_path):
+    path = write(tmp_path / "l.json", frames(poly2d=SQUARE))
+    assert json_kind(path).masks == "poly2d"
+    assert json_kind(write(path, frames(rle=RLE, poly2d=SQUARE))).masks == "rle"
+
+
+@pytest.mark.parametrize("kind", ["via", "coco", "bdd100k coco", "scalabel"])
+def test_a_file_is_read_once_to_recognise_it_and_parsed_once(tmp_path, monkeypatch, kind):
+    open_data.is_custom.cache_clear()
+    if kind == "scalabel":
+        picture(tmp_path / "a.jpg")
+        path = write(tmp_path / "labels.json", frames(poly2d=SQUARE))
+    else:
+        path = folder(tmp_path, kind.split()[-1], ("a", "b", "c"))
+        if kind == "bdd100k coco":
+            write(path, path.read_text().replace('"stem"', '"car"').replace('"leaf"', '"bus"'))
+    parsed, scanned = [], []
+    loads, read_bytes = json.loads, pathlib.Path.read_bytes
+    monkeypatch.setattr(json_fields.json, "loads", lambda text: parsed.append(len(text)) or loads(text))
+    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda self: scanned.append(self) or read_bytes(self))
+    custom = open_data.is_custom(str(tmp_path))
+    assert custom == (kind in ("via", "coco")) and not parsed
+    dataset = open_data.open_dataset(str(tmp_path), "train")
+    assert isinstance(dataset, BDD100KDataset) != custom
+    assert len(parsed) == 1 and scanned.count(path) == 1
+
+
+def test_summary_before_labels_are_refused(tmp_path, caplog):
+    """All objects are boxes: the log still says what the file holds."""
+    open_data.is_custom.cache_clear()
+    picture(tmp_path / "a.jpg")
+    box = {"x1": 2, "y1": 1, "x2": 5, "y2": 3}
+    document = frames(box2d=box)
+    document[0]["labels"].append({"id": 1, "category": "road", "box2d": box})
+    write(tmp_path / "l.json", document)
+    with caplog.at_level(logging.INFO), pytest.raises(InputError, match="all 1 objects are boxes without masks"):
+        open_data.open_dataset(str(tmp_path), "train")
+    assert "skipped categories without instances: 1 'road'" in caplog.text
