@@ -27,6 +27,13 @@ def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     return optimizer._get_variable_index(variable)
 
 
+def share_random_seed() -> None:
+    """Give all JAX processes that train together the same random seed, if the user set none (`initialize_rng`)."""
+    from keras.src.backend.jax.distribution_lib import initialize_rng
+
+    initialize_rng()
+
+
 class UnsummedOptimizer(keras.optimizers.Optimizer):
     """An optimizer whose gradients Keras does not sum over the replicas of TensorFlow: that would follow the clipping.
 
