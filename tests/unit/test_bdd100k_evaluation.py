@@ -11,17 +11,16 @@ from pycocotools import mask as coco_mask
 from bdd100k.dataset import BDD100KDataset
 from bdd100k.evaluation.flatten import flatten, paint
 from bdd100k.evaluation.predictions import load_any
-from bdd100k.evaluation.protocols import add_official, has_official_classes
+from bdd100k.evaluation.protocols import OfficialEvaluator, has_official_classes
 from bdd100k.evaluation.submissions import Writer
 from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.result import to_json
 from mrcnn.structures.instances import Instances
 from tests.evaluation_scenes import Drawn, Noisy, Scenes, found
 
 
 def official(dataset, entries, write=None, samples=0):
-    result = evaluate(entries, dataset, samples=samples)
-    add_official(result, dataset, list(dataset.image_ids), write)
-    return result
+    return evaluate(entries, dataset, samples=samples, benchmark=OfficialEvaluator(dataset, write, samples > 0))
 
 
 # The test case that the bitmask evaluation of the toolkit carries, and the figures that it asserts.
@@ -44,8 +43,8 @@ OFFICIAL_FOUND = [
 
 
 def test_bitmask_figures_are_those_that_the_toolkit_asserts():
-    got = official(Drawn(OFFICIAL_TRUTH), [found(0, *e) for e in OFFICIAL_FOUND]).official["bitmask"]
-    per_class = {name: own["AP"] for name, own in got["per_class"].items() if own["AP"] is not None}
+    got = official(Drawn(OFFICIAL_TRUTH), [found(0, *e) for e in OFFICIAL_FOUND]).official.bitmask
+    per_class = {name: own.AP for name, own in got.per_class.items() if own.AP is not None}
     assert per_class == pytest.approx({"pedestrian": 1, "rider": 0.9, "car": 0.15816831683168317}, abs=1e-9)
     expected = {
         "AP": 0.6860561056105611,
@@ -61,7 +60,7 @@ def test_bitmask_figures_are_those_that_the_toolkit_asserts():
         "AR_M": None,
         "AR_L": None,
     }
-    assert got["mask"] == pytest.approx(expected, abs=1e-9)
+    assert vars(got.mask) == pytest.approx(expected, abs=1e-9)
 
 
 def test_rle_figures_are_those_that_scalabel_asserts(shared_data, tmp_path):
@@ -71,7 +70,7 @@ def test_rle_figures_are_those_that_scalabel_asserts(shared_data, tmp_path):
     dataset.load_bdd100k(tmp_path, "val", labels=folder / "ins_seg_rle_sample.json")
     dataset.prepare()
     entries = load_any(folder / "scalabel__eval__testcases__ins_seg__ins_seg_preds.json", dataset)
-    got = official(dataset, entries).official["rle"]
+    got = official(dataset, entries).official.rle
     expected = {
         "AP": 48.77227722772277,
         "AP50": 86.73267326732673,
@@ -86,9 +85,9 @@ def test_rle_figures_are_those_that_scalabel_asserts(shared_data, tmp_path):
         "AR_M": 53.333333333333336,
         "AR_L": 50.0,
     }
-    assert {name: 100 * value for name, value in got["mask"].items()} == pytest.approx(expected, abs=1e-9)
-    assert got["overlapping_images"] == 0 and got["AP_as_given"] == pytest.approx(got["mask"]["AP"])
-    assert got["per_class"]["truck"]["AP"] == pytest.approx(0.7) and got["per_class"]["bus"]["AP"] is None
+    assert {name: 100 * value for name, value in vars(got.mask).items()} == pytest.approx(expected, abs=1e-9)
+    assert got.overlapping_images == 0 and got.AP_as_given == pytest.approx(got.mask.AP)
+    assert got.per_class["truck"].AP == pytest.approx(0.7) and got.per_class["bus"].AP is None
 
 
 def test_best_score_has_the_pixel():
@@ -96,22 +95,22 @@ def test_best_score_has_the_pixel():
     # the second one: COCO finds IoU 1 (and a mistake before it), flattened it is 50 / 100 = 0.5, good for AP50 alone.
     dataset = Drawn([("car", (0, 5, 10, 15))])
     result = official(dataset, [found(0, "car", (0, 5, 10, 15), 0.6), found(0, "car", (0, 0, 10, 10), 0.9)])
-    assert result.mask["AP50"] == result.mask["AP"] == pytest.approx(0.5)
-    for protocol in ("bitmask", "rle"):
-        assert result.official[protocol]["mask"]["AP50"] == pytest.approx(0.5)
-        assert result.official[protocol]["mask"]["AP"] == pytest.approx(0.05)
-        assert result.official[protocol]["detections"] == 2
+    assert result.mask.AP50 == result.mask.AP == pytest.approx(0.5)
+    for protocol in (result.official.bitmask, result.official.rle):
+        assert protocol.mask.AP50 == pytest.approx(0.5)
+        assert protocol.mask.AP == pytest.approx(0.05)
+        assert protocol.detections == 2
     # Given with their overlap, the official code drops both.
-    assert result.official["rle"]["overlapping_images"] == 1 and result.official["rle"]["AP_as_given"] == 0
+    assert result.official.rle.overlapping_images == 1 and result.official.rle.AP_as_given == 0
 
 
 def test_what_is_covered_wholly_is_not_counted():
     # The truck on top is a mistake of another class; below it nothing is left of the car of 0.5.
     dataset = Drawn([("car", (0, 0, 10, 10))])
     result = official(dataset, [found(0, "truck", (0, 0, 20, 20), 0.9), found(0, "car", (0, 0, 10, 10), 0.5)])
-    assert result.mask["AP"] == pytest.approx(1) and result.detections == 2
-    for protocol in ("bitmask", "rle"):
-        assert result.official[protocol]["mask"]["AP"] == 0 and result.official[protocol]["detections"] == 1
+    assert result.mask.AP == pytest.approx(1) and result.detections == 2
+    for protocol in (result.official.bitmask, result.official.rle):
+        assert protocol.mask.AP == 0 and protocol.detections == 1
 
 
 def test_ignored_objects_are_not_put_last_by_the_bitmask_code():
@@ -119,10 +118,10 @@ def test_ignored_objects_are_not_put_last_by_the_bitmask_code():
     # takes the first, which is ignored, so that nothing is found.
     dataset = Drawn([("car", (0, 10, 10, 20), "ignore"), ("car", (0, 0, 10, 10))])
     got = official(dataset, [found(0, "car", (0, 0, 10, 20), 0.9)]).official
-    assert got["rle"]["mask"]["AP50"] == pytest.approx(1) and got["bitmask"]["mask"]["AP50"] == 0
+    assert got.rle.mask.AP50 == pytest.approx(1) and got.bitmask.mask.AP50 == 0
     dataset = Drawn([("car", (0, 0, 10, 10)), ("car", (0, 10, 10, 20), "ignore")])
     got = official(dataset, [found(0, "car", (0, 0, 10, 20), 0.9)]).official
-    assert got["bitmask"]["mask"]["AP50"] == pytest.approx(1)
+    assert got.bitmask.mask.AP50 == pytest.approx(1)
 
 
 def test_crowds_are_objects_to_the_bitmask_code():
@@ -136,19 +135,19 @@ def test_crowds_are_objects_to_the_bitmask_code():
         found(0, "car", (40, 40, 60, 60), 0.7),
     ]
     got = official(dataset, entries).official
-    assert got["rle"]["mask"]["AP"] == pytest.approx(1) and got["rle"]["mask"]["AR100"] == 1
-    assert got["bitmask"]["mask"]["AP50"] == pytest.approx(1)
-    assert got["bitmask"]["mask"]["AP"] == pytest.approx((1 + 9 * 51 / 101 / 3) / 10)
-    assert got["bitmask"]["mask"]["AR100"] == pytest.approx((1.5 + 9 * 0.5) / 10)
+    assert got.rle.mask.AP == pytest.approx(1) and got.rle.mask.AR100 == 1
+    assert got.bitmask.mask.AP50 == pytest.approx(1)
+    assert got.bitmask.mask.AP == pytest.approx((1 + 9 * 51 / 101 / 3) / 10)
+    assert got.bitmask.mask.AR100 == pytest.approx((1.5 + 9 * 0.5) / 10)
 
 
 def test_crowd_with_the_ignore_bit_counts_neither_way_in_both():
     dataset = Drawn([("car", (0, 0, 20, 20), "crowd", "ignore"), ("car", (40, 40, 60, 60))])
     entries = [found(0, "car", (0, 0, 20, 12), 0.9), found(0, "car", (40, 40, 60, 60), 0.7)]
     got = official(dataset, entries).official
-    assert [got["bitmask"]["mask"]["AP50"], got["rle"]["mask"]["AP"]] == pytest.approx([1, 1])
+    assert [got.bitmask.mask.AP50, got.rle.mask.AP] == pytest.approx([1, 1])
     # Its IoU with the crowd is 0.6: beyond that it is a mistake to the bitmask code (precision 1/2).
-    assert got["bitmask"]["mask"]["AP75"] == pytest.approx(0.5)
+    assert got.bitmask.mask.AP75 == pytest.approx(0.5)
 
 
 def test_at_most_100_objects_per_image():
@@ -157,11 +156,11 @@ def test_at_most_100_objects_per_image():
     names = ("car", "truck")
     entries = [found(0, names[n % 2], box, 0.9 - n / 1000) for n, box in enumerate(boxes)]
     result = official(dataset, entries)
-    assert result.detections == 140 and result.official["at_most"] == 100
-    for protocol in ("bitmask", "rle"):
-        assert result.official[protocol]["detections"] == 100
-        assert result.official[protocol]["mask"]["AR100"] == pytest.approx(50 / 140)  # 50 cars among the best 100
-    assert result.mask["AR100"] == pytest.approx(70 / 140)  # COCO's limit is for each class
+    assert result.detections == 140 and result.official.at_most == 100
+    for protocol in (result.official.bitmask, result.official.rle):
+        assert protocol.detections == 100
+        assert protocol.mask.AR100 == pytest.approx(50 / 140)  # 50 cars among the best 100
+    assert result.mask.AR100 == pytest.approx(70 / 140)  # COCO's limit is for each class
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -195,7 +194,7 @@ def test_painting_equals_full_masks(seed):
 
 def test_order_of_flattening():
     entries = [found(0, "car", (i, 0, i + 1, 5), score) for i, score in enumerate([0.5, 0.9, 0.5, 0.7])]
-    flat = flatten(entries, (100, 100), most=3)
+    flat = flatten(entries, (100, 100), limit=3)
     assert [e["score"] for e in flat.entries] == [0.9, 0.7, 0.5] and flat.entries[2] is entries[0]
     assert flat.labels[:4, 0].tolist() == [3, 1, 0, 2]
 
@@ -222,15 +221,17 @@ def test_submissions_read_again_give_the_same_figures(tmp_path):
     dataset, entries = crowded()
     with Writer(tmp_path / "submission") as writer:
         first = official(dataset, entries, writer.add)
-    assert 0 < first.official["bitmask"]["mask"]["AP"] < 1 and first.official["rle"]["overlapping_images"] == 3
+    assert 0 < first.official.bitmask.mask.AP < 1 and first.official.rle.overlapping_images == 3
     folder = tmp_path / "submission"
     assert sorted(p.name for p in folder.iterdir()) == ["bitmask_scores.json", "bitmasks", "rle.json"]
     assert [p.name for p in tmp_path.iterdir()] == ["submission"]
     for path in (folder, folder / "bitmasks", folder / "rle.json"):
         again = official(dataset, load_any(path, dataset))
         for protocol in ("bitmask", "rle"):
-            assert again.official[protocol]["mask"] == pytest.approx(first.official[protocol]["mask"], abs=1e-9)
-        assert again.official["rle"]["overlapping_images"] == 0
+            assert vars(getattr(again.official, protocol).mask) == pytest.approx(
+                vars(getattr(first.official, protocol).mask), abs=1e-9
+            )
+        assert again.official.rle.overlapping_images == 0
 
 
 def test_files_are_as_the_documentation_of_bdd100k_says(tmp_path):
@@ -271,8 +272,8 @@ def test_failed_writing_leaves_the_old_submission(tmp_path):
 def test_interval_and_other_classes():
     dataset, entries = crowded()
     got = official(dataset, entries, samples=50).official
-    low, high = got["rle"]["interval"]
-    assert low < got["rle"]["mask"]["AP"] < high and has_official_classes(dataset)
+    low, high = got.rle.interval
+    assert low < got.rle.mask.AP < high and has_official_classes(dataset)
     assert not has_official_classes(Scenes(images=1))
 
 
@@ -281,8 +282,8 @@ def test_figures_of_a_model_come_from_the_store_too(tmp_path):
 
     dataset, _ = crowded()
     dataset.instances = [dataset.load_instances(i) for i in range(3)]
-    one = evaluate(Noisy(dataset), dataset, samples=0)
-    other = evaluate(Noisy(dataset), dataset, samples=0, store=Store(tmp_path / "d.jsonl", {}))
-    for result in (one, other):
-        add_official(result, dataset, [0, 1, 2])
-    assert one.official == other.official and one.official["rle"]["detections"] > 0
+    one, other = (
+        evaluate(Noisy(dataset), dataset, samples=0, store=store, benchmark=OfficialEvaluator(dataset))
+        for store in (None, Store(tmp_path / "d.jsonl", {}))
+    )
+    assert to_json(one.official) == to_json(other.official) and one.official.rle.detections > 0

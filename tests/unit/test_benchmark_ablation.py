@@ -1,6 +1,7 @@
 """scripts/benchmark.py ablation: the wider backbone begins as the network it grew from; what a line keeps."""
 
 import argparse
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -37,10 +38,12 @@ def test_a_choice_that_lowers_ap_is_left_out_of_the_lines_after_it(tmp_path, mon
         ablation, "_train_and_evaluate", lambda folder, data, options: trained.update({folder.name: options}) or {}
     )
     monkeypatch.setattr(ablation, "_figures", lambda folder, rare: {"AP": 0.5})
-    monkeypatch.setattr(ablation.comparison, "read_run", lambda folder: folder.name)
-    monkeypatch.setattr(
-        ablation.comparison, "compare", lambda a, b: {"mask": {"AP": {"difference": gains[b], "against": a}}}
-    )
+    monkeypatch.setattr(ablation.comparison, "read_evaluation", lambda folder: folder.name)
+
+    def compare(a, b):
+        return SimpleNamespace(to_json=lambda: {"mask": {"AP": {"difference": gains[b], "against": a}}})
+
+    monkeypatch.setattr(ablation.comparison, "compare", compare)
     monkeypatch.setattr(ablation, "show", lambda report: None)
     settings = argparse.Namespace(
         size="large", out=str(tmp_path), data="somewhere", epochs=[1, 2], overrides=["IMAGES_PER_GPU=2"]

@@ -7,9 +7,10 @@ import pytest
 
 from bdd100k.report.comparison import write_comparison
 from mrcnn.errors import InputError
-from mrcnn.evaluation import bootstrap, match_table
-from mrcnn.evaluation.comparison import compare, read_run
+from mrcnn.evaluation import bootstrap
+from mrcnn.evaluation.comparison import compare, read_evaluation
 from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.table_file import load_tables, save_tables
 from mrcnn.files import write_json
 from tests.evaluation_scenes import Noisy, Scenes
 from tests.html_pages import parse
@@ -31,9 +32,7 @@ def stored(folder, source, scenes, image_ids=None):
             **result.to_json(),
         },
     )
-    match_table.save(
-        folder / "matches.npz", result.tables, [f"street-{i}.jpg" for i in image_ids], scenes.class_names[1:]
-    )
+    save_tables(folder / "matches.npz", result.tables, [f"street-{i}.jpg" for i in image_ids], scenes.class_names[1:])
     return result
 
 
@@ -54,13 +53,13 @@ def folder(scenes, tmp_path_factory):
 
 
 def rows(compared):
-    figures = [*compared["mask"].values(), *compared["box"].values(), compared["matterport"]["mAP50"]]
-    return figures + [row for own in compared["per_class"].values() for kind in own.values() for row in kind.values()]
+    figures = [*compared.mask.values(), *compared.box.values(), compared.matterport["mAP50"]]
+    return figures + [row for own in compared.per_class.values() for kind in own.values() for row in kind.values()]
 
 
 def test_tables_come_back_bit_for_bit(folder, scenes):
     tables = evaluate(Noisy(scenes), scenes, samples=0).tables
-    again = match_table.load(folder / "all" / "matches.npz")
+    again = load_tables(folder / "all" / "matches.npz")
     assert again.images == [f"street-{i}.jpg" for i in range(16)] and again.names == scenes.class_names[1:]
     for kind, table in tables.items():
         for name, values in vars(table).items():
@@ -69,31 +68,31 @@ def test_tables_come_back_bit_for_bit(folder, scenes):
 
 
 def test_a_run_with_itself(folder):
-    run = read_run(folder / "all")
+    run = read_evaluation(folder / "all")
     compared = compare(run, run, samples=60)
-    defined = [row for row in rows(compared) if row["a"] is not None]
-    assert len(defined) > 30 and compared["settings"] == {}
+    defined = [row for row in rows(compared) if row.a is not None]
+    assert len(defined) > 30 and compared.settings == {}
     for row in defined:
-        assert row["difference"] == 0 and row["interval"] in ([0, 0], None) and row["better"] is None
-    assert compared["mask"]["AP"]["interval"] == [0, 0]
+        assert row.difference == 0 and row.interval in ([0, 0], None) and row.better is None
+    assert compared.mask["AP"].interval == [0, 0]
 
 
 def test_a_clearly_better_run(folder):
-    a, b = read_run(folder / "half"), read_run(folder / "all")
+    a, b = read_evaluation(folder / "half"), read_evaluation(folder / "all")
     compared, reverse = compare(a, b, samples=200), compare(b, a, samples=200)
-    row = compared["mask"]["AP"]
-    assert row["a"] == a.result["mask"]["AP"] and row["b"] == b.result["mask"]["AP"]
-    assert row["difference"] == row["b"] - row["a"] > 0.05
-    assert 0 < row["interval"][0] < row["difference"] < row["interval"][1] and row["better"] == "b"
-    assert reverse["mask"]["AP"]["better"] == "a"
-    np.testing.assert_allclose(reverse["mask"]["AP"]["interval"], [-v for v in row["interval"][::-1]], atol=1e-12)
-    assert compared["per_class"]["car"]["mask"]["AP"]["b"] == b.result["per_class"]["car"]["mask"]["AP"]
-    assert compared["settings"] == {"weights": ("half", "all"), "SCORE": (4, 3)}
+    row = compared.mask["AP"]
+    assert row.a == a.result["mask"]["AP"] and row.b == b.result["mask"]["AP"]
+    assert row.difference == row.b - row.a > 0.05
+    assert 0 < row.interval[0] < row.difference < row.interval[1] and row.better == "b"
+    assert reverse.mask["AP"].better == "a"
+    np.testing.assert_allclose(reverse.mask["AP"].interval, [-v for v in row.interval[::-1]], atol=1e-12)
+    assert compared.per_class["car"]["mask"]["AP"].b == b.result["per_class"]["car"]["mask"]["AP"]
+    assert compared.settings == {"weights": ("half", "all"), "SCORE": (4, 3)}
 
 
 def test_the_interval_is_paired(folder, scenes):
     """Its bounds are quantiles of AP(b) - AP(a) of evaluations of the same drawn images."""
-    runs = [read_run(folder / name) for name in ("half", "all")]
+    runs = [read_evaluation(folder / name) for name in ("half", "all")]
     compared = compare(*runs, samples=40, seed=5)
     weights = bootstrap.draw(16, 40, 5)
     differences = []
@@ -105,36 +104,36 @@ def test_the_interval_is_paired(folder, scenes):
             aps.append(np.nanmean(ap50[drawn]))
         differences.append(aps[1] - aps[0])
     np.testing.assert_allclose(
-        compared["matterport"]["mAP50"]["interval"], np.quantile(differences, [0.025, 0.975]), atol=1e-12
+        compared.matterport["mAP50"].interval, np.quantile(differences, [0.025, 0.975]), atol=1e-12
     )
     samples = [bootstrap.samples_of_table(run.stored.tables["mask"], weights)[0]["AP"] for run in runs]
     np.testing.assert_allclose(
-        compared["mask"]["AP"]["interval"], np.quantile(samples[1] - samples[0], [0.025, 0.975]), atol=1e-12
+        compared.mask["AP"].interval, np.quantile(samples[1] - samples[0], [0.025, 0.975]), atol=1e-12
     )
     apart = np.quantile(samples[1], 0.975) - np.quantile(samples[0], 0.025)
-    assert compared["mask"]["AP"]["interval"][1] < apart
+    assert compared.mask["AP"].interval[1] < apart
 
 
 def test_page(folder, tmp_path):
-    a, b = read_run(folder / "half"), read_run(folder / "all")
+    a, b = read_evaluation(folder / "half"), read_evaluation(folder / "all")
     compared = compare(a, b, samples=60)
     write_comparison(tmp_path / "compare.html", a, b, compared)
     page = (tmp_path / "compare.html").read_text()
     root = parse(page)
     assert "http" not in page and "url(" not in page and not root.all("script") and not root.all("link")
     for kind in ("mask", "box"):
-        for name, own in compared[kind].items():
+        for name, own in getattr(compared, kind).items():
             (row,) = root.all("tr", data_figure=f"{kind}/{name}")
-            assert row.figures() == [own["a"], own["b"], own["difference"]]
-            assert row.intervals() == ([] if own["interval"] is None else [own["interval"]])
+            assert row.figures() == [own.a, own.b, own.difference]
+            assert row.intervals() == ([] if own.interval is None else [own.interval])
     (row,) = root.all("tr", data_figure="mask/AP")
     assert row.all("td")[-1].text == "B is better" and row.all("data")[2].text.startswith("+")
     assert root.all("section", id="run")[0].all("td")[0].text == "half"
 
 
 def test_without_intervals(folder):
-    run = read_run(folder / "all")
-    assert all(row["interval"] is None and row["better"] is None for row in rows(compare(run, run, samples=0)))
+    run = read_evaluation(folder / "all")
+    assert all(row.interval is None and row.better is None for row in rows(compare(run, run, samples=0)))
 
 
 @pytest.mark.parametrize(
@@ -147,20 +146,20 @@ def test_without_intervals(folder):
 def test_other_images(folder, scenes, tmp_path, image_ids, message):
     stored(tmp_path / "other", [], scenes, image_ids)
     with pytest.raises(InputError, match=message):
-        compare(read_run(folder / "all"), read_run(tmp_path / "other"))
+        compare(read_evaluation(folder / "all"), read_evaluation(tmp_path / "other"))
 
 
 def test_other_labels_and_classes(folder, tmp_path):
     changed = Scenes(images=16, seed=2)
     changed.instances[7] = changed.instances[7].select(np.arange(1, len(changed.instances[7])))
     stored(tmp_path / "labels", [], changed)
-    with pytest.raises(InputError, match=r"different labels, of image street-7\.jpg"):
-        compare(read_run(folder / "all"), read_run(tmp_path / "labels"))
+    with pytest.raises(InputError, match=r"different labels, for example of image street-7\.jpg"):
+        compare(read_evaluation(folder / "all"), read_evaluation(tmp_path / "labels"))
     changed = Scenes(images=16, seed=2)
     changed.class_names = ["BG", "car", "person", "tram"]
     stored(tmp_path / "classes", [], changed)
     with pytest.raises(InputError, match="has the classes car, person, train; .*tram"):
-        compare(read_run(folder / "all"), read_run(tmp_path / "classes"))
+        compare(read_evaluation(folder / "all"), read_evaluation(tmp_path / "classes"))
 
 
 def _without(path):
@@ -172,26 +171,26 @@ def _without(path):
     [
         ("result.json", _without, "has no result.json"),
         ("result.json", lambda path: path.write_text("{"), "is not valid JSON"),
-        ("result.json", lambda path: path.write_text("[1]"), "is no result of this version's evaluation"),
+        ("result.json", lambda path: path.write_text("[1]"), "was not written by this version"),
         ("result.json", lambda path: path.write_text('{"images": 3}'), "evaluated, mask, .* missing"),
-        ("matches.npz", _without, "matches.npz is missing; evaluate that run again"),
-        ("matches.npz", lambda path: path.write_bytes(b"PK nothing"), "is no table of matches"),
-        ("matches.npz", lambda path: np.savez(path, format=np.array(1)), "is no table of matches"),
+        ("matches.npz", _without, "matches.npz is missing; evaluate again"),
+        ("matches.npz", lambda path: path.write_bytes(b"PK nothing"), "is not a file of match tables"),
+        ("matches.npz", lambda path: np.savez(path, format=np.array(1)), "is not a file of match tables"),
         ("matches.npz", lambda path: np.savez(path, format=np.array(9)), "has format 9"),
         (
             "matches.npz",
             lambda path: np.savez(path, format=np.array([object()], dtype=object)),
-            "is no table of matches",
+            "is not a file of match tables",
         ),
     ],
 )
 def test_folders_that_cannot_be_used(folder, tmp_path, file, damage, message):
     for name in ("result.json", "matches.npz"):
         (tmp_path / name).write_bytes((folder / "all" / name).read_bytes())
-    read_run(tmp_path)
+    read_evaluation(tmp_path)
     damage(tmp_path / file)
     with pytest.raises(InputError, match=message):
-        read_run(tmp_path)
+        read_evaluation(tmp_path)
 
 
 def test_files_of_two_runs(folder, scenes, tmp_path):
@@ -200,6 +199,6 @@ def test_files_of_two_runs(folder, scenes, tmp_path):
     (tmp_path / "few" / "matches.npz").write_bytes((folder / "all" / "matches.npz").read_bytes())
     assert result["images"] == 3
     with pytest.raises(InputError, match="of different images"):
-        read_run(tmp_path / "few")
-    with pytest.raises(InputError, match="is no folder"):
-        read_run(tmp_path / "absent")
+        read_evaluation(tmp_path / "few")
+    with pytest.raises(InputError, match="is not a folder"):
+        read_evaluation(tmp_path / "absent")

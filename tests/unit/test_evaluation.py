@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mrcnn.evaluation.coco_results import predict
+from mrcnn.evaluation.coco_results import predict_images
 from mrcnn.evaluation.evaluator import evaluate
 from mrcnn.evaluation.voc_ap import compute_ap, compute_matches, compute_recall
 from mrcnn.files import write_json
@@ -114,7 +114,8 @@ def coco_stats(scenes, kind, class_id=None):
     return {name: None if value == -1 else value for name, value in zip(STATS, evaluator.stats, strict=True)}
 
 
-def assert_same_figures(ours, expected):
+def assert_same_figures(figures, expected):
+    ours = vars(figures)
     assert set(ours) == set(expected)
     for name, value in expected.items():
         assert ours[name] == (None if value is None else pytest.approx(value, abs=1e-9)), name
@@ -129,8 +130,8 @@ def test_figures_are_those_of_pycocotools(scenes, result, name, kind):
 
 @pytest.mark.parametrize("class_id,name", [(1, "car"), (2, "person"), (3, "train")])
 def test_figures_per_class_are_those_of_pycocotools(scenes, result, class_id, name):
-    assert_same_figures(result.per_class[name]["mask"], coco_stats(scenes, "segm", class_id))
-    assert_same_figures(result.per_class[name]["box"], coco_stats(scenes, "bbox", class_id))
+    assert_same_figures(result.per_class[name].mask, coco_stats(scenes, "segm", class_id))
+    assert_same_figures(result.per_class[name].box, coco_stats(scenes, "bbox", class_id))
 
 
 def test_map50_is_the_mean_of_compute_ap_over_images_with_objects(scenes, result):
@@ -150,7 +151,7 @@ def test_map50_is_the_mean_of_compute_ap_over_images_with_objects(scenes, result
             )[0]
     assert 2 not in aps and 5 not in aps
     assert result.image_ap50 == pytest.approx(aps, abs=1e-9)
-    assert result.matterport["mAP50"] == pytest.approx(np.mean(list(aps.values())), abs=1e-9)
+    assert result.matterport.mAP50 == pytest.approx(np.mean(list(aps.values())), abs=1e-9)
 
 
 def test_counts(scenes, result):
@@ -158,9 +159,9 @@ def test_counts(scenes, result):
     assert result.images == 8
     assert result.ignored == sum(f.sum() for f in flagged)
     assert result.objects == sum((~f).sum() for f in flagged)
-    assert result.detections == len(result.predictions) == sum(c["detections"] for c in result.per_class.values())
-    assert result.objects == sum(c["objects"] for c in result.per_class.values())
-    assert result.per_class["person"]["category_id"] == 20
+    assert result.detections == len(result.predictions) == sum(c.detections for c in result.per_class.values())
+    assert result.objects == sum(c.objects for c in result.per_class.values())
+    assert result.per_class["person"].category_id == 20
 
 
 def test_file_gives_the_very_same_figures(scenes, result, tmp_path):
@@ -198,7 +199,7 @@ def test_polygons(scenes):
     scenes.instances = [Instances.from_masks(mask, [1])]
     square = [30, 20, 90, 20, 90, 60, 30, 60]
     result = evaluate([{"image_id": 100, "category_id": 10, "score": 1, "segmentation": [square]}], scenes)
-    assert result.mask["AP"] == result.box["AP"] == pytest.approx(1) and result.matterport["mAP50"] == 1
+    assert result.mask.AP == result.box.AP == pytest.approx(1) and result.matterport.mAP50 == 1
 
 
 def test_subset_leaves_predictions_for_other_images_out(scenes, result):
@@ -210,10 +211,10 @@ def test_subset_leaves_predictions_for_other_images_out(scenes, result):
 
 def test_no_detections_give_zero(scenes):
     result = evaluate(Nothing(), scenes)
-    assert result.mask["AP"] == result.box["AP50"] == result.mask["AR100"] == result.matterport["mAP50"] == 0
-    assert result.per_class["train"]["mask"]["AP"] is None  # no such object
-    assert result.per_class["car"]["mask"]["AP"] == 0 and result.detections == 0
-    assert set(result.pr_curve["precision"]["car"]) == {0.0}
+    assert result.mask.AP == result.box.AP50 == result.mask.AR100 == result.matterport.mAP50 == 0
+    assert result.per_class["train"].mask.AP is None  # no such object
+    assert result.per_class["car"].mask.AP == 0 and result.detections == 0
+    assert set(result.pr_curve.precision["car"]) == {0.0}
 
 
 @pytest.mark.parametrize("model", [Nothing(), Noisy(Scenes(images=2))])
@@ -221,8 +222,10 @@ def test_no_truth_gives_null_not_nan(model):
     scenes = Scenes(images=2)
     scenes.instances = [Instances.from_masks(np.zeros((*SHAPE, 0), bool), [])] * 2
     result = evaluate(model, scenes)
-    assert set(result.mask.values()) == set(result.box.values()) == {None} and result.matterport["mAP50"] is None
-    assert result.pr_curve["precision"] == {} and result.pr_curve["mean"] == []
+    assert (
+        set(vars(result.mask).values()) == set(vars(result.box).values()) == {None} and result.matterport.mAP50 is None
+    )
+    assert result.pr_curve.precision == {} and result.pr_curve.mean == []
     assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
 
 
@@ -244,16 +247,16 @@ def test_perfect_predictions_score_one_and_crowds_count_neither_way(scenes):
             )
     result = evaluate(entries, scenes)
     assert result.ignored > 0
-    assert result.mask["AP"] == result.box["AP"] == result.mask["AR100"] == pytest.approx(1)
-    np.testing.assert_allclose(result.pr_curve["mean"], 1)
+    assert result.mask.AP == result.box.AP == result.mask.AR100 == pytest.approx(1)
+    np.testing.assert_allclose(result.pr_curve.mean, 1)
 
 
 def test_pr_curve_averages_to_ap50(result):
-    for name, curve in result.pr_curve["precision"].items():
-        assert np.mean(curve) == pytest.approx(result.per_class[name]["mask"]["AP50"], abs=1e-12)
+    for name, curve in result.pr_curve.precision.items():
+        assert np.mean(curve) == pytest.approx(result.per_class[name].mask.AP50, abs=1e-12)
         assert np.all(np.diff(curve) <= 0)
-    assert np.mean(result.pr_curve["mean"]) == pytest.approx(result.mask["AP50"], abs=1e-12)
-    assert len(result.pr_curve["recall"]) == 101 and result.pr_curve["recall"][-1] == 1
+    assert np.mean(result.pr_curve.mean) == pytest.approx(result.mask.AP50, abs=1e-12)
+    assert len(result.pr_curve.recall) == 101 and result.pr_curve.recall[-1] == 1
 
 
 def test_nothing_is_printed(scenes, capsys):
@@ -264,14 +267,15 @@ def test_nothing_is_printed(scenes, capsys):
 def test_more_than_255_detections_in_an_image():
     scenes = Scenes(images=1, seed=0)
     result = evaluate(Noisy(scenes, detections=600), scenes)
-    assert result.detections > 512 and 0 < result.mask["AP50"] <= 1 and 0 < result.matterport["mAP50"] <= 1
+    assert result.detections > 512 and 0 < result.mask.AP50 <= 1 and 0 < result.matterport.mAP50 <= 1
     assert evaluate(result.predictions, scenes).to_json() == result.to_json()
 
 
 def test_progress_sees_the_batches(scenes):
     seen = []
-    predict(Nothing(), scenes, list(range(8)), batch_size=3, progress=lambda batches: seen.extend(batches) or batches)
-    assert seen == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    found = predict_images(Nothing(), scenes, range(8), 3, lambda batches: seen.extend(batches) or batches)
+    assert list(found) == [(image_id, []) for image_id in range(8)]
+    assert [list(batch) for batch in seen] == [[0, 1, 2], [3, 4, 5], [6, 7]]
 
 
 def test_scores_above_one_by_rounding_and_repetitions_do_not_reach_the_file(scenes):
@@ -286,7 +290,7 @@ def test_scores_above_one_by_rounding_and_repetitions_do_not_reach_the_file(scen
                 }
             ]
 
-    entries = predict(Doubtful(), scenes, [0])
+    ((_, entries),) = predict_images(Doubtful(), scenes, [0])
     assert [(e["score"], e["bbox"]) for e in entries] == [(1.0, [5, 5, 25, 25])]
     assert coco_mask.area(entries[0]["segmentation"]) == 625
 

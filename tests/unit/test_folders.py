@@ -248,7 +248,7 @@ def test_evaluation_of_perfect_predictions(tmp_path):
                 }
             )
     result = evaluate(predictions, dataset)
-    assert (result.mask["AP"], result.box["AP"], sorted(result.per_class)) == (1.0, 1.0, ["leaf", "stem"])
+    assert (result.mask.AP, result.box.AP, sorted(result.per_class)) == (1.0, 1.0, ["leaf", "stem"])
 
 
 # YOLO

@@ -73,7 +73,7 @@ def test_files_are_the_same_from_store_and_list(scenes, tmp_path):
 
 def test_nothing_found_is_an_answer_too(scenes, tmp_path):
     store = Store(tmp_path / "d.jsonl", {})
-    assert evaluate(Nothing(), scenes, store=store, samples=0).mask["AP"] == 0
+    assert evaluate(Nothing(), scenes, store=store, samples=0).mask.AP == 0
     assert len(store) == 0 and all(100 + i in Store(store.path, {}) for i in range(6))
 
 
@@ -92,5 +92,5 @@ def test_memory_grows_by_numbers_not_by_masks(tmp_path):
         evaluate(model, scenes, store=store, samples=20)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # Tables, COCOeval's records of one class, and what pasting keeps for box sizes seen before, which has an end.
+    # Tables, and what pasting keeps for box sizes seen before, which is bounded.
     assert peaks[1] - peaks[0] < 20 * 60_000, peaks

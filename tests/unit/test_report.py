@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from bdd100k.evaluation.protocols import add_official
-from bdd100k.report.page import TWELVE, write_report
+from bdd100k.evaluation.protocols import OfficialEvaluator
+from bdd100k.report.page import write_report
 from bdd100k.report.published import PAPER
 from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.result import TWELVE, BestScore
 from tests.evaluation_scenes import Drawn, Noisy, Nothing, Scenes, found
 from tests.html_pages import parse
 
@@ -68,11 +69,11 @@ def test_headline(root, result):
     rows = section(root, "summary").all("tbody")[0].children
     assert len(rows) == 2
     for row, kind in zip(rows, ("mask", "box"), strict=True):
-        assert row.figures() == [getattr(result, kind)[name] for name in TWELVE]
-        assert row.intervals() == [v for name in TWELVE if (v := result.intervals[kind][name]) is not None]
+        assert row.figures() == [getattr(getattr(result, kind), name) for name in TWELVE]
+        assert row.intervals() == [v for name in TWELVE if (v := getattr(result.intervals, kind)[name]) is not None]
     cards = section(root, "summary").all("div", **{"class": "card"})
     values = [card.figures()[0] for card in cards]
-    assert values == [result.mask["AP"], result.mask["AP50"], result.box["AP"], result.matterport["mAP50"]]
+    assert values == [result.mask.AP, result.mask.AP50, result.box.AP, result.matterport.mAP50]
     shown = [card.all("data")[0].text for card in cards]
     assert shown == [f"{100 * v:.1f}" for v in values]
 
@@ -80,24 +81,25 @@ def test_headline(root, result):
 def test_classes(root, result):
     for name, own in result.per_class.items():
         (row,) = section(root, "classes").all("tr", data_class=name)
-        best = result.score_curves["per_class"].get(name, {}).get("best", {})
-        expected = [own["mask"][f] for f in ("AP", "AP50", "AP75", "AR100")] + [own["box"][f] for f in ("AP", "AP50")]
-        assert row.figures() == expected + [best.get(f) for f in ("precision", "recall", "f1")]
-        assert row.all("td")[0].text == str(own["objects"]) and row.all("td")[1].text == str(own["detections"])
+        curve = result.score_curves.per_class.get(name)
+        best = curve.best if curve else BestScore()
+        expected = [own.mask.AP, own.mask.AP50, own.mask.AP75, own.mask.AR100, own.box.AP, own.box.AP50]
+        assert row.figures() == [*expected, best.precision, best.recall, best.f1]
+        assert row.all("td")[0].text == str(own.objects) and row.all("td")[1].text == str(own.detections)
 
 
 def test_errors_slices_confusion_calibration(root, result):
-    for kind, gain in result.errors["delta_ap"].items():
+    for kind, gain in result.errors.delta_ap.items():
         (row,) = root.all("tr", data_error=kind)
-        assert row.figures() == [gain] and row.all("td")[0].text == str(result.errors["counts"][kind])
+        assert row.figures() == [gain] and row.all("td")[0].text == str(result.errors.counts[kind])
     for size, own in result.slices["size"].items():
         (row,) = root.all("tr", data_slice=f"size/{size}")
-        assert row.figures() == [own["AP"], own["AP50"], own["AR100"]]
+        assert row.figures() == [own.AP, own.AP50, own.AR100]
     grid = [[cell.text for cell in row.all("td")] for row in section(root, "confusion").all("tbody")[0].children]
-    expected = [[str(n) for n in row] for row in result.confusion["counts"]]
+    expected = [[str(n) for n in row] for row in result.confusion.counts]
     expected[-1][-1] = "–"
     assert grid == expected
-    assert section(root, "calibration").all("p")[0].figures() == [result.calibration["ece"]]
+    assert section(root, "calibration").all("p")[0].figures() == [result.calibration.ece]
 
 
 def test_curves_are_the_results(root, result):
@@ -116,8 +118,8 @@ def test_curves_are_the_results(root, result):
 
 
 def test_worst_and_best_images(root, result):
-    ranked = sorted(row["AP50"] for row in result.per_image if row["AP50"] is not None)
-    own = {str(row["image"]): row["AP50"] for row in result.per_image}
+    ranked = sorted(row.AP50 for row in result.per_image if row.AP50 is not None)
+    own = {str(row.image): row.AP50 for row in result.per_image}
     shown = {kind: [e.attributes["data-image"] for e in root.all("div", data_kind=kind)] for kind in ("worst", "best")}
     assert [own[name] for name in shown["worst"]] == ranked[:5]
     assert [own[name] for name in shown["best"]] == ranked[::-1][:5]
@@ -127,7 +129,7 @@ def test_worst_and_best_images(root, result):
 
 
 def test_pictures(root, scenes, result):
-    """Each photograph is the image; outlines are where the objects are; every picture says what it shows."""
+    """Each JPEG is the image; outlines are where the objects are; every picture says what it shows."""
     scene = root.all("div", data_kind="worst")[0]
     position = int(scene.attributes["data-image"]) - 100
     truth, detections = scene.all("svg")
@@ -143,9 +145,7 @@ def test_pictures(root, scenes, result):
         points = np.array(re.findall(r"(\d+) (\d+)", path.attributes["d"]), float)
         edges = [*points.min(axis=0)[::-1], *points.max(axis=0)[::-1]]
         np.testing.assert_allclose(edges, box, atol=8)  # 1.3 px of the image
-    strong = [
-        e for e in result.predictions if e["image_id"] == position + 100 and e["score"] >= result.confusion["score"]
-    ]
+    strong = [e for e in result.predictions if e["image_id"] == position + 100 and e["score"] >= result.confusion.score]
     assert len(detections.all("path")) == len(strong)
     for picture in root.all("svg"):
         assert picture.attributes.get("aria-hidden") == "true" or len(picture.attributes["aria-label"]) > 10
@@ -170,7 +170,7 @@ def test_names_are_escaped_and_the_paper_is_told_apart(page, root, result):
         cells = [cell.text for cell in row.children]
         assert cells == [model, *("–" if f is None else f"{f:.1f}" for f in figures), backbone, "COCO test-dev"]
     assert rows[-1].attributes["class"] == "own" and rows[-1].figures() == [
-        result.mask[f] for f in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
+        getattr(result.mask, f) for f in ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
     ]
     assert "Not comparable" in published.all("p")[0].whole_text() and "zoo" not in published.whole_text()
 
@@ -190,8 +190,7 @@ def test_every_kind_of_error_in_the_gallery(tmp_path):
         found(3, "rider", there, 0.5),
         found(5, "truck", (10, 30, 40, 70), 0.4),
     ]
-    result = evaluate(entries, dataset, samples=0)
-    add_official(result, dataset, dataset.image_ids)
+    result = evaluate(entries, dataset, samples=0, benchmark=OfficialEvaluator(dataset, intervals=False))
     root = no_outside(report_of(result, dataset, tmp_path))
     said = {
         e.attributes["data-gallery"]: [(c.all("b")[0].text, c.text.strip()) for c in e.all("figcaption")]
@@ -205,7 +204,7 @@ def test_every_kind_of_error_in_the_gallery(tmp_path):
         "background": [("rider 0.50, no object there", "d.jpg")],
         "missed": [("bus of 1,200 px, not found", "e.jpg"), ("car of 1,200 px, not found", "f.jpg")],
     }
-    assert result.confusion["score"] == 0.9  # weaker detections are not drawn
+    assert result.confusion.score == 0.9  # weaker detections are not drawn
     shown = {
         s.attributes["data-image"]: [(path.attributes["class"], path.all("title")[0].text) for path in s.all("path")]
         for s in root.all("div", data_image=...)
@@ -213,7 +212,7 @@ def test_every_kind_of_error_in_the_gallery(tmp_path):
     assert shown["1"] == [("right", "car: found"), ("right", "car 0.90: right")]
     assert shown["2"] == [("wrong", "car: not found")] and shown["5"] == [("wrong", "bus: not found")]
     zoo = section(root, "published").all("tbody")[1].children
-    assert zoo[-1].figures()[:2] == [result.official["bitmask"]["mask"]["AP"], result.box["AP"]]
+    assert zoo[-1].figures()[:2] == [result.official.bitmask.mask.AP, result.box.AP]
     assert zoo[0].all("td")[0].text == "16.24"
 
 
@@ -230,7 +229,7 @@ def test_nothing_found_and_nothing_to_find(tmp_path):
 
 
 def test_size_is_bounded(tmp_path, monkeypatch):
-    """Photographs of noise, which JPEG cannot make small, and many more images than pictures."""
+    """Images of noise, which JPEG cannot make small, and many more images than pictures."""
     scenes = Scenes(images=30, objects=20, seed=5, shape=(360, 640))
     noise = np.random.default_rng(0).integers(0, 256, (360, 640, 3)).astype(np.uint8)
     monkeypatch.setattr(scenes, "load_image", lambda _: noise)
