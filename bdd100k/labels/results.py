@@ -1,4 +1,7 @@
-"""Write detections as Scalabel frames, BDD100K's format of results."""
+"""Write detections as Scalabel frames, BDD100K's format of results.
+
+Legend: C classes with background, n instances, H W an image.
+"""
 
 import os
 import pathlib

@@ -1,4 +1,7 @@
-"""Write what is detected: pictures with the instances drawn in, and COCO results."""
+"""Write what is detected: pictures with the instances drawn in, and COCO results.
+
+Legend: C classes with background, n instances, H W an image.
+"""
 
 import contextlib
 import os
