@@ -17,7 +17,6 @@ from mrcnn.evaluation.result import (
     ClassFigures,
     Headline,
     ImageFigures,
-    Interval,
     Intervals,
     MatterportFigures,
     Result,
@@ -133,6 +132,8 @@ class CocoEvaluator(_TableEvaluator):
         table = tables["mask"]
         arrays = {kind: coco_ap.coco_arrays(own) for kind, own in tables.items()}
         weights = bootstrap.draw(len(self.image_ids), self.samples, self.seed) if self.samples else None
+        sampled = {} if weights is None else {k: bootstrap.samples_of_table(t, weights) for k, t in tables.items()}
+        size_samples = sampled["mask"][0] if sampled else {}
         outcomes = curves.outcomes_at_50(table)
         score_curves = curves.score_curves(outcomes, self.names)
         groups = image_groups(self.dataset, self.image_ids, self.slicing.attributes)
@@ -153,8 +154,8 @@ class CocoEvaluator(_TableEvaluator):
             confusion=curves.confusion(table, self.names, score_curves.all.best.score),
             errors=tide.error_split(table, outcomes, self.names),
             calibration=curves.calibration(outcomes, self.names),
-            slices=slices(table, groups, self._flags.joined(), self.slicing.flags, weights),
-            intervals=None if weights is None else self._intervals(tables, weights),
+            slices=slices(table, groups, self._flags.joined(), self.slicing.flags, weights, size_samples),
+            intervals=None if weights is None else self._intervals(sampled, weights),
             matterport=MatterportFigures(float(np.mean(list(self.ap50.values()))) if self.ap50 else None),
             official=None,
             per_image=self._per_image,
@@ -179,22 +180,21 @@ class CocoEvaluator(_TableEvaluator):
             for k, name in enumerate(self.names)
         }
 
-    def _intervals(self, tables: dict[str, Table], weights: np.ndarray) -> Intervals:
-        overall: dict[str, dict[str, Interval | None]] = {}
-        per_class: dict[str, dict[str, dict[str, Interval | None]]] = {name: {} for name in self.names}
-        for kind, table in tables.items():
-            overall[kind], classes = bootstrap.intervals_of_table(table, weights)
-            for name, figures in zip(self.names, classes, strict=True):
-                per_class[name][kind] = figures
-        map50 = bootstrap.interval(bootstrap.sampled_mean(self.ap50, weights))
+    def _intervals(
+        self, sampled: dict[str, tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]], weights: np.ndarray
+    ) -> Intervals:
+        """Turn what `bootstrap.samples_of_table` returned for each kind into intervals."""
         return Intervals(
             samples=self.samples,
             level=bootstrap.LEVEL,
             seed=self.seed,
-            mask=overall["mask"],
-            box=overall["box"],
-            per_class=per_class,
-            matterport={"mAP50": map50},
+            mask=bootstrap.intervals(sampled["mask"][0]),
+            box=bootstrap.intervals(sampled["box"][0]),
+            per_class={
+                name: {kind: bootstrap.intervals(classes[k]) for kind, (_, classes) in sampled.items()}
+                for k, name in enumerate(self.names)
+            },
+            matterport=bootstrap.intervals({"mAP50": bootstrap.sampled_mean(self.ap50, weights)}),
         )
 
 

@@ -101,6 +101,7 @@ def slices(
     flags: Mapping[str, np.ndarray],
     names: Mapping[str, FlagNames],
     weights: np.ndarray | None,
+    size_samples: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, SliceFigures]]:
     """Evaluate every slice; fewer than five images get no interval, as it would seem narrower than it is.
 
@@ -110,6 +111,7 @@ def slices(
         flags: Flag -> bool [G].
         names: Flag -> the names of its slices.
         weights: int [B, I] of the bootstrap, or None for no intervals.
+        size_samples: "AP_S", "AP_M", "AP_L" -> float64 [B], which the intervals of COCO's figures have computed.
 
     Returns:
         Attribute -> value -> figures.
@@ -123,11 +125,13 @@ def slices(
         }
         for attribute, values in groups.items()
     }
-    result["size"] = {
-        size: _figures(rank_classes(table, ignored_for_area(table, area), area), table.images, weights)
-        for size, area in AREAS.items()
-        if size != "all"
-    }
+    result["size"] = {}
+    for size, figure in (("small", "AP_S"), ("medium", "AP_M"), ("large", "AP_L")):
+        area = AREAS[size]
+        own = _figures(rank_classes(table, ignored_for_area(table, area), area), table.images, None)
+        if weights is not None and table.images >= _MIN_IMAGES:
+            own.interval = bootstrap.interval(size_samples[figure][:SAMPLES])
+        result["size"][size] = own
     for flag, (attribute, yes, no) in names.items():
         if flag in flags:
             result[attribute] = {

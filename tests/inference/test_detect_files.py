@@ -150,8 +150,8 @@ def check_scalabel(frame: AnnotatedImage, image: np.ndarray, found: dict) -> Non
 def test_pictures_change_under_the_masks(model, folder, expected, tmp_path):
     sources = [s for s in find_sources([folder], tmp_path) if s.name != "broken.png"]
     with Pictures(tmp_path, NAMES) as pictures:
-        report = detect_files(model, sources, NAMES, [pictures], batch_size=5)
-    assert report.frames == 12 and not report.failed
+        summary = detect_files(model, sources, NAMES, [pictures], batch_size=5)
+    assert summary.frames == 12 and not summary.failed
     image, found = expected["a.png"]
     picture = cv2.imread(str(tmp_path / "a.png"))[..., ::-1]
     assert picture.shape == image.shape
@@ -202,14 +202,14 @@ def test_categories_have_their_own_ids(folder, tmp_path, ids):
             ]
 
     with CocoResults(tmp_path, list(zip(ids, NAMES, strict=True))) as sink:
-        report = detect_files(Three(), find_sources([folder / "a.png"], tmp_path), NAMES, [sink])
+        summary = detect_files(Three(), find_sources([folder / "a.png"], tmp_path), NAMES, [sink])
     entries = json.loads((tmp_path / "detections.json").read_text())
     assert [(e["category_id"], e["category_name"], e["bbox"]) for e in entries] == [
         (ids[3], "bus", [6, 5, 40, 20]),
         (ids[1], "car", [0, 0, 10, 10]),
         (ids[2], "truck", [70, 60, 58, 36]),
     ]
-    assert report.objects == {"bus": 1, "car": 1, "truck": 1}
+    assert summary.objects == {"bus": 1, "car": 1, "truck": 1}
 
 
 def test_an_error_leaves_what_was_there(model, folder, tmp_path):

@@ -34,7 +34,7 @@ def planned(runner: Runner, words: list[str]) -> None:
     assert words[0] == "make" and len(words) == 2
     said = documents.make(words[1])
     wanted = {
-        "demo": ["pip install", "-c constraints.txt", "scripts/demo.py"],
+        "demo": ["scripts/demo.py"],
         "test": ["KERAS_BACKEND=tensorflow", "KERAS_BACKEND=jax", "-m pytest"],
         "lint": ["ruff check", "ruff format --check", "mypy"],
     }
@@ -62,8 +62,8 @@ NOT_RUN = [
     (r"pip ", "installs packages", installing),
     (r"python -c ", "is no script; its code is run in this process", executed),
     (r"source ", "there need not be an environment here", made_by_make),
-    (r".* --hosts ", OTHER_MACHINES + "and tests/backends/test_distribution.py trains on two hosts", parsed),
-    (r".* --engine ray", OTHER_MACHINES + "and tests/unit/test_on_ray.py has what can be tested here", parsed),
+    (r".* --hosts ", OTHER_MACHINES + "and tests/backend/test_distribution.py trains on two hosts", parsed),
+    (r".* --engine ray", OTHER_MACHINES + "and tests/bdd100k/test_on_ray.py has what can be tested here", parsed),
     (r"python scripts/benchmark\.py ", "measures for minutes; its options are parsed", parsed),
 ]
 

@@ -95,8 +95,8 @@ PLANTED = [
     ("image without objects", "bare.jpg", None, ""),
     ("missing image", "gone.jpg", None, ""),
     ("size differs", "odd.jpg", None, "30 x 30"),
-    ("unreadable image", "text.jpg", None, "can be read"),
-    ("broken image", "cut.jpg", None, "ends before"),
+    ("unreadable image", "text.jpg", None, "cannot be read"),
+    ("broken image", "cut.jpg", None, "truncated"),
     ("image without labels", "lone.jpg", None, ""),
     ("unusable frame", None, None, "no name"),
 ]

@@ -387,3 +387,12 @@ def test_functions_that_write_a_file_need_not_repeat_its_errors() -> None:
     ]
     assert not any("save" in line for line in found[0])
     assert any("save: raises InputError and does not say so" in line for line in found[1])
+
+
+def test_a_method_may_refer_to_the_method_of_that_name_in_another_class() -> None:
+    text = (
+        "class Maker:\n    def make(self, image: np.ndarray):\n        '''Make of uint8 [H, W, 3].'''\n"
+        "class Face:\n    def make(self, image: np.ndarray):\n        '''Make, see `Maker.make`.'''\n"
+    )
+    assert complaints("shapes", text) == complaints("types", text) == []
+    assert complaints("shapes", text.replace("`Maker.make`", "`Face.make`")) == ["Face.make: image has no shape"]

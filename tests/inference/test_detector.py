@@ -81,3 +81,24 @@ def test_sizes_that_follow_the_image(model, images, tmp_path):
 def test_a_training_model_does_not_detect(images, tmp_path):
     with pytest.raises(InputError, match="built for training"):
         MaskRCNN("training", ShapesConfig(), tmp_path).detect(images)
+
+
+def test_detect_moulds_with_the_method_that_a_client_overrides(images, tmp_path):
+    """Forks override `mold_inputs`; here images are turned upside down first, as if the user had turned them."""
+
+    class Turned(MaskRCNN):
+        def mold_inputs(self, images):
+            return super().mold_inputs([image[::-1] for image in images])
+
+    keras.utils.set_random_seed(3)
+    model = MaskRCNN("inference", ShapesConfig(), tmp_path)
+    turned = Turned("inference", ShapesConfig(), tmp_path)
+    turned.keras_model.set_weights(model.keras_model.get_weights())
+    molded = turned.mold_inputs(images[:1])[0]
+    np.testing.assert_array_equal(molded, model.mold_inputs([images[0][::-1]])[0])
+    seen = []
+    turned.keras_model.predict_on_batch = lambda inputs: (
+        seen.append(inputs[0]) or model.keras_model.predict_on_batch(inputs)
+    )
+    turned.detect(images[:1])
+    np.testing.assert_array_equal(seen[0], molded)

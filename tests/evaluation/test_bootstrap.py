@@ -44,14 +44,15 @@ def test_every_sample_equals_cocoeval_on_the_drawn_images(seed):
                 np.testing.assert_allclose(recall[k][sample], np.nan if expected < 0 else expected, atol=1e-9)
 
 
-def test_many_samples_of_many_images_equal_cocoeval():
+def test_samples_in_several_blocks_equal_cocoeval(monkeypatch):
     table, truth, detections = overlap_table(np.random.default_rng(6), images=70, classes=2, objects=12, decimals=None)
-    weights = bootstrap.draw(70, 2 * bootstrap._AT_ONCE + 3, 1)
+    monkeypatch.setattr(bootstrap, "_IN_CACHE", 0)  # eight samples in a block
+    weights = bootstrap.draw(70, 19, 1)
     ranked = rank_classes(table)
     assert ranked[0].hit[0].sum() > 64 and (~ranked[0].counted).any() and not ranked[1].objects
     found, nothing = bootstrap.sampled_aps(ranked, weights)
     assert np.isnan(nothing).all()
-    for sample in (0, bootstrap._AT_ONCE, len(weights) - 1):
+    for sample in (0, 8, 18):
         arrays = reference_arrays(*drawn_lists(truth, detections, weights[sample]), "box")
         np.testing.assert_allclose(found[sample], arrays.precision[:, :, 0, 0].mean(axis=1), atol=1e-12)
 
@@ -59,7 +60,8 @@ def test_many_samples_of_many_images_equal_cocoeval():
 def test_intervals_are_quantiles_of_cocoevals_figures():
     table, truth, detections = overlap_table(np.random.default_rng(4), images=6, decimals=None)
     weights = bootstrap.draw(6, 20, 3)
-    overall, classes = bootstrap.intervals_of_table(table, weights)
+    samples, samples_of_class = bootstrap.samples_of_table(table, weights)
+    overall, classes = bootstrap.intervals(samples), [bootstrap.intervals(own) for own in samples_of_class]
     lists = [drawn_lists(truth, detections, row) for row in weights]
     arrays = [reference_arrays(*some, "box") for some in lists]
     figures = [vars(some.figures()) for some in arrays]

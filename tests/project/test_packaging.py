@@ -73,6 +73,13 @@ def test_constraints_fix_what_make_installs():
         assert fixed[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
+@pytest.mark.parametrize("installed", [".venv/.installed", ".venv/.installed-dev"])
+def test_make_installs_what_the_constraints_say(tmp_path, make, installed):
+    for name in ("setup.py", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    assert "pip install --disable-pip-version-check -c constraints.txt -e " in make("-n", target=installed).stdout
+
+
 def test_lowest_versions_are_the_bounds_of_setup(tmp_path, make):
     """`make test-lowest` installs each bound itself, and `.[dev]` asks for nothing without one."""
     shutil.copy(ROOT / "setup.py", tmp_path)

@@ -125,7 +125,7 @@ def test_errors_of_processes_arrive_with_the_images_name_and_their_end_with_advi
 SCRIPT = """
 import multiprocessing, signal, sys, threading
 from mrcnn.data.prefetch import Prefetcher
-from tests.unit.test_workers import maker
+from tests.data.test_workers import maker
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born without it
