@@ -425,6 +425,7 @@ class MaskRCNN:
 
     @anchors.setter
     def anchors(self, value: np.ndarray) -> None:
+        """Keep what a client assigns, float [A, (y1, x1, y2, x2)] pixels."""
         self._anchors = value
 
     def _inference_network(self) -> keras.Model:

@@ -75,7 +75,7 @@ class StopTogether(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Take over the decision of the first host."""
         if host()[1] > 1:
-            stops = np.float32([bool(self.model.stop_training)])
+            stops = np.array([bool(self.model.stop_training)], np.float32)
             self.model.stop_training = bool(values_of_hosts(stops)[0, 0])
 
 

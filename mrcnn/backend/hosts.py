@@ -130,7 +130,7 @@ def _refuse_used_port(address: str) -> None:
 def _texts_of_hosts(text: str) -> list[str]:
     """Return a text of each host, in their order."""
     data = np.frombuffer(text.encode(), np.uint8).astype(np.float32)
-    lengths = values_of_hosts(np.float32([len(data)]))[:, 0].astype(int)
+    lengths = values_of_hosts(np.array([len(data)], np.float32))[:, 0].astype(int)
     padded = np.pad(data, (0, lengths.max() - len(data)))
     rows = values_of_hosts(padded).astype(np.uint8)
     return [row[:length].tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
