@@ -1,4 +1,7 @@
-"""Write detections as Scalabel frames, BDD100K's format of results."""
+"""Write detections as Scalabel frames, BDD100K's format of results.
+
+Legend: n detected instances, C classes with background.
+"""
 
 import os
 import pathlib

@@ -42,7 +42,7 @@ def sum_over_replicas(values: Any) -> Any:
 
 
 def gather_rows(values: Tensor) -> Tensor:
-    """Return the rows [n, ...] of all parts of the batch in its order, [N, ...]."""
+    """Return the rows [n, ...] of all parts of the batch in its order: [N, ...], N of the whole batch."""
     context = _replica_context()
     return values if context is None else context.all_gather(values, axis=0)
 

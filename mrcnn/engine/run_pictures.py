@@ -162,6 +162,10 @@ def batch_instances(inputs: Mapping[str, np.ndarray], number: int) -> Instances:
 
 
 def validation_sheet(result: Result, dataset: Dataset, image_ids: Sequence[int], cell_width: int = 480) -> np.ndarray:
-    """Draw labels and predictions of some images side by side, each `cell_width` px wide: uint8 [height, width, 3]."""
+    """Draw labels and predictions of some images side by side, each `cell_width` px wide: uint8 [height, width, 3].
+
+    Raises:
+        InputError: an image cannot be read.
+    """
     rows = [truth_and_predictions(result, dataset, image_id, cell_width=cell_width) for image_id in image_ids]
     return contact_sheet([row for row, _ in rows], [titles for _, titles in rows], cell_width)

@@ -1,4 +1,7 @@
-"""Write what is detected: pictures with the instances drawn in, and COCO results."""
+"""Write what is detected: pictures with the instances drawn in, and COCO results.
+
+Legend: n detected instances, C classes with background, H W image.
+"""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Find tensors by the names that they had in the original's graph."""
+"""Find tensors by the names that they had in the original's graph. Legend: P proposals."""
 
 from typing import Any
 

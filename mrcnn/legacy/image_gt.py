@@ -1,4 +1,7 @@
-"""Load one image with its full or mini masks, as the original's `load_image_gt` does."""
+"""Load one image with its full or mini masks, as the original's `load_image_gt` does.
+
+Legend: n objects, C classes with background, H W image.
+"""
 
 import logging
 import random
