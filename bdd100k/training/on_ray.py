@@ -15,7 +15,7 @@ import socket
 import time
 from typing import Any
 
-from mrcnn.backend.rendezvous import LIMIT
+from mrcnn.backend.hosts import LIMIT
 from mrcnn.errors import InputError
 
 log = logging.getLogger("bdd100k")

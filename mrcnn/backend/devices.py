@@ -1,4 +1,4 @@
-"""Training on several devices of a host: the contexts in which a network is built, compiled and fitted."""
+"""Train on several devices: the contexts in which a network is built, compiled and fitted."""
 
 import contextlib
 import functools
@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from mrcnn.backend import runtime
-from mrcnn.backend.hosts import host, is_first_host, of_backend, worker_strategy
+from mrcnn.backend.hosts import host, of_backend, values_of_hosts, worker_strategy
 from mrcnn.backend.keras_private import with_tensorflow_dataset
 from mrcnn.config import Config
 from mrcnn.errors import InputError
@@ -16,14 +17,11 @@ from mrcnn.errors import InputError
 Tensor = Any  # a tensor of the chosen backend
 
 
-# ---------------------------------------------------------------------------------------------------- devices
-
-
 def parallel(config: Config) -> contextlib.AbstractContextManager:
-    """The context in which a training network is built, compiled and fitted, so that it trains on all its devices.
+    """Return the context in which a training network is built, compiled and fitted to train on all its devices.
 
     Raises:
-        InputError: GPU_COUNT is more than there are, or the backend cannot do it.
+        InputError: GPU_COUNT exceeds the number of devices, or the backend does not support it.
     """
     count = int(config.GPU_COUNT)
     if count == 1 and host()[1] == 1:
@@ -48,7 +46,7 @@ def _take(count: int, found: Sequence[Any], kind: str) -> list[Any]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Within it this process computes for itself: detection during training is not split over devices and hosts."""
+    """Compute on this process alone: detection during training is not split over devices and hosts."""
     before = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:
@@ -58,27 +56,27 @@ def alone() -> Iterator[None]:
 
 
 def fitting(config: Config) -> contextlib.AbstractContextManager:
-    """The context of Keras' `fit` itself. TensorFlow's model knows its devices; JAX looks for them now."""
+    """Return the context for Keras' `fit` itself. TensorFlow's model knows its devices; JAX looks them up now."""
     return runtime.for_backend(
         tensorflow=contextlib.nullcontext, torch=contextlib.nullcontext, jax=functools.partial(parallel, config)
     )()
 
 
 def feed(loader: Any) -> Any:
-    """What `fit` is to be given for a loader of this host's part of the batches."""
+    """Return what `fit` takes for a loader of this host's part of the batches."""
     if host()[1] == 1:
         return loader
     return runtime.for_backend(tensorflow=_tensorflow_feed, jax=lambda loader: loader)(loader)
 
 
 class StopTogether(keras.callbacks.Callback):
-    """After an epoch all hosts stop if the first one does, and only then."""
+    """Stops all hosts after an epoch if the first one stops, and only then."""
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Ask the first host."""
+        """Take over the decision of the first host."""
         if host()[1] > 1:
-            stops = bool(self.model.stop_training) and is_first_host()
-            self.model.stop_training = runtime.for_backend(tensorflow=_tensorflow_any, jax=_jax_any)(stops)
+            stops = np.array([bool(self.model.stop_training)], np.float32)
+            self.model.stop_training = bool(values_of_hosts(stops)[0, 0])
 
 
 @functools.cache  # the same for building as for fitting
@@ -97,16 +95,6 @@ def _tensorflow_strategy(count: int) -> Any:
     gpus = tf.config.list_logical_devices("GPU")
     devices = _take(count, gpus or tf.config.list_logical_devices("CPU"), "GPUs" if gpus else "CPU device")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
-
-
-def _tensorflow_any(flag: bool) -> bool:
-    import tensorflow as tf
-
-    def total() -> Tensor:
-        return tf.distribute.get_replica_context().all_reduce("SUM", tf.cast(flag, tf.float32))
-
-    strategy = worker_strategy()
-    return float(strategy.experimental_local_results(strategy.run(total))[0]) > 0
 
 
 def _tensorflow_feed(loader: Any) -> Any:
@@ -134,10 +122,3 @@ def _jax_distribution(count: int) -> Any:
     names = [f"{device.platform}:{device.id}" for device in chosen]
     # each host loads its own part: see `shard` of mrcnn.data.loader.Loader
     return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
-
-
-def _jax_any(flag: bool) -> bool:
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())

@@ -1,4 +1,4 @@
-"""Everything of Keras that is private or undocumented and yet relied on; tests/unit/test_keras_private.py checks each.
+"""What is private or undocumented in Keras and yet relied on; tests/backend/test_keras_private.py tests each name.
 
 Where a new release of Keras changes one of these, this is the only module to mend.
 """
@@ -25,6 +25,13 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variabl
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     """Return the place of a trained variable in the order in which the optimizer was built (`_get_variable_index`)."""
     return optimizer._get_variable_index(variable)
+
+
+def share_random_seed() -> None:
+    """Give all JAX processes that train together the same random seed, if the user set none (`initialize_rng`)."""
+    from keras.src.backend.jax.distribution_lib import initialize_rng
+
+    initialize_rng()
 
 
 class UnsummedOptimizer(keras.optimizers.Optimizer):

@@ -199,7 +199,11 @@ class Reporter(keras.callbacks.Callback):
             write_png(self.folder / "batches" / f"epoch_{state.epoch + 1:04d}_step_{step + 1:04d}.png", sheet)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Write the figures and pictures of the epoch."""
+        """Write the figures and pictures of the epoch.
+
+        Raises:
+            InputError: an image cannot be read again.
+        """
         recorder, validator = self.recorder, self.validator
         recorder.complete(logs or {}, validator.seconds if validator else 0.0)
         rows = recorder.results.rows

@@ -1,8 +1,9 @@
-"""Detection in files: images, folders and videos in; pictures, videos and JSON out. Frames pass in batches, so memory
-does not grow with their number.
+"""Detect in files: images, folders and videos in; pictures, videos and JSON out.
 
-What comes out of a run are sinks: each is told of every frame with what was found in it. Legend: n detections, H W
-image, C classes incl. background.
+Frames pass in batches, so memory does not grow with their number. What a run writes is up to its sinks: each receives
+every frame with the instances detected in it.
+
+Legend: n detected instances, C classes with background, H W image.
 """
 
 import collections
@@ -22,13 +23,16 @@ from mrcnn.structures.masks import paste_mask
 
 logger = logging.getLogger(__name__)
 
-Detections = dict[str, np.ndarray]
-JSON_FILE, IMAGES_FILE = "detections.json", "images.json"
-
 
 @dataclasses.dataclass
-class Report:
-    """What a run did: frames that were read, objects by class, and (path, reason) of every source that failed."""
+class DetectionSummary:
+    """What a run did.
+
+    Attributes:
+        frames: number of images and video frames.
+        objects: detected instances by class name.
+        failed: (path, reason) of every source that could not be read to its end.
+    """
 
     frames: int = 0
     objects: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -36,10 +40,10 @@ class Report:
 
 
 class Sink(Protocol):
-    """Takes the frames of a run, in order."""
+    """Receives the frames of a run, in order."""
 
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Takes a frame and what `detect_instances` found in it."""
+    def add(self, frame: Frame, instances: Instances, scores: np.ndarray) -> None:
+        """Take a frame, the n instances detected in it, and their scores, float [n], descending."""
 
 
 def detect_files(
@@ -49,55 +53,62 @@ def detect_files(
     sinks: Sequence[Sink],
     batch_size: int = 1,
     progress: Callable[[Frame], None] = lambda frame: None,
-) -> Report:
-    """Detects in images and videos of any number and size.
+) -> DetectionSummary:
+    """Detect in any number of images and videos of any size.
 
     Args:
-        predictor: a model for inference.
+        predictor: a model for inference, such as `mrcnn.inference.detector.Detector`.
         sources: see `mrcnn.inference.media.find_sources`. One that cannot be read is logged and left out.
         class_names: [C], entry 0 is the background.
-        sinks: they are told of every frame.
+        sinks: each receives every frame.
         batch_size: frames that go through the network together.
         progress: called after each frame.
 
     Returns:
-        What was done.
+        What was detected, and what could not be read.
     """
-    report = Report()
+    summary = DetectionSummary()
 
     def failed(source: Source, reason: str) -> None:
         logger.error("skipped: %s", reason)
-        report.failed.append((source.path, reason))
+        summary.failed.append((source.path, reason))
 
-    for frame, found in _found(predictor, read_frames(sources, failed), batch_size):
+    for frame, detections in _detect(predictor, read_frames(sources, failed), batch_size):
+        instances, scores = to_instances(detections, frame.image.shape)
         for sink in sinks:
-            sink.add(frame, found)
-        report.frames += 1
-        report.objects.update(class_names[class_id] for class_id in found["class_ids"])
+            sink.add(frame, instances, scores)
+        summary.frames += 1
+        summary.objects.update(class_names[class_id] for class_id in instances.class_ids)
         progress(frame)
-    return report
+    return summary
 
 
-def _found(predictor: Predictor, frames: Iterator[Frame], batch_size: int) -> Iterator[tuple[Frame, Detections]]:
-    while batch := list(itertools.islice(frames, batch_size)):
-        yield from zip(batch, predictor.detect_instances([frame.image for frame in batch]), strict=True)
-
-
-def to_instances(found: Detections, shape: Sequence[int]) -> tuple[Instances, np.ndarray]:
-    """Detections as objects with scores, the best last, so that it is drawn on top.
+def to_instances(detections: dict[str, np.ndarray], shape: Sequence[int]) -> tuple[Instances, np.ndarray]:
+    """Paste the masks of an image's detections, leaving out boxes outside the image and exact repetitions.
 
     Args:
-        found: rois int [n, 4] px, class_ids int [n], scores [n], mask_probs [n, h, w].
-        shape: (H, W, ...) of the image.
+        detections: rois int [m, 4] px, class_ids int [m], scores [m], mask_probs [m, h, w], of `detect_instances`.
+        shape: (H, W, ...) of the image in pixels.
 
     Returns:
-        The m <= n objects that lie in the image, and their scores, float [m].
+        The n <= m instances, in order, and their scores, float [n].
     """
-    order = np.argsort(found["scores"], kind="stable")
-    pasted = [(i, *paste_mask(found["mask_probs"][i], found["rois"][i], shape)) for i in order]
-    kept = [(i, box, crop) for i, box, crop in pasted if crop.size]
-    indices = np.array([i for i, _, _ in kept], int)
-    instances = Instances(
-        found["class_ids"][indices], np.array([box for _, box, _ in kept]), [crop for _, _, crop in kept]
-    )
-    return instances, found["scores"][indices]
+    kept, boxes, crops, known = [], [], [], set()
+    columns = [np.asarray(detections[name]) for name in ("rois", "class_ids", "scores")]
+    for i, (roi, class_id, score) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        key = (*roi, class_id, score)
+        box, crop = paste_mask(detections["mask_probs"][i], roi, shape)
+        if crop.size and key not in known:
+            known.add(key)
+            kept.append(i)
+            boxes.append(box)
+            crops.append(crop)
+    return Instances(columns[1][kept], np.array(boxes), crops), columns[2][kept]
+
+
+def _detect(
+    predictor: Predictor, frames: Iterator[Frame], batch_size: int
+) -> Iterator[tuple[Frame, dict[str, np.ndarray]]]:
+    """Yield each frame with its detections."""
+    while batch := list(itertools.islice(frames, batch_size)):
+        yield from zip(batch, predictor.detect_instances([frame.image for frame in batch]), strict=True)

@@ -136,6 +136,9 @@ class Detector:
         Args:
             molded_images: float32 [N, h, w, 3].
             image_metas: [N, 12 + C].
+
+        Returns:
+            [images as given, metas float32 [N, 12 + C], anchors float32 [N, A, 4] norm].
         """
         anchors = np.repeat(self.get_anchors(molded_images.shape[1:])[None], len(molded_images), axis=0)
         return [molded_images, np.asarray(image_metas, np.float32), anchors]

@@ -1,4 +1,4 @@
-"""Images and videos as one stream of frames, and videos written frame by frame; never more than one frame in memory.
+"""Read images and videos as one stream of frames, and write videos frame by frame, one frame in memory at a time.
 
 Frames are uint8 [H, W, 3] RGB.
 """
@@ -17,27 +17,27 @@ from mrcnn.data.images import read_image
 from mrcnn.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-# What is read, and the code that OpenCV's own builds can write it with, on every system.
+# Suffixes of videos, and the codec with which every build of OpenCV can write them.
 VIDEO_CODES = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
-USUAL_FPS = 25.0  # for files that do not say theirs
+DEFAULT_FPS = 25.0  # for files that do not state theirs
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file to read: `path`, and `name`, its posix path below the folder that was given (or its file name)."""
+    """A file to read: `path`, and `name`, its POSIX path below the given folder, or its file name."""
 
     path: pathlib.Path
     name: str
 
     @property
     def is_video(self) -> bool:
-        """Whether it is read as a video, which the ending decides."""
+        """Whether the suffix is that of a video."""
         return self.path.suffix.lower() in VIDEO_CODES
 
 
 @dataclasses.dataclass
 class Frame:
-    """A picture of a source: `image` uint8 [H, W, 3]; of a video also its position (from 0) and frames per second."""
+    """An image of a source: `image` uint8 [H, W, 3]; of a video also its index (from 0) and frames per second."""
 
     source: Source
     image: np.ndarray
@@ -46,39 +46,39 @@ class Frame:
 
     @property
     def name(self) -> str:
-        """The name of an image; of a frame of clip.mp4 what BDD100K calls it, clip-0000001.jpg (counted from 1)."""
+        """The name of an image; a frame of clip.mp4 is called as in BDD100K, clip-0000001.jpg (counted from 1)."""
         if self.index is None:
             return self.source.name
         return f"{pathlib.PurePosixPath(self.source.name).with_suffix('')}-{self.index + 1:07d}.jpg"
 
 
 def find_sources(paths: Sequence[str | os.PathLike], out: str | os.PathLike | None = None) -> list[Source]:
-    """The images and videos that paths mean.
+    """Return the images and videos that paths stand for.
 
     Args:
-        paths: files, whatever their ending, and folders, in which and below which all images and videos are taken.
-        out: folder in which results get the same names; what lies there is left out.
+        paths: files with any suffix, and folders, which are searched recursively for images and videos.
+        out: folder of the results, which get the same names; files in it are left out.
 
     Returns:
-        Sources in the order of the paths, those of a folder by name.
+        Sources in the order of the paths, those of a folder sorted by name.
 
     Raises:
         InputError: no such path, a folder without images and videos, two files of one name, or a result would
             overwrite its source.
     """
     out = None if out is None else pathlib.Path(out).resolve()
-    found: list[Source] = []
+    sources: list[Source] = []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
             if path.resolve() == out:
                 raise InputError(f"{path} is also the folder for the results; give another --out")
-            found += _in_folder(path, out)
+            sources += _in_folder(path, out)
         elif path.exists():
-            found.append(Source(path, path.name))
+            sources.append(Source(path, path.name))
         else:
             raise InputError(f"{path}: no such file or folder")
-    _refuse_clashes(found, out)
-    return found
+    _refuse_clashes(sources, out)
+    return sources
 
 
 def _in_folder(folder: pathlib.Path, out: pathlib.Path | None) -> list[Source]:
@@ -110,16 +110,16 @@ def _refuse_clashes(sources: Iterable[Source], out: pathlib.Path | None) -> None
 
 
 def count_frames(sources: Iterable[Source]) -> int:
-    """How many frames `read_frames` will give, as far as the heads of the files say: for a progress bar."""
+    """Return how many frames `read_frames` will yield according to the file headers, for a progress bar."""
     return sum(_announced(source.path) if source.is_video else 1 for source in sources)
 
 
 def read_frames(sources: Iterable[Source], failed: Callable[[Source, str], None]) -> Iterator[Frame]:
-    """All frames of all sources, one after the other.
+    """Yield all frames of all sources, one source after the other.
 
     Args:
         sources: what to read.
-        failed: told of a source that cannot be read, or breaks off, and why; the next one follows.
+        failed: called with a source that cannot be read to its end, and the reason; the next source follows.
     """
     for source in sources:
         try:
@@ -138,17 +138,17 @@ def _video_frames(source: Source) -> Iterator[Frame]:
             raise InputError(f"{source.path}: not a video that can be decoded; copy it again or leave it out")
         announced = _count(capture)
         fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if math.isfinite(fps) and fps > 0 else USUAL_FPS
+        fps = fps if math.isfinite(fps) and fps > 0 else DEFAULT_FPS
         index = 0
         while True:
-            there, image = capture.read()
-            if not there:
+            success, image = capture.read()
+            if not success:
                 break
             yield Frame(source, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), index, fps)
             index += 1
     finally:
         capture.release()
-    # Some cameras announce a frame or two more than they write.
+    # some cameras announce a frame or two more than they write
     if index == 0 or index < 0.99 * announced - 2:
         raise InputError(f"{source.path}: ends after {index} of {announced} frames; copy it again")
 
@@ -166,22 +166,22 @@ def _count(capture: cv2.VideoCapture) -> int:
 
 
 class VideoFile:
-    """A video that is written frame by frame and gets its name when the block ends without an error.
+    """Writes a video frame by frame; the file gets its name when the block ends without an error.
 
     with VideoFile(path, fps, (height, width)) as video:
         video.add(image)
     """
 
     def __init__(self, path: str | os.PathLike, fps: float, size: tuple[int, int]) -> None:
-        """Opens a temporary file beside `path`.
+        """Open a temporary file beside `path`, with its suffix, which tells OpenCV the format.
 
         Args:
-            path: its ending is one of VIDEO_CODES.
+            path: its suffix is one of VIDEO_CODES.
             fps: frames per second.
             size: (height, width) px of all frames.
 
         Raises:
-            InputError: it cannot be written there.
+            InputError: the file cannot be written.
         """
         self.path = pathlib.Path(path)
         self.size = size
@@ -195,7 +195,7 @@ class VideoFile:
         return self
 
     def add(self, image: np.ndarray) -> None:
-        """Writes uint8 [H, W, 3] of the size of the video."""
+        """Write a frame, uint8 [H, W, 3] of the size of the video."""
         assert image.shape[:2] == self.size, f"a frame of {image.shape} in a video of {self.size}"
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 

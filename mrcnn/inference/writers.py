@@ -1,7 +1,9 @@
-"""What detection writes: images with instances drawn in, and COCO results."""
+"""Write what is detected: pictures with the instances drawn in, and COCO results.
+
+Legend: C classes with background, n instances, H W an image.
+"""
 
 import contextlib
-import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -11,25 +13,26 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mrcnn.evaluation.coco_results import detections_to_coco
 from mrcnn.files import JsonListFile, write_bytes, write_json
-from mrcnn.inference.detect_files import IMAGES_FILE, JSON_FILE, Detections, to_instances
 from mrcnn.inference.media import Frame, Source, VideoFile
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.rle import crop_to_rle
 from mrcnn.visualization.drawing import draw_instances
 
-logger = logging.getLogger(__name__)
+JSON_FILE, IMAGES_FILE = "detections.json", "images.json"
 JPEG_QUALITY = 92
-PEN_WIDTH = 1000  # px of image width for each step of line width and letters
+PEN_WIDTH = 1000  # px of the longer side per step of line width and letter size
 
 
 class Pictures:
-    """Writes every image and video with what was found drawn into it, under its own name. A context manager."""
+    """Writes every image and video under its own name with its instances drawn in. A context manager.
+
+    Args:
+        folder: for the results; made if missing.
+        class_names: [C], for the captions.
+    """
 
     def __init__(self, folder: str | os.PathLike, class_names: Sequence[str]) -> None:
-        """Args:
-        folder: for the results; made if need be.
-        class_names: [C], for the labels.
-        """
         self.folder = pathlib.Path(folder)
         self.class_names = class_names
         self._video: tuple[Source, VideoFile] | None = None
@@ -38,11 +41,15 @@ class Pictures:
     def __enter__(self) -> "Pictures":
         return self
 
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Draws and writes a frame. Raises InputError where it cannot be written."""
-        instances, scores = to_instances(found, frame.image.shape)
+    def add(self, frame: Frame, instances: Instances, scores: np.ndarray) -> None:
+        """Draw the instances with their scores, float [n], into a frame and write it.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        order = np.argsort(scores, kind="stable")  # the best is drawn last, on top
         pen = max(1.0, max(frame.image.shape[:2]) / PEN_WIDTH)
-        picture = draw_instances(frame.image, instances, self.class_names, scores, pen=pen)
+        picture = draw_instances(frame.image, instances.select(order), self.class_names, scores[order], pen=pen)
         path = self.folder / frame.source.name
         path.parent.mkdir(parents=True, exist_ok=True)
         if frame.index is None:
@@ -66,7 +73,7 @@ class Pictures:
 
 
 def _write_image(path: pathlib.Path, image: np.ndarray) -> None:
-    """In the format of the ending (PNG where OpenCV writes none such); whole or not at all."""
+    """Write uint8 [H, W, 3] in the format of the suffix (PNG where OpenCV cannot), whole or not at all."""
     suffix = path.suffix if cv2.haveImageWriter(f"_{path.suffix}") else ".png"
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix.lower() in (".jpg", ".jpeg") else []
     done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
@@ -75,28 +82,38 @@ def _write_image(path: pathlib.Path, image: np.ndarray) -> None:
 
 
 class CocoResults(JsonListFile):
-    """Writes detections.json, COCO results with `category_name`, and images.json, with what COCO results lack: the
-    names and sizes of all images, in which an `id` is the name, and the categories. A context manager.
+    """Writes detections.json, COCO results with `category_name`, and images.json. A context manager.
 
-    COCO("images.json").loadRes("detections.json") of pycocotools puts them together.
+    images.json holds what COCO results lack: the names and sizes of all images, whose `id` is the name, and the
+    categories. COCO("images.json").loadRes("detections.json") of pycocotools puts both together.
+
+    Args:
+        folder: for the two files.
+        categories: [C] (id, name), entry 0 is the background.
     """
 
     def __init__(self, folder: str | os.PathLike, categories: Sequence[tuple[int, str]]) -> None:
-        """Args:
-        folder: for the two files.
-        categories: [C] (id, name), entry 0 is the background.
-        """
         super().__init__(pathlib.Path(folder) / JSON_FILE)
         self.categories = categories
         self.images: list[dict[str, Any]] = []
 
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Writes the entries of a frame."""
-        shape = frame.image.shape[:2]
-        self.images.append({"id": frame.name, "file_name": frame.name, "width": shape[1], "height": shape[0]})
-        names = dict(self.categories[1:])
-        for entry in detections_to_coco(found, shape, frame.name, [number for number, _ in self.categories]):
-            self.write({**entry, "category_name": names[entry["category_id"]]})
+    def add(self, frame: Frame, instances: Instances, scores: np.ndarray) -> None:
+        """Write the entries of a frame; scores are float [n]."""
+        height, width = frame.image.shape[:2]
+        self.images.append({"id": frame.name, "file_name": frame.name, "width": width, "height": height})
+        for n, class_id in enumerate(instances.class_ids):
+            category_id, category_name = self.categories[class_id]
+            y1, x1, y2, x2 = instances.boxes_px[n].tolist()
+            self.write(
+                {
+                    "image_id": frame.name,
+                    "category_id": category_id,
+                    "score": score_of(scores[n]),
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "segmentation": rle_of(instances, n, (height, width)),
+                    "category_name": category_name,
+                }
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -106,3 +123,20 @@ class CocoResults(JsonListFile):
             categories = [{"id": number, "name": name} for number, name in self.categories[1:]]
             document = {"images": self.images, "annotations": [], "categories": categories}
             write_json(self.path.with_name(IMAGES_FILE), document)
+
+
+def score_of(score: float) -> float:
+    """Return a score as JSON has it: a float32 softmax may end at 1.0000001."""
+    return min(float(score), 1.0)
+
+
+def rle_of(instances: Instances, number: int, shape: tuple[int, int]) -> dict[str, Any]:
+    """Return the mask of an instance as COCO's compressed run lengths, with text counts as JSON needs them.
+
+    Args:
+        instances: of an image.
+        number: which of them.
+        shape: (H, W) of the image in pixels.
+    """
+    rle = crop_to_rle(instances.boxes_px[number].tolist(), instances.crops[number], shape)
+    return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}

@@ -1,4 +1,7 @@
-"""A Keras metric: how often the class head is right on the sampled ROIs, class by class."""
+"""A Keras metric: how often the class head is right on the sampled ROIs, class by class.
+
+Legend: N batch, R sampled ROIs, C classes with background.
+"""
 
 from typing import Any
 

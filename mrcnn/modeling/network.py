@@ -59,6 +59,10 @@ def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
 def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, Tensor]:
     """Apply the shared RPN head to every level.
 
+    Args:
+        pyramid: the levels P2..P6, each [N, h, w, channels].
+        config: the settings.
+
     Returns:
         float32 logits [N, A, 2], probabilities [N, A, 2] and deltas [N, A, 4], the levels one after the other.
     """
@@ -168,7 +172,11 @@ def _is_by_name_file(filepath: str | os.PathLike) -> bool:
 
 
 class InferenceNetwork(MoldingModel):
-    """The inference network; see `build_inference_network` for its inputs and outputs."""
+    """The inference network; see `build_inference_network` for its inputs and outputs.
+
+    Raises:
+        InputError: config.BACKBONE is unknown.
+    """
 
     def __init__(self, config: Config) -> None:
         # Layers and functional model

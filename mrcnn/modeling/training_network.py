@@ -78,6 +78,9 @@ class TrainingNetwork(MoldingModel, BuiltModel):
     Args:
         config: settings of the network and of its losses.
         image_shape: (H, W, channels) of the images.
+
+    Raises:
+        InputError: config.BACKBONE is unknown.
     """
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int]) -> None:
