@@ -122,7 +122,7 @@ def filled_runs(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _running_sums(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The running sum [n], from 0 again where a group begins; groups int [n], rising."""
+    """Return the running sum [n], from 0 again where a group begins; groups int [n], rising."""
     sums = np.cumsum(values)
     begins = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else groups
     before = sums[begins] - values[begins]
@@ -130,7 +130,7 @@ def _running_sums(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _encode(starts: np.ndarray, ends: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
-    """COCO's run-length code of the pixels in the runs [start, end)."""
+    """Return COCO's run-length code of the pixels in the runs [start, end)."""
     edges = np.zeros(2 * len(starts) + 2, np.int64)
     edges[1:-1:2], edges[2:-1:2], edges[-1] = starts, ends, shape[0] * shape[1]
     lengths = edges[1:] - edges[:-1]

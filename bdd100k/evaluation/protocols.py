@@ -191,8 +191,8 @@ class _Truth:
 
 
 def _flat_truth(image: EvaluatedImage) -> tuple[_Truth, list[Any]]:
-    """The objects without overlaps and their masks; where labels overlap, the later one is on top, as in the official
-    masks."""
+    """Return the objects without overlaps, and their masks; where labels overlap, the later one is on top, as in the
+    official masks."""
     instances = image.instances
     rles: list[dict[str, Any] | None] = list(image.truth_rles)
     covered = int(coco_mask.area(coco_mask.merge(image.truth_rles))) if rles else 0
@@ -204,14 +204,14 @@ def _flat_truth(image: EvaluatedImage) -> tuple[_Truth, list[Any]]:
 
 
 def _overlap(image: EvaluatedImage, flat: Flattened) -> bool:
-    """Whether any two of the given masks overlap, including those beyond the limit."""
+    """Return whether any two of the given masks overlap, including those beyond the limit."""
     if flat.overlapped or len(image.entries) <= len(flat.entries):
         return flat.overlapped
     return sum(image.detection_areas) > int(coco_mask.area(coco_mask.merge(image.detection_rles)))
 
 
 def _detections(entries: Iterable[tuple[Entry, dict[str, Any]]]) -> Detections:
-    """Entries with their masks, as `TableBuilder.add` takes them."""
+    """Return entries with their masks as `TableBuilder.add` takes them."""
     pairs = list(entries)
     rles = [rle for _, rle in pairs]
     return Detections(
@@ -225,7 +225,7 @@ def _detections(entries: Iterable[tuple[Entry, dict[str, Any]]]) -> Detections:
 def _figures(
     table: Table, weights: np.ndarray | None
 ) -> tuple[CocoFigures, dict[str, ClassFigures], int, Interval | None]:
-    """The fields of `ProtocolFigures`."""
+    """Compute the fields of `ProtocolFigures`."""
     arrays = coco_ap.coco_arrays(table)
     per_class = {}
     for k, name in enumerate(CLASS_NAMES):

@@ -83,7 +83,7 @@ def curves(
 
 
 def _place(x: float, y: float) -> tuple[str, str]:
-    """Where a point from 0 to 1 is in a panel with curves."""
+    """Return where a point from 0 to 1 is in a panel with curves."""
     return _number(_LEFT + x * _PLOT_WIDTH), _number(_TOP + (1 - y) * _PLOT_HEIGHT)
 
 
@@ -175,7 +175,7 @@ def _svg(width: float, height: float, alt: str, parts: Iterable[str]) -> Markup:
 
 
 def _text(x: float | str, y: float | str, text: str, style: str, lower: float = 0) -> str:
-    """Text at a place, moved down by `lower`."""
+    """Return text at a place, moved down by `lower`."""
     moved = f' dy="{lower:g}"' if lower else ""
     return f'<text x="{x}" y="{y}"{moved} class="{style}">{escape(text)}</text>'
 
@@ -185,7 +185,7 @@ def _number(value: float, digits: int = 1) -> str:
 
 
 def _scale(largest: float) -> tuple[float, float]:
-    """A round step, and the smallest multiple of it that is not below `largest`; about five steps."""
+    """Return a round step, and the smallest multiple of it that is not below `largest`; about five steps."""
     power = 10 ** math.floor(math.log10(largest / 5))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m * 5 >= largest - 1e-12)
     return step, math.ceil(largest / step - 1e-9) * step

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from bdd100k.report import charts
 from bdd100k.report.charts import Line, Row, defined
 from bdd100k.report.page import KIND_NAMES, describe, environment, render, write_page
+from bdd100k.report.tables import titled_table
 from mrcnn.evaluation.coco_ap import IOU_50
 from mrcnn.evaluation.comparison import Comparison, Difference, StoredEvaluation
 from mrcnn.evaluation.result import TWELVE
@@ -51,16 +51,8 @@ def show(a: StoredEvaluation, b: StoredEvaluation, compared: Comparison, console
 
 
 def _table(title: str, note: str, rows: Mapping[str, Difference]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title_justify="left",
-        title_style="",
-        title=f"[bold]{title}[/] [dim]{note}[/]",
-    )
-    for column in ("", "A", "B", "B - A", "interval", ""):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    table = titled_table(title, note, "", "A", "B", "B - A", "interval", "")
+    table.columns[-1].justify = "left"
     for name, row in rows.items():
         a, b = ("-" if value is None else f"{100 * value:.1f}" for value in (row.a, row.b))
         difference = "-" if row.difference is None else _signed(row.difference)
@@ -133,7 +125,7 @@ def _class_chart(compared: Comparison) -> Markup:
 
 
 def _pr_charts(a: StoredEvaluation, b: StoredEvaluation) -> Sequence[dict[str, Any]]:
-    """Precision over recall of masks at IoU 0.5 of both evaluations, a panel per class."""
+    """Draw precision over recall of masks at IoU 0.5 of both evaluations, a panel per class."""
     panels = []
     for name, curves in list(a.result["pr_curves"]["mask"].items())[:_MAX_PANELS]:
         other = b.result["pr_curves"]["mask"][name]

@@ -194,7 +194,7 @@ def interval(values: Sequence[float] | None, signed: bool = False) -> Markup:
 
 
 def _pr_charts(result: Result, kind: str) -> list[dict[str, Any]]:
-    """A panel per class: name, figures, chart. One curve per IoU threshold, the strictest the faintest."""
+    """Draw a panel per class with one curve per IoU threshold, the strictest the faintest: name, figures, chart."""
     panels = []
     for name in _commonest(result.per_class):
         curves = result.pr_curves[kind].get(name)
@@ -216,7 +216,7 @@ def _pr_charts(result: Result, kind: str) -> list[dict[str, Any]]:
 
 
 def _scenes(result: Result, pictures: Pictures) -> tuple[dict[str, list[Scene]], int]:
-    """Pictures of the worst and the best images by Matterport's AP50, and how many images have objects."""
+    """Draw the worst and the best images by Matterport's AP50, and count the images that have objects."""
     ap50 = {n: row.AP50 for n, row in enumerate(result.per_image) if row.AP50 is not None}
     order = sorted(ap50, key=lambda n: (ap50[n], -result.per_image[n].objects, n))
     each = min(_SCENES, (len(order) + 1) // 2)
@@ -225,7 +225,7 @@ def _scenes(result: Result, pictures: Pictures) -> tuple[dict[str, list[Scene]],
 
 
 def _summary(result: Result) -> list[str]:
-    """What a reader should know first, in sentences."""
+    """Return what a reader should know first, in sentences."""
     best, errors = result.score_curves.all.best, result.errors
     sentences = []
     if best.score is not None and best.recall is not None:
@@ -286,13 +286,13 @@ def _error_chart(result: Result) -> Markup:
 
 
 def _largest_slice_figure(result: Result) -> float:
-    """The upper end of the scale on which AP of the slices is drawn."""
+    """Return the upper end of the scale on which AP of the slices is drawn."""
     slices = [own for values in result.slices.values() for own in values.values()]
     return max([1e-9, *(v for own in slices for v in (own.AP, *(own.interval or ())) if v is not None)])
 
 
 def _commonest(classes: dict[str, ClassFigures]) -> list[str]:
-    """The classes, in order; of very many those with the most objects."""
+    """Return the classes, in order; of very many those with the most objects."""
     if len(classes) <= _MAX_PANELS:
         return list(classes)
     ranked = sorted(classes, key=lambda name: -classes[name].objects)[:_MAX_PANELS]

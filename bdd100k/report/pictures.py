@@ -62,7 +62,7 @@ class Scene:
         row: The figures of the image.
         name: What predictions call the image.
         id: Of the image in the page, so that both pictures share it.
-        photograph: The image as a data URI.
+        jpeg: The image as a data URI.
         height: Of the pictures, in data units of their SVG.
         truth, predictions: What is drawn over the image, the content of an SVG.
         truth_alt, predictions_alt: What the pictures show, in words.
@@ -71,7 +71,7 @@ class Scene:
     row: "ImageFigures"
     name: str
     id: str
-    photograph: str
+    jpeg: str
     height: int
     truth: Markup
     predictions: Markup
@@ -84,7 +84,7 @@ class ErrorPicture:
     """The part of an image that shows an error.
 
     Attributes:
-        photograph: The part as a data URI.
+        jpeg: The part as a data URI.
         height: Of the picture, in data units of its SVG.
         overlay: What is drawn over it, the content of an SVG.
         caption: What is wrong.
@@ -92,7 +92,7 @@ class ErrorPicture:
         alt: What the picture shows, in words.
     """
 
-    photograph: str
+    jpeg: str
     height: int
     overlay: Markup
     caption: str
@@ -101,7 +101,7 @@ class ErrorPicture:
 
 
 class Pictures:
-    """Makes the pictures of one evaluation."""
+    """Draws the pictures of one evaluation."""
 
     def __init__(self, result: "Result", dataset: "Dataset", image_ids: Sequence[int], min_score: float) -> None:
         """Find out what became of every detection.
@@ -143,7 +143,7 @@ class Pictures:
             row=self._rows[position],
             name=name,
             id=f"photo{position}",
-            photograph=_jpeg(image, _SCENE_PX, _SCENE_BYTES),
+            jpeg=_jpeg(image, _SCENE_PX, _SCENE_BYTES),
             height=round(image.shape[0] * scale),
             truth=_overlay(truth, scale, (0, 0)),
             predictions=_overlay(predictions, scale, (0, 0)),
@@ -218,7 +218,7 @@ class Pictures:
         scale = WIDTH / (x2 - x1)
         part = np.ascontiguousarray(image[y1:y2, x1:x2])
         return ErrorPicture(
-            photograph=_jpeg(part, _CROP_PX, _CROP_BYTES, enlarge=True),
+            jpeg=_jpeg(part, _CROP_PX, _CROP_BYTES, enlarge=True),
             height=round((y2 - y1) * scale),
             overlay=_overlay(shapes, scale, (y1, x1)),
             caption=caption,
@@ -269,7 +269,7 @@ class Pictures:
         return [shape for n in chosen if (shape := self._detection(position, n)) is not None]
 
     def _detection(self, position: int, n: int) -> Shape | None:
-        """A detection of the table, or None where its mask is empty."""
+        """Return a detection of the table as a shape, or None where its mask is empty."""
         entry = self._entries_of(image_key(self.dataset, self.image_ids[position]))[
             int(self._table.dt_key[n] - self._first_dt[position])
         ]

@@ -37,7 +37,7 @@ def headline(result: Result, wide: bool = True) -> Table:
         if intervals
         else "in %, no intervals (--bootstrap 0)"
     )
-    table = _table("Average precision", note, "", *shown)
+    table = titled_table("Average precision", note, "", *shown)
     for figures, known, name in (
         (result.mask, intervals.mask if intervals else {}, "masks, COCO"),
         (result.box, intervals.box if intervals else {}, "boxes, COCO"),
@@ -54,7 +54,7 @@ def classes(result: Result, wide: bool = True) -> Table:
     """Return a table with one row per class and the score at which F1 is best."""
     left_out = () if wide else ("AP75", "precision", "recall")
     columns = ["class", "objects", "found", "mask AP", "AP50", "AP75", "box AP", "score", "precision", "recall", "F1"]
-    table = _table(
+    table = titled_table(
         "Classes",
         "from this score on F1 is best, for masks at IoU 0.5",
         *(column for column in columns if column not in left_out),
@@ -81,7 +81,7 @@ def classes(result: Result, wide: bool = True) -> Table:
 def slices(result: Result) -> Table:
     """Return a table with one row per value of an attribute."""
     note = f"masks, intervals from {SLICE_SAMPLES} samples" if result.intervals else "masks"
-    table = _table("Parts of the data", note, "", "", "images", "objects", "AP", "AP50", "AR100")
+    table = titled_table("Parts of the data", note, "", "", "images", "objects", "AP", "AP50", "AR100")
     table.columns[1].justify = "left"
     for attribute, values in result.slices.items():
         for n, (value, own) in enumerate(values.items()):
@@ -101,7 +101,7 @@ def slices(result: Result) -> Table:
 def errors(result: Result) -> Table:
     """Return a table of TIDE's kinds of errors."""
     split = result.errors
-    table = _table(
+    table = titled_table(
         "Errors",
         f"mask AP50 is {_percent(split.AP50)}; what it would gain without each kind",
         "",
@@ -142,7 +142,8 @@ def _commonest(confusion: Confusion, limit: int = 4) -> list[str]:
     return [f"{a} for {b} {count}x" for count, a, b in pairs[:limit]]
 
 
-def _table(title: str, note: str, *columns: str) -> Table:
+def titled_table(title: str, note: str, *columns: str) -> Table:
+    """Return an empty table with a title and a note; the first column is aligned to the left."""
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -136,7 +136,7 @@ class _DrawnCount:
 
 
 def _sometimes_counted(ranking: Ranking, t: int, always: np.ndarray) -> _DrawnCount | None:
-    """The detections that count at a threshold but not at all of them, up to each hit; None if there is none."""
+    """Count the detections that count at this threshold but not at all of them; None if there is none."""
     sometimes = ranking.counted[t] & ~always
     return _DrawnCount(ranking.image, sometimes, np.flatnonzero(ranking.hit[t])) if sometimes.any() else None
 

@@ -183,7 +183,7 @@ def _differences(
     classes: Sequence[Mapping[str, Figures]],
     weights: np.ndarray | None,
 ) -> tuple[dict[str, Difference], dict[str, dict[str, Difference]]]:
-    """The differences of all classes together, and of each class.
+    """Compute the differences of all classes together, and of each class.
 
     Args:
         a, b: The evaluations.
@@ -210,7 +210,7 @@ def _differences(
 
 
 def _official(a: StoredEvaluation, b: StoredEvaluation, weights: np.ndarray | None) -> dict[str, ProtocolComparison]:
-    """The differences of the protocols that both evaluations have."""
+    """Compute the differences of the protocols that both evaluations have."""
     known = [
         {name: own for name, own in evaluation.result.get("official", {}).items() if isinstance(own, dict)}
         for evaluation in (a, b)
@@ -271,7 +271,7 @@ def _image_difference(images: Sequence[str], others: Sequence[str]) -> str:
 
 
 def _different_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What was evaluated, where it differs; settings of the model by their names."""
+    """Return what was evaluated, where it differs; settings of the model by their names."""
     flat = [{**{k: v for k, v in run.items() if k != "settings"}, **run.get("settings", {})} for run in (a, b)]
     return {
         name: (flat[0].get(name), flat[1].get(name))

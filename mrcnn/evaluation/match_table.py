@@ -192,7 +192,7 @@ class TableBuilder:
 
 
 def _starts(counts: list[int]) -> np.ndarray:
-    """int [n]: where each of n groups of these sizes starts."""
+    """Return int [n]: where each of n groups of these sizes starts."""
     return np.cumsum([0, *counts])[:-1]
 
 
@@ -225,7 +225,7 @@ def ranks_in_group(groups: np.ndarray) -> np.ndarray:
 
 
 def _overlaps(dt_shapes: list[Any], gt_shapes: list[Any], crowd: np.ndarray) -> np.ndarray:
-    """[d, g] IoU, for crowds the fraction of the detection."""
+    """Compute the IoU [d, g], for crowds the fraction of the detection."""
     if not isinstance(dt_shapes[0], dict):
         dt_shapes, gt_shapes = np.asarray(dt_shapes, np.float64), np.asarray(gt_shapes, np.float64)  # type: ignore
     return coco_mask.iou(dt_shapes, gt_shapes, crowd.astype(np.uint8).tolist())

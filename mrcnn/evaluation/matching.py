@@ -71,7 +71,7 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
 
 
 def _turns(table: Table, candidates: np.ndarray) -> np.ndarray:
-    """int [c]: how many better candidates of its image and class precede each candidate."""
+    """Return int [c]: how many better candidates of its image and class precede each candidate."""
     group = table.dt_image[candidates] * table.classes + table.dt_class[candidates]
     by_score = np.argsort(-table.dt_score[candidates], kind="stable")
     turn = np.empty(len(candidates), np.int64)

@@ -138,7 +138,7 @@ def slices(
 
 
 def _of_images(ranking: Ranking, chosen: np.ndarray) -> Ranking:
-    """The ranking of the chosen images, bool [I], alone."""
+    """Return the ranking of the chosen images, bool [I], alone."""
     kept = chosen[ranking.image]
     return Ranking(
         ranking.image[kept],

@@ -110,14 +110,14 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _matched(table: Table, outcomes: Outcomes) -> np.ndarray:
-    """bool [G]: the objects that a detection is right about."""
+    """Return bool [G]: the objects that a detection is right about."""
     matched = np.zeros(len(table.gt_class), bool)
     matched[outcomes.gt[outcomes.hit]] = True
     return matched
 
 
 def _kinds(table: Table, outcomes: Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`kind`, `about` and `iou` of `Errors`."""
+    """Return `kind`, `about` and `iou` of `Errors`."""
     real = np.flatnonzero(~table.gt_crowd[table.pair_gt])
     same = table.dt_class[table.pair_dt[real]] == table.gt_class[table.pair_gt[real]]
     own, own_gt = _largest(table, real[same])
@@ -135,7 +135,7 @@ def _kinds(table: Table, outcomes: Outcomes) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _largest(table: Table, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[D] the largest IoU of each detection among some pairs, and its object; 0 and -1 where there is none."""
+    """Return [D] the largest IoU of each detection among some pairs, and its object; 0 and -1 without one."""
     iou, gt = np.zeros(len(table.dt_score)), np.full(len(table.dt_score), -1)
     order = pairs[np.lexsort((-table.pair_gt[pairs], table.pair_iou[pairs]))]  # the last assignment is the largest
     iou[table.pair_dt[order]], gt[table.pair_dt[order]] = table.pair_iou[order], table.pair_gt[order]
@@ -143,7 +143,7 @@ def _largest(table: Table, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _repaired(target: np.ndarray, matched: np.ndarray, outcomes: Outcomes) -> np.ndarray:
-    """int [r]: the best mistake of place or class for each object that nothing matches."""
+    """Return int [r]: the best mistake of place or class for each object that nothing matches."""
     usable = np.flatnonzero(target >= 0)
     usable = usable[~matched[target[usable]]]
     order = usable[np.argsort(-outcomes.score[usable], kind="stable")]
@@ -151,7 +151,7 @@ def _repaired(target: np.ndarray, matched: np.ndarray, outcomes: Outcomes) -> np
 
 
 def _without(kind: str, table: Table, outcomes: Outcomes, errors: Errors) -> np.ndarray:
-    """[K] AP50 without the errors of one kind."""
+    """Compute AP50 [K] without the errors of one kind."""
     classes, hit, objects = outcomes.class_id, outcomes.hit, outcomes.objects
     kept = (hit | outcomes.mistake) & (errors.kind != kind)
     if kind in ("class", "place"):
@@ -167,7 +167,7 @@ def _without(kind: str, table: Table, outcomes: Outcomes, errors: Errors) -> np.
 def _class_aps(
     outcomes: Outcomes, classes: np.ndarray, hit: np.ndarray, kept: np.ndarray, objects: np.ndarray
 ) -> np.ndarray:
-    """[K] COCO's AP at one IoU of the detections kept; nan for a class that has no object at all."""
+    """Compute COCO's AP [K] at one IoU of the detections kept; nan for a class that has no object at all."""
     result = np.full(len(objects), np.nan)
     for k in np.flatnonzero(outcomes.objects):
         own = np.flatnonzero(kept & (classes == k))

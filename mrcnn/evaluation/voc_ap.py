@@ -254,7 +254,7 @@ def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> 
 
 
 def _real_rows(boxes: np.ndarray) -> np.ndarray:
-    """bool [n]: the boxes that are not zero padding."""
+    """Return bool [n]: the boxes that are not zero padding."""
     return np.any(np.asarray(boxes).reshape(-1, 4) != 0, axis=1)
 
 
