@@ -317,7 +317,7 @@ class MaskRCNN:
         """The detector over the present network and settings."""
         known = self._detector
         if known is None or known.network is not self.keras_model or known.config is not self.config:
-            known = self._detector = Detector(self.keras_model, self.config)
+            known = self._detector = _DetectorOfModel(self)
         return known
 
     def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -465,6 +465,17 @@ class MaskRCNN:
         if self.mode != "inference":
             raise InputError("this model was built for training; make MaskRCNN(mode='inference', ...) to detect")
         return self.keras_model
+
+
+class _DetectorOfModel(Detector):
+    """The detector of a model; it moulds images with `mold_inputs` of the model, which clients override."""
+
+    def __init__(self, model: MaskRCNN) -> None:
+        super().__init__(model.keras_model, model.config)
+        self._model = model
+
+    def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._model.mold_inputs(images)
 
 
 def _logged(results: list[dict[str, np.ndarray]], verbose: int) -> list[dict[str, np.ndarray]]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Evaluate weights, or predictions of any program, on a labelled data set.
+"""Evaluate weights, or the predictions of any program, on a labelled data set.
 
   python scripts/evaluate.py --data DIR --weights last                 # the newest checkpoint in --logs
   python scripts/evaluate.py --data DIR --predictions FILE             # COCO results or Scalabel JSON with scores
@@ -9,24 +9,25 @@
 Prints COCO's figures for masks and boxes with 95 % intervals, per class, for parts of the data (weather, size, ...),
 and what the errors are. Writes to --out:
 
-  result.json        every figure and curve; mrcnn/evaluation/evaluator.py says what is in it (class Result)
+  result.json        every figure and curve; mrcnn/evaluation/result.py explains them (class Result)
   predictions.json   COCO results; --predictions reads them again and gives the same figures
   submission/        for BDD100K's server: bitmasks/ with bitmask_scores.json, and rle.json for the toolkit (data with
                      BDD100K's classes)
   pr_curve.png       precision over recall at IoU 0.5
   samples.png        truth and prediction for the worst, the median and the best images
   report.html        all of this for people, in one file: curves, tables, pictures of errors, settings
-  matches.npz        what lies on what, for --compare
+  matches.npz        the overlaps of detections with objects, for --compare
 
   python scripts/evaluate.py --compare runs/A runs/B --out DIR         # two of these folders, of the same images
 
 prints the differences with their intervals and writes compare.json and compare.html.
 
-Figures by COCO's protocol and by BDD100K's two differ: say which one you quote. A run with a model that is stopped goes
-on where it was when the same command is given again.
+Figures by COCO's protocol and by BDD100K's two differ: say which one you quote. A run with a model that was stopped
+resumes where it was when the same command is given again.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import pathlib
@@ -68,20 +69,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", metavar="DIR", help="default: runs/evaluation; with --compare runs/comparison")
     parser.add_argument(
-        "--engine",
-        default="pycocotools",
-        help="what computes COCO's twelve figures: pycocotools, "
-        "pycocotools-plain (slower) or faster-coco-eval (to be installed); the figures are the same "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
         "--bootstrap",
         type=int,
         default=500,
         metavar="N",
         help="samples for the intervals; 0 leaves them out (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of these samples (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of these samples (default: %(default)s)")
     parser.add_argument(
         "--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png (default: %(default)s)"
     )
@@ -91,7 +85,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, str]:
-    """The model with its weights, and their path; it must have been trained on these classes."""
+    """Return the model with its weights, and their path; it must have been trained on these classes."""
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data).NAME)
     if checkpoint is None:
         raise InputError(f"--weights {args.weights} is an untrained model; give last, streets or a path of an .h5 file")
@@ -100,8 +94,8 @@ def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, 
     cli.follow_classes(config, class_names)
     if config.DETECTION_MIN_CONFIDENCE > 0.05:
         log.warning(
-            "only detections with a score >= %g are evaluated, which lowers AP; usual is --set "
-            "DETECTION_MIN_CONFIDENCE=0.05",
+            "Only detections with a score >= %g are evaluated, which lowers AP; --set DETECTION_MIN_CONFIDENCE=0.05 is "
+            "usual.",
             config.DETECTION_MIN_CONFIDENCE,
         )
 
@@ -120,22 +114,22 @@ def main() -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
+        raise InputError(f"--out {out}: cannot create this folder: {error.strerror}") from error
     if args.compare:
-        return compare(out, args.compare[0], args.compare[1], args.bootstrap, args.seed)
+        compare(out, args.compare[0], args.compare[1], args.bootstrap, args.seed)
+    else:
+        evaluate(out, args)
+
+
+def evaluate(out: pathlib.Path, args: argparse.Namespace) -> None:
+    """Evaluate the model or the predictions that the arguments name, write the files and print the tables."""
     open_data.hold_out(args.data, args.hold_out, args.split_file)
-
-    from bdd100k.report.page import write_report
-    from mrcnn.evaluation.coco_ap import check_engine
-    from mrcnn.evaluation.evaluator import evaluate
-
-    check_engine(args.engine)
-    # All images are known to the check of a file of predictions, and --limit chooses among them.
+    # --limit chooses among the images; a file of predictions is checked against all of them.
     limit = None if args.predictions else args.limit
     dataset = open_data.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles)
-    image_ids = dataset.image_ids[: args.limit]
+    image_ids = [int(i) for i in dataset.image_ids[: args.limit]]
     evaluated: dict[str, Any] = {"data": args.data or "embedded street scenes", "split": args.split}
-    settings: dict[str, Any] = {"engine": args.engine, "samples": args.bootstrap, "seed": args.seed}
+    settings: dict[str, Any] = {"samples": args.bootstrap, "seed": args.seed}
     store = None
     if args.predictions:
         from bdd100k.evaluation.predictions import load_any
@@ -154,41 +148,53 @@ def main() -> None:
             batch_size=source.config.BATCH_SIZE,
             progress=lambda batches: track(batches, "detecting", console=Console(stderr=True)),
         )
-    result = evaluate(source, dataset, image_ids, **settings)
+    result = compute(out, source, dataset, image_ids, settings)
     held_out = splits.find_list(args.data or open_data.STREETS_DIR, args.split_file)
     if args.split == "test" and held_out:
         evaluated["test_list"] = {"images": len(held_out.names), "sha256": held_out.sha256}
     write(out, result, dataset, image_ids, evaluated, args.samples)
     if not args.no_report:
-        write_report(out / "report.html", result, dataset, list(image_ids), evaluated)
+        from bdd100k.report.page import write_report
+
+        write_report(out / "report.html", result, dataset, image_ids, evaluated)
     files = sorted(p.name + "/" * p.is_dir() for p in out.iterdir() if not p.name.startswith("."))
     print(f"written to {out}: {', '.join(files)}")
     if store is not None:
         store.remove()
 
 
-def write(
-    out: pathlib.Path, result: Any, dataset: Any, image_ids: Any, evaluated: dict[str, Any], samples: int
-) -> None:
-    """Writes the files and prints the tables."""
-    from bdd100k.evaluation.protocols import add_official, frame_name, has_official_classes
+def compute(out: pathlib.Path, source: Any, dataset: Any, image_ids: list[int], settings: dict[str, Any]) -> Any:
+    """Evaluate, with BDD100K's classes by its protocols too; write their submissions."""
+    from bdd100k.evaluation.protocols import OfficialEvaluator, has_official_classes
+    from bdd100k.evaluation.slices import SLICING
     from bdd100k.evaluation.submissions import Writer
+    from mrcnn.evaluation.evaluator import evaluate
+
+    with contextlib.ExitStack() as stack:
+        benchmark = None
+        if has_official_classes(dataset):
+            writer = stack.enter_context(Writer(out / "submission"))
+            benchmark = OfficialEvaluator(dataset, writer.add, settings["samples"] > 0, settings["seed"])
+        return evaluate(source, dataset, image_ids, slicing=SLICING, benchmark=benchmark, **settings)
+
+
+def write(
+    out: pathlib.Path, result: Any, dataset: Any, image_ids: list[int], evaluated: dict[str, Any], samples: int
+) -> None:
+    """Write the files and print the tables."""
+    from bdd100k.evaluation.protocols import frame_name
     from bdd100k.report.tables import show
-    from mrcnn.evaluation import match_table
     from mrcnn.evaluation.results_file import write_entries
+    from mrcnn.evaluation.table_file import TABLE_FILE, save_tables
     from mrcnn.files import write_json
     from mrcnn.visualization.drawing import write_png
     from mrcnn.visualization.plots import plot_pr_curves
     from mrcnn.visualization.sheets import samples_sheet
 
     write_entries(out / "predictions.json", result.predictions)
-    if has_official_classes(dataset):
-        with Writer(out / "submission") as writer:
-            add_official(result, dataset, image_ids, writer.add)
     write_json(out / "result.json", {"evaluated": evaluated, **result.to_json()}, indent=1)
-    match_table.save(
-        out / match_table.FILE, result.tables, [frame_name(dataset, i) for i in image_ids], dataset.class_names[1:]
-    )
+    file_names = [frame_name(dataset, image_id) for image_id in image_ids]
+    save_tables(out / TABLE_FILE, result.tables, file_names, dataset.class_names[1:])
     plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
     if result.image_ap50:
         write_png(out / "samples.png", samples_sheet(result, dataset, samples))
@@ -197,14 +203,14 @@ def write(
 
 
 def compare(out: pathlib.Path, first: str, second: str, samples: int, seed: int) -> None:
-    """Writes the comparison of two results and prints it."""
+    """Write the comparison of two results and print it."""
     from bdd100k.report.comparison import show, write_comparison
     from mrcnn.evaluation import comparison
     from mrcnn.files import write_json
 
-    a, b = comparison.read_run(first), comparison.read_run(second)
+    a, b = comparison.read_evaluation(first), comparison.read_evaluation(second)
     compared = comparison.compare(a, b, samples, seed)
-    write_json(out / "compare.json", {"a": str(a.folder), "b": str(b.folder), **compared}, indent=1)
+    write_json(out / "compare.json", {"a": str(a.folder), "b": str(b.folder), **compared.to_json()}, indent=1)
     write_comparison(out / "compare.html", a, b, compared)
     console = Console()
     show(a, b, compared, console if console.is_terminal else Console(width=120))

@@ -84,7 +84,9 @@ class Item:
     @property
     def public(self) -> bool:
         outer = self.owner.name if self.owner else self.module.name.split("/")[-1]
-        return not outer.startswith("_") and (self.name == "__init__" or not self.name.startswith("_"))
+        setter = any(ast.unparse(decorator).endswith(".setter") for decorator in self.node.decorator_list)
+        private = self.name.startswith("_") and self.name != "__init__"
+        return not (outer.startswith("_") or private or setter)  # a property's getter has the docstring
 
     @cached_property
     def doc(self) -> str:
@@ -207,8 +209,10 @@ class Packages:
         """Return the functions and classes that a text names, preferring those of its own module."""
         found = []
         for match in REFERENCE.finditer(text):
-            named = self.by_name.get((match[1] or match[2]).split(".")[-1], [])
-            found += [item for item in named if item.module is module] or named
+            *path, name = (match[1] or match[2]).split(".")
+            named = self.by_name.get(name, [])
+            owned = [item for item in named if path and item.owner and item.owner.name == path[-1]]  # `Class.method`
+            found += owned or [item for item in named if item.module is module] or named
         return found
 
     def inherited(self, item: Item) -> Item | None:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
-from mrcnn.evaluation.match_table import Builder
+from mrcnn.data.dataset import Dataset
+from mrcnn.evaluation.match_table import Detections, Objects, TableBuilder
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.rle import crop_to_rle
 
@@ -43,6 +44,8 @@ class Scenes:
 
     def load_instances(self, image_id):
         return self.instances[image_id]
+
+    image_size = Dataset.image_size
 
     def load_image(self, image_id):
         return np.full((*self.shape, 3), 40 + 20 * (image_id % 8), np.uint8)
@@ -140,6 +143,8 @@ class Drawn:
     def load_image(self, image_id):
         return np.full((*self.shape, 3), 90, np.uint8)
 
+    image_size = Dataset.image_size
+
     def load_instances(self, image_id):
         rows = self.images[image_id]
         crops = [np.ones((y2 - y1, x2 - x1), bool) for _, (y1, x1, y2, x2), *_ in rows]
@@ -172,7 +177,7 @@ def found(image_id, name, box, score, shape=(100, 100)):
 
 def overlap_table(rng, images=12, classes=3, objects=6, detections=20, crowd=0.2, decimals=1):
     """Random boxes as a `Table`, and the same as COCO's lists (truth, detections)."""
-    builder = Builder(classes)
+    builder = TableBuilder(classes)
     truth = {
         "images": [{"id": i, "height": 400, "width": 400} for i in range(images)],
         "annotations": [],
@@ -192,7 +197,10 @@ def overlap_table(rng, images=12, classes=3, objects=6, detections=20, crowd=0.2
                 dt_class[n] = gt_class[at] if rng.random() < 0.8 else dt_class[n]
         scores = np.round(rng.random(len(dt)), decimals) if decimals else rng.random(len(dt))
         areas = gt[:, 2] * gt[:, 3] * 0.8  # of the masks, in truth
-        builder.add(gt_class, is_crowd, areas, gt.tolist(), dt_class, scores, dt[:, 2] * dt[:, 3], dt.tolist())
+        builder.add(
+            Objects(gt_class, is_crowd, areas, gt.tolist()),
+            Detections(dt_class, scores, dt[:, 2] * dt[:, 3], dt.tolist()),
+        )
         truth["annotations"] += [
             {
                 "id": len(truth["annotations"]) + n + 1,

@@ -1,89 +1,93 @@
-"""Predictions without overlaps: where masks meet, the better score has the pixel, as BDD100K's evaluation wants it."""
+"""Predictions without overlaps: where masks overlap, the better score gets the pixel, as BDD100K wants it."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mrcnn.evaluation.coco_results import Entry
 from mrcnn.structures.rle import packed_numbers
 
-MOST = 100  # objects per image
+MAX_OBJECTS = 100  # per image
 
 
 @dataclasses.dataclass
-class Flat:
-    """The predictions of one image, the best score first.
+class Flattened:
+    """The predictions of one image without overlaps, best score first.
 
     Attributes:
         entries: COCO results; of equal scores the earlier one comes first.
-        visible: COCO's run-length code of what no better one covers, or None where nothing is left.
+        visible: COCO's run-length code of what no better mask covers, or None where nothing is left.
         labels: uint8 [H, W], 1 + position in `entries`, 0 for the background.
         overlapped: Whether any two masks had a pixel in common.
     """
 
-    entries: list[dict[str, Any]]
+    entries: list[Entry]
     visible: list[dict[str, Any] | None]
     labels: np.ndarray
     overlapped: bool
 
 
-def flatten(entries: list[dict[str, Any]], shape: tuple[int, int], most: int = MOST) -> Flat:
-    """Paints the masks in ascending score, so that the best lies on top.
+def flatten(entries: Sequence[Entry], shape: tuple[int, int], limit: int = MAX_OBJECTS) -> Flattened:
+    """Paint the masks in order of score, the best on top.
 
     Args:
         entries: COCO results of one image, with compressed run-length codes.
-        shape: (height, width).
-        most: Only so many of the best are painted; 255 at most.
+        shape: (height, width) px.
+        limit: Number of the best predictions to paint, at most 255.
     """
-    order = np.argsort([-e["score"] for e in entries], kind="stable")[:most]
+    order = np.argsort([-e["score"] for e in entries], kind="stable")[:limit]
     chosen = [entries[i] for i in order]
     labels, visible, overlapped = paint([e["segmentation"] for e in chosen], shape)
-    return Flat(chosen, visible, labels, overlapped)
+    return Flattened(chosen, visible, labels, overlapped)
 
 
-def paint(rles: list[dict[str, Any]], shape: tuple[int, int]) -> tuple[np.ndarray, list[dict[str, Any] | None], bool]:
-    """Masks on one canvas, the first on top.
+def paint(
+    rles: Sequence[dict[str, Any]], shape: tuple[int, int]
+) -> tuple[np.ndarray, list[dict[str, Any] | None], bool]:
+    """Paint masks on one canvas, the first on top.
 
     Args:
-        rles: Run-length codes, 255 at most.
-        shape: (height, width).
+        rles: COCO's compressed run-length codes, at most 255.
+        shape: (height, width) px.
 
     Returns:
-        labels uint8 [H, W], 1 + position; what is left of each mask, None for nothing; whether any two met.
+        labels: uint8 [H, W], 1 + position of the mask on top, 0 for the background.
+        visible: What is left of each mask, None for nothing.
+        overlapped: Whether any two masks had a pixel in common.
     """
     height, width = shape
-    places, owners = filled_runs([rle["counts"] for rle in rles])
-    starts, ends, colours = _top_runs(places, owners, len(rles), height * width)
-    areas = np.bincount(owners, places[:, 1] - places[:, 0], len(rles)).astype(int)
-    left = np.bincount(colours, ends - starts, len(rles) + 1)[1:].astype(int)
+    runs, owners = filled_runs([rle["counts"] for rle in rles])
+    starts, ends, labels = _top_runs(runs, owners, len(rles), height * width)
+    areas = np.bincount(owners, runs[:, 1] - runs[:, 0], len(rles)).astype(int)
+    left = np.bincount(labels, ends - starts, len(rles) + 1)[1:].astype(int)
     visible: list[dict[str, Any] | None] = [rle if area else None for rle, area in zip(rles, left, strict=True)]
-    by_colour = np.argsort(colours, kind="stable")
-    bounds = np.searchsorted(colours[by_colour], np.arange(len(rles) + 2))
+    by_label = np.argsort(labels, kind="stable")
+    bounds = np.searchsorted(labels[by_label], np.arange(len(rles) + 2))
     for i in np.flatnonzero((left < areas) & (left > 0)).tolist():
-        own = by_colour[bounds[i + 1] : bounds[i + 2]]
+        own = by_label[bounds[i + 1] : bounds[i + 2]]
         visible[i] = _encode(starts[own], ends[own], shape)
-    labels = np.repeat(colours.astype(np.uint8), ends - starts).reshape(width, height).T
-    return labels, visible, bool((left < areas).any())
+    image = np.repeat(labels.astype(np.uint8), ends - starts).reshape(width, height).T
+    return image, visible, bool((left < areas).any())
 
 
-def _top_runs(
-    places: np.ndarray, owners: np.ndarray, masks: int, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What lies on top, as runs from the first pixel to the last, column by column.
+def _top_runs(runs: np.ndarray, owners: np.ndarray, masks: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find what lies on top, as runs from the first pixel to the last, column by column.
 
     Args:
-        places: int [r, (start, end)].
-        owners: int [r]; the lowest lies on top.
-        masks: Number of owners.
-        size: Pixels.
+        runs: int [r, (start, end)].
+        owners: int [r], the mask of each run; the lowest lies on top.
+        masks: Number of masks.
+        size: Number of pixels.
 
     Returns:
-        starts, ends, colours: int [s]; colours are 1 + owner, 0 for the background.
+        starts, ends, labels: int [s]; labels are 1 + owner, 0 for the background.
     """
-    edges = np.sort(np.append(places, [0, size]), kind="stable")  # merges; those of each mask are in order already
-    edges = edges[np.append(edges[1:] != edges[:-1], True)]  # nothing begins or ends within a piece between two
-    first, last = np.searchsorted(edges, places.T)
+    edges = np.sort(np.append(runs, [0, size]), kind="stable")  # a merge: those of each mask are in order already
+    edges = edges[np.append(edges[1:] != edges[:-1], True)]  # no run begins or ends between two edges
+    first, last = np.searchsorted(edges, runs.T)
     count = last - first
     pieces = np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
     top = np.full(len(edges) - 1, masks)
@@ -92,34 +96,33 @@ def _top_runs(
     return edges[changes], edges[np.append(changes[1:], -1)], (top[changes] + 1) % (masks + 1)
 
 
-def filled_runs(counts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Where compressed run-length codes have pixels; all codes are decoded in one step.
+def filled_runs(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Find the runs of pixels of several compressed run-length codes, decoded in one step: a third of the time.
 
     Args:
         counts: Texts as `mrcnn.structures.rle.rle_lengths` takes them one by one.
 
     Returns:
-        int [r, (start, end)], places column by column, end exclusive; int [r], which code each belongs to.
+        runs: int [r, (start, end)], pixels column by column, end exclusive.
+        owners: int [r], the code of each run.
     """
     joined = b"".join(text.encode("ascii") if isinstance(text, str) else text for text in counts)
-    codes = np.frombuffer(joined, np.uint8).astype(np.int64) - 48
-    runs, last = packed_numbers(codes)
-    numbers = np.searchsorted(last, np.cumsum([len(text) for text in counts]))  # numbers up to the end of each code
-    starts = np.concatenate([[0], numbers[:-1]])[: len(counts)]
-    owner = np.repeat(np.arange(len(counts)), numbers - starts)
-    position = np.arange(len(runs)) - starts[owner]
-    # From the fourth number on each is the difference to the one two before: two sums per code, of the numbers 1, 3,
-    # 5 ... and of 2, 4, 6 ...; number 0 stands alone.
+    lengths, last = packed_numbers(np.frombuffer(joined, np.uint8).astype(np.int64) - 48)
+    bounds = np.searchsorted(last, np.cumsum([0, *map(len, counts)]))  # numbers before each code
+    owner = np.repeat(np.arange(len(counts)), np.diff(bounds))
+    position = np.arange(len(lengths)) - bounds[owner]
+    # From the fourth number on each is the difference to the one two before: two running sums per code, of the numbers
+    # 1, 3, 5 ... and of 2, 4, 6 ...; number 0 stands alone.
     for parity in (1, 0):
         chosen = np.flatnonzero((position % 2 == parity) & (position > 0))
-        runs[chosen] = _sums_in_group(runs[chosen], owner[chosen])
-    ends = _sums_in_group(runs, owner)
+        lengths[chosen] = _running_sums(lengths[chosen], owner[chosen])
+    ends = _running_sums(lengths, owner)
     filled = np.flatnonzero(position % 2)
-    return np.stack([ends[filled] - runs[filled], ends[filled]], axis=1), owner[filled]
+    return np.stack([ends[filled] - lengths[filled], ends[filled]], axis=1), owner[filled]
 
 
-def _sums_in_group(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The running sum, from 0 again where a group begins."""
+def _running_sums(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The running sum [n], from 0 again where a group begins; groups int [n], rising."""
     sums = np.cumsum(values)
     begins = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else groups
     before = sums[begins] - values[begins]
@@ -127,9 +130,10 @@ def _sums_in_group(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _encode(starts: np.ndarray, ends: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
+    """COCO's run-length code of the pixels in the runs [start, end)."""
     edges = np.zeros(2 * len(starts) + 2, np.int64)
     edges[1:-1:2], edges[2:-1:2], edges[-1] = starts, ends, shape[0] * shape[1]
-    runs = edges[1:] - edges[:-1]
-    runs = runs[: len(runs) - (runs[-1] == 0)]  # COCO writes no empty run at the end
-    rle = coco_mask.frPyObjects({"size": list(shape), "counts": runs}, *shape)
+    lengths = edges[1:] - edges[:-1]
+    lengths = lengths[: len(lengths) - (lengths[-1] == 0)]  # COCO writes no empty run at the end
+    rle = coco_mask.frPyObjects({"size": list(shape), "counts": lengths}, *shape)
     return {"size": list(shape), "counts": rle["counts"].decode("ascii")}

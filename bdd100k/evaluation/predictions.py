@@ -1,4 +1,4 @@
-"""Predictions of any program: COCO results, Scalabel JSON with scores, or RGBA bitmasks with a score file."""
+"""Read the predictions of any program: COCO results, Scalabel JSON with scores, or RGBA bitmasks with a score file."""
 
 import json
 import logging
@@ -11,10 +11,12 @@ from bdd100k.config import CLASS_NAMES
 from bdd100k.evaluation.protocols import frame_name, has_official_classes
 from bdd100k.evaluation.submissions import BITMASKS, SCORES
 from bdd100k.labels.load import load_labels
+from mrcnn.annotations.json_kind import SCALABEL, json_kind
 from mrcnn.annotations.object_masks import object_mask
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError
-from mrcnn.evaluation.coco_results import Checked, Entry, check_predictions, image_shape, load_predictions
+from mrcnn.evaluation.check_results import CheckedEntries, check_predictions, load_predictions
+from mrcnn.evaluation.coco_results import Entry
 from mrcnn.structures.rle import crop_to_rle
 
 if TYPE_CHECKING:
@@ -24,25 +26,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def load_any(path: str | pathlib.Path, dataset: "Dataset") -> Checked:
-    """Reads predictions; the content says what they are.
+def load_any(path: str | pathlib.Path, dataset: "Dataset") -> CheckedEntries:
+    """Read predictions; the content tells their format.
 
     Args:
         path: A JSON file of COCO results or of Scalabel frames whose labels have `score` and `rle` or `poly2d`; or a
             folder of RGBA PNGs with a JSON `[{name, labels: [{index, score}]}]` inside, or beside it under the folder's
-            name; also a folder that has `bitmasks` and `bitmask_scores.json`, as `Writer` leaves it.
+            name; also a folder with `bitmasks` and `bitmask_scores.json`, as `Writer` leaves it.
         dataset: Prepared dataset that they are for.
 
     Returns:
         COCO results, checked.
 
     Raises:
-        InputError: They cannot be read, or one of them cannot be used: an unknown image or category, a wrong size, no
-            score or one that is not a number from 0 to 1, two categories under one index.
+        InputError: They cannot be read, or one of them cannot be used: an unknown image or category, a wrong size, a
+            score that is missing or not a number from 0 to 1, two categories under one index.
     """
     path = pathlib.Path(path)
     if not path.is_dir():
-        if not _is_scalabel(path):
+        if not path.is_file() or json_kind(path).format != SCALABEL:
             return load_predictions(path, dataset)
         _refuse_other_classes(path, dataset)
         labels = _read(path)
@@ -59,17 +61,6 @@ def load_any(path: str | pathlib.Path, dataset: "Dataset") -> Checked:
     return _checked(labels, path, dataset)
 
 
-def _is_scalabel(path: pathlib.Path) -> bool:
-    """Whether a JSON file is Scalabel's; what is broken is left to the reader of COCO results, which says so."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if isinstance(document, dict):
-        return "frames" in document
-    return isinstance(document, list) and bool(document) and isinstance(document[0], dict) and "name" in document[0]
-
-
 def _refuse_other_classes(path: pathlib.Path, dataset: "Dataset") -> None:
     if not has_official_classes(dataset):
         raise InputError(
@@ -79,20 +70,20 @@ def _refuse_other_classes(path: pathlib.Path, dataset: "Dataset") -> None:
 
 
 def _read(path: pathlib.Path) -> Annotations:
-    """The predictions as labels; nothing that is left out in reading may pass in silence."""
+    """Read the predictions as labels; raise InputError if one of them cannot be used."""
     labels = load_labels(path)
     findings = labels.findings
     if findings.entries:
         first = "; ".join(map(str, findings.entries[:3]))
-        raise InputError(f"predictions that cannot be used: {len(findings.entries)}. {first}")
+        raise InputError(f"{len(findings.entries)} predictions cannot be used: {first}")
     if findings.unknown or findings.stuff:
         names = [*findings.unknown, *findings.stuff]
         raise InputError(f"{path}: predictions of {', '.join(names[:5])}; the classes are {', '.join(CLASS_NAMES)}")
     return labels
 
 
-def _checked(labels: Annotations, path: pathlib.Path, dataset: "Dataset") -> Checked:
-    """The labels as COCO results."""
+def _checked(labels: Annotations, path: pathlib.Path, dataset: "Dataset") -> CheckedEntries:
+    """Turn the labels into checked COCO results."""
     shapes = _shapes(dataset)
     entries: list[Entry] = []
     places: list[str] = []
@@ -109,7 +100,7 @@ def _checked(labels: Annotations, path: pathlib.Path, dataset: "Dataset") -> Che
 
 
 def _shapes(dataset: "Dataset") -> dict[str, tuple[int, int]]:
-    return {pathlib.PurePath(frame_name(dataset, int(i))).stem: image_shape(dataset, int(i)) for i in dataset.image_ids}
+    return {pathlib.PurePath(frame_name(dataset, int(i))).stem: dataset.image_size(int(i)) for i in dataset.image_ids}
 
 
 def _entry(image: AnnotatedImage, label: Annotation, shapes: dict[str, tuple[int, int]]) -> Entry:
@@ -136,7 +127,9 @@ def _score_file(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     beside = [path / SCORES, folder.with_suffix(".json"), folder.parent / SCORES]
     inside = sorted(folder.glob("*.json"))
     if len(inside) > 1:
-        raise InputError(f"{folder}: several JSON files, {inside[0].name} and {inside[1].name}; which has the scores?")
+        raise InputError(
+            f"{folder}: several JSON files, {inside[0].name} and {inside[1].name}; keep only the one with the scores"
+        )
     for file in (*inside, *beside):
         if file.is_file():
             return file
@@ -147,7 +140,7 @@ def _score_file(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
 
 def _give_scores(labels: Annotations, folder: pathlib.Path, file: pathlib.Path) -> None:
-    """Puts the scores to the objects of the PNGs. An index without a pixel is hidden by others and has no object."""
+    """Give the objects of the PNGs their scores. An index without a pixel is hidden by others and has no object."""
     scores = _read_scores(file)
     for image in labels.images:
         stem = pathlib.PurePath(image.name).stem
@@ -155,9 +148,9 @@ def _give_scores(labels: Annotations, folder: pathlib.Path, file: pathlib.Path) 
             raise InputError(f"{file}: no scores for {folder / (stem + '.png')}")
         own = scores.pop(stem)
         ids = [label.id for label in image.objects]
-        double = next((i for i in ids if ids.count(i) > 1), None)
-        if double is not None:
-            raise InputError(f"{folder / (stem + '.png')}: index {double} has pixels of several categories or flags")
+        repeated = next((i for i in ids if ids.count(i) > 1), None)
+        if repeated is not None:
+            raise InputError(f"{folder / (stem + '.png')}: index {repeated} has pixels of several categories or flags")
         absent = [i for i in ids if i not in own]
         if absent:
             raise InputError(f"{file}: {stem} has no score for the index {absent[0]}, which has pixels in its PNG")
@@ -168,7 +161,7 @@ def _give_scores(labels: Annotations, folder: pathlib.Path, file: pathlib.Path) 
 
 
 def _read_scores(file: pathlib.Path) -> dict[str, dict[str, float]]:
-    """Stem of the image -> index as text -> score."""
+    """Return stem of the image -> index as text -> score."""
     try:
         frames = json.loads(file.read_text(encoding="utf-8"))
         scores: dict[str, dict[str, float]] = {}

@@ -1,17 +1,17 @@
-"""BDD100K's two protocols of instance segmentation, and the files that they take (github.com/bdd100k/bdd100k).
+"""BDD100K's two protocols of instance segmentation (github.com/bdd100k/bdd100k), as an evaluator.
 
-Both are COCO's figures on masks without overlaps. Predictions are flattened first: the better score has the pixel
+Both are COCO's figures on masks without overlaps. Predictions are flattened first: the better score gets the pixel
 (`bdd100k.evaluation.flatten`), at most 100 objects per image. The same predictions get other figures than by COCO's
-protocol, and each protocol gets its own: say which one a figure is from. What follows is what the code of the official
+protocol, and each protocol has its own: say which one a figure is from. What follows is what the code of the official
 toolkits (`bdd100k` and `scalabel`) does, and where their documentation says something else:
 
 *Bitmask protocol*, that of the server: one RGBA PNG per image and `[{name, labels: [{index, score}]}]`.
-    - A detection takes the object of its class with the largest IoU that is free; of equal ones the one with the lower
-      instance id. COCO would take an object that counts before an ignored one; here they are alike.
-    - Matched with an object whose ignore bit is set, a detection counts neither way, as does the object.
-    - A crowd is never used up, as in COCO. But overlap with it is plain IoU (COCO: the share of the detection on it),
-      and a crowd without the ignore bit is an object to be found, on which every detection is right: recall can exceed
-      1. The documentation says that crowds and ignored objects are not considered.
+    - A detection takes the free object of its class with the largest IoU; of equal ones that with the lower instance
+      id. COCO would take an object that counts before an ignored one; here they are alike.
+    - A detection matched with an object whose ignore bit is set counts neither way, and neither does the object.
+    - A crowd is never used up, as in COCO. But the overlap with it is plain IoU (COCO: the fraction of the detection on
+      it), and a crowd without the ignore bit is an object to be found, on which every detection is right: recall can
+      exceed 1. The documentation says that crowds and ignored objects are not considered.
     - A detection without a pixel left is dropped before it is counted.
     - The limit of 100 that the code names cuts the objects, not the detections; an image with more than 100 objects
       ends with an error there. Detections are cut at 100 per image and class, as in COCO. 100 per image in all, which
@@ -25,160 +25,211 @@ The documentation calls the difference between the two negligible (below 0.1 %).
 """
 
 import dataclasses
-import logging
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from bdd100k.config import CLASS_NAMES
-from bdd100k.evaluation.flatten import MOST, Flat, flatten, paint
+from bdd100k.evaluation.flatten import MAX_OBJECTS, Flattened, flatten, paint
 from mrcnn.evaluation import bootstrap, coco_ap
-from mrcnn.evaluation.coco_results import category_ids, image_key, image_shape
-from mrcnn.evaluation.match_table import Builder, Table, match, rank
-from mrcnn.structures.rle import crop_to_rle
+from mrcnn.evaluation.coco_results import Entry, category_ids
+from mrcnn.evaluation.image import EvaluatedImage
+from mrcnn.evaluation.match_table import Detections, Objects, Table, TableBuilder
+from mrcnn.evaluation.matching import rank_classes
+from mrcnn.evaluation.result import NOT_IN_JSON, CocoFigures, Interval
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
-    from mrcnn.evaluation.evaluator import Result
-
-
-log = logging.getLogger(__name__)
 
 SAMPLES = 200  # of the bootstrap, for the intervals of AP
-_PER_CLASS = ("AP", "AP50", "AP75")
-Write = Callable[[str, Flat, tuple[int, int]], None]
+WriteImage = Callable[[str, Flattened, tuple[int, int]], None]
 
 
 def has_official_classes(dataset: "Dataset") -> bool:
-    """Whether a dataset has BDD100K's eight classes, so that the protocols apply."""
+    """Return whether a dataset has BDD100K's eight classes, so that the protocols apply."""
     ids = list(range(len(CLASS_NAMES) + 1))
     return list(dataset.class_names[1:]) == list(CLASS_NAMES) and category_ids(dataset) == ids
 
 
-def add_official(result: "Result", dataset: "Dataset", image_ids: Sequence[int], write: Write | None = None) -> None:
-    """Fills `result.official`: "bitmask" and "rle", each with "mask" (COCO's twelve), "per_class" (AP, AP50, AP75),
-    "interval" (of AP) and "detections" (what was left after flattening); "rle" also has "overlapping_images" and
-    "AP_as_given"; "at_most" is the limit of objects per image. `result.tables` gets the overlaps of both, images in the
-    order of their names.
-
-    Args:
-        result: What `evaluate` returned for these images.
-        dataset: With BDD100K's eight classes.
-        image_ids: The images that were evaluated.
-        write: Called with name, flat predictions and (height, width) of every image, to write submissions.
-    """
-    builders = {name: Builder(len(CLASS_NAMES)) for name in ("bitmask", "rle", "as_given")}
-    crowds, ignored = [], []
-    overlapping = 0
-    entries_of = _by_image(result, dataset)
-    by_name = sorted(image_ids, key=lambda image_id: frame_name(dataset, image_id))
-    for image_id in by_name:
-        shape = image_shape(dataset, image_id)
-        given = entries_of(image_id)
-        flat = flatten(given, shape)
-        if write is not None:
-            write(frame_name(dataset, image_id), flat, shape)
-        overlapping += flat.overlapped
-        truth = _truth(dataset, image_id, shape)
-        crowds.append(truth["crowd"])
-        ignored.append(truth["ignore"])
-        left = _columns([(e, rle) for e, rle in zip(flat.entries, flat.visible, strict=True) if rle is not None])
-        objects = (truth["areas"], truth["rles"])
-        either = truth["crowd"] | truth["ignore"]
-        builders["bitmask"].add(truth["class"], np.zeros(len(either), bool), *objects, *left)
-        builders["rle"].add(truth["class"], either, *objects, *left)
-        overlap = _meet(given, flat)
-        builders["as_given"].add(
-            truth["class"], either, *objects, *_columns([] if overlap else [(e, e["segmentation"]) for e in given])
-        )
-    weights = bootstrap.draw(len(by_name), SAMPLES, result.intervals["seed"]) if result.intervals else None
-    bitmask = dataclasses.replace(
-        builders["bitmask"].table(),
-        gt_crowd=np.concatenate([np.zeros(0, bool), *crowds]),
-        gt_ignored=np.concatenate([np.zeros(0, bool), *ignored]),
-        plain=True,
-    )
-    result.tables.update(bitmask=bitmask, rle=builders["rle"].table())
-    result.official = {
-        "at_most": MOST,
-        "bitmask": _figures(bitmask, weights),
-        "rle": {
-            **_figures(result.tables["rle"], weights),
-            "overlapping_images": overlapping,
-            "AP_as_given": coco_ap.twelve(*coco_ap.figures_of_table(builders["as_given"].table()))["AP"],
-        },
-    }
-
-
 def frame_name(dataset: "Dataset", image_id: int) -> str:
-    """What BDD100K calls the image: the file name."""
+    """Return what BDD100K calls the image: the file name."""
     info = dataset.image_info[image_id]
     return str(info.get("name") or (pathlib.Path(info["path"]).name if info.get("path") else info["id"]))
 
 
-def _by_image(result: "Result", dataset: "Dataset") -> Callable[[int], list[dict[str, Any]]]:
-    """A function from an image to its entries, from a store or from a list."""
-    predictions = result.predictions
-    if not isinstance(predictions, list):
-        return lambda image_id: predictions.of_image(image_key(dataset, image_id))
-    groups: dict[Any, list[dict[str, Any]]] = {}
-    for entry in predictions:
-        groups.setdefault(entry["image_id"], []).append(entry)
-    return lambda image_id: groups.get(image_key(dataset, image_id), [])
+@dataclasses.dataclass
+class ClassFigures:
+    """AP of one class."""
+
+    AP: float | None
+    AP50: float | None
+    AP75: float | None
 
 
-def _truth(dataset: "Dataset", image_id: int, shape: tuple[int, int]) -> dict[str, Any]:
-    """The objects without overlaps; where labels overlap, the later one lies on top, as the official masks are made."""
-    instances = dataset.load_instances(image_id)
-    rles: list[Any] = [
-        crop_to_rle(box, crop, shape) for box, crop in zip(instances.boxes_px.tolist(), instances.crops, strict=True)
-    ]
-    covered = int(coco_mask.area(coco_mask.merge(rles))) if rles else 0
-    if sum(int(coco_mask.area(rle)) for rle in rles) > covered:
-        rles = paint(rles[::-1], shape)[1][::-1]
-    seen = [i for i, rle in enumerate(rles) if rle is not None]
-    return {
-        "class": instances.class_ids[seen] - 1,
-        "crowd": instances.crowd[seen],
-        "ignore": instances.ignore[seen],
-        "rles": [rles[i] for i in seen],
-        "areas": [float(coco_mask.area(rles[i])) for i in seen],
-    }
+@dataclasses.dataclass
+class ProtocolFigures:
+    """The figures of one protocol.
+
+    Attributes:
+        mask: COCO's twelve.
+        per_class: Class -> figures.
+        detections: Number of detections that were left after flattening.
+        interval: Of AP; None without samples.
+    """
+
+    mask: CocoFigures
+    per_class: dict[str, ClassFigures]
+    detections: int
+    interval: Interval | None
 
 
-def _meet(given: list[dict[str, Any]], flat: Flat) -> bool:
-    """Whether any two of all given masks overlap, those beyond the limit too."""
-    if flat.overlapped or len(given) <= len(flat.entries):
+@dataclasses.dataclass
+class RLEFigures(ProtocolFigures):
+    """The figures of the RLE protocol.
+
+    Attributes:
+        overlapping_images: Number of images whose predictions overlap as they were given.
+        AP_as_given: AP of the predictions without flattening: those of overlapping images are dropped.
+    """
+
+    overlapping_images: int
+    AP_as_given: float | None
+
+
+@dataclasses.dataclass
+class OfficialFigures:
+    """The figures of both protocols; field names are the keys of "official" in result.json.
+
+    Attributes:
+        at_most: Limit of objects per image.
+        bitmask, rle: Figures of the protocols.
+        tables: "bitmask", "rle" -> the overlaps, images in the order of their names. Not in JSON.
+    """
+
+    at_most: int
+    bitmask: ProtocolFigures
+    rle: RLEFigures
+    tables: Mapping[str, Table] = dataclasses.field(metadata=NOT_IN_JSON)
+
+
+class OfficialEvaluator:
+    """Evaluates predictions by both protocols: an `mrcnn.evaluation.evaluator.Evaluator`.
+
+    evaluate(source, dataset, benchmark=OfficialEvaluator(dataset)).official.bitmask.mask.AP
+    """
+
+    def __init__(
+        self, dataset: "Dataset", write: WriteImage | None = None, intervals: bool = True, seed: int = 0
+    ) -> None:
+        """Prepare for the first image.
+
+        Args:
+            dataset: With BDD100K's eight classes.
+            write: Called with the name, the flattened predictions and (height, width) px of every image, to write
+                submissions.
+            intervals: Whether to compute intervals of AP.
+            seed: Of the bootstrap.
+        """
+        self.dataset, self.write, self.intervals, self.seed = dataset, write, intervals, seed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._builders = {name: TableBuilder(len(CLASS_NAMES)) for name in ("bitmask", "rle", "as_given")}
+        self._names: list[str] = []
+        self._truths: list[_Truth] = []
+        self._overlapping = 0
+
+    def process(self, image: EvaluatedImage) -> None:
+        """Flatten the predictions of an image, hand them to `write`, and add their overlaps to the tables."""
+        name = frame_name(self.dataset, image.image_id)
+        flat = flatten(image.entries, image.shape)
+        if self.write is not None:
+            self.write(name, flat, image.shape)
+        truth, rles = _flat_truth(image)
+        visible = _detections((e, rle) for e, rle in zip(flat.entries, flat.visible, strict=True) if rle is not None)
+        given = [] if _overlap(image, flat) else zip(image.entries, image.detection_rles, strict=True)
+        areas = [float(coco_mask.area(rle)) for rle in rles]
+        either = Objects(truth.classes, truth.crowd | truth.ignored, areas, rles)
+        self._builders["bitmask"].add(Objects(truth.classes, np.zeros(len(rles), bool), areas, rles), visible)
+        self._builders["rle"].add(either, visible)
+        self._builders["as_given"].add(either, _detections(given))
+        self._names.append(name)
+        self._truths.append(truth)
+        self._overlapping += flat.overlapped
+
+    def evaluate(self) -> OfficialFigures:
+        """Return the figures of all images that were processed."""
+        order = sorted(range(len(self._names)), key=self._names.__getitem__)
+        bitmask, rle, as_given = (builder.table(order) for builder in self._builders.values())
+        bitmask = dataclasses.replace(
+            bitmask,
+            gt_crowd=np.concatenate([np.zeros(0, bool), *(self._truths[n].crowd for n in order)]),
+            gt_ignored=np.concatenate([np.zeros(0, bool), *(self._truths[n].ignored for n in order)]),
+            bitmask_rules=True,
+        )
+        weights = bootstrap.draw(len(order), SAMPLES, self.seed) if self.intervals else None
+        as_given_ap = coco_ap.mean(coco_ap.overall_precision(as_given))
+        return OfficialFigures(
+            MAX_OBJECTS,
+            ProtocolFigures(*_figures(bitmask, weights)),
+            RLEFigures(*_figures(rle, weights), self._overlapping, as_given_ap),
+            {"bitmask": bitmask, "rle": rle},
+        )
+
+
+@dataclasses.dataclass
+class _Truth:
+    """The objects of one image that are visible: int [g] classes from 0, bool [g] crowd and ignored."""
+
+    classes: np.ndarray
+    crowd: np.ndarray
+    ignored: np.ndarray
+
+
+def _flat_truth(image: EvaluatedImage) -> tuple[_Truth, list[Any]]:
+    """The objects without overlaps and their masks; where labels overlap, the later one is on top, as in the official
+    masks."""
+    instances = image.instances
+    rles: list[dict[str, Any] | None] = list(image.truth_rles)
+    covered = int(coco_mask.area(coco_mask.merge(image.truth_rles))) if rles else 0
+    if sum(int(coco_mask.area(rle)) for rle in image.truth_rles) > covered:
+        rles = paint(image.truth_rles[::-1], image.shape)[1][::-1]
+    visible = [i for i, rle in enumerate(rles) if rle is not None]
+    truth = _Truth(instances.class_ids[visible] - 1, instances.crowd[visible], instances.ignore[visible])
+    return truth, [rles[i] for i in visible]
+
+
+def _overlap(image: EvaluatedImage, flat: Flattened) -> bool:
+    """Whether any two of the given masks overlap, including those beyond the limit."""
+    if flat.overlapped or len(image.entries) <= len(flat.entries):
         return flat.overlapped
-    masks = [e["segmentation"] for e in given]
-    return sum(int(coco_mask.area(rle)) for rle in masks) > int(coco_mask.area(coco_mask.merge(masks)))
+    return sum(image.detection_areas) > int(coco_mask.area(coco_mask.merge(image.detection_rles)))
 
 
-def _columns(entries: list[tuple[dict, dict]]) -> tuple[list, list, list, list]:
-    """Classes, scores, areas and masks of entries with their masks, as `Builder.add` takes them."""
-    rles = [rle for _, rle in entries]
-    return (
-        [e["category_id"] - 1 for e, _ in entries],
-        [e["score"] for e, _ in entries],
+def _detections(entries: Iterable[tuple[Entry, dict[str, Any]]]) -> Detections:
+    """Entries with their masks, as `TableBuilder.add` takes them."""
+    pairs = list(entries)
+    rles = [rle for _, rle in pairs]
+    return Detections(
+        [e["category_id"] - 1 for e, _ in pairs],
+        [e["score"] for e, _ in pairs],
         [float(coco_mask.area(rle)) for rle in rles],
         rles,
     )
 
 
-def _figures(table: Table, weights: np.ndarray | None) -> dict[str, Any]:
-    precision, recall = coco_ap.figures_of_table(table)
+def _figures(
+    table: Table, weights: np.ndarray | None
+) -> tuple[CocoFigures, dict[str, ClassFigures], int, Interval | None]:
+    """The fields of `ProtocolFigures`."""
+    arrays = coco_ap.coco_arrays(table)
     per_class = {}
     for k, name in enumerate(CLASS_NAMES):
-        figures = coco_ap.twelve(precision[:, :, [k]], recall[:, [k]])
-        per_class[name] = {figure: figures[figure] for figure in _PER_CLASS}
-    matches = match(table)
-    ranked = [rank(table, matches, k, table.ignored) for k in range(table.classes)]
-    return {
-        "mask": coco_ap.twelve(precision, recall),
-        "per_class": per_class,
-        "detections": len(table.dt_score),
-        "interval": None if weights is None else bootstrap.interval_of_ap(ranked, weights),
-    }
+        figures = arrays.of_class(k).figures()
+        per_class[name] = ClassFigures(figures.AP, figures.AP50, figures.AP75)
+    interval = None if weights is None else bootstrap.interval_of_ap(rank_classes(table), weights)
+    return arrays.figures(), per_class, len(table.dt_score), interval

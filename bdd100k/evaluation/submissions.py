@@ -1,4 +1,4 @@
-"""Writes what BDD100K's evaluation takes: a folder of RGBA PNGs with a score file, and a JSON of run-length codes."""
+"""Write what BDD100K's evaluation takes: a folder of RGBA PNGs with a score file, and a JSON of run-length codes."""
 
 import json
 import pathlib
@@ -10,25 +10,25 @@ import cv2
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES
-from bdd100k.evaluation.flatten import Flat
+from bdd100k.evaluation.flatten import Flattened
 
 BITMASKS, SCORES, RLE = "bitmasks", "bitmask_scores.json", "rle.json"
 
 
 class Writer:
-    """Writes both submissions image by image; they take their places when the block ends without an error.
+    """Writes both submissions image by image; they replace the old ones when the block ends without an error.
 
     with Writer(out / "submission") as writer:
-        add_official(result, dataset, image_ids, writer.add)
+        evaluate(source, dataset, benchmark=OfficialEvaluator(dataset, writer.add))
 
-    In the folder then are `bitmasks/NAME.png`, `bitmask_scores.json` and `rle.json`.
+    The folder then has `bitmasks/NAME.png`, `bitmask_scores.json` and `rle.json`.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        """Nothing is written before the block begins.
+        """Remember the folder; nothing is written before the block begins.
 
         Args:
-            folder: Is replaced; its parent must exist.
+            folder: Replaced at the end; its parent must exist.
         """
         self.folder = folder
         self._part = folder.with_name(f".{folder.name}.part")
@@ -41,20 +41,20 @@ class Writer:
         self._files = [(self._part / name).open("w", encoding="ascii") for name in (SCORES, RLE)]
         return self
 
-    def add(self, name: str, flat: Flat, shape: tuple[int, int]) -> None:
-        """Writes one image.
+    def add(self, name: str, flat: Flattened, shape: tuple[int, int]) -> None:
+        """Write one image.
 
         Args:
-            name: File name of the photograph.
-            flat: Its predictions; detection n of them gets the index n + 1.
-            shape: (height, width).
+            name: File name of the image.
+            flat: Its predictions without overlaps; detection n gets the index n + 1.
+            shape: (height, width) px.
         """
         stem = pathlib.PurePath(name).stem
         cv2.imwrite(str(self._part / BITMASKS / f"{stem}.png"), _bgra(flat), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        seen = [
+        visible = [
             (n, e, rle) for n, (e, rle) in enumerate(zip(flat.entries, flat.visible, strict=True), 1) if rle is not None
         ]
-        scores = [{"id": str(n), "index": n, "score": e["score"]} for n, e, _ in seen]
+        scores = [{"id": str(n), "index": n, "score": e["score"]} for n, e, _ in visible]
         masks = [
             {
                 "id": str(n),
@@ -62,7 +62,7 @@ class Writer:
                 "score": e["score"],
                 "rle": {"counts": rle["counts"], "size": list(shape)},
             }
-            for n, e, rle in seen
+            for n, e, rle in visible
         ]
         for file, frame_name, labels in zip(self._files, (f"{stem}.png", name), (scores, masks), strict=True):
             self._write(file, {"name": frame_name, "labels": labels})
@@ -83,8 +83,8 @@ class Writer:
         shutil.rmtree(self._part, ignore_errors=True)
 
 
-def _bgra(flat: Flat) -> np.ndarray:
-    """uint8 [H, W, 4] in OpenCV's order. R is the category, G the attributes (0), (B << 8) + A the index."""
+def _bgra(flat: Flattened) -> np.ndarray:
+    """Return uint8 [H, W, 4] in OpenCV's order: R is the category, G the attributes (0), (B << 8) + A the index."""
     table = np.zeros((256, 4), np.uint8)
     for n, entry in enumerate(flat.entries, 1):
         table[n] = n >> 8, 0, entry["category_id"], n & 255

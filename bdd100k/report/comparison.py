@@ -1,51 +1,56 @@
-"""Two evaluations side by side: tables for the terminal and a page in the style of the report."""
+"""Two evaluations side by side: tables for the terminal, and a page in the style of the report."""
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from bdd100k.report import charts
 from bdd100k.report.charts import Line, Row, defined
-from bdd100k.report.page import KIND_NAMES, TWELVE, describe, environment, render, write_page
+from bdd100k.report.page import KIND_NAMES, describe, environment, render, write_page
 from mrcnn.evaluation.coco_ap import IOU_50
-from mrcnn.evaluation.comparison import Run
+from mrcnn.evaluation.comparison import Comparison, Difference, StoredEvaluation
+from mrcnn.evaluation.result import TWELVE
 
 _SHOWN = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR100")
-_CHANGED = 10  # images, of each direction
-_PROTOCOLS = {"bitmask": "bitmask", "rle": "RLE"}  # as they are called
-_LEAST = 0.0005  # in AP: what shows in a figure with one digit
-_MOST_PANELS = 24
+_CHANGED_IMAGES = 10  # of each direction
+_PROTOCOLS = {"bitmask": "bitmask", "rle": "RLE"}  # -> as they are called
+_MIN_CHANGE = 0.0005  # in AP: what shows in a figure with one digit
+_MAX_PANELS = 24
 
 
-def show(a: Run, b: Run, compared: dict[str, Any], console: Console) -> None:
-    """Prints the headline and the classes.
+def show(a: StoredEvaluation, b: StoredEvaluation, compared: Comparison, console: Console) -> None:
+    """Print the headline and the classes.
 
     Args:
-        a, b: The runs.
+        a, b: The evaluations.
         compared: What `mrcnn.evaluation.comparison.compare` returned for them.
         console: Where to.
     """
-    console.print(f"\n[bold]{compared['images']} images[/]  A: {a.folder}  B: {b.folder}", highlight=False)
+    console.print(f"\n[bold]{compared.images} images[/]  A: {a.folder}  B: {b.folder}", highlight=False)
     note = (
-        f"in %, B - A with its {compared['level']:.0%} interval from {compared['samples']} samples of the images"
-        if compared["samples"]
+        f"in %, B - A with its {compared.level:.0%} interval from {compared.samples} samples of the images"
+        if compared.samples
         else "in %, no intervals (--bootstrap 0)"
     )
-    rows = [(f"{kind} {figure}", compared[kind][figure]) for kind in ("mask", "box") for figure in _SHOWN]
-    rows.append(("mAP@0.5 (Matterport)", compared["matterport"]["mAP50"]))
-    rows += [
-        (f"BDD100K {_PROTOCOLS.get(name, name)} AP", own["mask"]["AP"]) for name, own in compared["official"].items()
-    ]
+    rows = {
+        f"{kind} {figure}": own[figure]
+        for kind, own in (("mask", compared.mask), ("box", compared.box))
+        for figure in _SHOWN
+    }
+    rows["mAP@0.5 (Matterport)"] = compared.matterport["mAP50"]
+    for name, protocol in compared.official.items():
+        rows[f"BDD100K {_PROTOCOLS.get(name, name)} AP"] = protocol.mask["AP"]
     console.print(_table("All classes", note, rows))
-    console.print(
-        _table("Classes", "mask AP", [(name, own["mask"]["AP"]) for name, own in compared["per_class"].items()])
-    )
+    of_class = {name: kinds["mask"]["AP"] for name, kinds in compared.per_class.items()}
+    console.print(_table("Classes", "mask AP", of_class))
 
 
-def _table(title: str, note: str, rows: list[tuple[str, dict[str, Any]]]) -> Table:
+def _table(title: str, note: str, rows: Mapping[str, Difference]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -56,37 +61,41 @@ def _table(title: str, note: str, rows: list[tuple[str, dict[str, Any]]]) -> Tab
     )
     for column in ("", "A", "B", "B - A", "interval", ""):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for name, row in rows:
-        a, b = ("-" if row[run] is None else f"{100 * row[run]:.1f}" for run in "ab")
-        difference = "-" if row["difference"] is None else f"{round(100 * row['difference'], 1) + 0.0:+.1f}"
-        interval = (
-            "" if row["interval"] is None else " to ".join(f"{round(100 * v, 1) + 0.0:+.1f}" for v in row["interval"])
-        )
+    for name, row in rows.items():
+        a, b = ("-" if value is None else f"{100 * value:.1f}" for value in (row.a, row.b))
+        difference = "-" if row.difference is None else _signed(row.difference)
+        interval = "" if row.interval is None else " to ".join(map(_signed, row.interval))
         table.add_row(name, a, b, difference, interval, verdict(row))
     return table
 
 
-def verdict(row: dict[str, Any]) -> str:
-    """What a difference says: which run is better, or that the images do not tell."""
-    if row["interval"] is None:
+def _signed(value: float) -> str:
+    return f"{round(100 * value, 1) + 0.0:+.1f}"  # + 0.0: no negative zero
+
+
+def verdict(row: Difference) -> str:
+    """Say which evaluation is better, or that the images do not tell."""
+    if row.interval is None:
         return ""
-    if row["better"]:
-        return f"{row['better'].upper()} is better"
-    return "not clear" if any(row["interval"]) or row["difference"] else "equal"
+    if row.better:
+        return f"{row.better.upper()} is better"
+    return "not clear" if any(row.interval) or row.difference else "equal"
 
 
-def write_comparison(path: str | os.PathLike[str], a: Run, b: Run, compared: dict[str, Any]) -> None:
-    """Writes the comparison as one HTML file.
+def write_comparison(
+    path: str | os.PathLike[str], a: StoredEvaluation, b: StoredEvaluation, compared: Comparison
+) -> None:
+    """Write the comparison as one HTML file.
 
     Args:
-        path: Of the file.
-        a, b: The runs.
+        path: The file.
+        a, b: The evaluations.
         compared: What `mrcnn.evaluation.comparison.compare` returned for them.
 
     Raises:
         InputError: The file cannot be written.
     """
-    changed = compared["per_image"]
+    changed = compared.per_image
     page = render(
         "compare.html.j2",
         {
@@ -94,50 +103,46 @@ def write_comparison(path: str | os.PathLike[str], a: Run, b: Run, compared: dic
             "b": b.result,
             "folders": [str(a.folder), str(b.folder)],
             "compared": compared,
-            "runs": [describe(run.result["evaluated"]) for run in (a, b)],
+            "runs": [describe(evaluation.result["evaluated"]) for evaluation in (a, b)],
             "twelve": TWELVE,
             "kinds": KIND_NAMES,
             "protocols": _PROTOCOLS,
             "verdict": verdict,
-            "class_chart": _chart(compared),
+            "class_chart": _class_chart(compared),
             "pr_charts": _pr_charts(a, b),
-            "lost": [row for row in changed if row["difference"] < -_LEAST][:_CHANGED],
-            "gained": [row for row in changed[::-1] if row["difference"] > _LEAST][:_CHANGED],
+            "lost": [image for image in changed if image.difference < -_MIN_CHANGE][:_CHANGED_IMAGES],
+            "gained": [image for image in changed[::-1] if image.difference > _MIN_CHANGE][:_CHANGED_IMAGES],
             "environment": environment(),
         },
     )
     write_page(path, page)
 
 
-def _chart(compared: dict[str, Any]) -> str:
-    rows = [Row("all classes", compared["mask"]["AP"]["difference"], compared["mask"]["AP"]["interval"], "s2")]
-    rows += [
-        Row(name, own["mask"]["AP"]["difference"], own["mask"]["AP"]["interval"])
-        for name, own in list(compared["per_class"].items())[:_MOST_PANELS]
+def _class_chart(compared: Comparison) -> Markup:
+    def row(name: str, ap: Difference, style: str) -> Row:
+        return Row(name, ap.difference, ap.interval, style)
+
+    of_class = list(compared.per_class.items())[:_MAX_PANELS]
+    rows = [
+        row("all classes", compared.mask["AP"], "s2"),
+        *(row(name, kinds["mask"]["AP"], "s1") for name, kinds in of_class),
     ]
     return charts.dots(
-        rows, "Difference B - A in mask AP of each class with its interval; the table has the figures", least=None
+        rows, "Difference B - A in mask AP of each class with its interval; the table has the figures", symmetric=True
     )
 
 
-def _pr_charts(a: Run, b: Run) -> list[dict[str, Any]]:
-    """Precision over recall of masks at IoU 0.5 of both runs, a panel per class."""
+def _pr_charts(a: StoredEvaluation, b: StoredEvaluation) -> Sequence[dict[str, Any]]:
+    """Precision over recall of masks at IoU 0.5 of both evaluations, a panel per class."""
     panels = []
-    for name, curves in list(a.result["pr_curves"]["mask"].items())[:_MOST_PANELS]:
+    for name, curves in list(a.result["pr_curves"]["mask"].items())[:_MAX_PANELS]:
         other = b.result["pr_curves"]["mask"][name]
         lines = [
             Line(defined([r / 100 for r in range(101)], precision[IOU_50]), style)
             for precision, style in ((curves, "s1 strong"), (other, "s2 strong dashed"))
         ]
-        figures = [run.result["per_class"][name]["mask"]["AP50"] for run in (a, b)]
-        panels.append(
-            {
-                "name": name,
-                "a": figures[0],
-                "b": figures[1],
-                "chart": charts.curves(
-                    lines, f"{name}: precision over recall at IoU 0.5 of A and B", "recall, %", "precision, %"
-                ),
-            }
-        )
+        figures = [evaluation.result["per_class"][name]["mask"]["AP50"] for evaluation in (a, b)]
+        alt = f"{name}: precision over recall at IoU 0.5 of A and B"
+        chart = charts.curves(lines, alt, "recall, %", "precision, %")
+        panels.append({"name": name, "a": figures[0], "b": figures[1], "chart": chart})
     return panels

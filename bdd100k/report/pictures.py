@@ -1,35 +1,36 @@
-"""The pictures of the evaluation report: photographs as JPEG, and over them outlines and names as SVG.
+"""The pictures of the evaluation report: images as JPEG, and over them outlines and names as SVG.
 
-An outline is sharp at every size, a name can be larger on a small screen, and one photograph serves both the truth and
-the predictions, so a report of any number of images stays below 5 MB.
+An outline is sharp at every size, a name can be larger on a small screen, and the truth and the predictions share one
+JPEG, so a report of any number of images stays below 5 MB.
 """
 
 import base64
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from markupsafe import Markup, escape
 
 from mrcnn.evaluation.coco_results import category_ids, image_key
-from mrcnn.evaluation.curves import at_half
-from mrcnn.evaluation.tide import KINDS, assign
+from mrcnn.evaluation.curves import outcomes_at_50
+from mrcnn.evaluation.results_file import entries_by_image
+from mrcnn.evaluation.tide import KINDS, find_errors
 from mrcnn.structures.rle import rle_to_crop
 from mrcnn.visualization.drawing import class_color
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
-    from mrcnn.evaluation.evaluator import Result
+    from mrcnn.evaluation.result import ImageFigures, Result
 
 
-WIDE = 1000  # units of a picture's SVG: x from 0 to WIDE
+WIDTH = 1000  # of a picture's SVG, in its units
 _SCENE_PX, _SCENE_BYTES = 800, 90_000
 _CROP_PX, _CROP_BYTES = 320, 22_000
 _LETTERS = {"wide": 20, "small": 34}  # height in units, on wide and on small screens
-_PER_IMAGE = 2  # errors of one kind in the gallery
+_ERRORS_PER_IMAGE = 2  # of one kind in the gallery
 
 
 @dataclasses.dataclass
@@ -41,7 +42,7 @@ class Shape:
         box_px: (y1, x1, y2, x2).
         crop: bool [h, w], the mask in its box.
         caption: Drawn if there is room.
-        title: Shown under the pointer.
+        title: Shown under the mouse pointer.
         style: Classes for the style sheet.
     """
 
@@ -53,72 +54,115 @@ class Shape:
     style: str
 
 
+@dataclasses.dataclass
+class Scene:
+    """An image twice: with its truth, and with its predictions.
+
+    Attributes:
+        row: The figures of the image.
+        name: What predictions call the image.
+        id: Of the image in the page, so that both pictures share it.
+        photograph: The image as a data URI.
+        height: Of the pictures, in data units of their SVG.
+        truth, predictions: What is drawn over the image, the content of an SVG.
+        truth_alt, predictions_alt: What the pictures show, in words.
+    """
+
+    row: "ImageFigures"
+    name: str
+    id: str
+    photograph: str
+    height: int
+    truth: Markup
+    predictions: Markup
+    truth_alt: str
+    predictions_alt: str
+
+
+@dataclasses.dataclass
+class ErrorPicture:
+    """The part of an image that shows an error.
+
+    Attributes:
+        photograph: The part as a data URI.
+        height: Of the picture, in data units of its SVG.
+        overlay: What is drawn over it, the content of an SVG.
+        caption: What is wrong.
+        image: What predictions call the image.
+        alt: What the picture shows, in words.
+    """
+
+    photograph: str
+    height: int
+    overlay: Markup
+    caption: str
+    image: str
+    alt: str
+
+
 class Pictures:
     """Makes the pictures of one evaluation."""
 
     def __init__(self, result: "Result", dataset: "Dataset", image_ids: Sequence[int], min_score: float) -> None:
-        """Looks up what became of every detection.
+        """Find out what became of every detection.
 
         Args:
             result: What `evaluate` returned.
-            dataset: The dataset it was computed on.
-            image_ids: The images it was computed on, in that order.
+            dataset: The dataset that it was computed on.
+            image_ids: The images that it was computed on, in that order.
             min_score: Weaker predictions are not drawn.
         """
         self.dataset, self.image_ids, self.min_score = dataset, [int(i) for i in image_ids], min_score
+        self._rows = result.per_image
         self._table = result.tables["mask"]
-        self._found = at_half(self._table)
-        self._errors = assign(self._table, self._found)
+        self._outcomes = outcomes_at_50(self._table)
+        self._errors = find_errors(self._table, self._outcomes)
         self._classes = {category: n for n, category in enumerate(category_ids(dataset))}
-        self._before = np.concatenate([[0], np.cumsum([row["detections"] for row in result.per_image])])
-        self._gt_before = np.searchsorted(self._table.gt_image, np.arange(len(self.image_ids)))
-        strong = self._found.score >= min_score
-        self._seen = np.zeros(len(self._table.gt_class), bool)
-        self._seen[self._found.gt[self._found.hit & strong]] = True
-        self._entries = self._by_image(result)
+        self._first_dt = np.cumsum([0, *(row.detections for row in self._rows)])
+        self._first_gt = np.searchsorted(self._table.gt_image, np.arange(len(self.image_ids)))
+        strong = self._outcomes.score >= min_score
+        self._found = np.zeros(len(self._table.gt_class), bool)
+        self._found[self._outcomes.gt[self._outcomes.hit & strong]] = True
+        self._entries_of = entries_by_image(result.predictions)
 
-    def _by_image(self, result: "Result") -> Any:
-        if not isinstance(result.predictions, list):
-            return result.predictions.of_image
-        groups: dict[int | str, list[dict]] = {}
-        for entry in result.predictions:
-            groups.setdefault(entry["image_id"], []).append(entry)
-        return lambda key: groups.get(key, [])
-
-    def scene(self, position: int) -> dict[str, Any]:
-        """An image twice: with its truth, and with its predictions.
+    def scene(self, position: int) -> Scene:
+        """Draw the truth and the predictions of an image.
 
         Args:
             position: Of the image among those that were evaluated.
 
-        Returns:
-            id, photograph (data URI), height (units), truth and predictions (Markup of an SVG's content), and what
-            these two show in words (truth_alt, predictions_alt).
+        Raises:
+            InputError: The image or the stored predictions cannot be read.
         """
         image = self._image(position)
         truth, predictions = self._truth(position), self._predictions(position)
         name = self.name(position)
-        scale = WIDE / image.shape[1]
+        scale = WIDTH / image.shape[1]
         wrong = sum("wrong" in s.style for s in predictions)
-        return {
-            "id": f"photo{position}",
-            "photograph": _jpeg(image, _SCENE_PX, _SCENE_BYTES),
-            "height": round(image.shape[0] * scale),
-            "truth": _overlay(truth, scale, (0, 0)),
-            "predictions": _overlay(predictions, scale, (0, 0)),
-            "truth_alt": f"{name}, truth: {self._counted(truth)}",
-            "predictions_alt": f"{name}, predictions with a score of {self.min_score:.2f} or more: "
+        return Scene(
+            row=self._rows[position],
+            name=name,
+            id=f"photo{position}",
+            photograph=_jpeg(image, _SCENE_PX, _SCENE_BYTES),
+            height=round(image.shape[0] * scale),
+            truth=_overlay(truth, scale, (0, 0)),
+            predictions=_overlay(predictions, scale, (0, 0)),
+            truth_alt=f"{name}, truth: {self._counted(truth)}",
+            predictions_alt=f"{name}, predictions with a score of {self.min_score:.2f} or more: "
             f"{self._counted(predictions)}; {wrong} of them wrong",
-        }
+        )
 
-    def gallery(self, most: int) -> dict[str, list[dict[str, Any]]]:
-        """The worst errors of each kind: mistakes by their score, missed objects by their size.
+    def gallery(self, limit: int) -> dict[str, list[ErrorPicture]]:
+        """Draw the worst errors of each kind: mistakes by their score, missed objects by their area.
 
         Args:
-            most: Of each kind.
+            limit: Errors of each kind.
 
         Returns:
-            Kind -> errors: photograph, width, height (units), overlay, caption, alt, image.
+            Kind -> errors.
+
+        Raises:
+            InputError: An image or the stored predictions cannot be read.
         """
         result = {}
         for kind in KINDS:
@@ -128,24 +172,24 @@ class Pictures:
                 images = self._table.gt_image
             else:
                 order = np.flatnonzero(self._errors.kind == kind)
-                order = order[np.argsort(-self._found.score[order], kind="stable")]
+                order = order[np.argsort(-self._outcomes.score[order], kind="stable")]
                 images = self._table.dt_image
             chosen: list[int] = []
             per_image: Counter[int] = Counter()
             for n in order.tolist():
-                if len(chosen) < most and per_image[images[n]] < _PER_IMAGE:
+                if len(chosen) < limit and per_image[images[n]] < _ERRORS_PER_IMAGE:
                     chosen.append(n)
                     per_image[images[n]] += 1
-            result[kind] = [error for n in chosen if (error := self._error(kind, n)) is not None]
+            result[kind] = [picture for n in chosen if (picture := self._error(kind, n)) is not None]
         return result
 
     def name(self, position: int) -> str:
-        """What predictions call the image, or its file name."""
+        """Return what predictions call the image, or its file name."""
         info = self.dataset.image_info[self.image_ids[position]]
         return str(info.get("name") or info["id"])
 
-    def _error(self, kind: str, n: int) -> dict[str, Any] | None:
-        """A picture of one error; None for a detection that has no pixel and is about nothing."""
+    def _error(self, kind: str, n: int) -> ErrorPicture | None:
+        """Draw one error; None for a detection without a pixel that is about no object."""
         table, names = self._table, self.dataset.class_names[1:]
         detection = None if kind == "missed" else n
         about = n if kind == "missed" else int(self._errors.about[n])
@@ -153,7 +197,7 @@ class Pictures:
         shapes = []
         if about >= 0:
             instances = self.dataset.load_instances(self.image_ids[position])
-            local = about - self._gt_before[position]
+            local = about - self._first_gt[position]
             shapes.append(
                 Shape(
                     int(instances.class_ids[local]),
@@ -171,16 +215,16 @@ class Pictures:
         caption = self._describe(kind, detection, about)
         image = self._image(position)
         y1, x1, y2, x2 = _window(np.array([s.box_px for s in shapes]), image.shape)
-        scale = WIDE / (x2 - x1)
+        scale = WIDTH / (x2 - x1)
         part = np.ascontiguousarray(image[y1:y2, x1:x2])
-        return {
-            "photograph": _jpeg(part, _CROP_PX, _CROP_BYTES, enlarge=True),
-            "height": round((y2 - y1) * scale),
-            "overlay": _overlay(shapes, scale, (y1, x1)),
-            "caption": caption,
-            "image": self.name(position),
-            "alt": f"Part of {self.name(position)}: {caption}",
-        }
+        return ErrorPicture(
+            photograph=_jpeg(part, _CROP_PX, _CROP_BYTES, enlarge=True),
+            height=round((y2 - y1) * scale),
+            overlay=_overlay(shapes, scale, (y1, x1)),
+            caption=caption,
+            image=self.name(position),
+            alt=f"Part of {self.name(position)}: {caption}",
+        )
 
     def _describe(self, kind: str, detection: int | None, about: int) -> str:
         table, names = self._table, self.dataset.class_names[1:]
@@ -203,8 +247,8 @@ class Pictures:
         for n in range(len(instances)):
             name = self.dataset.class_names[instances.class_ids[n]]
             ignored = bool(instances.crowd[n] or instances.ignore[n])
-            seen = self._seen[self._gt_before[position] + n]
-            state = "ignored" if ignored else "right" if seen else "wrong"
+            found = self._found[self._first_gt[position] + n]
+            state = "ignored" if ignored else "right" if found else "wrong"
             said = {"ignored": "crowd or ignored", "right": "found", "wrong": "not found"}[state]
             shapes.append(
                 Shape(
@@ -220,21 +264,21 @@ class Pictures:
 
     def _predictions(self, position: int) -> list[Shape]:
         first, last = np.searchsorted(self._table.dt_image, [position, position + 1])
-        chosen = [n for n in range(first, last) if self._found.score[n] >= self.min_score]
-        chosen.sort(key=lambda n: self._found.score[n])  # the best on top
+        chosen = [n for n in range(first, last) if self._outcomes.score[n] >= self.min_score]
+        chosen.sort(key=lambda n: self._outcomes.score[n])  # the best on top
         return [shape for n in chosen if (shape := self._detection(position, n)) is not None]
 
     def _detection(self, position: int, n: int) -> Shape | None:
-        """A detection of the table; None where its mask is empty."""
-        entry = self._entries(image_key(self.dataset, self.image_ids[position]))[
-            int(self._table.dt_key[n] - self._before[position])
+        """A detection of the table, or None where its mask is empty."""
+        entry = self._entries_of(image_key(self.dataset, self.image_ids[position]))[
+            int(self._table.dt_key[n] - self._first_dt[position])
         ]
         decoded = rle_to_crop(entry["segmentation"])
         if decoded is None:
             return None
         caption = f"{self.dataset.class_names[self._classes[entry['category_id']]]} {entry['score']:.2f}"
         kind = self._errors.kind[n]
-        state = "wrong" if kind else "right" if self._found.hit[n] else "ignored"
+        state = "wrong" if kind else "right" if self._outcomes.hit[n] else "ignored"
         about = int(self._errors.about[n])
         said = {"right": "right", "ignored": "on an ignored object"}.get(
             state, self._describe(kind, n, about).removeprefix(f"{caption}, ") if kind else ""
@@ -250,21 +294,21 @@ class Pictures:
         return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
 
 
-def _jpeg(image: np.ndarray, width: int, most: int, enlarge: bool = False) -> str:
-    """A data URI of an RGB image of at most that many pixels in width and, with ever lower quality, bytes."""
+def _jpeg(image: np.ndarray, width: int, max_bytes: int, enlarge: bool = False) -> str:
+    """Return a data URI of an RGB image, at most `width` px wide; quality falls until it has at most `max_bytes`."""
     scale = width / image.shape[1]
     if scale < 1 or enlarge:
         size = (width, max(1, round(image.shape[0] * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     for quality in (82, 70, 55, 40, 25, 10):
         data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        if len(data) <= most:
+        if len(data) <= max_bytes:
             break
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def _window(boxes: np.ndarray, shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """(y1, x1, y2, x2) of a 4:3 part of the image around boxes, with some of what surrounds them."""
+    """(y1, x1, y2, x2) px of a 4:3 part of the image around boxes, with some of their surroundings."""
     y1, x1 = boxes[:, :2].min(axis=0)
     y2, x2 = boxes[:, 2:].max(axis=0)
     height = max(1.5 * (y2 - y1), 1.5 * (x2 - x1) * 3 / 4, 48)
@@ -276,7 +320,7 @@ def _window(boxes: np.ndarray, shape: Sequence[int]) -> tuple[int, int, int, int
 
 
 def _overlay(shapes: Sequence[Shape], scale: float, origin: Sequence[int]) -> Markup:
-    """Outlines, then captions, as the content of an SVG."""
+    """Draw outlines, then captions, as the content of an SVG."""
     parts = []
     for shape in shapes:
         colour = "#{:02x}{:02x}{:02x}".format(*(round(255 * c) for c in class_color(shape.class_id)))
@@ -288,8 +332,8 @@ def _overlay(shapes: Sequence[Shape], scale: float, origin: Sequence[int]) -> Ma
 
 
 def _outline(shape: Shape, scale: float, origin: Sequence[int]) -> str:
-    """An SVG path in whole units, holes included."""
-    # Twice the size: outlines run through the centres of pixels, which would make an object a pixel smaller.
+    """Return an SVG path in whole units, holes included."""
+    # At twice the size: outlines run through the centres of pixels, which would make an object a pixel smaller.
     mask = np.pad(shape.crop.astype(np.uint8), 1).repeat(2, axis=0).repeat(2, axis=1)
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     offset = np.array([shape.box_px[1] - 1 - origin[1], shape.box_px[0] - 1 - origin[0]])
@@ -302,7 +346,7 @@ def _outline(shape: Shape, scale: float, origin: Sequence[int]) -> str:
 
 
 def _captions(shapes: Sequence[Shape], scale: float, origin: Sequence[int]) -> list[str]:
-    """Names at the upper edges of the shapes, the largest first; one that would cover another is left out."""
+    """Write names at the upper edges of the shapes, the largest first; one that would cover another is left out."""
     parts = []
     for size, letters in _LETTERS.items():
         taken: list[tuple[float, float, float, float]] = []
@@ -310,14 +354,14 @@ def _captions(shapes: Sequence[Shape], scale: float, origin: Sequence[int]) -> l
             if not shape.caption or shape.style == "ignored":
                 continue
             width = 0.63 * letters * len(shape.caption)
-            x = min(max((shape.box_px[1] - origin[1]) * scale, 2), WIDE - width - 2)
+            x = min(max((shape.box_px[1] - origin[1]) * scale, 2), WIDTH - width - 2)
             y = max((shape.box_px[0] - origin[0]) * scale - 4, letters)
             box = (x, y - letters, x + width, y + 3)
-            if not any(_meet(box, other) for other in taken):
+            if not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 parts.append(f'<text class="{size}" x="{round(x)}" y="{round(y)}">{escape(shape.caption)}</text>')
     return parts
 
 
-def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,21 +1,20 @@
 """The tables that scripts/evaluate.py prints."""
 
-from typing import Any
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mrcnn.evaluation.evaluator import Result
+from bdd100k.evaluation.protocols import OfficialFigures
+from mrcnn.evaluation.result import BestScore, Confusion, Result
 from mrcnn.evaluation.slices import SAMPLES as SLICE_SAMPLES
+from mrcnn.evaluation.tide import KINDS
 
 _FIGURES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100")
-_WIDE = 110  # characters from which all columns have room; 80 take the most important ones
-_ERRORS = ("class", "place", "both", "duplicate", "background", "missed")
+_WIDE = 110  # characters from which on all columns have room; 80 show the most important ones
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the headline, the classes, the slices and what the errors are. All figures in per cent."""
+    """Print the headline, the classes, the slices and what the errors are, all figures in per cent."""
     wide = console.width >= _WIDE
     console.print(
         f"\n[bold]{result.images} images, {result.objects} objects[/] (and {result.ignored} crowds or "
@@ -30,30 +29,29 @@ def show(result: Result, console: Console) -> None:
 
 
 def headline(result: Result, wide: bool = True) -> Table:
-    """COCO's figures for masks and boxes, and those of BDD100K's protocols."""
+    """Return a table of COCO's figures for masks and boxes, and those of BDD100K's protocols."""
     shown = _FIGURES if wide else _FIGURES[:6]
     intervals = result.intervals
     note = (
-        f"in %, {intervals['level']:.0%} intervals from {intervals['samples']} samples of the images"
+        f"in %, {intervals.level:.0%} intervals from {intervals.samples} samples of the images"
         if intervals
         else "in %, no intervals (--bootstrap 0)"
     )
     table = _table("Average precision", note, "", *shown)
-    for kind, name in (("mask", "masks, COCO"), ("box", "boxes, COCO")):
-        known = intervals.get(kind, {})
-        figures = getattr(result, kind)
-        table.add_row(f"[bold]{name}[/]", *(_with_interval(figures[f], known.get(f)) for f in shown))
-    for protocol, name in (("bitmask", "BDD bitmask"), ("rle", "BDD RLE")):
-        if protocol in result.official:
-            own = result.official[protocol]
-            table.add_row(
-                name, *(_with_interval(own["mask"][f], own["interval"] if f == "AP" else None) for f in shown)
-            )
+    for figures, known, name in (
+        (result.mask, intervals.mask if intervals else {}, "masks, COCO"),
+        (result.box, intervals.box if intervals else {}, "boxes, COCO"),
+    ):
+        table.add_row(f"[bold]{name}[/]", *(_with_interval(getattr(figures, f), known.get(f)) for f in shown))
+    if isinstance(result.official, OfficialFigures):
+        for own, name in ((result.official.bitmask, "BDD bitmask"), (result.official.rle, "BDD RLE")):
+            cells = (_with_interval(getattr(own.mask, f), own.interval if f == "AP" else None) for f in shown)
+            table.add_row(name, *cells)
     return table
 
 
 def classes(result: Result, wide: bool = True) -> Table:
-    """One row per class, with the score at which F1 is best."""
+    """Return a table with one row per class and the score at which F1 is best."""
     left_out = () if wide else ("AP75", "precision", "recall")
     columns = ["class", "objects", "found", "mask AP", "AP50", "AP75", "box AP", "score", "precision", "recall", "F1"]
     table = _table(
@@ -62,27 +60,26 @@ def classes(result: Result, wide: bool = True) -> Table:
         *(column for column in columns if column not in left_out),
     )
     for name, own in result.per_class.items():
-        known = result.intervals.get("per_class", {}).get(name, {})
-        best = result.score_curves["per_class"].get(name, {}).get("best", {})
-        mask, boxes = own["mask"], own["box"]
-        score = best.get("score")
+        known = result.intervals.per_class[name] if result.intervals else {}
+        curve = result.score_curves.per_class.get(name)
+        best = curve.best if curve else BestScore()
         row = [
             name,
-            str(own["objects"]),
-            str(own["detections"]),
-            _with_interval(mask["AP"], known.get("mask", {}).get("AP"), " "),
-            _percent(mask["AP50"]),
-            _percent(mask["AP75"]),
-            _with_interval(boxes["AP"], known.get("box", {}).get("AP"), " "),
-            "-" if score is None else f"{score:.2f}",
-            *(_percent(best.get(key)) for key in ("precision", "recall", "f1")),
+            str(own.objects),
+            str(own.detections),
+            _with_interval(own.mask.AP, known.get("mask", {}).get("AP"), " "),
+            _percent(own.mask.AP50),
+            _percent(own.mask.AP75),
+            _with_interval(own.box.AP, known.get("box", {}).get("AP"), " "),
+            "-" if best.score is None else f"{best.score:.2f}",
+            *(_percent(value) for value in (best.precision, best.recall, best.f1)),
         ]
         table.add_row(*(cell for cell, column in zip(row, columns, strict=True) if column not in left_out))
     return table
 
 
 def slices(result: Result) -> Table:
-    """One row per value of an attribute."""
+    """Return a table with one row per value of an attribute."""
     note = f"masks, intervals from {SLICE_SAMPLES} samples" if result.intervals else "masks"
     table = _table("Parts of the data", note, "", "", "images", "objects", "AP", "AP50", "AR100")
     table.columns[1].justify = "left"
@@ -91,60 +88,58 @@ def slices(result: Result) -> Table:
             table.add_row(
                 "" if n else attribute,
                 value,
-                str(own["images"]),
-                str(own["objects"]),
-                _with_interval(own["AP"], own["interval"], " "),
-                _percent(own["AP50"]),
-                _percent(own["AR100"]),
+                str(own.images),
+                str(own.objects),
+                _with_interval(own.AP, own.interval, " "),
+                _percent(own.AP50),
+                _percent(own.AR100),
                 end_section=n == len(values) - 1,
             )
     return table
 
 
 def errors(result: Result) -> Table:
-    """TIDE's split."""
+    """Return a table of TIDE's kinds of errors."""
     split = result.errors
     table = _table(
         "Errors",
-        f"mask AP50 is {_percent(split['AP50'])}; what it would gain without each kind",
+        f"mask AP50 is {_percent(split.AP50)}; what it would gain without each kind",
         "",
-        *_ERRORS,
+        *KINDS,
         "no FP",
         "no FN",
     )
-    gains = [split["delta_ap"][kind] for kind in _ERRORS] + [split["false_positives"], split["false_negatives"]]
+    gains = [*(split.delta_ap[kind] for kind in KINDS), split.false_positives, split.false_negatives]
     table.add_row("gain", *(_percent(gain) for gain in gains))
-    table.add_row("number", *(str(split["counts"][kind]) for kind in _ERRORS), "", "")
+    table.add_row("number", *(str(split.counts[kind]) for kind in KINDS), "", "")
     return table
 
 
 def remarks(result: Result) -> list[str]:
-    """The lines below the tables."""
+    """Return the lines below the tables."""
     lines = []
     wrong = _commonest(result.confusion)
     if wrong:
-        lines.append(f"Taken for another (score >= {result.confusion['score']:.2f}): {', '.join(wrong)}")
-    if result.calibration["ece"] is not None:
+        lines.append(f"Taken for another (score >= {result.confusion.score:.2f}): {', '.join(wrong)}")
+    if result.calibration.ece is not None:
+        lines.append(f"Calibration: scores and precision differ by {_percent(result.calibration.ece)} on average (ECE)")
+    if isinstance(result.official, OfficialFigures) and result.official.rle.overlapping_images:
+        rle = result.official.rle
         lines.append(
-            f"Calibration: scores and precision differ by {_percent(result.calibration['ece'])} on average (ECE)"
+            f"Masks overlap in {rle.overlapping_images} images; flattened for BDD100K's protocols. As they "
+            f"are, the RLE protocol drops these images: AP {_percent(rle.AP_as_given)}"
         )
-    rle = result.official.get("rle", {})
-    if rle.get("overlapping_images"):
-        lines.append(
-            f"Masks overlap in {rle['overlapping_images']} images; flattened for BDD100K's protocols. As they "
-            f"are, the RLE protocol drops these images: AP {_percent(rle['AP_as_given'])}"
-        )
-    interval = result.intervals.get("matterport", {}).get("mAP50")
-    figure = _with_interval(result.matterport["mAP50"], interval, " ")
-    lines.append(f"mAP@0.5 as Matterport's users count it (per image, averaged; not AP50): {figure}")
+    interval = result.intervals.matterport["mAP50"] if result.intervals else None
+    figure = _with_interval(result.matterport.mAP50, interval, " ")
+    lines.append(f"mAP@0.5 as Matterport's users compute it (per image, averaged; not AP50): {figure}")
     return lines
 
 
-def _commonest(confusion: dict[str, Any], most: int = 4) -> list[str]:
-    names, counts = confusion["classes"][:-1], confusion["counts"]
+def _commonest(confusion: Confusion, limit: int = 4) -> list[str]:
+    names, counts = confusion.classes[:-1], confusion.counts
     pairs = [(counts[i][j], a, b) for i, a in enumerate(names) for j, b in enumerate(names) if i != j and counts[i][j]]
     pairs.sort(key=lambda pair: -pair[0])
-    return [f"{a} for {b} {count}x" for count, a, b in pairs[:most]]
+    return [f"{a} for {b} {count}x" for count, a, b in pairs[:limit]]
 
 
 def _table(title: str, note: str, *columns: str) -> Table:

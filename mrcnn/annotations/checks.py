@@ -135,7 +135,7 @@ def duplicates(table: ObjectTable, threshold: float = DUPLICATE_IOU) -> list[tup
 
 
 def _iou(boxes: np.ndarray) -> np.ndarray:
-    """IoU of all pairs within each image, [images, m, 4] -> [images, m, m]; `structures.boxes` would import Keras."""
+    """IoU of all pairs within each image, [images, m, 4] -> [images, m, m], for many images at once."""
     low = np.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
     high = np.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=-1)

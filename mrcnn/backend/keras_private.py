@@ -1,4 +1,4 @@
-"""Everything of Keras that is private or undocumented and yet relied on; tests/unit/test_keras_private.py checks each.
+"""Everything private or undocumented in Keras that is relied on; tests/backend/test_keras_private.py tests each.
 
 Where a new release of Keras changes one of these, this is the only module to mend.
 """

@@ -14,7 +14,7 @@ from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import parse_image_meta
 from mrcnn.engine.results_csv import MASK_AP, Row
-from mrcnn.evaluation.evaluator import Result
+from mrcnn.evaluation.result import Headline
 from mrcnn.files import written_whole
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import expand_mask
@@ -161,7 +161,7 @@ def batch_instances(inputs: Mapping[str, np.ndarray], number: int) -> Instances:
     return Instances(np.abs(class_ids[used]), boxes, crops, crowd=class_ids[used] < 0)
 
 
-def validation_sheet(result: Result, dataset: Dataset, image_ids: Sequence[int], cell_width: int = 480) -> np.ndarray:
+def validation_sheet(result: Headline, dataset: Dataset, image_ids: Sequence[int], cell_width: int = 480) -> np.ndarray:
     """Draw labels and predictions of some images side by side, each `cell_width` px wide: uint8 [height, width, 3].
 
     Raises:

@@ -23,7 +23,8 @@ from mrcnn.engine.results_csv import MASK_AP, Results
 from mrcnn.engine.run import TrainingRun
 from mrcnn.errors import InputError
 from mrcnn.evaluation.coco_results import image_key
-from mrcnn.evaluation.evaluator import Result, evaluate
+from mrcnn.evaluation.evaluator import headline
+from mrcnn.evaluation.result import Headline
 from mrcnn.files import written_whole
 from mrcnn.inference.detector import Detector
 from mrcnn.modeling import weights
@@ -88,7 +89,7 @@ class Validator(keras.callbacks.Callback):
         self.run, self.dataset, self.results, self.timing = run, dataset, results, timing
         self.count, self.patience, self.first_epoch = count, patience, first_epoch
         self.seconds = 0.0  # that the last validation took, without building the network
-        self.result: Result | None = None  # of the last epoch
+        self.result: Headline | None = None  # of the last epoch
         self.image_ids, self._images_since = self._known_images()
         self._detector: Detector | None = None
         self._best = self._known_best()
@@ -110,15 +111,15 @@ class Validator(keras.callbacks.Callback):
             self.result = result = self._evaluate(self._detector, self.image_ids)
             self.seconds = time.monotonic() - began
         for name, value in (
-            (MASK_AP, result.mask["AP"]),
-            ("val_mask_AP50", result.mask["AP50"]),
-            ("val_box_AP", result.box["AP"]),
+            (MASK_AP, result.mask_AP),
+            ("val_mask_AP50", result.mask_AP50),
+            ("val_box_AP", result.box_AP),
         ):
             logs[name] = math.nan if value is None else float(value)
         self._compare(epoch + 1, logs[MASK_AP])
 
-    def _evaluate(self, detector: Detector, image_ids: list[int]) -> Result:
-        return evaluate(detector, self.dataset, image_ids, batch_size=detector.config.BATCH_SIZE, samples=0)
+    def _evaluate(self, detector: Detector, image_ids: list[int]) -> Headline:
+        return headline(detector, self.dataset, image_ids, batch_size=detector.config.BATCH_SIZE)
 
     def _compare(self, epoch: int, ap: float) -> None:
         if ap > self._best[1]:

@@ -5,31 +5,29 @@ per image, so drawing an image twice counts its hits, mistakes and objects twice
 ranking, with a weight for each image, and no image is matched again. A sample equals COCO's figures of the list of
 drawn images, up to the order of equal scores.
 
-Legend: I images, B samples, T IoU thresholds.
+Legend: I images, B samples, T IoU thresholds, n detections of a class, h hits.
 
 Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 """
 
-import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
-from mrcnn.evaluation.match_table import AREAS, Ranked, Table, area_ignored, match, rank
+from mrcnn.evaluation.match_table import AREAS, Table
+from mrcnn.evaluation.matching import Ranking, ignored_for_area, match, rank
+from mrcnn.evaluation.result import Interval
 
 SAMPLES = 500  # the ends of a 95 % interval are then those of 94 to 96 %
 LEVEL = 0.95
-_STEPS = np.linspace(0, 1, 101)  # COCO's recalls
-_AT_ONCE = 4_000_000  # numbers of an array
-_BLOCK = 256  # rows of it that are worked on together
-_GROUP = 16  # of these rows
+_RECALLS = np.linspace(0, 1, 101)  # COCO's
+_AT_ONCE = 16  # samples that are worked on together, so that their arrays stay in the processor's cache
 
 
 def draw(images: int, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each image is in each sample.
+    """Draw samples of images with replacement.
 
     Args:
         images: I.
@@ -37,7 +35,7 @@ def draw(images: int, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
         seed: Equal seeds give equal samples.
 
     Returns:
-        int32 [B, I]; every row adds up to I.
+        int32 [B, I], how often each image is in each sample; every row adds up to I.
     """
     rng = np.random.default_rng(seed)
     weights = np.zeros((samples, images), np.int32)
@@ -46,8 +44,16 @@ def draw(images: int, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
     return weights
 
 
-def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
-    """[low, high]: the middle share `level` of the samples; None where fewer than half of them are defined."""
+def interval(values: np.ndarray, level: float = LEVEL) -> Interval | None:
+    """Return the percentile interval of a figure.
+
+    Args:
+        values: float [B], the figure of every sample, nan where it is undefined.
+        level: Fraction of the samples inside the interval.
+
+    Returns:
+        [low, high], or None where fewer than half of the samples are defined.
+    """
     defined = values[~np.isnan(values)]
     if len(defined) * 2 < len(values) or not len(defined):
         return None
@@ -56,206 +62,164 @@ def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
 
 
 def mean_of_defined(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """The mean, float64, of [...] over some axes without nan, in the shape that is left; nan where all are."""
+    """Return the mean, float64, of [...] over some axes without nan, in the shape that is left; nan where all are."""
     defined = ~np.isnan(values)
     count = defined.sum(axis=axis)
     total = np.where(defined, values, 0).sum(axis=axis)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def sampled_ap(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
-    """COCO's AP of one class in every sample.
+def sampled_ap(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
+    """Compute COCO's AP of one class in every sample.
+
+    Precision is needed at hits only: in between it falls.
 
     Args:
-        ranked: The class.
-        weights: int [B, I].
+        ranking: The class.
+        weights: int32 [B, I].
 
     Returns:
         float64 [B, T]; nan where a sample has no object of the class.
     """
-    objects = _drawn_sum(ranked.per_image, weights)
-    result = np.full((len(weights), len(ranked.hit)), np.nan)
-    rows = np.flatnonzero(objects)
-    hit_once = np.flatnonzero(ranked.hit.any(axis=0))
-    if not len(hit_once):
-        result[rows] = 0
-        return result
-    drawn = np.ascontiguousarray(weights.T)  # [I, B]: all samples of an image side by side
-    sometimes = np.flatnonzero(ranked.counted.any(axis=0) & ~ranked.counted.all(axis=0))
-    step = max(64, _AT_ONCE // max(len(hit_once), len(sometimes)))
-    for start in range(0, len(rows), step):
-        some = rows[start : start + step]
-        result[some] = _some_ap(ranked, np.ascontiguousarray(drawn[:, some]), objects[some], hit_once)
+    objects = _drawn_sum(ranking.per_image, weights).astype(np.int32)
+    result = np.full((len(weights), len(ranking.hit)), np.nan)
+    defined = np.flatnonzero(objects)
+    result[defined] = 0
+    always = np.logical_and.reduce(ranking.counted, axis=0)
+    hits = np.flatnonzero(np.logical_or.reduce(ranking.hit, axis=0))
+    counted = _DrawnCount(ranking.image, always, hits)
+    at_threshold = [
+        (t, ranking.image[hit], np.searchsorted(hits, np.flatnonzero(hit)), _sometimes_counted(ranking, t, always))
+        for t, hit in enumerate(ranking.hit)
+        if hit.any()
+    ]
+    steps, begin = _recalls_reached(objects)
+    for start in range(0, len(defined), _AT_ONCE):
+        rows = defined[start : start + _AT_ONCE]
+        drawn = weights[rows]  # [b, I]
+        counted_at_hits = counted(drawn)
+        for t, hit_images, which, sometimes in at_threshold:
+            total = counted_at_hits.take(which, axis=1)  # [b, h], counted detections up to each hit
+            if sometimes is not None:
+                total += sometimes(drawn)
+            found = np.cumsum(drawn.take(hit_images, axis=1), axis=1, dtype=np.int32)  # [b, h], hits up to each hit
+            precision = found / (total + np.spacing(1))
+            precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            if (found[:, -1] > objects[rows]).any():  # several hits on one object: a crowd that counts
+                np.minimum(found, objects[rows, None], out=found)
+            found += begin[rows, None]
+            gained = np.diff(steps.take(found), axis=1, prepend=np.zeros((len(rows), 1), np.uint8))
+            result[rows, t] = np.einsum("bh,bh->b", precision, gained) / len(_RECALLS)
     return result
 
 
-def sampled_aps(ranked: Sequence[Ranked], weights: np.ndarray) -> list[np.ndarray]:
-    """`sampled_ap` of each of several rankings, on all processors: numpy lets Python's lock go for large arrays."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads == 1 or len(weights) * sum(np.count_nonzero(r.hit) for r in ranked) < _AT_ONCE:
-        return [sampled_ap(r, weights) for r in ranked]
-    with ThreadPoolExecutor(min(4, threads)) as pool:
-        return list(pool.map(lambda r: sampled_ap(r, weights), ranked))
+class _DrawnCount:
+    """Counts the chosen detections up to each of some places, once for every time that their image was drawn."""
+
+    def __init__(self, images: np.ndarray, chosen: np.ndarray, places: np.ndarray) -> None:
+        """Prepare what no sample changes.
+
+        Args:
+            images: int [n], of each detection.
+            chosen: bool [n].
+            places: int [p], rising; each counts itself.
+        """
+        before = np.flatnonzero(chosen[: places[-1] + 1]) if len(places) else places
+        self._images = images[before]
+        self._ends = np.searchsorted(before, places, side="right")
+
+    def __call__(self, drawn: np.ndarray) -> np.ndarray:
+        """Return int32 [b, p] for samples int32 [b, I]."""
+        sums = np.zeros((len(drawn), len(self._images) + 1), np.int32)
+        np.cumsum(drawn.take(self._images, axis=1), axis=1, out=sums[:, 1:])
+        return sums.take(self._ends, axis=1)
 
 
-def _some_ap(ranked: Ranked, drawn: np.ndarray, objects: np.ndarray, hit_once: np.ndarray) -> np.ndarray:
-    """`sampled_ap` of samples that have objects. Precision matters at hits only: in between, it falls.
-
-    Args:
-        ranked: The class.
-        drawn: int32 [I, b].
-        objects: int [b], 1 or more.
-        hit_once: int [h], detections that are hits at some threshold.
-    """
-    images = ranked.image[: hit_once[-1] + 1]  # what comes after the last hit changes nothing
-    always = np.logical_and.reduce(ranked.counted[:, : len(images)], axis=0)
-    counted = _running(drawn, images, always, hit_once)  # [h, b]
-    steps, begin = _steps_reached(objects)
-    result = np.zeros((len(objects), len(ranked.hit)))
-    for t, hit in enumerate(ranked.hit):
-        places = np.flatnonzero(hit)
-        total = counted[hit[hit_once]]
-        sometimes = ranked.counted[t, : len(images)] & ~always  # ignored at another threshold
-        if sometimes.any():
-            before = np.flatnonzero(sometimes)
-            more = np.concatenate([np.zeros_like(drawn[:1]), drawn[images[before]]])
-            _accumulate(np.add, more)
-            total += more[np.searchsorted(before, places, side="right")]
-        found = drawn[images[places]]
-        _accumulate(np.add, found)
-        result[:, t] = _interpolated_ap(found, total, objects.astype(np.int32), steps, begin)
-    return result
+def _sometimes_counted(ranking: Ranking, t: int, always: np.ndarray) -> _DrawnCount | None:
+    """The detections that count at a threshold but not at all of them, up to each hit; None if there is none."""
+    sometimes = ranking.counted[t] & ~always
+    return _DrawnCount(ranking.image, sometimes, np.flatnonzero(ranking.hit[t])) if sometimes.any() else None
 
 
-def _interpolated_ap(
-    found: np.ndarray, total: np.ndarray, objects: np.ndarray, steps: np.ndarray, begin: np.ndarray
-) -> np.ndarray:
-    """COCO's AP at one threshold in every sample.
-
-    Precision at a recall is the best from there on, so this goes from the last hit to the first, in blocks that stay in
-    the processor's cache.
+def _recalls_reached(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count how many of COCO's 101 recalls a number of hits reaches, as COCO rounds it.
 
     Args:
-        found, total: int32 [h, b], hits and counted detections up to each hit.
-        objects: int32 [b].
-        steps, begin: See `_steps_reached`.
+        objects: int [B].
 
     Returns:
-        float64 [b].
-    """
-    result, best = np.zeros((2, len(objects)))
-    for end in range(len(found), 0, -_BLOCK):
-        start = max(end - _BLOCK, 0)
-        precision = found[start:end] / (total[start:end] + np.spacing(1))
-        np.maximum(precision[-1], best, out=precision[-1])
-        _accumulate(np.maximum, precision[::-1])
-        best = precision[0]
-        reached = steps.take(np.minimum(found[max(start - 1, 0) : end], objects) + begin)
-        gained = np.diff(reached, axis=0, prepend=np.zeros((int(start == 0), len(objects)), np.uint8))
-        result += np.einsum("hb,hb->b", precision, gained)
-    return result / len(_STEPS)
-
-
-def _accumulate(operation: np.ufunc, rows: np.ndarray) -> None:
-    """`operation.accumulate` down the rows of an array [n, b], in place; group by group takes a third of the time."""
-    groups = rows[: len(rows) // _GROUP * _GROUP].reshape(-1, _GROUP, rows.shape[1])
-    for before, row in itertools.pairwise(groups.swapaxes(0, 1)):  # one row of each group
-        operation(before, row, out=row)
-    for before, last in itertools.pairwise(groups[:, -1]):
-        operation(before, last, out=last)
-    operation(groups[1:, :-1], groups[:-1, -1:], out=groups[1:, :-1])
-    for n in range(max(len(rows) // _GROUP * _GROUP, 1), len(rows)):
-        operation(rows[n - 1], rows[n], out=rows[n])
-
-
-def _running(drawn: np.ndarray, images: np.ndarray, chosen: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """int32 [p, b]: how many of the chosen detections each sample has up to each place, itself included.
-
-    Args:
-        drawn: int32 [I, b], how often each sample has each image.
-        images: int [n], of each detection.
-        chosen: bool [n].
-        places: int [p], rising.
-    """
-    rows = list(drawn)
-    sums = np.empty((len(places), drawn.shape[1]), np.int32)
-    total = np.zeros(drawn.shape[1], np.int32)
-    ends = np.searchsorted(np.flatnonzero(chosen), places, side="right").tolist()
-    images = images[chosen].tolist()
-    start = 0
-    for row, end in zip(sums, ends, strict=True):
-        for image in images[start:end]:
-            total += rows[image]
-        row[:] = total
-        start = end
-    return sums
-
-
-def _steps_reached(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many of COCO's 101 recalls a number of hits reaches, as COCO rounds it.
-
-    Args:
-        objects: int [b].
-
-    Returns:
-        uint8 [s], and where each sample begins in it, int32 [b]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
+        uint8 [s], and where each sample begins in it, int32 [B]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
     """
     numbers, which = np.unique(objects, return_inverse=True)
+    steps = []
+    for n in numbers.tolist():
+        needed = np.searchsorted(np.arange(n + 1) / max(n, 1), _RECALLS)  # hits, for each recall
+        steps.append(np.cumsum(np.bincount(needed, minlength=n + 1)[: n + 1]).astype(np.uint8))
     begin = np.cumsum(numbers + 1) - numbers - 1
-    recall = _STEPS[:, None]
-    needed = np.ceil(recall * numbers).astype(int)  # hits; by rounding one too many or one too few
-    needed -= (needed > 0) & ((needed - 1) / numbers >= recall)
-    needed += needed / numbers < recall
-    reached = np.cumsum(np.bincount((begin + needed).ravel(), minlength=int((numbers + 1).sum())))
-    reached -= np.repeat(np.arange(len(numbers)) * len(_STEPS), numbers + 1)  # of the numbers before
-    return reached.astype(np.uint8), begin[which].astype(np.int32)
+    return np.concatenate(steps), begin[which].astype(np.int32)
+
+
+def sampled_aps(rankings: Sequence[Ranking], weights: np.ndarray) -> list[np.ndarray]:
+    """Return `sampled_ap` of each of several rankings, on two or more processors: numpy releases Python's lock."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(min(4, threads)) as pool:
+        return list(pool.map(lambda ranking: sampled_ap(ranking, weights), rankings))
 
 
 def _drawn_sum(per_image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """int [B]: the sum of whole numbers [I] over the images drawn, weights [B, I]. `@` would start BLAS' threads."""
+    """int [B]: the sum of whole numbers [I] over the images drawn, weights [B, I]."""
     return np.einsum("bi,i->b", weights, per_image.astype(weights.dtype))
 
 
-def sampled_recall(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
-    """The recall of one class in every sample, averaged over the thresholds (COCO's AR).
+def sampled_recall(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
+    """Compute the recall of one class in every sample, averaged over the thresholds (COCO's AR).
 
     Args:
-        ranked: The class, with as many detections per image as may count.
-        weights: int [B, I].
+        ranking: The class, with as many detections per image as may count.
+        weights: int32 [B, I].
 
     Returns:
         float64 [B]; nan where a sample has no object of the class.
     """
-    per_image = np.bincount(ranked.image, weights=ranked.hit.sum(axis=0), minlength=weights.shape[1])
-    objects = _drawn_sum(ranked.per_image, weights)
-    return np.where(objects > 0, _drawn_sum(per_image, weights) / np.maximum(objects, 1) / len(ranked.hit), np.nan)
+    hits = np.bincount(ranking.image, weights=ranking.hit.sum(axis=0), minlength=weights.shape[1])
+    objects = _drawn_sum(ranking.per_image, weights)
+    return np.where(objects > 0, _drawn_sum(hits, weights) / np.maximum(objects, 1) / len(ranking.hit), np.nan)
 
 
-def sampled_mean(values: dict[int, float] | Sequence[float], weights: np.ndarray) -> np.ndarray:
-    """float64 [B]: the weighted mean of one value per image; images without one, in a dictionary, are left out."""
-    filled = np.full(weights.shape[1], np.nan)
-    for image, value in values.items() if isinstance(values, dict) else enumerate(values):
-        filled[image] = value
-    real = ~np.isnan(filled)
-    count = weights @ real
-    return np.where(count > 0, weights @ np.where(real, filled, 0) / np.maximum(count, 1), np.nan)
+def sampled_mean(values: Mapping[int, float], weights: np.ndarray) -> np.ndarray:
+    """Compute the mean of one value per image in every sample.
+
+    Args:
+        values: Position of the image -> value; the other images are left out.
+        weights: int32 [B, I].
+
+    Returns:
+        float64 [B]; nan where a sample has no image with a value.
+    """
+    filled, known = np.zeros(weights.shape[1]), np.zeros(weights.shape[1], bool)
+    for image, value in values.items():
+        filled[image], known[image] = value, True
+    count = weights @ known
+    return np.where(count > 0, weights @ filled / np.maximum(count, 1), np.nan)
 
 
-def interval_of_ap(ranked: list[Ranked], weights: np.ndarray) -> list[float] | None:
-    """[low, high] of COCO's AP over the classes that have objects."""
-    aps = sampled_aps([r for r in ranked if r.per_image.sum()], weights)
+def interval_of_ap(rankings: Sequence[Ranking], weights: np.ndarray) -> Interval | None:
+    """Return [low, high] of COCO's AP over the classes that have objects; weights int32 [B, I]."""
+    aps = sampled_aps([r for r in rankings if r.objects], weights)
     return interval(mean_of_defined(np.stack(aps), (0, 2))) if aps else None  # [K, B, T] -> [B]
 
 
-def intervals_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The intervals of COCO's twelve figures, and of AP, AP50 and AP75 of each class.
+def intervals_of_table(
+    table: Table, weights: np.ndarray
+) -> tuple[dict[str, Interval | None], list[dict[str, Interval | None]]]:
+    """Compute the intervals of COCO's twelve figures, and of AP, AP50 and AP75 of each class.
 
     Args:
         table: The overlaps.
-        weights: int [B, I].
+        weights: int32 [B, I].
 
     Returns:
-        figure -> [low, high] or None; the same for each class.
+        Figure -> [low, high] or None; the same for each class.
     """
     samples, classes = samples_of_table(table, weights)
     overall, *of_class = ({name: interval(values) for name, values in some.items()} for some in (samples, *classes))
@@ -263,25 +227,33 @@ def intervals_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, Any
 
 
 def samples_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
-    """As `intervals_of_table`, with the figure of every sample: figure -> [B], nan where it is undefined."""
+    """Compute COCO's twelve figures, and AP, AP50 and AP75 of each class, in every sample.
+
+    Args:
+        table: The overlaps.
+        weights: int32 [B, I].
+
+    Returns:
+        Figure -> float64 [B], nan where it is undefined; the same for each class.
+    """
     samples: dict[str, np.ndarray] = {}
     classes: list[dict[str, np.ndarray]] = []
     names = {"all": ("AP", "AR100"), "small": ("AP_S", "AR_S"), "medium": ("AP_M", "AR_M"), "large": ("AP_L", "AR_L")}
     rankings = {}
-    for area_name, area in AREAS.items():
-        ignored = area_ignored(table, area)
+    for size, area in AREAS.items():
+        ignored = ignored_for_area(table, area)
         matches = match(table, ignored)
-        rankings[area_name] = [rank(table, matches, k, ignored, area) for k in range(table.classes)]
-        for most in (1, 10) if area_name == "all" else ():
-            top = [rank(table, matches, k, ignored, area, most) for k in range(table.classes)]
-            samples[f"AR{most}"] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in top]), 0)
-    all_aps = sampled_aps([r for ranked in rankings.values() for r in ranked], weights)
-    for n, (area_name, ranked) in enumerate(rankings.items()):
+        rankings[size] = [rank(table, matches, k, ignored, area) for k in range(table.classes)]
+        for limit in (1, 10) if size == "all" else ():
+            top = [rank(table, matches, k, ignored, area, limit) for k in range(table.classes)]
+            samples[f"AR{limit}"] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in top]), 0)
+    all_aps = sampled_aps([r for of_size in rankings.values() for r in of_size], weights)
+    for n, (size, of_size) in enumerate(rankings.items()):
         aps = np.stack(all_aps[n * table.classes : (n + 1) * table.classes])  # [K, B, T]
-        ap, recall = names[area_name]
+        ap, recall = names[size]
         samples[ap] = mean_of_defined(aps, (0, 2))
-        samples[recall] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in ranked]), 0)
-        if area_name == "all":
+        samples[recall] = mean_of_defined(np.stack([sampled_recall(r, weights) for r in of_size]), 0)
+        if size == "all":
             samples["AP50"], samples["AP75"] = (mean_of_defined(aps[..., t], 0) for t in (0, 5))
-            classes = [{"AP": mean_of_defined(ap_of, 1), "AP50": ap_of[:, 0], "AP75": ap_of[:, 5]} for ap_of in aps]
+            classes = [{"AP": mean_of_defined(own, 1), "AP50": own[:, 0], "AP75": own[:, 5]} for own in aps]
     return samples, classes

@@ -1,28 +1,59 @@
-"""What a detector does at IoU 0.5: precision and recall against the score, who is taken for whom, calibration.
+"""What a detector does at IoU 0.5: precision and recall over the score, confusion of classes, calibration.
 
-Legend: that of `mrcnn.evaluation.match_table`.
+Legend: that of `mrcnn.evaluation.match_table`; R recalls, A areas.
 """
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from mrcnn.evaluation.match_table import Table, match
+from mrcnn.evaluation.coco_ap import ALL, IOU_50
+from mrcnn.evaluation.match_table import Table
+from mrcnn.evaluation.matching import match
+from mrcnn.evaluation.result import (
+    BestScore,
+    Calibration,
+    CalibrationBin,
+    ClassCalibration,
+    Confusion,
+    PRCurve,
+    ScoreCurve,
+    ScoreCurves,
+)
 
 IOU = 0.5
 BINS = 10
 _SCORES = np.arange(101) / 100
 
 
+def pr_curve(precision: np.ndarray, names: Sequence[str]) -> PRCurve:
+    """Return precision over recall at IoU 0.5 of the classes that have objects, and their mean.
+
+    Args:
+        precision: That of `CocoArrays`, [T, R, K, A].
+        names: [K].
+    """
+    curves = precision[IOU_50, :, :, ALL].T  # [K, 101]
+    defined = {name: curve for name, curve in zip(names, curves, strict=True) if curve[0] > -1}
+    mean = np.mean(list(defined.values()), axis=0).tolist() if defined else []
+    recall = [n / 100 for n in range(101)]
+    return PRCurve(recall, {name: curve.tolist() for name, curve in defined.items()}, mean)
+
+
+def pr_curves(precision: np.ndarray, names: Sequence[str]) -> dict[str, list[list[float]]]:
+    """Return precision over recall at every IoU threshold, class -> [10][101]; arguments as of `pr_curve`."""
+    curves = np.moveaxis(precision[..., ALL], 2, 0)  # [K, T, 101]
+    return {name: curve.tolist() for name, curve in zip(names, curves, strict=True) if curve[0, 0] > -1}
+
+
 @dataclasses.dataclass
-class Found:
+class Outcomes:
     """What became of every detection of a table at IoU 0.5, matched as COCO does.
 
     Attributes:
         hit: bool [D], on an object that counts.
-        mistake: bool [D], on none; the rest lies on crowds and ignored objects.
+        mistake: bool [D], on no object; the rest lies on crowds and ignored objects.
         gt: int [D], the object, or -1.
         score: float64 [D].
         class_id: int [D], from 0.
@@ -37,81 +68,79 @@ class Found:
     objects: np.ndarray
 
 
-def at_half(table: Table) -> Found:
-    """The matches at IoU 0.5."""
+def outcomes_at_50(table: Table) -> Outcomes:
+    """Match a table at IoU 0.5."""
     matches = match(table, thresholds=np.array([IOU]))
     gt = np.full(len(table.dt_score), -1)
     gt[matches.candidates] = matches.gt[0]
     on_crowd = np.zeros(len(gt), bool)
     on_crowd[matches.candidates] = matches.on_ignored[0]
     objects = np.bincount(table.gt_class[~table.gt_crowd], minlength=table.classes)
-    return Found((gt >= 0) & ~on_crowd, gt < 0, gt, table.dt_score, table.dt_class, objects)
+    return Outcomes((gt >= 0) & ~on_crowd, gt < 0, gt, table.dt_score, table.dt_class, objects)
 
 
-def score_curves(found: Found, names: Sequence[str]) -> dict[str, Any]:
-    """`Result.score_curves`: precision, recall and F1 of the detections with at least a score.
+def score_curves(outcomes: Outcomes, names: Sequence[str]) -> ScoreCurves:
+    """Return precision, recall and F1 of the detections with at least a score.
 
     Args:
-        found: The matches.
+        outcomes: Of all detections.
         names: [K].
     """
     per_class = {
-        name: _score_curve(found, found.class_id == k, int(found.objects[k]))
+        name: _score_curve(outcomes, outcomes.class_id == k, int(outcomes.objects[k]))
         for k, name in enumerate(names)
-        if found.objects[k]
+        if outcomes.objects[k]
     }
-    everything = _score_curve(found, np.ones(len(found.hit), bool), int(found.objects.sum()))
-    return {"iou": IOU, "scores": _SCORES.tolist(), "all": everything, "per_class": per_class}
+    everything = _score_curve(outcomes, np.ones(len(outcomes.hit), bool), int(outcomes.objects.sum()))
+    return ScoreCurves(IOU, _SCORES.tolist(), everything, per_class)
 
 
-def _score_curve(found: Found, chosen: np.ndarray, objects: int) -> dict[str, Any]:
-    counted = np.flatnonzero(chosen & (found.hit | found.mistake))
-    order = counted[np.argsort(-found.score[counted], kind="stable")]
-    scores = found.score[order]
-    hits = np.concatenate([[0], np.cumsum(found.hit[order])])  # [n + 1], of the n best
+def _score_curve(outcomes: Outcomes, chosen: np.ndarray, objects: int) -> ScoreCurve:
+    counted = np.flatnonzero(chosen & (outcomes.hit | outcomes.mistake))
+    order = counted[np.argsort(-outcomes.score[counted], kind="stable")]
+    scores = outcomes.score[order]
+    hits = np.concatenate([[0], np.cumsum(outcomes.hit[order])])  # [n + 1], among the n best
 
     def figures(n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        # Without objects recall means nothing; without detections precision does not.
+        # Recall is undefined without objects, precision without detections.
         recall = hits[n] / objects if objects else np.full(len(n), np.nan)
         return np.where(n > 0, hits[n] / np.maximum(n, 1), np.nan), recall, 2 * hits[n] / np.maximum(n + objects, 1)
 
     # Detections of equal score can only be kept or dropped together.
     ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) + 1 if len(scores) else np.zeros(0, int)
-    best: dict[str, float | None] = {"score": None, "precision": None, "recall": None, "f1": None}
+    best = BestScore()
     if len(ends):
         curves = figures(ends)
         at = int(np.argmax(curves[2]))
-        values = [scores[ends[at] - 1], *(curve[at] for curve in curves)]
-        best = dict(zip(best, map(_plain, values), strict=True))
-    curves = figures(np.searchsorted(-scores, -_SCORES, side="right"))
-    return {
-        **{name: [_plain(v) for v in curve] for name, curve in zip(("precision", "recall", "f1"), curves, strict=True)},
-        "best": best,
-    }
+        best = BestScore(float(scores[ends[at] - 1]), *(_none_for_nan(curve[at]) for curve in curves))
+    precision, recall, f1 = (
+        [_none_for_nan(value) for value in curve] for curve in figures(np.searchsorted(-scores, -_SCORES, side="right"))
+    )
+    return ScoreCurve(precision, recall, f1, best)
 
 
-def _plain(value: float) -> float | None:
+def _none_for_nan(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def confusion(table: Table, names: Sequence[str], least_score: float | None) -> dict[str, Any]:
-    """`Result.confusion`: objects and detections paired one to one by overlap, whatever their classes.
+def confusion(table: Table, names: Sequence[str], min_score: float | None) -> Confusion:
+    """Pair objects and detections one to one by overlap, whatever their classes, and count the pairs of classes.
 
-    The pair with the largest IoU comes first; of equal ones that of one class, then that of the better score. A
+    The pair with the largest IoU comes first; of equal ones that of the same class, then that of the better score. A
     detection that is left over is a background object taken for something, unless it lies on a crowd.
 
     Args:
         table: Overlaps of masks.
         names: [K].
-        least_score: Detections below it are left out; None takes all.
+        min_score: Detections below it are left out; None takes all.
     """
-    strong = table.dt_score >= (0.0 if least_score is None else least_score)
+    strong = table.dt_score >= (0.0 if min_score is None else min_score)
     near = np.flatnonzero((table.pair_iou >= IOU) & strong[table.pair_dt])
     dt, gt, iou = table.pair_dt[near], table.pair_gt[near], table.pair_iou[near]
-    other = table.dt_class[dt] != table.gt_class[gt]
+    other_class = table.dt_class[dt] != table.gt_class[gt]
     counts = np.zeros((table.classes + 1, table.classes + 1), int)
     dt_free, gt_free = strong.copy(), ~table.gt_crowd
-    for pair in np.lexsort((-table.dt_score[dt], other, -iou)):
+    for pair in np.lexsort((-table.dt_score[dt], other_class, -iou)):
         d, g = dt[pair], gt[pair]
         if dt_free[d] and gt_free[g]:
             dt_free[d] = gt_free[g] = False
@@ -119,40 +148,40 @@ def confusion(table: Table, names: Sequence[str], least_score: float | None) -> 
     dt_free[dt[table.gt_crowd[gt]]] = False
     counts[-1, :-1] = np.bincount(table.dt_class[dt_free], minlength=table.classes)
     counts[:-1, -1] = np.bincount(table.gt_class[gt_free], minlength=table.classes)
-    return {"iou": IOU, "score": least_score, "classes": [*names, "background"], "counts": counts.tolist()}
+    return Confusion(IOU, min_score, [*names, "background"], counts.tolist())
 
 
-def calibration(found: Found, names: Sequence[str]) -> dict[str, Any]:
-    """`Result.calibration`: precision against score in ten bins, and the expected calibration error.
+def calibration(outcomes: Outcomes, names: Sequence[str]) -> Calibration:
+    """Compare precision with score in ten bins, and return the expected calibration error.
 
     ECE as in Guo et al. (arXiv:1706.04599), section 2.
 
     Args:
-        found: The matches; detections on crowds do not count.
+        outcomes: Of all detections; those on crowds do not count.
         names: [K].
     """
-    counted = found.hit | found.mistake
-    bins, error = _reliability(found.score[counted], found.hit[counted])
+    counted = outcomes.hit | outcomes.mistake
+    bins, error = _reliability(outcomes.score[counted], outcomes.hit[counted])
     per_class = {}
     for k, name in enumerate(names):
-        own = counted & (found.class_id == k)
+        own = counted & (outcomes.class_id == k)
         if own.any():
-            per_class[name] = {"ece": _reliability(found.score[own], found.hit[own])[1], "count": int(own.sum())}
-    return {"iou": IOU, "bins": bins, "ece": error, "per_class": per_class}
+            per_class[name] = ClassCalibration(_reliability(outcomes.score[own], outcomes.hit[own])[1], int(own.sum()))
+    return Calibration(IOU, bins, error, per_class)
 
 
-def _reliability(scores: np.ndarray, hit: np.ndarray) -> tuple[list[dict[str, Any]], float | None]:
-    place = np.minimum((scores * BINS).astype(int), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    score, hits = (np.bincount(place, weights=values, minlength=BINS) for values in (scores, hit))
+def _reliability(scores: np.ndarray, hit: np.ndarray) -> tuple[list[CalibrationBin], float | None]:
+    number = np.minimum((scores * BINS).astype(int), BINS - 1)
+    count = np.bincount(number, minlength=BINS)
+    score, hits = (np.bincount(number, weights=values, minlength=BINS) for values in (scores, hit))
     bins = [
-        {
-            "low": n / BINS,
-            "high": (n + 1) / BINS,
-            "count": int(count[n]),
-            "score": float(score[n] / count[n]) if count[n] else None,
-            "precision": float(hits[n] / count[n]) if count[n] else None,
-        }
+        CalibrationBin(
+            low=n / BINS,
+            high=(n + 1) / BINS,
+            count=int(count[n]),
+            score=float(score[n] / count[n]) if count[n] else None,
+            precision=float(hits[n] / count[n]) if count[n] else None,
+        )
         for n in range(BINS)
     ]
     return bins, float(np.abs(score - hits).sum() / len(scores)) if len(scores) else None

@@ -1,50 +1,44 @@
-"""Which detection lies on which object: computed once per evaluation, for all images; every figure is read from it.
+"""The overlaps of detections with objects, computed once per evaluation; every figure is read from this table.
 
 Legend: I images, G objects, D detections, P pairs, T IoU thresholds, K classes (without the background). Detections
-stand image by image, in the order in which they were given; of each class at most 100 per image take part, the best.
+stand image by image, in the order in which they were given; of each class the best 100 per image take part.
 """
 
 import dataclasses
 import functools
-import itertools
-import os
-import pathlib
-import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from pycocotools import mask as coco_mask
 
-from mrcnn.errors import InputError
-from mrcnn.files import written_whole
-
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # bit for bit those of COCOeval
-MOST = 100  # detections per image and class, as in COCO
-LEAST_IOU = 0.1  # pairs with less overlap are not kept: for every figure they are background
+MAX_DETECTIONS = 100  # per image and class, as in COCO
+MIN_IOU = 0.1  # pairs that overlap less are not kept: every figure counts them as background
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}  # px^2, COCO's
 
 
 @dataclasses.dataclass
 class Table:
-    """The detections, the objects and their overlaps, by masks or by boxes, and the rules by which they are matched.
+    """Detections, objects and their overlaps, by masks or by boxes, and the rules by which they are matched.
 
     Attributes:
         images: Number of images.
         classes: K.
         gt_image, gt_class: int [G], from 0.
-        gt_crowd: bool [G], crowds and ignored objects: any number of detections may lie on them and count neither way.
-            (Where `gt_ignored` is given: any number may match them.)
+        gt_crowd: bool [G], objects that any number of detections may match: crowds and, unless `gt_ignored` is given,
+            ignored objects. Detections on them count neither way.
         gt_area: [G] px^2, of the mask (also where boxes are compared, as in COCO).
         dt_image, dt_class: int [D], from 0.
         dt_score: [D].
         dt_area: [D] px^2, of what is compared.
         dt_key: int [D], position of the detection among all that were added.
         pair_dt, pair_gt: int [P].
-        pair_iou: [P], IoU; for crowds the share of the detection that lies on them.
-        gt_ignored: bool [G], objects that count neither way, where they are others than the crowds.
-        plain: Ignored objects are not put last, and of equal IoUs the first object is taken.
+        pair_iou: [P], IoU; for crowds the fraction of the detection that lies on them.
+        gt_ignored: bool [G], objects that count neither way, where these differ from the crowds.
+        bitmask_rules: Whether to match as BDD100K's bitmask protocol does: ignored objects do not come last, and of
+            equal IoUs the first object is taken.
     """
 
     images: int
@@ -62,7 +56,7 @@ class Table:
     pair_gt: np.ndarray
     pair_iou: np.ndarray
     gt_ignored: np.ndarray | None = None
-    plain: bool = False
+    bitmask_rules: bool = False
 
     @property
     def ignored(self) -> np.ndarray:
@@ -71,100 +65,157 @@ class Table:
 
     @functools.cached_property
     def by_score(self) -> np.ndarray:
-        """int [D], the detections, the best score first; made once, for the table does not change."""
+        """int [D], the detections, best score first. Computed once: a table does not change."""
         return np.argsort(-self.dt_score, kind="stable")
 
     @functools.cached_property
-    def place(self) -> np.ndarray:
-        """int [D]: how many detections of its image and class stand before each one in `by_score`."""
+    def rank_in_image(self) -> np.ndarray:
+        """int [D]: how many detections of its image and class precede each one in `by_score`."""
         group = self.dt_image * self.classes + self.dt_class
-        place = np.empty(len(group), np.int64)
-        place[self.by_score] = ranks_in_group(group[self.by_score])
-        return place
+        ranks = np.empty(len(group), np.int64)
+        ranks[self.by_score] = ranks_in_group(group[self.by_score])
+        return ranks
 
 
-ARRAYS = [field.name for field in dataclasses.fields(Table)][2:-2]  # one value per object, detection or pair
+# The arrays with one value per object, detection or pair, and their types.
+COLUMNS: dict[str, type] = {
+    "gt_image": np.int64,
+    "gt_class": np.int64,
+    "gt_crowd": np.bool_,
+    "gt_area": np.float64,
+    "dt_image": np.int64,
+    "dt_class": np.int64,
+    "dt_score": np.float64,
+    "dt_area": np.float64,
+    "dt_key": np.int64,
+    "pair_dt": np.int64,
+    "pair_gt": np.int64,
+    "pair_iou": np.float64,
+}
 
 
-class Builder:
-    """Collects the images of a `Table`; masks are looked at and forgotten, so that memory holds only numbers."""
+@dataclasses.dataclass
+class Objects:
+    """The labelled objects of one image.
+
+    Attributes:
+        classes: int [g], from 0.
+        crowd: bool [g].
+        areas: [g] px^2, of the masks.
+        shapes: g of COCO's run-length codes, or boxes [x, y, width, height] px.
+    """
+
+    classes: ArrayLike
+    crowd: ArrayLike
+    areas: ArrayLike
+    shapes: list[Any]
+
+
+@dataclasses.dataclass
+class Detections:
+    """The detections of one image.
+
+    Attributes:
+        classes: int [d], from 0.
+        scores: [d].
+        areas: [d] px^2, of `shapes`.
+        shapes: d of COCO's run-length codes, or boxes [x, y, width, height] px.
+    """
+
+    classes: ArrayLike
+    scores: ArrayLike
+    areas: ArrayLike
+    shapes: list[Any]
+
+
+class TableBuilder:
+    """Builds a `Table` image by image. Masks are compared and forgotten, so memory holds only numbers."""
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
-        self._rows: list[dict[str, np.ndarray]] = []
-        self._images = self._objects = self._kept = self._given = 0  # so far
+        self._images: list[dict[str, np.ndarray]] = []
+        self._given: list[int] = []  # detections of each image
 
-    def add(
-        self,
-        gt_class: ArrayLike,
-        gt_crowd: ArrayLike,
-        gt_area: ArrayLike,
-        gt_shape: list[Any],
-        dt_class: ArrayLike,
-        dt_score: ArrayLike,
-        dt_area: ArrayLike,
-        dt_shape: list[Any],
-    ) -> None:
-        """Adds the next image.
-
-        Args:
-            gt_class, dt_class: int [g] and [d], from 0.
-            gt_crowd: bool [g], crowds and ignored objects.
-            gt_area, dt_area: [g] and [d], px^2.
-            dt_score: [d].
-            gt_shape, dt_shape: g and d of COCO's run-length codes, or boxes [x, y, width, height] px.
-        """
-        scores = np.asarray(dt_score, np.float64)
-        kept = best_of_each(np.asarray(dt_class, np.int64), scores)
-        crowd = np.asarray(gt_crowd, bool)
+    def add(self, objects: Objects, detections: Detections) -> None:
+        """Add the next image."""
+        scores = np.asarray(detections.scores, np.float64)
+        classes = np.asarray(detections.classes, np.int64)
+        crowd = np.asarray(objects.crowd, bool)
+        kept = best_of_each_class(classes, scores)
         iou = np.zeros((len(kept), len(crowd)))
         if len(kept) and len(crowd):
-            iou = _overlaps([dt_shape[i] for i in kept], gt_shape, crowd)
-        dt, gt = np.nonzero(iou >= LEAST_IOU)
-        self._rows.append(
+            iou = _overlaps([detections.shapes[i] for i in kept], objects.shapes, crowd)
+        pair_dt, pair_gt = np.nonzero(iou >= MIN_IOU)
+        self._images.append(
             {
-                "gt_image": np.full(len(crowd), self._images),
-                "gt_class": np.asarray(gt_class, np.int64),
+                "gt_image": np.zeros(len(crowd), np.int64),
+                "gt_class": np.asarray(objects.classes, np.int64),
                 "gt_crowd": crowd,
-                "gt_area": np.asarray(gt_area, np.float64),
-                "dt_image": np.full(len(kept), self._images),
-                "dt_class": np.asarray(dt_class, np.int64)[kept],
+                "gt_area": np.asarray(objects.areas, np.float64),
+                "dt_image": np.zeros(len(kept), np.int64),
+                "dt_class": classes[kept],
                 "dt_score": scores[kept],
-                "dt_area": np.asarray(dt_area, np.float64)[kept],
-                "dt_key": kept + self._given,
-                "pair_dt": dt + self._kept,
-                "pair_gt": gt + self._objects,
-                "pair_iou": iou[dt, gt],
+                "dt_area": np.asarray(detections.areas, np.float64)[kept],
+                "dt_key": kept,
+                "pair_dt": pair_dt,
+                "pair_gt": pair_gt,
+                "pair_iou": iou[pair_dt, pair_gt],
             }
         )
-        self._images += 1
-        self._objects += len(crowd)
-        self._kept += len(kept)
-        self._given += len(scores)
+        self._given.append(len(scores))
 
-    def table(self) -> Table:
-        """All images that were added."""
-        empty = {
-            name: np.zeros(
-                0, bool if name == "gt_crowd" else np.float64 if name.endswith(("area", "score", "iou")) else np.int64
-            )
-            for name in ARRAYS
+    def table(self, order: Sequence[int] | None = None) -> Table:
+        """Return the table of all images, in the order in which they were added or in another one.
+
+        Args:
+            order: int [I], positions of the images among those that were added.
+        """
+        order = range(len(self._images)) if order is None else order
+        images = [self._images[n] for n in order]
+        objects = _starts([len(image["gt_class"]) for image in images])
+        detections = _starts([len(image["dt_class"]) for image in images])
+        numbers = np.arange(len(images))
+        shifts = {
+            "gt_image": numbers,
+            "dt_image": numbers,
+            "dt_key": _starts([self._given[n] for n in order]),
+            "pair_dt": detections,
+            "pair_gt": objects,
         }
-        joined = {name: np.concatenate([empty[name], *(row[name] for row in self._rows)]) for name in ARRAYS}
-        return Table(self._images, self._classes, **joined)  # type: ignore[arg-type]  # none of them is `plain`
+        columns = {}
+        for name, dtype in COLUMNS.items():
+            parts = [image[name] for image in images]
+            if name in shifts:
+                parts = [part + shift for part, shift in zip(parts, shifts[name], strict=True)]
+            columns[name] = np.concatenate([np.zeros(0, dtype), *parts])
+        return Table(len(images), self._classes, **columns)  # type: ignore[arg-type]  # no column is a bool
 
 
-def best_of_each(classes: np.ndarray, scores: np.ndarray, most: int = MOST) -> np.ndarray:
-    """int [k]: where, in order, the `most` best scores [n] of each class stand; classes [n]; of equals the first."""
-    if len(classes) <= most:
+def _starts(counts: list[int]) -> np.ndarray:
+    """int [n]: where each of n groups of these sizes starts."""
+    return np.cumsum([0, *counts])[:-1]
+
+
+def best_of_each_class(classes: np.ndarray, scores: np.ndarray, limit: int = MAX_DETECTIONS) -> np.ndarray:
+    """Return the positions, in order, of the detections that are among the best of their class.
+
+    Args:
+        classes: int [n].
+        scores: [n]; of equal scores the first counts as better.
+        limit: Detections per class.
+
+    Returns:
+        int [k].
+    """
+    if len(classes) <= limit:
         return np.arange(len(classes))
     order = np.argsort(-scores, kind="stable")
     ranks = ranks_in_group(classes[order])
-    return np.sort(order[ranks < most])
+    return np.sort(order[ranks < limit])
 
 
 def ranks_in_group(groups: np.ndarray) -> np.ndarray:
-    """int [n]: how many elements of the same group come before each element."""
+    """Return int [n]: how many elements of the same group precede each element; groups are int [n]."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else ordered
@@ -173,258 +224,8 @@ def ranks_in_group(groups: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _overlaps(dt_shape: list[Any], gt_shape: list[Any], crowd: np.ndarray) -> np.ndarray:
-    """[D, G]"""
-    if not isinstance(dt_shape[0], dict):
-        dt_shape, gt_shape = np.asarray(dt_shape, np.float64), np.asarray(gt_shape, np.float64)  # type: ignore
-    return coco_mask.iou(dt_shape, gt_shape, crowd.astype(np.uint8).tolist())
-
-
-@dataclasses.dataclass
-class Matches:
-    """The result of `match`. Only detections with an overlap of 0.5 or more with an object of their class can match.
-
-    Attributes:
-        candidates: int [c], those detections.
-        hit: bool [T, c], matched.
-        on_ignored: bool [T, c], matched with an ignored object.
-        gt: int32 [T, c], the object, or -1.
-    """
-
-    candidates: np.ndarray
-    hit: np.ndarray
-    on_ignored: np.ndarray
-    gt: np.ndarray
-
-
-def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.ndarray = THRESHOLDS) -> Matches:
-    """Matches as COCOeval does, for all images at once.
-
-    Each detection, the best score first, takes the free object of its class with the largest IoU; an ignored one only
-    if no other reaches the threshold; of equal IoUs the last object. Crowds are never used up. All detections that are
-    the n-th of their image and class are matched in one step, so that Python runs a loop of about 30 instead of one
-    over detections, objects and thresholds.
-
-    Args:
-        table: The overlaps.
-        gt_ignored: bool [G], objects that count neither way; None takes those of the table.
-        thresholds: IoU [T].
-    """
-    ignored = table.ignored if gt_ignored is None else gt_ignored
-    least = np.minimum(thresholds, 1 - 1e-10)[:, None]
-    pairs = np.flatnonzero(
-        (table.dt_class[table.pair_dt] == table.gt_class[table.pair_gt]) & (table.pair_iou >= least.min())
-    )
-    position = np.full(len(table.dt_score), -1)
-    position[table.pair_dt[pairs]] = 0
-    candidates = np.flatnonzero(position == 0)
-    position[candidates] = np.arange(len(candidates))
-    place = position[table.pair_dt[pairs]]  # [p] -> candidate
-    group = table.dt_image[candidates] * table.classes + table.dt_class[candidates]
-    by_score = np.argsort(-table.dt_score[candidates], kind="stable")
-    turn = np.empty(len(candidates), np.int64)
-    turn[by_score] = ranks_in_group(group[by_score])
-    gt, iou = table.pair_gt[pairs], table.pair_iou[pairs]
-    order = np.lexsort((-gt if table.plain else gt, iou, place, turn[place]))
-    gt, iou, place, turns = gt[order], iou[order], place[order], turn[place][order]
-    taken = np.zeros((len(thresholds), len(table.gt_class)), bool)
-    found = np.full((len(thresholds), len(candidates)), -1, np.int32)
-    bounds = np.searchsorted(turns, np.arange(turns[-1] + 2)) if len(turns) else np.zeros(1, int)
-    for start, end in itertools.pairwise(bounds):
-        _take_turn(
-            gt[start:end],
-            iou[start:end],
-            place[start:end],
-            least,
-            ignored & (not table.plain),
-            table.gt_crowd,
-            taken,
-            found,
-        )
-    hit = found >= 0
-    return Matches(candidates, hit, hit & ignored[found], found)
-
-
-def _take_turn(
-    gt: np.ndarray,
-    iou: np.ndarray,
-    place: np.ndarray,
-    least: np.ndarray,
-    last: np.ndarray,
-    crowd: np.ndarray,
-    taken: np.ndarray,
-    found: np.ndarray,
-) -> None:
-    """One detection of each image and class takes its object; fills `taken` [T, G] and `found` [T, c]."""
-    n = len(gt)
-    free = (iou >= least) & (~taken[:, gt] | crowd[gt])  # [T, p]
-    rank = np.arange(1, n + 1) + np.where(last[gt], 0, n)
-    starts = np.flatnonzero(np.concatenate([[True], place[1:] != place[:-1]]))
-    best = np.maximum.reduceat(np.where(free, rank, 0), starts, axis=1)  # [T, detections]
-    t, d = np.nonzero(best)
-    chosen = gt[(best[t, d] - 1) % n]
-    taken[t, chosen] = True
-    found[t, place[starts[d]]] = chosen
-
-
-@dataclasses.dataclass
-class Ranked:
-    """The detections of one class, the best score first, and what became of them.
-
-    Attributes:
-        image: int [n].
-        score: [n].
-        hit: bool [T, n], on an object that counts.
-        counted: bool [T, n], hits and mistakes; the others lie on ignored objects or outside the area range.
-        per_image: int [I], objects that count.
-    """
-
-    image: np.ndarray
-    score: np.ndarray
-    hit: np.ndarray
-    counted: np.ndarray
-    per_image: np.ndarray
-
-
-def rank(
-    table: Table,
-    matches: Matches,
-    class_id: int,
-    gt_ignored: np.ndarray,
-    area: tuple[float, float] | None = None,
-    most: int = MOST,
-) -> Ranked:
-    """The ranking of one class.
-
-    Args:
-        table: The overlaps.
-        matches: With these `gt_ignored`.
-        class_id: From 0.
-        gt_ignored: bool [G].
-        area: px^2; detections outside that match nothing do not count. None counts all.
-        most: Detections per image and class.
-    """
-    own = table.by_score[table.dt_class[table.by_score] == class_id]
-    if most < MOST:
-        own = own[table.place[own] < most]
-    hit = np.zeros((len(matches.hit), len(own)), bool)
-    ignored = np.zeros_like(hit)
-    at = np.full(len(table.dt_score), -1)
-    at[matches.candidates] = np.arange(len(matches.candidates))
-    at = at[own]
-    real = np.flatnonzero(at >= 0)
-    hit[:, real], ignored[:, real] = matches.hit[:, at[real]], matches.on_ignored[:, at[real]]
-    if area is not None:
-        ignored |= ~hit & ((table.dt_area[own] < area[0]) | (table.dt_area[own] > area[1]))
-    objects = table.gt_image[(table.gt_class == class_id) & ~gt_ignored]
-    return Ranked(
-        table.dt_image[own], table.dt_score[own], hit & ~ignored, ~ignored, np.bincount(objects, minlength=table.images)
-    )
-
-
-def precision_at(hit: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarray:
-    """COCO's interpolated precision at the recalls 0, 0.01 ... 1.
-
-    Args:
-        hit, counted: bool [T, n], the best score first.
-        objects: Objects that count, 1 or more.
-
-    Returns:
-        float64 [T, 101]; 0 at recalls that are not reached.
-    """
-    hits = np.cumsum(hit, axis=1)
-    precision = hits / (np.cumsum(counted, axis=1) + np.spacing(1))
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    padded = np.concatenate([precision, np.zeros((len(hit), 1))], axis=1)
-    steps = np.linspace(0, 1, 101)
-    return np.stack([row[np.searchsorted(recall, steps)] for row, recall in zip(padded, hits / objects, strict=True)])
-
-
-def area_ignored(table: Table, area: Iterable[float]) -> np.ndarray:
-    """bool [G]: what the table ignores, and objects outside an area range."""
-    low, high = area
-    return table.ignored | (table.gt_area < low) | (table.gt_area > high)
-
-
-FILE = "matches.npz"
-_FORMAT = 1
-_SMALL = ("image", "class", "key", "dt", "gt")  # whole numbers below 2^31
-
-
-@dataclasses.dataclass
-class Stored:
-    """What the file says.
-
-    Attributes:
-        tables: "mask" and "box", and those of the protocols of a benchmark.
-        images: [I] file names.
-        names: Class names without the background.
-    """
-
-    tables: dict[str, Table]
-    images: list[str]
-    names: list[str]
-
-
-def save(path: str | os.PathLike[str], tables: dict[str, Table], images: Sequence[str], names: Sequence[str]) -> None:
-    """Writes the tables of an evaluation; about 2 kB per image of 20 objects, 4 with BDD100K's protocols.
-
-    Args:
-        path: Of the .npz file.
-        tables: `Result.tables`.
-        images: [I] file names: by them another run is known to be of the same images.
-        names: [K] class names without the background.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-    arrays = {
-        "format": np.array(_FORMAT),
-        "images": np.array(list(images)),
-        "names": np.array(list(names)),
-        "kinds": np.array(list(tables)),
-    }
-    for kind, table in tables.items():
-        for name in ARRAYS:
-            values = getattr(table, name)
-            arrays[f"{kind}_{name}"] = values.astype(np.int32) if name.split("_")[1] in _SMALL else values
-        arrays[f"{kind}_plain"] = np.array(table.plain)
-        if table.gt_ignored is not None:
-            arrays[f"{kind}_gt_ignored"] = table.gt_ignored
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-
-def load(path: str | os.PathLike[str]) -> Stored:
-    """Reads what `save` wrote; every figure computed from it is the same to the last bit.
-
-    Raises:
-        InputError: There is no such file, or it is another one.
-    """
-    path = pathlib.Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        if int(arrays["format"]) != _FORMAT:
-            raise InputError(f"{path} has format {arrays['format']}, this version reads {_FORMAT}: evaluate again")
-        images, names = arrays["images"].tolist(), arrays["names"].tolist()
-        kinds = arrays["kinds"].tolist() if "kinds" in arrays else ["mask", "box"]  # as earlier versions wrote it
-        tables = {kind: _table(arrays, kind, len(images), len(names)) for kind in kinds}
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; evaluate that run again, which writes it") from error
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is no table of matches ({error}); evaluate that run again") from error
-    return Stored(tables, images, names)
-
-
-def _table(arrays: dict[str, np.ndarray], kind: str, images: int, classes: int) -> Table:
-    values = {name: arrays[f"{kind}_{name}"] for name in ARRAYS}
-    return Table(
-        images,
-        classes,
-        gt_ignored=arrays.get(f"{kind}_gt_ignored"),
-        plain=bool(arrays.get(f"{kind}_plain", False)),
-        **{name: a.astype(np.int64) if a.dtype == np.int32 else a for name, a in values.items()},
-    )
+def _overlaps(dt_shapes: list[Any], gt_shapes: list[Any], crowd: np.ndarray) -> np.ndarray:
+    """[d, g] IoU, for crowds the fraction of the detection."""
+    if not isinstance(dt_shapes[0], dict):
+        dt_shapes, gt_shapes = np.asarray(dt_shapes, np.float64), np.asarray(gt_shapes, np.float64)  # type: ignore
+    return coco_mask.iou(dt_shapes, gt_shapes, crowd.astype(np.uint8).tolist())

@@ -1,47 +1,46 @@
-"""Predictions on disk: written in parts, read in parts."""
+"""Predictions on disk: written image by image and read image by image, so that memory does not grow with them."""
 
 import json
 import logging
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from mrcnn.evaluation.coco_results import Entry
 from mrcnn.files import JsonListFile
 
 log = logging.getLogger(__name__)
 
-Entry = dict[str, Any]
-
 
 class Store:
-    """JSON lines: what was evaluated, then one line per image, {"image_id": ..., "entries": [COCO results]}.
+    """A file of JSON lines: what was evaluated, then one line per image, {"image_id": ..., "entries": [COCO results]}.
 
-    In memory there is only where each image's line begins. A line that a stop cut off is dropped on opening.
+    Memory holds only where each image's line starts. A last line that was cut off by a crash is dropped on opening.
 
     Attributes:
         path: The file.
     """
 
     def __init__(self, path: str | os.PathLike[str], origin: dict[str, Any]) -> None:
-        """Opens a file, or makes it.
+        """Open the file, or create it.
 
         Args:
             path: The file.
-            origin: What the detections come from (weights, settings, data). A file of another origin starts anew.
+            origin: What the detections come from (weights, settings, data). A file of another origin is started anew.
         """
         self.path = pathlib.Path(path)
         self._places: dict[int | str, int] = {}
         self._count = 0
         head = json.dumps({"origin": origin}, sort_keys=True) + "\n"
         if self.path.exists() and not self._read(head.encode()):
-            log.info("%s holds detections of other weights, settings or data; it is started anew", self.path)
+            log.info("%s has detections of other weights, settings or data; starting it anew", self.path)
             self.path.unlink()
         if not self.path.exists():
             self.path.write_text(head, encoding="utf-8")
 
     def _read(self, head: bytes) -> bool:
-        """Finds the lines; False where the file is of another origin."""
+        """Find the lines; return False where the file is of another origin."""
         with self.path.open("rb+") as file:
             if file.readline() != head:
                 return False
@@ -56,7 +55,7 @@ class Store:
                 self._count += len(record["entries"])
 
     def add(self, key: int | str, entries: list[Entry]) -> None:
-        """Appends the entries of an image; what a crash leaves of the line is dropped when the file is opened again."""
+        """Append the entries of an image."""
         with self.path.open("ab") as file:
             place = file.tell()
             file.write((json.dumps({"image_id": key, "entries": entries}, allow_nan=False) + "\n").encode())
@@ -64,7 +63,7 @@ class Store:
         self._count += len(entries)
 
     def of_image(self, key: int | str) -> list[Entry]:
-        """The entries of an image, which must be there."""
+        """Return the entries of an image that is in the file."""
         with self.path.open("rb") as file:
             file.seek(self._places[key])
             return json.loads(file.readline())["entries"]
@@ -73,21 +72,35 @@ class Store:
         return key in self._places
 
     def __len__(self) -> int:
-        """The number of entries."""
+        """Return the number of entries."""
         return self._count
 
     def __iter__(self) -> Iterator[Entry]:
-        """All entries, image by image."""
+        """Yield all entries, image by image."""
         for key in self._places:
             yield from self.of_image(key)
 
     def remove(self) -> None:
-        """Deletes the file, once what was to come of it is written."""
+        """Delete the file, once what was to be made of it is written."""
         self.path.unlink(missing_ok=True)
 
 
+def entries_by_image(predictions: list[Entry] | Store) -> Callable[[int | str], list[Entry]]:
+    """Return a function from the `image_id` of an image to its entries."""
+    if isinstance(predictions, Store):
+        return predictions.of_image
+    groups: dict[int | str, list[Entry]] = {}
+    for entry in predictions:
+        groups.setdefault(entry["image_id"], []).append(entry)
+    return lambda key: groups.get(key, [])
+
+
 def write_entries(path: str | os.PathLike[str], entries: Iterable[Entry]) -> None:
-    """Write entries as a JSON list, one after the other: they need not be in memory together."""
+    """Write entries as a JSON list, one at a time: they need not be in memory together.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     with JsonListFile(path) as file:
         for entry in entries:
             file.write(entry)

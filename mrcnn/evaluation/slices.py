@@ -1,37 +1,67 @@
-"""Figures for a part of the data: images by an attribute, objects by size or by what hides them.
+"""Figures for parts of the data: images by an attribute, objects by size or by a flag such as "occluded".
 
-A slice of images is evaluated as if it were all. A slice of objects is evaluated as COCO does its sizes: the other
-objects are ignored, so that detections on them do not count. What a detection that lies on no object was meant for
-cannot be known: unless its size tells, it is a mistake in every slice of objects, and AP of a rare kind of object is
-low for that alone. AR has no such fault.
+A slice of images is evaluated as if it were the whole data. A slice of objects is evaluated as COCO does its sizes: the
+other objects are ignored, so detections on them do not count. Which object a detection that lies on none was meant for
+is unknown: unless its size tells, it is a mistake in every slice of objects, and this alone lowers the AP of rare kinds
+of objects. AR does not have this bias.
 
 Legend: that of `mrcnn.evaluation.match_table`; B samples of the bootstrap.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mrcnn.evaluation import bootstrap
-from mrcnn.evaluation.match_table import AREAS, Ranked, Table, area_ignored, match, precision_at, rank
+from mrcnn.evaluation.match_table import AREAS, Table
+from mrcnn.evaluation.matching import Ranking, ignored_for_area, precision_at, rank_classes
+from mrcnn.evaluation.result import SliceFigures
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
     from mrcnn.structures.instances import Instances
 
-
-ATTRIBUTES = ("weather", "scene", "timeofday")
-SAMPLES = 200  # of the bootstrap: an interval for each slice takes as long as one for all images
-_FLAGS = {"occluded": ("occlusion", "occluded", "visible"), "truncated": ("truncation", "truncated", "whole")}
-_LEAST = 5  # images for an interval
-_MOST = 30  # values of an attribute; one with more is a name, not a kind
+SAMPLES = 200  # of the bootstrap: the interval of one slice takes as long as that of all images
+_MIN_IMAGES = 5  # for an interval
+_MAX_VALUES = 30  # of an attribute; one with more is a name, not a category
 
 
-def image_groups(dataset: "Dataset", image_ids: Sequence[int]) -> dict[str, dict[str, np.ndarray]]:
-    """Attribute -> value -> bool [I], for what `image_info[i]["attributes"]` says of the images.
+class FlagNames(NamedTuple):
+    """How a flag of objects is shown: the name of the slices, and of the objects with and without the flag."""
 
-    Values come in order of frequency. Images without the attribute are in none of its slices.
+    attribute: str
+    yes: str
+    no: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Slicing:
+    """The slices that a data set asks for.
+
+    Attributes:
+        attributes: Attributes of images that come first; the others follow in the order in which they appear.
+        flags: Flag in what `dataset.object_flags` returns -> its names; other flags make no slices.
+    """
+
+    attributes: Sequence[str] = ()
+    flags: Mapping[str, FlagNames] = dataclasses.field(default_factory=dict)
+
+
+def image_groups(
+    dataset: "Dataset", image_ids: Sequence[int], first: Sequence[str] = ()
+) -> dict[str, dict[str, np.ndarray]]:
+    """Group images by what `image_info[i]["attributes"]` says of them.
+
+    Args:
+        dataset: Of the images.
+        image_ids: [I].
+        first: Attributes that come first.
+
+    Returns:
+        Attribute -> value -> bool [I]; values in order of frequency. Images without an attribute are in none of its
+        groups.
     """
     groups: dict[str, dict[str, np.ndarray]] = {}
     for position, image_id in enumerate(image_ids):
@@ -40,92 +70,93 @@ def image_groups(dataset: "Dataset", image_ids: Sequence[int]) -> dict[str, dict
             if isinstance(value, str):
                 values = groups.setdefault(name, {})
                 values.setdefault(value, np.zeros(len(image_ids), bool))[position] = True
-    known = [name for name in (*ATTRIBUTES, *groups) if name in groups and len(groups[name]) <= _MOST]
+    usable = [name for name in (*first, *groups) if name in groups and len(groups[name]) <= _MAX_VALUES]
     return {
         name: dict(sorted(groups[name].items(), key=lambda item: (-item[1].sum(), item[0])))
-        for name in dict.fromkeys(known)
+        for name in dict.fromkeys(usable)
     }
 
 
-class Flags:
-    """Properties of the objects, image by image: what `dataset.object_flags` says, if it has that method."""
+class ObjectFlags:
+    """Collects the flags of objects image by image: what `dataset.object_flags` returns, if it has that method."""
 
     def __init__(self, dataset: Any) -> None:
-        self._ask = getattr(dataset, "object_flags", None)
+        self._read = getattr(dataset, "object_flags", None)
         self._rows: list[dict[str, np.ndarray]] = []
 
     def add(self, image_id: int, instances: "Instances") -> None:
-        """Asks for one image."""
-        if self._ask is not None:
-            self._rows.append(self._ask(image_id, instances))
+        """Add the next image."""
+        if self._read is not None:
+            self._rows.append(self._read(image_id, instances))
 
     def joined(self) -> dict[str, np.ndarray]:
-        """bool [G] each."""
+        """Return flag -> bool [G], of all images."""
         names = self._rows[0] if self._rows else {}
         return {name: np.concatenate([row[name] for row in self._rows]) for name in names}
 
 
 def slices(
-    table: Table, groups: dict[str, dict[str, np.ndarray]], flags: dict[str, np.ndarray], weights: np.ndarray | None
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """`Result.slices`. Slices of fewer than five images have no interval: it would seem narrower than it is.
+    table: Table,
+    groups: Mapping[str, Mapping[str, np.ndarray]],
+    flags: Mapping[str, np.ndarray],
+    names: Mapping[str, FlagNames],
+    weights: np.ndarray | None,
+) -> dict[str, dict[str, SliceFigures]]:
+    """Evaluate every slice; fewer than five images get no interval, as it would seem narrower than it is.
 
     Args:
         table: Overlaps of masks.
         groups: Attribute -> value -> bool [I].
-        flags: "occluded", "truncated": bool [G].
+        flags: Flag -> bool [G].
+        names: Flag -> the names of its slices.
         weights: int [B, I] of the bootstrap, or None for no intervals.
+
+    Returns:
+        Attribute -> value -> figures.
     """
     weights = None if weights is None else weights[:SAMPLES]
-    everything = _ranked(table, table.gt_crowd)
+    everything = rank_classes(table, table.gt_crowd)
     result = {
-        name: {
-            value: _figures([_some_images(r, chosen) for r in everything], int(chosen.sum()), weights)
+        attribute: {
+            value: _figures([_of_images(r, chosen) for r in everything], int(chosen.sum()), weights)
             for value, chosen in values.items()
         }
-        for name, values in groups.items()
+        for attribute, values in groups.items()
     }
     result["size"] = {
-        name: _figures(_ranked(table, area_ignored(table, area), area), table.images, weights)
-        for name, area in AREAS.items()
-        if name != "all"
+        size: _figures(rank_classes(table, ignored_for_area(table, area), area), table.images, weights)
+        for size, area in AREAS.items()
+        if size != "all"
     }
-    for flag, (attribute, yes, no) in _FLAGS.items():
+    for flag, (attribute, yes, no) in names.items():
         if flag in flags:
             result[attribute] = {
-                value: _figures(_ranked(table, table.gt_crowd | (flags[flag] != wanted)), table.images, weights)
+                value: _figures(rank_classes(table, table.gt_crowd | (flags[flag] != wanted)), table.images, weights)
                 for value, wanted in ((yes, True), (no, False))
             }
     return result
 
 
-def _ranked(table: Table, gt_ignored: np.ndarray, area: tuple[float, float] | None = None) -> list[Ranked]:
-    matches = match(table, gt_ignored)
-    return [rank(table, matches, class_id, gt_ignored, area) for class_id in range(table.classes)]
-
-
-def _some_images(ranked: Ranked, chosen: np.ndarray) -> Ranked:
-    kept = chosen[ranked.image]
-    return Ranked(
-        ranked.image[kept], ranked.score[kept], ranked.hit[:, kept], ranked.counted[:, kept], ranked.per_image * chosen
+def _of_images(ranking: Ranking, chosen: np.ndarray) -> Ranking:
+    """The ranking of the chosen images, bool [I], alone."""
+    kept = chosen[ranking.image]
+    return Ranking(
+        ranking.image[kept],
+        ranking.score[kept],
+        ranking.hit[:, kept],
+        ranking.counted[:, kept],
+        ranking.per_image * chosen,
     )
 
 
-def _figures(ranked: list[Ranked], images: int, weights: np.ndarray | None) -> dict[str, Any]:
-    real = [r for r in ranked if r.per_image.sum()]
-    result: dict[str, Any] = {
-        "images": images,
-        "objects": int(sum(r.per_image.sum() for r in real)),
-        "AP": None,
-        "AP50": None,
-        "AR100": None,
-        "interval": None,
-    }
-    if not real:
-        return result
-    precision = np.stack([precision_at(r.hit, r.counted, int(r.per_image.sum())) for r in real])  # [K, T, 101]
-    recall = [r.hit.sum() / r.per_image.sum() / len(r.hit) for r in real]
-    result.update(AP=float(precision.mean()), AP50=float(precision[:, 0].mean()), AR100=float(np.mean(recall)))
-    if weights is not None and images >= _LEAST:
-        result["interval"] = bootstrap.interval_of_ap(real, weights)
+def _figures(rankings: list[Ranking], images: int, weights: np.ndarray | None) -> SliceFigures:
+    defined = [r for r in rankings if r.objects]
+    result = SliceFigures(images, sum(r.objects for r in defined))
+    if defined:
+        precision = np.stack([precision_at(r.hit, r.counted, r.objects) for r in defined])  # [K, T, 101]
+        recall = [r.hit.sum() / r.objects / len(r.hit) for r in defined]
+        result.AP, result.AP50 = float(precision.mean()), float(precision[:, 0].mean())
+        result.AR100 = float(np.mean(recall))
+        if weights is not None and images >= _MIN_IMAGES:
+            result.interval = bootstrap.interval_of_ap(defined, weights)
     return result

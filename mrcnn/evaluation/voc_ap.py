@@ -1,9 +1,9 @@
-"""Matching of predictions with ground truth and Matterport's per-image AP.
+"""Matterport's AP of one image: overlaps of masks, matching, and the area under the precision envelope.
 
 Legend: P predictions, T true objects, H W image. Boxes are [n, (y1, x1, y2, x2)] in pixels, zero rows are padding.
 
-These are the figures that users of Matterport's code quote ("mAP" as the mean of `compute_ap` over images, classes
-pooled). The COCO figures are in `mrcnn.evaluation.evaluator`.
+Users of Matterport's code quote these figures ("mAP" as the mean of `compute_ap` over images, classes pooled). COCO's
+figures are in `mrcnn.evaluation.coco_ap`.
 """
 
 import logging
@@ -15,12 +15,12 @@ from mrcnn.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# Rows of flattened pixels converted to float32 at a time: 2^18 x 50 masks is 50 MB, and sums stay exact below 2^24.
+# Rows of flattened pixels converted to float32 at a time: 2^18 x 50 masks take 50 MB, and sums stay exact below 2^24.
 _PIXELS_AT_ONCE = 1 << 18
 
 
 def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray:
-    """IoU of every pair of masks.
+    """Compute the IoU of every pair of masks.
 
     Args:
         masks1: [H, W, n], bool or numbers; a pixel belongs to the mask where the value is > 0.5.
@@ -37,8 +37,8 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
         return np.zeros((n, m), np.float32)
     if masks1.shape[:2] != masks2.shape[:2]:
         raise InputError(
-            f"masks of different size: {masks1.shape[:2]} and {masks2.shape[:2]} (height, width); bring "
-            "both to the size of the image, mini-masks with expand_mask"
+            f"masks of different size: {masks1.shape[:2]} and {masks2.shape[:2]} (height, width); bring both to the "
+            "size of the image, mini-masks with expand_mask"
         )
     flat1, flat2 = masks1.reshape(-1, n), masks2.reshape(-1, m)  # [H*W, n], [H*W, m]
     intersection = np.zeros((n, m))
@@ -62,17 +62,17 @@ def match_overlaps(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Matches predictions, the best score first, each to the free object of its class that it overlaps most.
+    """Match each prediction, best score first, to the free object of its class that it overlaps most.
 
-    Follows Matterport's rule: the search stops at the first free object below `iou_threshold`, whatever its class.
+    This follows Matterport's rule: the search stops at the first free object below `iou_threshold`, whatever its class.
 
     Args:
         overlaps: [P, T] IoU.
         pred_class_ids: int [P].
         pred_scores: [P]; equal scores keep their order.
         gt_class_ids: int [T].
-        iou_threshold: Least IoU of a match.
-        score_threshold: Objects with an IoU below it are not looked at (Matterport's name; it is an IoU).
+        iou_threshold: Minimum IoU of a match.
+        score_threshold: Objects with an IoU below it are skipped (Matterport's name; it is an IoU).
 
     Returns:
         gt_match: float [T], index of the matched prediction or -1.
@@ -80,10 +80,10 @@ def match_overlaps(
     """
     gt_match = np.full(overlaps.shape[1], -1.0)
     pred_match = np.full(overlaps.shape[0], -1.0)
-    least = max(iou_threshold, score_threshold)
+    minimum = max(iou_threshold, score_threshold)
     for i in np.argsort(-np.asarray(pred_scores, np.float64), kind="stable"):
         for j in np.argsort(-overlaps[i], kind="stable"):
-            if overlaps[i, j] < least:
+            if overlaps[i, j] < minimum:
                 break
             if gt_match[j] < 0 and pred_class_ids[i] == gt_class_ids[j]:
                 gt_match[j], pred_match[i] = i, j
@@ -94,7 +94,7 @@ def match_overlaps(
 def ap_from_matches(
     pred_match: np.ndarray, pred_scores: np.ndarray, gt_count: int
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """AP as the area under the precision envelope, as PASCAL VOC computes it since 2010, for one image.
+    """Compute AP as the area under the precision envelope, as PASCAL VOC does since 2010, for one image.
 
     Args:
         pred_match: int or float [P], index of the matched object or -1.
@@ -102,7 +102,7 @@ def ap_from_matches(
         gt_count: T.
 
     Returns:
-        ap: In [0, 1]; 0 when there is no object.
+        ap: In [0, 1]; 0 if there is no object.
         precisions: [P + 2], never increasing.
         recalls: [P + 2], from 0 to 1.
     """
@@ -124,9 +124,9 @@ def compute_matches(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds matches between predictions and objects of one image by mask IoU.
+    """Match predictions with the objects of one image by mask IoU.
 
-    Unlike Matterport's, all indices and rows are in the caller's order, not in that of a copy sorted by score.
+    Unlike Matterport's function, all indices and rows are in the caller's order, not in that of a copy sorted by score.
 
     Args:
         gt_boxes: [T', 4] px; zero rows are padding and are dropped with their ids and masks.
@@ -136,7 +136,7 @@ def compute_matches(
         pred_class_ids: int [P'].
         pred_scores: [P'].
         pred_masks: [H, W, P'] bool.
-        iou_threshold: Least IoU of a match.
+        iou_threshold: Minimum IoU of a match.
         score_threshold: See `match_overlaps`.
 
     Returns:
@@ -166,14 +166,14 @@ def compute_ap(
     pred_masks: np.ndarray,
     iou_threshold: float = 0.5,
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """AP of one image at one IoU threshold, classes pooled.
+    """Compute AP of one image at one IoU threshold, classes pooled.
 
     Args:
         gt_boxes ... pred_masks: See `compute_matches`.
-        iou_threshold: Least IoU of a match.
+        iou_threshold: Minimum IoU of a match.
 
     Returns:
-        ap: In [0, 1]; 0 when there is no object (Matterport: nan).
+        ap: In [0, 1]; 0 if there is no object (Matterport: nan).
         precisions: [P + 2].
         recalls: [P + 2].
         overlaps: float32 [P, T], in the caller's order.
@@ -199,18 +199,18 @@ def compute_ap_range(
     iou_thresholds: Iterable[float] | None = None,
     verbose: int = 1,
 ) -> float:
-    """Mean of `compute_ap` over IoU thresholds.
+    """Compute the mean of `compute_ap` over IoU thresholds.
 
     Args:
         gt_box ... pred_mask: See `compute_matches`.
         iou_thresholds: Any sequence or array; None means 0.50, 0.55 ... 0.95.
-        verbose: Whether each figure is logged at level INFO.
+        verbose: Whether to log each figure at level INFO.
 
     Returns:
         The mean AP.
 
     Raises:
-        InputError: No threshold was given.
+        InputError: No threshold is given.
     """
     thresholds = [float(t) for t in (np.arange(0.5, 1.0, 0.05) if iou_thresholds is None else iou_thresholds)]
     if not thresholds:
@@ -231,20 +231,19 @@ def compute_ap_range(
 
 
 def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> tuple[float, np.ndarray]:
-    """Share of the objects that are the best overlap of some predicted box.
+    """Compute the fraction of objects that are the best overlap of some predicted box.
 
     Args:
         pred_boxes: [P, 4] px.
         gt_boxes: [T, 4] px.
-        iou: Least IoU.
+        iou: Minimum IoU.
 
     Returns:
-        recall: In [0, 1]; 0 when there is no object.
+        recall: In [0, 1]; 0 if there is no object.
         positive_ids: int [p], indices of the predicted boxes that reach the IoU with some object.
     """
-    from mrcnn.structures.boxes import (
-        compute_overlaps,  # late: Keras takes seconds to import, and no other figure needs it
-    )
+    # Late: Keras takes seconds to import, and no other figure needs it.
+    from mrcnn.structures.boxes import compute_overlaps
 
     if len(pred_boxes) == 0 or len(gt_boxes) == 0:
         return 0.0, np.zeros(0, np.int64)
@@ -255,16 +254,16 @@ def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> 
 
 
 def _real_rows(boxes: np.ndarray) -> np.ndarray:
-    """bool [n]: which boxes are not zero padding."""
+    """bool [n]: the boxes that are not zero padding."""
     return np.any(np.asarray(boxes).reshape(-1, 4) != 0, axis=1)
 
 
 def _trim(
     boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray, masks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Drops the rows whose box is padding. Ids, scores and masks may be longer or shorter only by padding."""
+    """Drop the rows whose box is padding. Ids, scores and masks may be longer or shorter only by padding."""
     rows = np.flatnonzero(_real_rows(boxes))
-    # A copy of [H, W, n] masks costs as much as the IoU; most callers have no padding.
+    # Copying [H, W, n] masks costs as much as the IoU, and most callers have no padding.
     if len(rows) != masks.shape[-1]:
         masks = masks[..., rows]
     return np.asarray(class_ids)[rows], np.asarray(scores)[rows], masks

@@ -97,7 +97,7 @@ def rle_lengths(counts: Any) -> np.ndarray:
             raise LabelError("rle counts are not whole numbers")
         return np.asarray(counts, np.int64)
     if isinstance(counts, str):
-        counts = counts.encode("utf-8")
+        counts = counts.encode("utf-8", "surrogatepass")
     if not isinstance(counts, bytes):
         raise LabelError(f"rle counts are {json_type(counts)}")
     codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48

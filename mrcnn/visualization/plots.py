@@ -15,7 +15,7 @@ from mrcnn.visualization.drawing import Colour, class_color
 from mrcnn.visualization.figures import Path, axes_for, finish, show_or_save
 
 if TYPE_CHECKING:
-    from mrcnn.evaluation.evaluator import Result
+    from mrcnn.evaluation.result import Result
 
 
 def plot_precision_recall(
@@ -67,22 +67,22 @@ def plot_pr_curves(
     figure, axis = axes_for(ax, (8, 5.5))
     curves = result.pr_curve
     for class_id, name in enumerate(class_names):
-        if name in curves["precision"]:
+        if name in curves.precision:
             axis.plot(
-                curves["recall"],
-                curves["precision"][name],
+                curves.recall,
+                curves.precision[name],
                 color=_darker(class_color(class_id)),
                 linewidth=1.6,
-                label=f"{name}  {result.per_class[name]['mask']['AP50']:.3f}",
+                label=f"{name}  {result.per_class[name].mask.AP50:.3f}",
             )
-    if curves["mean"]:
+    if curves.mean:
         axis.plot(
-            curves["recall"],
-            curves["mean"],
+            curves.recall,
+            curves.mean,
             color="black",
             linewidth=2.5,
             linestyle=(0, (5, 2)),
-            label=f"mean  {result.mask['AP50']:.3f}",
+            label=f"mean  {result.mask.AP50:.3f}",
         )
         # Beside the axes, because curves may run anywhere inside them.
         axis.legend(title="AP50", loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)

@@ -8,14 +8,14 @@ import numpy as np
 
 from mrcnn.errors import InputError
 from mrcnn.evaluation.coco_results import category_ids, image_key
-from mrcnn.evaluation.results_file import Store
+from mrcnn.evaluation.results_file import entries_by_image
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.rle import rle_to_crop
 from mrcnn.visualization.drawing import draw_instances, write_line
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
-    from mrcnn.evaluation.evaluator import Result
+    from mrcnn.evaluation.result import Headline, Result
 
 _WHITE = (255, 255, 255)
 
@@ -49,12 +49,12 @@ def samples_sheet(
 
 
 def truth_and_predictions(
-    result: "Result", dataset: "Dataset", image_id: int, min_score: float = 0.3, cell_width: int = 640
+    result: "Result | Headline", dataset: "Dataset", image_id: int, min_score: float = 0.3, cell_width: int = 640
 ) -> tuple[list[np.ndarray], list[str]]:
     """Draw one row of a contact sheet.
 
     Args:
-        result: Result of `evaluate`.
+        result: Result of `evaluate` or `headline`.
         dataset: Dataset that was evaluated.
         image_id: Position of an evaluated image in the dataset.
         min_score: Minimum score of the predictions that are drawn.
@@ -68,9 +68,7 @@ def truth_and_predictions(
         InputError: The image or the stored predictions cannot be read.
     """
     key = image_key(dataset, image_id)
-    known = result.predictions
-    entries = known.of_image(key) if isinstance(known, Store) else [e for e in known if e["image_id"] == key]
-    entries = [entry for entry in entries if entry["score"] >= min_score]
+    entries = [entry for entry in entries_by_image(result.predictions)(key) if entry["score"] >= min_score]
     image = np.ascontiguousarray(dataset.load_image(image_id)[..., :3])
     truth = dataset.load_instances(image_id)
     found, scores = _decoded(entries, dataset)

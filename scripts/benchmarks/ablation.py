@@ -168,14 +168,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     own = _set(args.overrides)  # the user's settings come last, so they win
     report: dict[str, Any] = {"command": [*common, *own], "rare": _rare(data), "lines": {}}
     kept: list[str] = []
-    best: comparison.Run | None = None
+    best: comparison.StoredEvaluation | None = None
     for name, added in choices(size, out).items():
         folder = out / name.replace("+ ", "").replace(" ", "_")
         spent = _train_and_evaluate(folder, data, [*common, *kept, *added, *own])
-        this = comparison.read_run(folder)
+        this = comparison.read_evaluation(folder)
         report["lines"][name] = line = {"options": [*kept, *added], **_figures(this, report["rare"]), **spent}
         if best is not None:
-            line["difference"] = comparison.compare(best, this)["mask"]["AP"]
+            line["difference"] = comparison.compare(best, this).to_json()["mask"]["AP"]
         line["kept"] = best is None or line["difference"]["difference"] >= 0
         if line["kept"]:
             kept, best = line["options"], this
@@ -223,7 +223,7 @@ def _train_and_evaluate(folder: pathlib.Path, data: str, options: list[str]) -> 
     return spent
 
 
-def _figures(run: comparison.Run, rare: Iterable[str]) -> dict[str, Any]:
+def _figures(run: comparison.StoredEvaluation, rare: Iterable[str]) -> dict[str, Any]:
     """Return the figures that evaluate.py found."""
     result = run.result
     per_class = {name: own["mask"]["AP"] for name, own in result["per_class"].items()}

@@ -1,16 +1,16 @@
-"""Evaluation apart from inference: 1,000 images with 18 objects and 100 detections each, on two cores.
+"""Time evaluation without inference: 1,000 images with 18 objects and 100 detections each, on two cores.
 
 Objects are ellipses of BDD100K's sizes in images of 720 x 1280; detections are boxes with 28 x 28 masks, as the model
-gives them: 40 of an image lie on its objects, moved a little, 60 anywhere. Measured, by the clock, on two cores:
+returns them: 40 of an image lie on its objects, moved a little, 60 anywhere. The stages, timed by the clock:
 
   paste     masks pasted into their boxes and encoded, detections written to a file
-  evaluate  COCO's figures for masks and boxes, per class, slices, errors, curves, intervals from 1,000 samples
+  evaluate  COCO's figures for masks and boxes, per class, slices, errors, curves, intervals from 500 samples
   official  BDD100K's two protocols, masks flattened
   write     result.json and predictions.json
 
-Beside that runs Matterport's way of the one figure that it has, mAP at IoU 0.5: every mask pasted at full size, the
-overlaps by a dot product of full masks, one image after the other, restated here. It takes too long for 1,000 images,
-so it is measured on a sample of them, in the same process, and must give the same figure for these images.
+For comparison, the one figure that Matterport's code has, mAP at IoU 0.5, is computed in Matterport's way: every mask
+pasted at full size, the overlaps by a dot product of full masks, one image after the other. This takes too long for
+1,000 images, so it is timed on a sample of them, in the same process, and must give the same figure for these images.
 """
 
 import argparse
@@ -29,27 +29,31 @@ from rich.console import Console
 from rich.table import Table
 
 from bdd100k.config import CLASS_NAMES
-from bdd100k.evaluation.protocols import add_official
+from bdd100k.evaluation.protocols import OfficialEvaluator, OfficialFigures
+from bdd100k.evaluation.slices import SLICING
+from mrcnn.evaluation.coco_evaluator import image_ap50
 from mrcnn.evaluation.coco_results import detections_to_coco, image_key
-from mrcnn.evaluation.evaluator import evaluate
+from mrcnn.evaluation.evaluator import evaluate, run_evaluators
+from mrcnn.evaluation.image import EvaluatedImage
+from mrcnn.evaluation.result import Result, to_json
 from mrcnn.evaluation.results_file import Store, write_entries
 from mrcnn.files import write_json
 from mrcnn.structures.instances import Instances
 
-SUMMARY = "time of a whole evaluation without inference, beside the original's way"
+SUMMARY = "time of a whole evaluation without inference, compared with the original's way"
 SHAPE = (720, 1280)
 OBJECTS, DETECTIONS, NEAR = 18, 100, 40
-SHARES = (0.18, 0.02, 0.62, 0.06, 0.03, 0.01, 0.03, 0.05)  # of the classes in BDD100K, about
+CLASS_FRACTIONS = (0.18, 0.02, 0.62, 0.06, 0.03, 0.01, 0.03, 0.05)  # of the objects in BDD100K, roughly
 KEYS = """\
 keys of the JSON file:
-  seconds          by the clock, of each stage and "total"; ours, for all images
-  cpu_seconds      the same, of the processor: all threads together, without what other programs took
-  cpu_milliseconds per image, the same; and "original"
-  ratio            the original's way / ours, processor time per image: all stages of ours against its single figure
+  seconds          clock time of each stage and "total", for all images
+  cpu_seconds      processor time of all threads, without what other programs took
+  cpu_milliseconds the same per image; and "original"
+  ratio            processor time per image, original's way / ours: its single figure against all our stages
   ratio_clock      the same by the clock
-  ratio_same       the original's way / ours for this figure alone (overlaps and mAP50 from encoded masks)
-  mAP50            of the sample, by both
-  AP               of all images: mask, box, bitmask, rle, as a check that two runs evaluated the same
+  ratio_same       original's way / ours for this figure alone (overlaps and mAP50 from encoded masks)
+  mAP50            of the sample, both ways
+  AP               of all images: mask, box, bitmask, rle, to check that two runs evaluated the same
   memory_mib       resident memory: "scenes" (objects and detections, before the first stage), "after" all stages,
                    "peak" of the stages, "original_peak" of the original's way
   images, sample, cores
@@ -57,7 +61,7 @@ keys of the JSON file:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.epilog = KEYS
     parser.add_argument("--images", type=int, default=1000, metavar="N", help="default: %(default)s")
     parser.add_argument(
@@ -67,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Scenes:
-    """A dataset of ellipses with what a model would find in it."""
+    """A dataset of ellipses with what a model would detect in it."""
 
     def __init__(self, images: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -90,8 +94,12 @@ class Scenes:
         self.found = [self._detections(objects) for objects in self.instances]
 
     def load_instances(self, image_id: int) -> Instances:
-        """The objects."""
+        """Return the objects of an image."""
         return self.instances[image_id]
+
+    def image_size(self, image_id: int) -> tuple[int, int]:
+        """Return (height, width) px."""
+        return SHAPE
 
     def _boxes(self, count: int) -> np.ndarray:
         """int [n, (y1, x1, y2, x2)]; half of the objects are under 40 pixels."""
@@ -100,7 +108,7 @@ class Scenes:
         return np.concatenate([corner, corner + size], axis=1)
 
     def _classes(self, count: int) -> np.ndarray:
-        return self.rng.choice(len(SHARES), count, p=SHARES) + 1
+        return self.rng.choice(len(CLASS_FRACTIONS), count, p=CLASS_FRACTIONS) + 1
 
     def _objects(self) -> Instances:
         boxes = self._boxes(OBJECTS)
@@ -128,7 +136,7 @@ def ellipse(height: int, width: int) -> np.ndarray:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures and prints; returns the figures."""
+    """Run the benchmark, print its figures and return them."""
     cores = _use_two_cores()
     dataset: Any = Scenes(args.images, args.seed)
     _forget_peak()
@@ -137,7 +145,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     stages: dict[str, _Time] = {}
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder)
-        store, result = _ours(dataset, out, stages)
+        store, result, official = _ours(dataset, out, stages)
         memory = _memory()
         same_ap, same = _timed(lambda: evaluate_map50(dataset, store, sample))
     _forget_peak()
@@ -156,9 +164,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "ratio_clock": alone.clock / len(sample) / (stages["total"].clock / args.images),
         "mAP50": {"ours": float(ours), "original": float(theirs)},
         "AP": {
-            "mask": result.mask["AP"],
-            "box": result.box["AP"],
-            **{name: result.official[name]["mask"]["AP"] for name in ("bitmask", "rle")},
+            "mask": result.mask.AP,
+            "box": result.box.AP,
+            "bitmask": official.bitmask.mask.AP,
+            "rle": official.rle.mask.AP,
         },
         "memory_mib": {
             "scenes": scenes,
@@ -194,8 +203,8 @@ def _timed(function: Any) -> tuple[Any, _Time]:
     return value, _Time(time.perf_counter() - clock, time.process_time() - cpu)
 
 
-def _ours(dataset: Any, out: pathlib.Path, stages: dict[str, _Time]) -> tuple[Store, Any]:
-    """All stages; fills `stages`."""
+def _ours(dataset: Any, out: pathlib.Path, stages: dict[str, _Time]) -> tuple[Store, Result, OfficialFigures]:
+    """Run all stages, and put their times into `stages`."""
     store = Store(out / "detections.jsonl", {})
     categories = list(range(len(CLASS_NAMES) + 1))
 
@@ -204,47 +213,44 @@ def _ours(dataset: Any, out: pathlib.Path, stages: dict[str, _Time]) -> tuple[St
             key = image_key(dataset, image_id)
             store.add(key, detections_to_coco(found, SHAPE, key, categories))
 
+    def protocols() -> OfficialFigures:
+        evaluator = OfficialEvaluator(dataset)
+        run_evaluators([evaluator], _Finished(), dataset, range(len(dataset.found)), store=store)
+        return evaluator.evaluate()
+
     def files() -> None:
         write_entries(out / "predictions.json", store)
-        write_json(out / "result.json", result.to_json(), indent=1)
+        write_json(out / "result.json", {**result.to_json(), "official": to_json(official)}, indent=1)
 
     _, stages["paste"] = _timed(paste)
-    result, stages["evaluate"] = _timed(lambda: evaluate(_Finished(), dataset, store=store))
-    _, stages["official"] = _timed(lambda: add_official(result, dataset, dataset.image_ids))
+    result, stages["evaluate"] = _timed(lambda: evaluate(_Finished(), dataset, store=store, slicing=SLICING))
+    official, stages["official"] = _timed(protocols)
     _, stages["write"] = _timed(files)
-    return store, result
+    return store, result, official
 
 
 class _Finished:
-    """A model that is not asked: the store has everything."""
+    """A model that is never called: the store has everything."""
 
     def detect_instances(self, images: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
         raise AssertionError("an image is missing in the store")
 
 
 def evaluate_map50(dataset: Any, store: Store, sample: list[int]) -> list[float]:
-    """Matterport's AP of each image of a sample, our way."""
-    from mrcnn.evaluation.evaluator import _image_ap50, _truth
-
+    """Compute Matterport's AP of each image of a sample in our way."""
     aps = []
     for image_id in sample:
         entries = store.of_image(image_key(dataset, image_id))
-        truth = _truth(dataset.load_instances(image_id), SHAPE)
-        aps.append(
-            _image_ap50(
-                truth,
-                [e["segmentation"] for e in entries],
-                np.array([e["category_id"] - 1 for e in entries]),
-                np.array([e["score"] for e in entries]),
-            )
-        )
+        classes = np.array([e["category_id"] - 1 for e in entries])
+        scores = np.array([e["score"] for e in entries])
+        aps.append(image_ap50(EvaluatedImage.read(dataset, image_id, entries), classes, scores))
     return aps
 
 
 def original_ap50(objects: Instances, found: dict[str, np.ndarray]) -> float:
-    """AP of one image at IoU 0.5 in the manner of the original: masks of the whole image, multiplied with each other.
+    """Compute AP of one image at IoU 0.5 in the original's way: masks of the whole image, multiplied with each other.
 
-    Objects that are crowds are left out, as in our figure.
+    Crowds are left out, as in our figure.
     """
     real = np.flatnonzero(~objects.crowd)
     gt_masks = objects.select(real).to_masks(SHAPE)
@@ -278,7 +284,7 @@ def original_ap50(objects: Instances, found: dict[str, np.ndarray]) -> float:
 
 
 def _memory() -> dict[str, float]:
-    """Resident memory now (VmRSS) and at its peak (VmHWM), MiB; 0 where the system does not say."""
+    """Return resident memory now (VmRSS) and at its peak (VmHWM), MiB; 0 where the system does not say."""
     try:
         lines = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
         return {name: int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")}
@@ -287,7 +293,7 @@ def _memory() -> dict[str, float]:
 
 
 def _forget_peak() -> None:
-    """From here on the peak is that of what follows, where the system allows it."""
+    """Reset the peak of memory, where the system allows it."""
     with contextlib.suppress(OSError):
         pathlib.Path("/proc/self/clear_refs").write_text("5")
 
@@ -308,8 +314,8 @@ def _show(report: dict[str, Any]) -> None:
     console.print(table)
     memory = report["memory_mib"]
     console.print(
-        f"original / ours: {report['ratio']:.1f} (everything against its mAP50), {report['ratio_same']:.0f} "
+        f"original / ours: {report['ratio']:.1f} (all figures against its mAP50), {report['ratio_same']:.0f} "
         f"(mAP50 alone); memory: {memory['scenes']:.0f} MiB with the scenes, {memory['peak']:.0f} MiB at the "
-        f"peak, {memory['after']:.0f} MiB after (the original's way: {memory['original_peak']:.0f} MiB)"
+        f"peak, {memory['after']:.0f} MiB after (original's way: {memory['original_peak']:.0f} MiB)"
     )
     console.print(json.dumps(report["AP"]))

@@ -30,7 +30,7 @@ class BalloonConfig(Config):
     BACKBONE = "resnet18"
     IMAGES_PER_GPU = 2
     NUM_CLASSES = 1 + 1
-    STEPS_PER_EPOCH = 60
+    STEPS_PER_EPOCH = 120
     VALIDATION_STEPS = 1
     LEARNING_RATE = 0.01
     DETECTION_MIN_CONFIDENCE = 0.6

@@ -300,7 +300,7 @@ def test_image_of_another_size_or_broken(tmp_path, caplog):
     dataset = load(tmp_path)
     assert [info["name"] for info in dataset.image_info] == ["c.jpg"]
     assert len(dataset.findings.entries) == 2
-    assert "b.jpg (b.jpg): no image that can be read" in caplog.text
+    assert "b.jpg (b.jpg): cannot be read as an image" in caplog.text
 
 
 def test_nothing_to_learn_from(tmp_path):

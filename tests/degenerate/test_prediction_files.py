@@ -8,7 +8,7 @@ from PIL import Image
 
 from bdd100k.evaluation.flatten import flatten, paint
 from bdd100k.evaluation.predictions import load_any
-from bdd100k.evaluation.protocols import add_official
+from bdd100k.evaluation.protocols import OfficialEvaluator
 from mrcnn.errors import InputError
 from mrcnn.evaluation.evaluator import evaluate
 from tests.evaluation_scenes import Drawn, Scenes, found
@@ -43,7 +43,7 @@ def test_scalabel_rle_and_poly2d_with_their_boxes(dataset, tmp_path):
         )
     )
     result = evaluate(load_any(path, dataset), dataset, samples=0)
-    assert result.mask["AP"] == result.box["AP"] == pytest.approx(1) and result.detections == 2
+    assert result.mask.AP == result.box.AP == pytest.approx(1) and result.detections == 2
     assert [e["bbox"] for e in result.predictions] == [[20, 10, 30, 20]] * 2
 
 
@@ -103,20 +103,20 @@ def test_some_labels_without_masks_are_left_out_with_a_warning(dataset, tmp_path
 def test_missing_and_empty_images_find_nothing(dataset, tmp_path, caplog):
     caplog.set_level("INFO")
     result = evaluate(load_any(write(tmp_path, label()), dataset), dataset, samples=0)
-    assert result.mask["AP"] == pytest.approx(0.5) and "1 of 2 images have no prediction" in caplog.text
+    assert result.mask.AP == pytest.approx(0.5) and "1 of 2 images have no prediction" in caplog.text
     (tmp_path / "none.json").write_text("[]")
-    result = evaluate(load_any(tmp_path / "none.json", dataset), dataset, samples=10)
-    add_official(result, dataset, [0, 1])
-    for figures in (result.mask, result.box, *(result.official[p]["mask"] for p in ("bitmask", "rle"))):
-        assert figures["AP"] == figures["AR100"] == 0 and figures["AP_L"] is None
+    entries = load_any(tmp_path / "none.json", dataset)
+    result = evaluate(entries, dataset, samples=10, benchmark=OfficialEvaluator(dataset))
+    for figures in (result.mask, result.box, result.official.bitmask.mask, result.official.rle.mask):
+        assert figures.AP == figures.AR100 == 0 and figures.AP_L is None
 
 
 def test_no_truth_gives_null_in_both_protocols():
     dataset = Drawn([], [])
-    result = evaluate([found(0, "car", BOX, 0.5)], dataset, samples=10)
-    add_official(result, dataset, [0, 1])
-    assert set(result.official["bitmask"]["mask"].values()) == set(result.official["rle"]["mask"].values()) == {None}
-    assert result.official["rle"]["interval"] is None and result.intervals["mask"]["AP"] is None
+    result = evaluate([found(0, "car", BOX, 0.5)], dataset, samples=10, benchmark=OfficialEvaluator(dataset))
+    for figures in (result.official.bitmask.mask, result.official.rle.mask):
+        assert set(vars(figures).values()) == {None}
+    assert result.official.rle.interval is None and result.intervals.mask["AP"] is None
     assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
 
 

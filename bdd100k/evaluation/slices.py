@@ -1,0 +1,11 @@
+"""The slices that BDD100K's labels allow: attributes of images, occluded and truncated objects."""
+
+from mrcnn.evaluation.slices import FlagNames, Slicing
+
+SLICING = Slicing(
+    attributes=("weather", "scene", "timeofday"),
+    flags={
+        "occluded": FlagNames("occlusion", "occluded", "visible"),
+        "truncated": FlagNames("truncation", "truncated", "whole"),
+    },
+)

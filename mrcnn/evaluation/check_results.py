@@ -1,0 +1,185 @@
+"""Read COCO results and check them against a dataset: every entry is usable, or the error names it."""
+
+import json
+import math
+import numbers
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pycocotools import mask as coco_mask
+
+from mrcnn.errors import InputError, LabelError
+from mrcnn.evaluation.coco_results import Entry, category_ids, image_key, with_text_counts
+from mrcnn.structures.rle import rle_lengths
+
+if TYPE_CHECKING:
+    from mrcnn.data.dataset import Dataset
+
+
+class CheckedEntries(list[Entry]):
+    """Entries that `check_predictions` has passed for the dataset at hand."""
+
+
+def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> CheckedEntries:
+    """Read a COCO results file and check every entry against the dataset.
+
+    Args:
+        path: JSON list of entries. `segmentation` may be RLE (compressed or not) or polygons; without `bbox` the box
+            of the mask is used; `image_id` may be the COCO id, the source id, the file name or its stem.
+        dataset: Prepared dataset that the predictions are for.
+
+    Returns:
+        The entries in order, with compressed RLE, `bbox` and the `image_id` of `image_key`.
+
+    Raises:
+        InputError: The file cannot be read or an entry cannot be used; the message names both.
+    """
+    path = pathlib.Path(path)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the predictions {path}: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON: {error}. Expected a list of COCO results.") from error
+    return check_predictions(entries, dataset, str(path))
+
+
+def check_predictions(
+    entries: Any, dataset: "Dataset", source: str = "predictions", places: Sequence[str] | None = None
+) -> CheckedEntries:
+    """Check entries in memory as `load_predictions` does.
+
+    Args:
+        entries: The COCO results.
+        dataset: Prepared dataset that they are for.
+        source: Name of the whole in errors.
+        places: Name of each entry in errors; None: its index.
+
+    Raises:
+        InputError: An entry cannot be used.
+    """
+    if not isinstance(entries, list):
+        raise InputError(
+            f"{source}: expected a list of COCO results {{image_id, category_id, score, segmentation}}, "
+            f"got {type(entries).__name__}"
+        )
+    images = _images_by_key(dataset)
+    known = dict(zip(category_ids(dataset)[1:], dataset.class_names[1:], strict=True))
+    shapes: dict[int, tuple[int, int]] = {}
+    first: dict[tuple, int] = {}
+    checked = CheckedEntries()
+    for index, entry in enumerate(entries):
+        try:
+            image_id = _find_image(entry, images)
+            if image_id not in shapes:
+                shapes[image_id] = dataset.image_size(image_id)
+            good = _check_entry(entry, known, shapes[image_id])
+        except _EntryError as error:
+            raise InputError(f"{source}, {places[index] if places else f'entry {index}'}: {error}") from None
+        good["image_id"] = image_key(dataset, image_id)
+        same = (image_id, good["category_id"], good["score"], *good["bbox"], good["segmentation"]["counts"])
+        if first.setdefault(same, index) != index:
+            place, earlier = (places[i] if places else f"entry {i}" for i in (index, first[same]))
+            raise InputError(
+                f"{source}, {place} (image {good['image_id']!r}) repeats {earlier}; each detection may occur only once"
+            )
+        checked.append(good)
+    return checked
+
+
+class _EntryError(Exception):
+    """Why an entry cannot be used; the caller adds which one it is."""
+
+
+def _images_by_key(dataset: "Dataset") -> dict[Any, set[int]]:
+    """Every name that an image may have in predictions -> the images of that name."""
+    images: dict[Any, set[int]] = {}
+    for image_id in dataset.image_ids:
+        info = dataset.image_info[image_id]
+        keys = {image_key(dataset, image_id), info["id"], str(info["id"])}
+        if info.get("path"):
+            keys |= {pathlib.Path(info["path"]).name, pathlib.Path(info["path"]).stem}
+        for key in keys:
+            images.setdefault(key, set()).add(int(image_id))
+    return images
+
+
+def _find_image(entry: Any, images: dict[Any, set[int]]) -> int:
+    if not isinstance(entry, dict):
+        raise _EntryError(f"expected an object with image_id, category_id, score, segmentation, got {entry!r:.80}")
+    missing = [name for name in ("image_id", "category_id", "score", "segmentation") if name not in entry]
+    if missing:
+        raise _EntryError(f"{', '.join(missing)} missing; it has {', '.join(map(str, entry)) or 'nothing'}")
+    key = entry["image_id"]
+    if isinstance(key, bool) or not isinstance(key, (numbers.Integral, str)) or key not in images:
+        some = ", ".join(repr(k) for k in list(images)[:3])
+        raise _EntryError(f"image_id {key!r:.80} is no image of this dataset; its images are called {some} ...")
+    if len(images[key]) > 1:
+        raise _EntryError(f"image_id {key!r} means {len(images[key])} images of this dataset; use their COCO ids")
+    return next(iter(images[key]))
+
+
+def _check_entry(entry: Entry, known: dict[int, str], shape: tuple[int, int]) -> Entry:
+    """Return the entry with compressed RLE and a box; raise _EntryError if it cannot be used."""
+    category, score = entry["category_id"], entry["score"]
+    if not _is_number(category) or category not in known:
+        listed = ", ".join(f"{i} {name}" for i, name in known.items())
+        raise _EntryError(f"category_id {category!r:.40} is unknown; the dataset has {listed}")
+    if not _is_number(score) or not 0 <= score <= 1:
+        raise _EntryError(f"score {score!r:.40} is not a number from 0 to 1")
+    rle = _as_rle(entry["segmentation"], shape)
+    box = entry["bbox"] if entry.get("bbox") is not None else coco_mask.toBbox(rle).tolist()
+    if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
+        raise _EntryError(f"bbox {box!r:.80} is not [x, y, width, height] in pixels with finite numbers")
+    return {
+        "image_id": entry["image_id"],
+        "category_id": int(category),
+        "score": float(score),
+        "bbox": [float(v) for v in box],
+        "segmentation": rle,
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _as_rle(segmentation: Any, shape: tuple[int, int]) -> dict[str, Any]:
+    """Return compressed RLE with text counts, from RLE or polygons."""
+    if isinstance(segmentation, list):
+        return with_text_counts(_polygons_to_rle(segmentation, shape))
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        raise _EntryError(f"segmentation {segmentation!r:.60} is neither RLE (size, counts) nor a list of polygons")
+    if not isinstance(segmentation["size"], (list, tuple)) or tuple(segmentation["size"]) != shape:
+        raise _EntryError(f"the RLE has size {segmentation['size']!r:.40}, the image is {list(shape)} (height, width)")
+    counts = segmentation["counts"]
+    if isinstance(counts, bytes):
+        counts = counts.decode("latin-1")
+    elif isinstance(counts, list):
+        counts = [int(run) if isinstance(run, numbers.Integral) else run for run in counts]
+    try:
+        runs = rle_lengths(counts).tolist()
+    except LabelError as error:
+        raise _EntryError(f"the RLE is broken: {error}") from None
+    if min(runs, default=0) < 0:
+        raise _EntryError("the RLE is broken: it has negative run lengths")
+    if sum(runs) != shape[0] * shape[1]:
+        raise _EntryError(f"the RLE is broken: its runs cover {sum(runs)} pixels, the image has {shape[0] * shape[1]}")
+    size = list(shape)
+    if isinstance(counts, str):
+        return {"size": size, "counts": counts}
+    return with_text_counts(coco_mask.frPyObjects({"size": size, "counts": runs}, *shape))
+
+
+def _polygons_to_rle(polygons: list, shape: tuple[int, int]) -> dict[str, Any]:
+    usable = polygons and all(
+        isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and all(map(_is_number, p)) for p in polygons
+    )
+    if not usable:
+        raise _EntryError(
+            "segmentation polygons must be a list of lists [x1, y1, x2, y2, x3, y3 ...] of finite numbers, "
+            "each with three points or more"
+        )
+    return coco_mask.merge(coco_mask.frPyObjects([[float(v) for v in p] for p in polygons], *shape))

@@ -1,0 +1,61 @@
+"""One image of an evaluation, as evaluators get it: its truth and its predictions."""
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+from pycocotools import mask as coco_mask
+
+from mrcnn.evaluation.coco_results import Entry, image_key
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.rle import crop_to_rle
+
+if TYPE_CHECKING:
+    from mrcnn.data.dataset import Dataset
+
+
+@dataclasses.dataclass
+class EvaluatedImage:
+    """An image with its labelled objects and its predictions. What several evaluators need is computed once.
+
+    Attributes:
+        image_id: In the dataset.
+        key: `image_id` of its predictions.
+        shape: (height, width) px.
+        instances: The objects.
+        entries: COCO results with compressed run-length codes.
+    """
+
+    image_id: int
+    key: int | str
+    shape: tuple[int, int]
+    instances: Instances
+    entries: list[Entry]
+
+    @classmethod
+    def read(cls, dataset: "Dataset", image_id: int, entries: list[Entry]) -> "EvaluatedImage":
+        """Read the truth of an image.
+
+        Args:
+            dataset: Prepared dataset.
+            image_id: Of one of its images.
+            entries: The COCO results of the image.
+        """
+        shape = dataset.image_size(image_id)
+        return cls(image_id, image_key(dataset, image_id), shape, dataset.load_instances(image_id), entries)
+
+    @functools.cached_property
+    def truth_rles(self) -> list[dict[str, Any]]:
+        """COCO's run-length codes of the objects' masks."""
+        crops = zip(self.instances.boxes_px.tolist(), self.instances.crops, strict=True)
+        return [crop_to_rle(box, crop, self.shape) for box, crop in crops]
+
+    @functools.cached_property
+    def detection_rles(self) -> list[dict[str, Any]]:
+        """COCO's run-length codes of the predicted masks."""
+        return [entry["segmentation"] for entry in self.entries]
+
+    @functools.cached_property
+    def detection_areas(self) -> list[float]:
+        """px^2 of the predicted masks."""
+        return [float(coco_mask.area(rle)) for rle in self.detection_rles]  # one by one: lists fail from 256 masks on

@@ -1,0 +1,104 @@
+"""detect() on what users give it: any kind of image, any number, any size, every resize mode."""
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn.errors import InputError
+from mrcnn.model import MaskRCNN
+from tests.shapes import ShapesConfig, ShapesDataset
+
+pytestmark = pytest.mark.graph
+
+
+@pytest.fixture(scope="module")
+def images():
+    dataset = ShapesDataset().load_shapes(3)
+    return [dataset.load_image(i) for i in dataset.image_ids]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Random weights, proposals that are anchors, nothing called background: there always is something to compare."""
+    keras.utils.set_random_seed(3)
+    model = MaskRCNN("inference", ShapesConfig(), tmp_path_factory.mktemp("logs"))
+    rpn = model.keras_model.get_layer("rpn_model")
+    # small kernels keep the scores apart: saturated ones would all tie, and the first anchors lie in the padding
+    for layer, factor in (
+        (rpn.get_layer("rpn_bbox_pred"), 0.0),
+        (rpn.get_layer("rpn_class_raw"), 0.01),
+        (model.keras_model.get_layer("mrcnn_bbox_fc"), 0.0),
+        (model.keras_model.get_layer("mrcnn_class_logits"), 0.01),
+    ):
+        layer.kernel.assign(layer.kernel.value * factor)
+    model.keras_model.get_layer("mrcnn_class_logits").bias.assign(np.float32([-50, 0, 0, 0]))
+    return model
+
+
+def assert_same(first: dict, second: dict) -> None:
+    assert len(first["scores"]) > 0
+    for name in ("class_ids", "rois"):
+        np.testing.assert_array_equal(first[name], second[name])
+    np.testing.assert_allclose(first["scores"], second["scores"], atol=1e-5)
+
+
+def test_kinds_of_images(model, images):
+    gray = images[0][..., 0]
+    expected = model.detect([np.repeat(gray[..., None], 3, axis=2)])[0]
+    for kind in (gray, gray[..., None], gray / 255.0, gray.astype(np.uint16) * 256, gray.astype(np.float32)):
+        assert_same(expected, model.detect([kind])[0])
+    alpha = np.full((*images[0].shape[:2], 1), 255, np.uint8)
+    assert_same(model.detect([images[0]])[0], model.detect([np.concatenate([images[0], alpha], axis=2)])[0])
+
+
+def test_no_image_and_odd_images(model):
+    assert model.detect([]) == []
+    with pytest.raises(InputError, match="shape"):
+        model.detect([np.zeros((4, 5, 7), np.uint8)])
+
+
+@pytest.mark.slow
+def test_sizes_that_follow_the_image(model, images, tmp_path):
+    """Images of two sizes in turn; each gives what a network built for that one size gives."""
+    model.keras_model.save_weights(tmp_path / "weights.h5")
+
+    def load(*settings: str) -> MaskRCNN:
+        other = MaskRCNN("inference", ShapesConfig().override(settings), tmp_path)
+        other.load_weights(tmp_path / "weights.h5")
+        return other
+
+    large = np.zeros((128, 128, 3), np.uint8)
+    large[:96] = images[0]
+    small = images[1][:64, :64]
+    expected = [model.detect([large])[0]]
+    expected.append(load("IMAGE_RESIZE_MODE=rect", "IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=64").detect([small])[0])
+    padding = load("IMAGE_RESIZE_MODE=pad64", "IMAGE_MIN_DIM=64")
+    for index in (0, 1, 0):
+        assert_same(expected[index], padding.detect([(large, small)[index]])[0])
+    assert_same(expected[1], load("IMAGE_RESIZE_MODE=none").detect([small])[0])
+
+
+def test_a_training_model_does_not_detect(images, tmp_path):
+    with pytest.raises(InputError, match="built for training"):
+        MaskRCNN("training", ShapesConfig(), tmp_path).detect(images)
+
+
+def test_detect_moulds_with_the_method_that_a_client_overrides(images, tmp_path):
+    """Forks override `mold_inputs`; here images are turned upside down first, as if the user had turned them."""
+
+    class Turned(MaskRCNN):
+        def mold_inputs(self, images):
+            return super().mold_inputs([image[::-1] for image in images])
+
+    keras.utils.set_random_seed(3)
+    model = MaskRCNN("inference", ShapesConfig(), tmp_path)
+    turned = Turned("inference", ShapesConfig(), tmp_path)
+    turned.keras_model.set_weights(model.keras_model.get_weights())
+    molded = turned.mold_inputs(images[:1])[0]
+    np.testing.assert_array_equal(molded, model.mold_inputs([images[0][::-1]])[0])
+    seen = []
+    turned.keras_model.predict_on_batch = lambda inputs: (
+        seen.append(inputs[0]) or model.keras_model.predict_on_batch(inputs)
+    )
+    turned.detect(images[:1])
+    np.testing.assert_array_equal(seen[0], molded)
