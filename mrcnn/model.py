@@ -332,7 +332,7 @@ class MaskRCNN:
         Raises:
             InputError: the resize mode gives the images different sizes.
         """
-        return self.detector.mold_inputs(images)
+        return Detector.mold_inputs(self.detector, images)
 
     def unmold_detections(
         self,
