@@ -1,4 +1,4 @@
-"""What the scripts share: errors to exit codes, data and settings from the command line."""
+"""What the scripts share: common options, and settings and weights from the command line."""
 
 import argparse
 import logging
@@ -17,8 +17,8 @@ CONFIGS = {"bdd100k": BDD100KConfig, "streets": StreetsConfig, "custom": CustomC
 log = logging.getLogger("bdd100k")
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """--data, --weights, --logs, --config, --set: the same in train and evaluate."""
+def add_common_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options that train and evaluate share: --data, --logs, --config, --set and so on."""
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -38,7 +38,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         dest="overrides",
-        help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be given often",
+        help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be repeated",
     )
     parser.add_argument(
         "--precision",
@@ -46,21 +46,21 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="overrides",
         metavar="{" + ",".join(PRECISIONS) + "}",
-        help="arithmetic of the convolutions, --set PRECISION=; boxes, losses and files are float32 in any case",
+        help="arithmetic of the convolutions, as --set PRECISION=; boxes, losses and files are always float32",
     )
     parser.add_argument("--limit", type=positive_int, metavar="N", help="use only the first N images")
     parser.add_argument("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
 
 
 def precision_setting(text: str) -> str:
-    """argparse type: a precision, as --set takes it. Raises ArgumentTypeError for another word."""
+    """Return a precision as --set takes it; an argparse type. Raises ArgumentTypeError for any other word."""
     if text not in PRECISIONS:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PRECISIONS)}")
     return f"PRECISION={text}"
 
 
 def positive_int(text: str) -> int:
-    """argparse type: an integer of at least 1. Raises ArgumentTypeError below that, ValueError for other texts."""
+    """Return an integer of at least 1; an argparse type. Raises ArgumentTypeError below, ValueError for other texts."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
@@ -68,7 +68,7 @@ def positive_int(text: str) -> int:
 
 
 def whole_number(text: str) -> int:
-    """argparse type: an integer of at least 0. Raises ArgumentTypeError below that, ValueError for other texts."""
+    """Return an integer of at least 0; an argparse type. Raises ArgumentTypeError below, ValueError for other texts."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is below 0")
@@ -76,16 +76,16 @@ def whole_number(text: str) -> int:
 
 
 def config_class(name: str | None, data: str | None) -> type[Config]:
-    """The settings that `--config` names, or the default for the data: streets for the embedded scenes.
+    """Return the settings that `--config` names, or the default for the data: streets for the embedded scenes.
 
     Raises:
-        InputError: there is no folder `data`.
+        InputError: the folder `data` does not exist.
     """
     return CONFIGS[name or ("streets" if data is None else "custom" if is_custom(data) else "bdd100k")]
 
 
 def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
-    """Path of the weights that --weights names: last, coco, streets, a file, or None for none (and imagenet).
+    """Return the path of the weights that --weights names: last, coco, streets or a file; None for none and imagenet.
 
     Raises:
         InputError: the file or run does not exist, or a download failed.
@@ -107,9 +107,9 @@ def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
 
 
 def build_config(name: str | None, data: str | None, checkpoint: str | None, overrides: list[str]) -> Config:
-    """The settings of a run: those of `--config`, or of the checkpoint, or the default for the data; then --set.
+    """Return the settings of a run: those of `--config`, the checkpoint or the default for the data; then --set.
 
-    The NAME is never a checkpoint's where there is data: `--weights last` looks for that of the data.
+    With data, NAME is never that of the checkpoint: `--weights last` looks for the runs of the data.
 
     Raises:
         InputError: an unknown setting or a value that does not fit.
@@ -125,24 +125,24 @@ def build_config(name: str | None, data: str | None, checkpoint: str | None, ove
 
 
 def take_over(config: Config, saved: dict) -> None:
-    """Give a config the settings that `Config.to_dict` gave."""
+    """Set the settings that `Config.to_dict` returned."""
     for key, value in saved.items():
         if key in config.settable():
             old = getattr(config, key)
             setattr(config, key, np.array(value) if isinstance(old, np.ndarray) else value)
-    config.override([])  # computes what depends on them
+    config.override([])  # recomputes what depends on them
 
 
 def follow_classes(config: Config, class_names: Sequence[str]) -> None:
-    """Set NUM_CLASSES to the number of classes in the data, the background among them."""
+    """Set NUM_CLASSES to the number of classes in the data, with the background."""
     if len(class_names) != config.NUM_CLASSES:
         config.NUM_CLASSES = len(class_names)
-        config.CLASS_LOSS_WEIGHTS = None  # they were one for each of the other classes
-        config.override([])  # computes what depends on it
+        config.CLASS_LOSS_WEIGHTS = None  # one for each of the other classes
+        config.override([])  # recomputes what depends on it
 
 
 def trained_classes(checkpoint: str) -> list[str] | None:
-    """The class names that a checkpoint was trained on, background first; None for files of other programs.
+    """Return the class names that a checkpoint was trained on, background first; None for other programs' files.
 
     Raises:
         InputError: the file is missing, broken or of another format.
@@ -151,12 +151,12 @@ def trained_classes(checkpoint: str) -> list[str] | None:
 
     names = read_class_names(checkpoint)
     if names is None and (read_config(checkpoint) or {}).get("NAME") in (BDD100KConfig.NAME, StreetsConfig.NAME):
-        return ["BG", *CLASS_NAMES]  # a file that was written before the names were
+        return ["BG", *CLASS_NAMES]  # a file from before names were written
     return names
 
 
 def refuse_other_classes(checkpoint: str, class_names: Sequence[str]) -> None:
-    """Raises InputError where a checkpoint was trained on other classes: its class ids would be taken for others."""
+    """Raise InputError if a checkpoint was trained on other classes: its class ids would stand for others."""
     theirs = trained_classes(checkpoint)
     if theirs is not None and theirs != list(class_names):
         raise InputError(
@@ -165,7 +165,7 @@ def refuse_other_classes(checkpoint: str, class_names: Sequence[str]) -> None:
         )
 
 
-def _some(class_names: Sequence[str], most: int = 12) -> str:
-    """The names without the background, not all of very many."""
+def _some(class_names: Sequence[str], maximum: int = 12) -> str:
+    """Return the names without the background, at most `maximum` of them."""
     names = class_names[1:]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:maximum]) + (f" and {len(names) - maximum} more" if len(names) > maximum else "")

@@ -1,4 +1,4 @@
-"""The model that scripts/detect.py runs: from weights of any origin to a network with the names of its classes."""
+"""Load the model for scripts/detect.py: from weights of any origin to a network and the names of its classes."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ Categories = list[tuple[int, str]]
 
 
 class PublishedConfig(Config):
-    """Matterport's settings, for a file that does not say its own: ResNet-101, 1024 x 1024."""
+    """Matterport's settings, for a file that does not state its own: ResNet-101, 1024 x 1024."""
 
     NAME = "published"
     IMAGES_PER_GPU = 1
@@ -30,15 +30,15 @@ class PublishedConfig(Config):
 def load_model(
     weights: str, logs: str, config_name: str | None, overrides: list[str], min_score: float
 ) -> "tuple[MaskRCNN, Categories]":
-    """The model with its weights, and the (id, name) of its classes, the background first.
+    """Return a model with its weights, and the (id, name) of its classes, the background first.
 
     Args:
-        weights: last, streets, coco or the path of an .h5 file. Our own say their settings and classes; of another
-            program's the number of classes is read, 81 are COCO's, and the settings are Matterport's.
+        weights: last, streets, coco or the path of an .h5 file. Files of this project state their settings and classes;
+            of other files the number of classes is read (81 are COCO's), and the settings are Matterport's.
         logs: folder of the runs, for `last`.
-        config_name: settings to take in place of these, a key of `cli.CONFIGS`.
+        config_name: settings to use instead, a key of `cli.CONFIGS`; None: those of the weights.
         overrides: "KEY=VALUE" texts.
-        min_score: weaker detections are left out.
+        min_score: minimum score of a detection, 0 to 1.
 
     Raises:
         InputError: the weights cannot be found or do not fit, or a setting is wrong.
@@ -55,12 +55,12 @@ def load_model(
         config = cli.build_config(config_name, None, checkpoint, overrides)
     else:
         logger.info(
-            "%s does not say its settings: taken are Matterport's, with ResNet-101; --set changes them", checkpoint
+            "%s does not state its settings: using Matterport's, with ResNet-101; --set changes them", checkpoint
         )
         config = PublishedConfig().override(overrides)
     config.NUM_CLASSES = count
     config.DETECTION_MIN_CONFIDENCE = min_score
-    config.override([])  # computes what depends on these
+    config.override([])  # recomputes what depends on these
     model = MaskRCNN("inference", config, logs)
     model.load_weights(checkpoint, by_name=True)
     if names is None:
@@ -70,10 +70,11 @@ def load_model(
 
 
 def _find(weights: str, logs: str, config_name: str | None) -> str:
+    """Return the path of the weights; "last" without settings looks among the runs of all settings."""
     if weights == "last" and config_name is None:
         found = []
         for kind in cli.CONFIGS.values():
-            with contextlib.suppress(InputError):  # there need not be a run of each kind
+            with contextlib.suppress(InputError):  # not every kind need have a run
                 found.append(cli.find_weights(weights, logs, kind.NAME))
         if not found:
             raise InputError(
@@ -87,7 +88,7 @@ def _find(weights: str, logs: str, config_name: str | None) -> str:
 
 
 def _count_classes(checkpoint: str) -> int:
-    """Outputs of the classifier in a by-name file."""
+    """Return the number of outputs of the classifier in a by-name file."""
     from mrcnn.modeling.weights import layer_shapes
 
     shapes = layer_shapes(checkpoint).get("mrcnn_class_logits")

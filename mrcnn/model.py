@@ -321,7 +321,17 @@ class MaskRCNN:
         return known
 
     def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Resize and mould images for the network, see `Detector.mold_inputs`."""
+        """Resize and mould images for the network.
+
+        Args:
+            images: uint8 [H, W, 3] arrays of any sizes; gray, RGBA, float and uint16 too.
+
+        Returns:
+            molded_images float32 [N, h, w, 3], image_metas [N, 12 + C], windows int [N, (y1, x1, y2, x2)] px.
+
+        Raises:
+            InputError: the resize mode gives the images different sizes.
+        """
         return Detector.mold_inputs(self.detector, images)
 
     def unmold_detections(
@@ -341,7 +351,13 @@ class MaskRCNN:
         return boxes, class_ids, scores, full_masks(probs, boxes, original_image_shape)
 
     def detect_instances(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Detect instances and keep their masks small, see `Detector.detect_instances`.
+        """Detect instances and keep their masks small.
+
+        Args:
+            images: uint8 [H, W, 3] arrays of any sizes.
+
+        Returns:
+            One dict per image, as of `detect`, with mask_probs float32 [n, 28, 28] over each box in place of masks.
 
         Raises:
             InputError: the model is for training.
@@ -350,7 +366,15 @@ class MaskRCNN:
         return self.detector.detect_instances(images)
 
     def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
-        """Detect instances in any number of images of any sizes, see `Detector.detect`; verbose=1 logs their number.
+        """Detect instances in any number of images of any sizes.
+
+        Args:
+            images: uint8 [H, W, 3] arrays; gray, RGBA, float and uint16 too.
+            verbose: 1 logs the number of instances.
+
+        Returns:
+            One dict per image: rois int32 [n, (y1, x1, y2, x2)] px of that image, class_ids int32 [n], scores
+            float32 [n] in descending order, masks bool [H, W, n].
 
         Raises:
             InputError: the model is for training.
@@ -361,7 +385,16 @@ class MaskRCNN:
     def detect_molded(
         self, molded_images: np.ndarray, image_metas: np.ndarray, verbose: int = 0
     ) -> list[dict[str, np.ndarray]]:
-        """Detect instances in moulded images, see `Detector.detect_molded`; verbose=1 logs their number."""
+        """Detect instances in images that are moulded already.
+
+        Args:
+            molded_images: float32 [N, h, w, 3], mean subtracted.
+            image_metas: float [N, 12 + C].
+            verbose: 1 logs the number of instances.
+
+        Returns:
+            One dict per image as of `detect`, in pixels of the moulded image.
+        """
         return _logged(self.detector.detect_molded(molded_images, image_metas), verbose)
 
     # Inspection ----------------------------------------------------------------------------------------------------
@@ -425,6 +458,7 @@ class MaskRCNN:
 
     @anchors.setter
     def anchors(self, value: np.ndarray) -> None:
+        """Keep what a client assigns, float [A, (y1, x1, y2, x2)] pixels."""
         self._anchors = value
 
     def _inference_network(self) -> keras.Model:

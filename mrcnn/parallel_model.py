@@ -1,7 +1,7 @@
-"""Matterport's `mrcnn.parallel_model`: the name imports; what it did is done where the network is built.
+"""Matterport's `mrcnn.parallel_model`: the name stays importable; GPU_COUNT does its work.
 
-The original split a batch over GPUs by copying the graph. Here GPU_COUNT does it: a model for training with GPU_COUNT
-= 2 trains on two devices with the loss of one that has the whole batch, see `mrcnn.backend.devices`.
+The original split a batch over GPUs by copying the graph. Here a training model with GPU_COUNT = 2 trains on two
+devices with the loss of one that has the whole batch, see `mrcnn.backend.devices`.
 """
 
 import keras
@@ -10,7 +10,7 @@ from mrcnn.errors import InputError
 
 
 class ParallelModel:
-    """Matterport's wrapper for several GPUs. The model it is given is parallel already, so that model is what it is."""
+    """Matterport's wrapper for several GPUs. The model that it wraps is parallel already, so it returns that model."""
 
     def __new__(cls, keras_model: keras.Model, gpu_count: int) -> keras.Model:
         """Return `keras_model`.

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Find objects in images, folders of images and videos.
+"""Detect instances in images, folders of images and videos.
 
   python scripts/detect.py photo.jpg                                  # the shipped weights, which know drawn streets
   python scripts/detect.py photos/ clip.mp4 --weights coco            # Matterport's COCO weights
   python scripts/detect.py DIR/images/10k/val --weights last --json coco --no-pictures --min-score 0.05
 
-Writes to --out every image and video under its own name with outlines, boxes, classes and scores drawn into it, and
+Every image and video is written to --out under its own name with outlines, boxes, classes and scores drawn in, and
 with --json also
 
   coco       detections.json, COCO results whose image_id is the file name, which scripts/evaluate.py --predictions and
              pycocotools read; images.json, names and sizes of all images, and the categories
   scalabel   detections.json, Scalabel frames with sizes, scores, boxes and run-length codes
 
-Frame 1 of clip.mp4 is called clip-0000001.jpg there. A file that cannot be read is named and left out. The exit code is
-0 if all were read, 1 if some were not, 2 for wrong use.
+Frame 1 of clip.mp4 is called clip-0000001.jpg there. A file that cannot be read is reported and left out. The exit code
+is 0 if all were read, 1 if some were not, 2 for wrong arguments.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import sys
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it cannot read is said by us
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # we report what it cannot read
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -38,7 +38,7 @@ from mrcnn.errors import InputError
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO", help="folders are searched to the bottom")
+    parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO", help="folders are searched recursively")
     parser.add_argument(
         "--weights",
         default="streets",
@@ -46,22 +46,22 @@ def parse_arguments() -> argparse.Namespace:
         help="streets (shipped), coco, last (newest checkpoint in --logs), or a path (default: %(default)s)",
     )
     parser.add_argument("--out", metavar="DIR", default="runs/detect", help="default: %(default)s")
-    parser.add_argument("--json", choices=("coco", "scalabel"), help="write detections.json in this form")
+    parser.add_argument("--json", choices=("coco", "scalabel"), help="write detections.json in this format")
     parser.add_argument(
         "--min-score",
         type=float,
         default=0.5,
         metavar="S",
-        help="leave out weaker detections, in pictures and JSON (default: %(default)s)",
+        help="minimum score of a detection, in pictures and JSON (default: %(default)s)",
     )
-    parser.add_argument("--no-pictures", action="store_true", help="write JSON alone")
+    parser.add_argument("--no-pictures", action="store_true", help="write only JSON")
     parser.add_argument(
         "--batch",
         type=cli.positive_int,
         metavar="N",
         help="images that go through the network together (default: IMAGES_PER_GPU of the settings)",
     )
-    parser.add_argument("--config", choices=sorted(cli.CONFIGS), help="settings to take in place of the checkpoint's")
+    parser.add_argument("--config", choices=sorted(cli.CONFIGS), help="settings to use instead of the checkpoint's")
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -99,15 +99,15 @@ def main() -> int:
         columns = TextColumn("detecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         bar = stack.enter_context(Progress(*columns, console=console, disable=not console.is_terminal))
         task = bar.add_task("detecting", total=count_frames(sources))
-        report = detect_files(model, sources, names, sinks, model.config.BATCH_SIZE, lambda _: bar.advance(task))
-    objects = ", ".join(f"{count} {name}" for name, count in report.objects.most_common())
-    print(f"{report.frames} images or frames, {report.objects.total()} objects{': ' if objects else ''}{objects}")
-    if report.failed:
-        print(f"{len(report.failed)} of {len(sources)} files could not be read to the end:")
-        for path, _ in report.failed:
+        summary = detect_files(model, sources, names, sinks, model.config.BATCH_SIZE, lambda _: bar.advance(task))
+    objects = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common())
+    print(f"{summary.frames} images or frames, {summary.objects.total()} objects{': ' if objects else ''}{objects}")
+    if summary.failed:
+        print(f"{len(summary.failed)} of {len(sources)} files could not be read to the end:")
+        for path, _ in summary.failed:
             print(f"  {path}")
     print(f"written to {args.out}")
-    return 1 if report.failed else 0
+    return 1 if summary.failed else 0
 
 
 if __name__ == "__main__":

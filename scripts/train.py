@@ -5,14 +5,14 @@
   python scripts/train.py --data DIR --stage heads --weights coco        # the same in two commands ...
   python scripts/train.py --data DIR --stage all --weights last          # ... in the same run folder
   python scripts/train.py --data DIR --recipe zoo-1x --weights imagenet  # as the BDD100K model zoo
-  python scripts/train.py --resume                                       # go on with the run that was stopped last
+  python scripts/train.py --resume                                       # resume the run that was stopped last
 
 Recipes:
 %s
 
 A run has a folder in --logs: a checkpoint for each epoch, mask_rcnn_NAME_EPOCH.h5, and the state from which --resume
-goes on as if nothing had happened, whatever stopped the run. Ctrl-C stops after the present step. Its figures
-are in results.csv and curves.png, pictures in batches/ and validation/, the best weights in mask_rcnn_NAME_best.h5.
+continues exactly, whatever stopped the run. Ctrl-C stops after the current step. Figures are in results.csv and
+curves.png, pictures in batches/ and validation/, the best weights in mask_rcnn_NAME_best.h5.
 
 Every setting of mrcnn/config.py can be changed with --set KEY=VALUE: the batch (IMAGES_PER_GPU), the size of the images
 (IMAGE_MIN_DIM, IMAGE_MAX_DIM), the optimizer (OPTIMIZER=sgd, adam or adamw), the schedule (LEARNING_RATE_SCHEDULE=
@@ -42,130 +42,141 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "") % recipes, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    cli.add_common_arguments(parser)
-    parser.add_argument("--recipe", choices=list(RECIPES), help="a whole training, see above; instead of --stage")
-    parser.add_argument(
+    cli.add_common_arguments(parser.add_argument_group("data and settings"))
+    add_stage_arguments(parser.add_argument_group("what is trained"))
+    add_data_arguments(parser.add_argument_group("augmentation, rare classes, loading"))
+    splits.add_arguments(parser)
+    add_output_arguments(parser.add_argument_group("validation and files"))
+    add_host_arguments(parser.add_argument_group("several hosts"))
+    return parser
+
+
+def add_stage_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--recipe", choices=list(RECIPES), help="a complete training, see above; instead of --stage")
+    group.add_argument(
         "--stage",
         default="heads",
-        help="which layers train: heads, 3+, 4+, 5+, all, or a regular "
-        "expression over layer names (default: %(default)s)",
+        help="layers to train: heads, 3+, 4+, 5+, all, or a regular expression over layer names (default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--weights",
         default="none",
         metavar="NAME",
-        help="start from coco, imagenet, streets "
-        "(shipped), last (newest checkpoint in --logs), a path, or none (default: %(default)s)",
+        help="start from coco, imagenet, streets (shipped), last (newest checkpoint in --logs), a path, or none "
+        "(default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--resume",
         nargs="?",
         const="last",
         metavar="FOLDER",
-        help="go on with a run that was stopped, exactly where it stood: the newest in --logs, or that of a folder",
+        help="resume a stopped run exactly where it stood: the newest in --logs, or that of a folder",
     )
-    parser.add_argument(
+    group.add_argument(
         "--epochs",
         type=cli.positive_int,
         nargs="+",
         metavar="N",
         help="epochs to add; with a recipe, of each of its stages (default: 10, or the recipe's)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--learning-rate",
         type=float,
         metavar="R",
-        help="default: LEARNING_RATE of the settings for "
-        "the stage heads, a tenth of it for the others; or the recipe's",
+        help="default: LEARNING_RATE of the settings for the stage heads, a tenth of it for others; or the recipe's",
     )
-    parser.add_argument(
+    group.add_argument("--seed", type=int, metavar="N", help="of weights, order, augmentation and sampling")
+    group.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same command gives the same weights, bit for bit, on the same machine (see docs/training.md); slower "
+        "on a GPU",
+    )
+
+
+def add_data_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--augment",
         choices=list(PRESETS),
-        help="how training images are changed: flip; "
-        "default (flip, scale and crop, colours); strong (also rotation, blur, weather, copy-paste); "
-        "lsj (large-scale jitter and copy-paste, for long training). Single settings: --set "
-        "AUGMENT_...=. Without it: as in --config or the checkpoint (flip, unless changed)",
+        help="how training images are changed: flip; default (flip, scale and crop, colours); strong (also rotation, "
+        "blur, weather, copy-paste); lsj (large-scale jitter and copy-paste, for long training). Single settings: "
+        "--set AUGMENT_...=. Without it: as in --config or the checkpoint (flip, unless changed)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--balance",
         choices=BALANCES,
         help="show rare classes more often: repeat their images (--set REPEAT_THRESHOLD=), or all classes alike",
     )
-    parser.add_argument(
+    group.add_argument(
         "--class-weights",
         choices=CLASS_WEIGHTINGS,
         help="weight rare classes more in the class loss: by the effective number of objects, or by the inverse number",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="of weights, order, augmentation and sampling")
-    parser.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="the same command gives the same weights, bit "
-        "for bit, on the same machine (see docs/training.md); slower on a GPU",
-    )
-    parser.add_argument(
-        "--hosts",
-        metavar="HOST:PORT,...",
-        help="train on several hosts together: this list of all, "
-        "the same for each. GPU_COUNT and IMAGES_PER_GPU are those of one host. Data, --logs and "
-        "--weights must be readable on all; the first host writes the run",
-    )
-    parser.add_argument("--host-index", type=int, metavar="N", help="which of --hosts this is, from 0")
-    parser.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="who starts the processes: you "
-        "(local), or a Ray cluster (pip install '.[ray]') with --workers (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=cli.positive_int,
-        metavar="N",
-        help="with --engine ray: train in N processes together, which share the GPUs of the cluster",
-    )
-    parser.add_argument(
-        "--save", metavar="FILE", help="also write the final weights to this .h5 file, in half precision, for sharing"
-    )
-    parser.add_argument(
-        "--save-every",
-        type=cli.positive_int,
-        metavar="N",
-        help="steps after which the state is written; it is written after each epoch in any case",
-    )
-    parser.add_argument(
-        "--keep", type=cli.positive_int, metavar="N", help="keep only the N newest checkpoints (default: all)"
-    )
-    parser.add_argument(
-        "--val-images",
-        type=cli.whole_number,
-        metavar="N",
-        help="validation images on which mask AP "
-        "is measured after each epoch; 0: none (default: as many as take a tenth of the time)",
-    )
-    parser.add_argument(
-        "--patience",
-        type=cli.positive_int,
-        metavar="N",
-        help="end a stage after N epochs without a better mask AP (default: never)",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--loaders",
         type=cli.positive_int,
         default=2,
         metavar="N",
         help="threads or processes that make batches ahead (default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--loader-kind",
         choices=WORKER_KINDS,
         default="thread",
-        help="threads share Python's lock "
-        "and make 100 to 150 images/s in all; processes grow with the cores, and help where labels are "
-        "read by slow Python code (default: %(default)s)",
+        help="threads share Python's lock and make 100 to 150 images/s in all; processes scale with the cores, and "
+        "help where labels are read by slow Python code (default: %(default)s)",
     )
-    splits.add_arguments(parser)
-    return parser
+
+
+def add_output_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--val-images",
+        type=cli.whole_number,
+        metavar="N",
+        help="validation images on which mask AP is measured after each epoch; 0: none (default: as many as take a "
+        "tenth of the time)",
+    )
+    group.add_argument(
+        "--patience",
+        type=cli.positive_int,
+        metavar="N",
+        help="end a stage after N epochs without a better mask AP (default: never)",
+    )
+    group.add_argument(
+        "--save", metavar="FILE", help="also write the final weights to this .h5 file, in half precision, for sharing"
+    )
+    group.add_argument(
+        "--save-every",
+        type=cli.positive_int,
+        metavar="N",
+        help="also write the state after every N steps; it is written after each epoch in any case",
+    )
+    group.add_argument(
+        "--keep", type=cli.positive_int, metavar="N", help="keep only the N newest checkpoints (default: all)"
+    )
+
+
+def add_host_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--hosts",
+        metavar="HOST:PORT,...",
+        help="train on several hosts together: the list of all, the same for each. GPU_COUNT and IMAGES_PER_GPU are "
+        "those of one host. Data, --logs and --weights must be readable on all; the first host writes the run",
+    )
+    group.add_argument("--host-index", type=int, metavar="N", help="which of --hosts this is, from 0")
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="who starts the processes: you (local), or a Ray cluster (pip install '.[ray]') with --workers (default: "
+        "%(default)s)",
+    )
+    group.add_argument(
+        "--workers",
+        type=cli.positive_int,
+        metavar="N",
+        help="with --engine ray: train in N processes together, which share the GPUs of the cluster",
+    )
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Write detections as Scalabel frames, BDD100K's format of results.
 
-Legend: C classes with background, n instances, H W an image.
+Legend: n detected instances, C classes with background.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Start a training run here, on several hosts, or on a Ray cluster."""
+"""Start a training run in this process, as one of several hosts, or on a Ray cluster."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ log = logging.getLogger("bdd100k")
 
 
 def start(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
-    """Train as the command line of scripts/train.py says: here, as one of several hosts, or on a Ray cluster.
+    """Train as the command line of scripts/train.py says.
 
     Args:
         args: of the command line.
@@ -20,7 +20,7 @@ def start(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        InputError: options that do not go together; see `train_on_hosts` and `bdd100k.training.on_ray.train_on_ray`.
+        InputError: options contradict each other; see `train_on_hosts` and `bdd100k.training.on_ray.train_on_ray`.
     """
     if args.engine == "ray":
         from bdd100k.training.on_ray import train_on_ray

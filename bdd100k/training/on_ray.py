@@ -1,8 +1,8 @@
-"""A training of several hosts whose processes Ray starts: `scripts/train.py --engine ray --workers N`.
+"""Train on several hosts whose processes Ray starts: `scripts/train.py --engine ray --workers N`.
 
-It may be called on any machine of the cluster. Each of N workers takes its share of the GPUs, tells the others where it
-is, and then does what --hosts does. Data, --logs, --weights and this source tree must be readable on all machines under
-the same paths.
+Call it on any machine of the cluster. Each of N workers takes its part of the GPUs, publishes its address, and then
+does what --hosts does. Data, --logs, --weights and this source tree must be readable on all machines under the same
+paths.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from mrcnn.errors import InputError
 
 log = logging.getLogger("bdd100k")
 
-VARIABLES = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")  # of this process, for the workers too
+VARIABLES = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")  # handed on to the workers
 
 
 def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: int) -> None:
-    """Train with `count` workers and wait for them.
+    """Train with `count` workers and wait until they have ended.
 
     Args:
         args: the command line of scripts/train.py.
@@ -51,7 +51,7 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
     if found < count:
         raise InputError(f"--workers {count}: the Ray cluster has {found} {kind}s, fewer than workers")
     gpus = found // count if kind == "GPU" else 0
-    if gpus > 1 and args.resume is None:  # a run that goes on has its own
+    if gpus > 1 and args.resume is None:  # a resumed run has its own
         args.overrides = [f"GPU_COUNT={gpus}", *args.overrides]
     board = ray.remote(num_cpus=0)(Addresses).remote()  # lives as long as this process knows it
     trainer = DataParallelTrainer(
@@ -65,30 +65,30 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise InputError(
-            f"a worker failed; look for its message above. --resume with --engine ray --workers {count} goes on from "
-            "the last state"
+            f"a worker failed; look for its message above. --resume with --engine ray --workers {count} continues "
+            "from the last state"
         ) from error
     except SystemExit as stop:  # after Ctrl-C Ray ends the workers, and then this process without a word
         raise KeyboardInterrupt from stop
 
 
 class Addresses:
-    """Where the workers are: "host:port" by rank."""
+    """The addresses of the workers, "host:port" by rank; a Ray actor."""
 
     def __init__(self) -> None:
         self.known: dict[int, str] = {}
 
     def add(self, rank: int, address: str) -> None:
-        """Note a worker."""
+        """Note the address of a worker."""
         self.known[rank] = address
 
     def all(self) -> dict[int, str]:
-        """Those that are known."""
+        """Return the addresses that are known."""
         return self.known
 
 
 def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, board: Any) -> None:
-    """What each worker does."""
+    """Train as one of the workers."""
     import ray.train
 
     from bdd100k.training import run
@@ -108,7 +108,7 @@ def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, b
 
 
 def _exchange(board: Any, rank: int, count: int) -> list[str]:
-    """The addresses of all workers, in the order of their ranks."""
+    """Publish the address of this worker; return those of all workers in the order of their ranks."""
     import ray
 
     with socket.socket() as free:
@@ -120,4 +120,4 @@ def _exchange(board: Any, rank: int, count: int) -> list[str]:
         if len(known) == count:
             return [known[number] for number in range(count)]
         time.sleep(1)
-    raise InputError(f"after {LIMIT:.0f} seconds {len(known)} of {count} workers are there")
+    raise InputError(f"after {LIMIT:.0f} s only {len(known)} of {count} workers have started")

@@ -1,4 +1,4 @@
-"""Named ways to train: which layers, how long, at which rate, with which settings."""
+"""Training recipes by name: which layers, how long, at which learning rate, with which settings."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from mrcnn.config import Config
 from mrcnn.engine.stages import Stage
 
-# The zoo counts its learning rate for 16 images a step; other batches scale it (Goyal et al., arXiv:1706.02677).
+# The zoo's learning rate is for 16 images per step; other batch sizes scale it (Goyal et al., arXiv:1706.02677).
 ZOO_RATE, ZOO_BATCH = 0.02, 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A whole training.
+    """A complete training.
 
     Attributes:
-        about: for --help.
-        stages: (layers, factor on the learning rate, epochs), one after the other.
-        settings: as for --set; they come before those of the command line.
-        full_passes: an epoch is a pass over the data, and the learning rate follows the batch, as in the zoo.
+        about: what it does, for --help.
+        stages: (layers, factor on the learning rate, epochs), in order.
+        settings: as for --set; those of the command line override them.
+        full_passes: an epoch is a pass over the data and the learning rate scales with the batch, as in the zoo.
     """
 
     about: str
@@ -73,16 +73,16 @@ def plan(
     first_epoch: int,
     images: int,
 ) -> list[Stage]:
-    """The stages of a run, with their epochs counted from the beginning of the run.
+    """Return the stages of a run, with their epochs counted from the start of the run.
 
     Args:
-        recipe: or None for the one stage that `layers` names.
+        recipe: None trains the one stage that `layers` names.
         config: LEARNING_RATE and BATCH_SIZE are read; a recipe with full passes sets STEPS_PER_EPOCH.
-        layers: of the one stage without a recipe; all but "heads" have a tenth of the rate.
-        epochs: of each stage, in place of the recipe's (10 without one).
-        learning_rate: in place of the settings'.
-        first_epoch: epochs that are done before.
-        images: in the training set.
+        layers: of the one stage without a recipe; all but "heads" train at a tenth of the rate.
+        epochs: of each stage; None takes the recipe's (10 without one).
+        learning_rate: None takes that of the settings or the recipe.
+        first_epoch: epochs done before.
+        images: number of training images.
     """
     stages = recipe.stages if recipe else ((layers, 1.0 if layers == "heads" or learning_rate else 0.1, 10),)
     rate = learning_rate or config.LEARNING_RATE

@@ -1,4 +1,4 @@
-"""A training run from the command line: data and settings, weights to start from, the stages, and going on later."""
+"""Train from the command line: data and settings, the weights to start from, the stages, and resuming later."""
 
 import argparse
 import dataclasses
@@ -28,27 +28,21 @@ if typing.TYPE_CHECKING:
 log = logging.getLogger("bdd100k")
 
 RECORD = "run.json"
-# layers that depend on the class list: COCO's cannot serve BDD100K's
-CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
-# what may be given beside --resume: everything else is that of the run
-FREE_ARGUMENTS = {"resume", "logs", "loaders", "loader_kind", "save", "save_every", "keep"} | {
-    "hosts",
-    "host_index",
-    "engine",
-    "workers",
-}
+HOST_ARGUMENTS = {"hosts", "host_index", "engine", "workers"}
+# what may be given beside --resume: all other options are those of the run
+FREE_ARGUMENTS = HOST_ARGUMENTS | {"resume", "logs", "loaders", "loader_kind", "save", "save_every", "keep"}
 PATHS = {"data", "weights", "split_file"}
 
 
 @dataclasses.dataclass
-class Run:
-    """A model that is ready to train, its data, and what is to be done.
+class Job:
+    """A model that is ready to train, its data, and the stages to train.
 
     Attributes:
-        model: with its weights, or with the state from which it goes on.
+        model: with its weights, or with the state to resume from.
         train_set: prepared.
         val_set: prepared, or None.
-        stages: all of the run, those that are done too.
+        stages: all stages of the run, those that are done too.
         arguments: of the command line.
     """
 
@@ -59,7 +53,7 @@ class Run:
     arguments: argparse.Namespace
 
     def execute(self) -> None:
-        """Train what is left to train.
+        """Train the stages that are not done, and record the job for --resume.
 
         Raises:
             InputError: see `mrcnn.engine.trainer.fit`.
@@ -94,33 +88,42 @@ class Run:
 
 
 def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
-    """The training itself, in this process; arguments and exit code as of `start`.
+    """Train in this process.
+
+    Args:
+        args: of the command line.
+        defaults: the command line without an option.
+
+    Returns:
+        The exit code.
 
     Raises:
-        InputError: see `begin`, `resume` and `Run.execute`.
+        InputError: see `new_job`, `resumed_job` and `Job.execute`.
     """
-    run = resume(args, defaults) if args.resume else begin(args)
-    run.execute()
+    job = resumed_job(args, defaults) if args.resume else new_job(args)
+    job.execute()
     if args.host_index:
         return 0
+    model = job.model
     if args.save:
         from mrcnn.engine.checkpoints import save_checkpoint
 
-        save_checkpoint(
-            run.model.keras_model,
-            args.save,
-            run.model.config,
-            run.model.class_names,
-            run.model.epoch,
-            dtype="float16",
-        )
-    trained = ", ".join(stage.layers for stage in run.stages)
-    sys.stdout.write(f"trained {trained}: {run.model.find_last()}\n")
+        save_checkpoint(model.keras_model, args.save, model.config, model.class_names, model.epoch, dtype="float16")
+    trained = ", ".join(stage.layers for stage in job.stages)
+    sys.stdout.write(f"trained {trained}: {model.find_last()}\n")
     return 0
 
 
 def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addresses: list[str]) -> int:
-    """`train` as one of several hosts, args.host_index; a failure ends this process.
+    """Train as one of several hosts, args.host_index; a failure ends this process.
+
+    Args:
+        args: of the command line.
+        defaults: the command line without an option.
+        addresses: "host:port" of all hosts.
+
+    Returns:
+        The exit code.
 
     Raises:
         InputError: see `mrcnn.backend.hosts.join`.
@@ -131,15 +134,15 @@ def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addre
     same = {_option(key): value for key, value in vars(args).items() if key not in FREE_ARGUMENTS | PATHS}
     hosts.join(addresses, args.host_index, {"--resume": args.resume is not None, **same})
     if args.host_index:
-        logging.getLogger().setLevel(logging.WARNING)  # what the first host says is enough
+        logging.getLogger().setLevel(logging.WARNING)  # the first host logs for all
     return hosts.run_together(functools.partial(errors.exit_code, functools.partial(train, args, defaults)))
 
 
-def begin(args: argparse.Namespace) -> Run:
-    """A new run by the command line.
+def new_job(args: argparse.Namespace) -> Job:
+    """Prepare a new run as the command line says.
 
     Raises:
-        InputError: data, settings or weights that cannot be used.
+        InputError: data, settings or weights cannot be used.
     """
     recipe = RECIPES[args.recipe] if args.recipe else None
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data).NAME)
@@ -158,23 +161,23 @@ def begin(args: argparse.Namespace) -> Run:
     model = _model(args, config)
     _load(model, args.weights, checkpoint, train_set.class_names)
     stages = plan(recipe, config, args.stage, args.epochs, args.learning_rate, model.epoch, len(train_set.image_ids))
-    return Run(model, train_set, val_set, stages, args)
+    return Job(model, train_set, val_set, stages, args)
 
 
-def resume(args: argparse.Namespace, defaults: argparse.Namespace) -> Run:
-    """The run of a folder, with the state at which it stopped.
+def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
+    """Prepare the run of a folder, with the state at which it stopped.
 
     Args:
         args: of the command line; --resume names the folder, or is "last" for the newest run in --logs with a state.
         defaults: the command line without an option.
 
     Raises:
-        InputError: no such run, or options that only a new run can have.
+        InputError: there is no such run, or options are given that only a new run can have.
     """
     given = [key for key, value in vars(args).items() if value != getattr(defaults, key) and key not in FREE_ARGUMENTS]
     if given:
         raise InputError(
-            f"{', '.join(map(_option, given))}: a run that goes on keeps its options; leave them out, or "
+            f"{', '.join(map(_option, given))}: a resumed run keeps its options; leave them out, or "
             "start a new run with --weights last"
         )
     folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
@@ -190,21 +193,22 @@ def resume(args: argparse.Namespace, defaults: argparse.Namespace) -> Run:
     args = argparse.Namespace(**{**vars(args), **known})
     config = cli.config_class(args.config, args.data)()
     cli.take_over(config, saved)
-    log.info("going on with %s", folder)
+    log.info("resuming %s", folder)
     train_set, val_set = _open_data(args, config)
     model = _model(args, config)
     state = model.resume(folder)
     if state.epoch >= stages[-1].epochs:
         raise InputError(f"--resume {folder}: all {state.epoch} epochs are done; --weights last adds more to them")
-    return Run(model, train_set, val_set, stages, args)
+    return Job(model, train_set, val_set, stages, args)
 
 
 def _option(key: str) -> str:
-    """The option of an argument."""
+    """Return the command-line option of an argument."""
     return "--" + {"overrides": "set"}.get(key, key).replace("_", "-")
 
 
 def _last_run(logs: str) -> pathlib.Path:
+    """Return the folder of the run whose state is the newest."""
     from mrcnn.engine.checkpoints import STATE_FILE
 
     states = sorted(pathlib.Path(logs).glob(f"*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
@@ -214,13 +218,14 @@ def _last_run(logs: str) -> pathlib.Path:
 
 
 def _settings_of(args: argparse.Namespace) -> list[str]:
-    """What the flags stand for, as for --set."""
+    """Return the settings that the flags stand for, as for --set."""
     settings = preset_settings(args.augment) if args.augment else []
     settings += [f"BALANCE={args.balance}"] if args.balance else []
     return settings + ([f"SEED={args.seed}"] if args.seed is not None else [])
 
 
 def _open_data(args: argparse.Namespace, config: Config) -> tuple[Dataset, Dataset | None]:
+    """Open and check the training data, and the validation data unless there is no validation."""
     train_set = open_data.open_dataset(args.data, "train", args.limit, args.split_file, args.rectangles)
     cli.follow_classes(config, train_set.class_names)
     before_training(train_set, "train")
@@ -242,24 +247,27 @@ def _model(args: argparse.Namespace, config: Config) -> "MaskRCNN":
     from mrcnn.backend import runtime
     from mrcnn.model import MaskRCNN
 
-    keras.utils.set_random_seed(int(config.SEED))  # of the weights that no file gives
+    keras.utils.set_random_seed(int(config.SEED))  # for the weights that no file gives
     if args.deterministic:
         runtime.make_deterministic()
     return MaskRCNN("training", config, args.logs)
 
 
 def _load(model: "MaskRCNN", name: str, checkpoint: str | None, class_names: list[str]) -> None:
+    """Load the weights to start from; layers that depend on the classes start fresh where the classes differ."""
+    from mrcnn.modeling.weights import CLASS_LAYERS
+
     if name == "imagenet":
         model.load_weights(model.get_imagenet_weights())
     elif checkpoint:
         other = name == "coco" or cli.trained_classes(checkpoint) not in (None, class_names)
         if other and name != "coco":
-            log.info("%s was trained on other classes: the layers that depend on them start anew", checkpoint)
-        report = model.load_weights(checkpoint, exclude=CLASS_LAYERS if other else None)
+            log.info("%s was trained on other classes: the layers that depend on them start fresh", checkpoint)
+        report = model.load_weights(checkpoint, exclude=list(CLASS_LAYERS) if other else None)
         unused = [layer for layer in report.skipped if layer not in CLASS_LAYERS]
         if unused:
             log.warning(
-                "%d layers of %s have no place in a %s: is BACKBONE right?",
+                "%d layers of %s do not exist in a %s: is BACKBONE right?",
                 len(unused),
                 checkpoint,
                 model.config.BACKBONE,

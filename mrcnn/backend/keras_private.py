@@ -1,4 +1,4 @@
-"""Everything of Keras that is private or undocumented and yet relied on; tests/backend/test_keras_private.py tests each.
+"""What is private or undocumented in Keras and yet relied on; tests/backend/test_keras_private.py tests each name.
 
 Where a new release of Keras changes one of these, this is the only module to mend.
 """

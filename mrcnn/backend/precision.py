@@ -1,6 +1,6 @@
-"""The arithmetic of the convolutions: float32, or 16 bits with float32 weights (Micikevicius, arXiv:1710.03740).
+"""Set the precision of the convolutions: float32, or 16 bits with float32 weights (Micikevicius, arXiv:1710.03740).
 
-Boxes, scores, overlaps, suppression, targets and losses are float32 in any case, and so are the files.
+Boxes, scores, overlaps, suppression, targets, losses and files are always float32.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 
 @contextlib.contextmanager
 def precision_of(config: Config) -> Iterator[None]:
-    """Layers that are made within it compute in config.PRECISION; without one, as Keras' dtype policy says."""
+    """Let layers made inside the context compute in config.PRECISION; None leaves Keras' dtype policy as it is."""
     before = keras.config.dtype_policy()
     if config.PRECISION is not None:
         keras.config.set_dtype_policy(POLICIES[config.PRECISION])

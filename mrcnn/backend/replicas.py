@@ -1,12 +1,12 @@
-"""Training on several devices of a host, and on several hosts: each takes its part of the batch, all hold the weights.
+"""Combine the parts of a batch inside a training step: each device takes a part of the batch, all hold the weights.
 
-GPU_COUNT devices on each of H hosts, with IMAGES_PER_GPU images each, make the step that one device would make with the
-whole batch: a loss is a mean over rows of all parts, so its denominator is summed over them; gradients are summed
-before they are clipped; and each image is given the random numbers that it would have in the whole batch.
+GPU_COUNT devices on each of H hosts, with IMAGES_PER_GPU images each, take the same step as one device with the whole
+batch: a loss is a mean over rows of all parts, so its denominator is summed over them; gradients are summed
+before they are clipped; and each image gets the random numbers that it would have in the whole batch.
 
 On TensorFlow the code of a step runs once for each device (a "replica") on its part, and the functions here bring the
 parts together. On JAX the code of a step stands for the whole batch, the compiler splits it, and they change nothing.
-The one difference left: BatchNorm that trains (TRAIN_BN) has the statistics of each part on TensorFlow.
+One difference remains: on TensorFlow, BatchNorm that trains (TRAIN_BN) uses the statistics of each part.
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ Tensor = Any  # a tensor of the chosen backend
 
 
 def replica_count() -> int:
-    """How many times the code of this step runs, each time on its part of the batch."""
+    """Return how many times the code of this step runs, each time on its part of the batch."""
     context = _replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 
 
 def sum_over_replicas(values: Any) -> Any:
-    """The sum of a tensor (or of each of a list) over the parts of the batch; the same for all of them."""
+    """Return the sum of a tensor, or of each in a list, over the parts of the batch; all parts get the same."""
     context = _replica_context()
     if context is None:
         return values
@@ -42,20 +42,20 @@ def sum_over_replicas(values: Any) -> Any:
 
 
 def gather_rows(values: Tensor) -> Tensor:
-    """The rows [n, ...] of all parts of the batch, N in all: [N, ...], in its order."""
+    """Return the rows [n, ...] of all parts of the batch in its order: [N, ...], N of the whole batch."""
     context = _replica_context()
     return values if context is None else context.all_gather(values, axis=0)
 
 
 def as_rows(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Scalars as [1] where Keras takes the mean over the rows of all hosts, which TensorFlow refuses for scalars."""
+    """Return scalars as [1] where Keras averages over the rows of all hosts, which TensorFlow refuses for scalars."""
     if _replica_context() is None or host()[1] == 1:
         return metrics
     return {name: keras.ops.reshape(value, (1,)) for name, value in metrics.items()}
 
 
 def uniform_rows(shape: Sequence[Any], seed: keras.random.SeedGenerator | None) -> Tensor:
-    """Random numbers in 0..1 of a shape [n, ...], n images of this part: those that they would have in one batch."""
+    """Return uniform random numbers in 0..1, [n, ...] for n images of this part: those they would have in one batch."""
     context = _replica_context()
     if context is None:
         return keras.random.uniform(shape, seed=seed)
@@ -65,7 +65,7 @@ def uniform_rows(shape: Sequence[Any], seed: keras.random.SeedGenerator | None) 
 
 
 def _replica_context() -> Any:
-    """TensorFlow's, where a step runs as one of several replicas; else None."""
+    """Return TensorFlow's replica context where a step runs as one of several replicas, else None."""
     return runtime.for_backend(tensorflow=_tensorflow_replica, jax=_nothing, torch=_nothing)()
 
 

@@ -1,4 +1,4 @@
-"""Which Keras backend runs, and what depends on it alone."""
+"""Tell which Keras backend runs, and what follows from that alone."""
 
 import functools
 import os
@@ -12,12 +12,12 @@ Tensor = Any  # a tensor of the backend that runs
 
 
 def for_backend(**choices: Any) -> Any:
-    """The one of tensorflow=, jax=, torch= that belongs to the backend; None if it is not among them."""
+    """Return the choice of tensorflow=, jax=, torch= for the backend that runs; None if it is not among them."""
     return choices.get(keras.config.backend())
 
 
 def prefers_jit() -> bool:
-    """Whether a step runs faster compiled: True on JAX, on TensorFlow only with a GPU, False on PyTorch.
+    """Return whether a compiled step is faster: True on JAX, on TensorFlow only with a GPU, False on PyTorch.
 
     On a CPU TensorFlow's own kernels beat the code that XLA makes. On several devices TensorFlow cannot compile a step.
     """
@@ -36,12 +36,12 @@ def _tensorflow_has_gpu() -> bool:
 
 
 def make_deterministic() -> None:
-    """From now on the same steps give the same bits: TensorFlow takes only kernels that do, JAX does anyway on a CPU.
+    """Make the same steps give the same bits from now on; slower on a GPU.
 
-    Slower on a GPU.
+    TensorFlow then takes only deterministic kernels; JAX is deterministic on a CPU anyway.
 
     Raises:
-        InputError: JAX on a GPU without the flag that it reads when it starts.
+        InputError: JAX runs on a GPU without the flag that it reads at startup.
     """
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
@@ -56,16 +56,16 @@ def make_deterministic() -> None:
 
         flag = "--xla_gpu_deterministic_ops=true"
         if flag not in os.environ.get("XLA_FLAGS", "") and any(device.platform == "gpu" for device in jax.devices()):
-            raise InputError(f"JAX on a GPU gives the same bits only if it is started so: set XLA_FLAGS={flag}")
+            raise InputError(f"JAX on a GPU is deterministic only if it is started with XLA_FLAGS={flag}")
 
 
 def backend_name() -> str:
-    """What the backend is called, for people to read."""
+    """Return the name of the backend."""
     return keras.config.backend()
 
 
 def devices() -> list[str]:
-    """Names of the devices that the backend computes on, such as "gpu:0 NVIDIA L4" or "cpu:0"."""
+    """Return the names of the devices that the backend computes on, such as "gpu:0 NVIDIA L4" or "cpu:0"."""
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -202,7 +202,7 @@ class Reporter(keras.callbacks.Callback):
         """Write the figures and pictures of the epoch.
 
         Raises:
-            InputError: an image cannot be read again.
+            InputError: a file cannot be written, or a validation image cannot be read.
         """
         recorder, validator = self.recorder, self.validator
         recorder.complete(logs or {}, validator.seconds if validator else 0.0)

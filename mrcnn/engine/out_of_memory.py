@@ -1,4 +1,4 @@
-"""Out of memory during training: one message with numbers, and what to lower, in place of a backend's traceback."""
+"""Replace the traceback of a full memory during training by one message with numbers and settings to lower."""
 
 import contextlib
 import re
@@ -7,21 +7,21 @@ from collections.abc import Iterator, Sequence
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 
-# The three backends' words for it; their classes differ, and XLA has none of its own. Nothing is imported to look.
+# How the three backends report it. Their classes differ, and XLA has none; no backend is imported to compare them.
 _CLASSES = ("ResourceExhaustedError", "OutOfMemoryError", "MemoryError")
 _WORDS = re.compile(r"RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|out of memory|OOM when allocating", re.IGNORECASE)
 
 
 @contextlib.contextmanager
 def explaining_memory(config: Config, image_shape: Sequence[int]) -> Iterator[None]:
-    """Around `fit`.
+    """Turn an out-of-memory error inside the context into an InputError.
 
     Args:
         config: of the run.
         image_shape: (height, width, ...) of its batches.
 
     Raises:
-        InputError: in place of an error that says that memory is full.
+        InputError: in place of an error that reports a full memory.
     """
     try:
         yield
@@ -32,7 +32,7 @@ def explaining_memory(config: Config, image_shape: Sequence[int]) -> Iterator[No
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of any backend, or of Python, means that memory is full."""
+    """Return whether an error of any backend, or of Python, means that memory is full."""
     if isinstance(error, InputError):
         return False
     known = any(kind.__name__ in _CLASSES for kind in type(error).__mro__)
@@ -40,7 +40,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def memory_message(error: BaseException, config: Config, image_shape: Sequence[int]) -> str:
-    """What was too large, and what to lower, in the order in which it costs least; image_shape is (H, W, ...)."""
+    """Return what was too large and what to lower, cheapest first.
+
+    Args:
+        error: of the backend.
+        config: of the run.
+        image_shape: (H, W, ...) of its batches, in pixels.
+    """
     height, width = (int(side) for side in image_shape[:2])
     said = next((line.strip() for line in str(error).splitlines() if _WORDS.search(line)), type(error).__name__)
     advice = []

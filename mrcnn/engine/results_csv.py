@@ -1,4 +1,4 @@
-"""results.csv of a run folder: one row an epoch, written whole. Imports no Keras."""
+"""Read and write results.csv of a run folder: one row per epoch, written whole. Imports no Keras."""
 
 import csv
 import math
@@ -14,18 +14,21 @@ Row = dict[str, float | int | str]
 
 
 class Results:
-    """The rows of a run, oldest first. A row is {"epoch": 1, "stage": "heads", "loss": 0.5, ...}; NaN where a figure is
-    undefined, which is an empty cell in the file. Columns are those of all rows, in the order of their first use."""
+    """The rows of a run, oldest first, and their file.
+
+    A row is {"epoch": 1, "stage": "heads", "loss": 0.5, ...}. An undefined figure is NaN, an empty cell in the file.
+    Columns are those of all rows, in the order of their first use.
+    """
 
     def __init__(self, folder: str | os.PathLike, epochs: int) -> None:
-        """Read what a run has so far.
+        """Read the rows of a run so far.
 
         Args:
             folder: of the run.
-            epochs: epochs that are done. Rows of later ones, which a run that goes on does again, are dropped.
+            epochs: epochs that are done. Rows of later epochs, which a resumed run trains again, are dropped.
 
         Raises:
-            InputError: the file there is none of ours.
+            InputError: results.csv there is not that of a run.
         """
         self.path = pathlib.Path(folder) / RESULTS_FILE
         rows = read_results(self.path) if self.path.exists() else []
@@ -34,13 +37,17 @@ class Results:
             self._write()
 
     def put(self, row: Row) -> None:
-        """Add a row, in place of one of the same epoch, and write the file. Raises InputError if the disk refuses."""
+        """Add a row, or replace that of the same epoch, and write the file.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
         others = [known for known in self.rows if known["epoch"] != row["epoch"]]
         self.rows = sorted([*others, row], key=lambda known: int(known["epoch"]))
         self._write()
 
     def best(self, after: int = 0) -> Row | None:
-        """The row of the best mask AP of the epochs after one, the first of equals; None if none was validated."""
+        """Return the row with the best mask AP of all epochs after `after`, the first of equals; None without any."""
         rows = [row for row in self.rows if int(row["epoch"]) > after]
         validated = [row for row in rows if not math.isnan(float(row.get(MASK_AP, math.nan)))]
         return max(validated, key=lambda row: float(row[MASK_AP])) if validated else None
@@ -54,10 +61,10 @@ class Results:
 
 
 def read_results(path: str | os.PathLike) -> list[Row]:
-    """The rows of a results.csv; cells that are empty are NaN, but for the stage all are numbers.
+    """Return the rows of a results.csv. All values but the stage are numbers; empty cells are NaN.
 
     Raises:
-        InputError: the file cannot be read as such.
+        InputError: the file is missing or broken.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
@@ -75,5 +82,5 @@ def _value(name: str, text: str) -> float | int | str:
 
 
 def _text(value: float | int | str) -> str:
-    """Numbers in full: they read back as they were."""
+    """Return a value as text that reads back exactly."""
     return "" if isinstance(value, float) and math.isnan(value) else str(value)

@@ -1,4 +1,4 @@
-"""Pictures of a training run: its curves, the batches as the network sees them, validation images."""
+"""Draw a training run: its curves, the batches as the network sees them, validation images."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ def plot_curves(rows: Sequence[Row], path: str | os.PathLike, title: str) -> Non
 
     Args:
         rows: of `Results`.
-        path: the file; written whole.
+        path: the PNG file; written whole.
         title: of the figure.
     """
     figure = Figure(figsize=(12, 7.5), layout="constrained")
@@ -109,16 +109,16 @@ def _finish(axis: Axes, rows: Sequence[Row]) -> None:
 def batch_sheet(
     inputs: Mapping[str, np.ndarray], dataset: Dataset, config: Config, cell_width: int = 640
 ) -> np.ndarray:
-    """A batch as the network sees it: moulded and augmented images, boxes, and the mini-masks expanded again.
+    """Draw a batch as the network sees it: moulded and augmented images, boxes, and the mini-masks expanded again.
 
     Args:
         inputs: of a `Loader`.
-        dataset: that it was made of.
-        config: that it was made with.
-        cell_width: of one image, in pixels.
+        dataset: the batch is made from it.
+        config: the settings it is made with.
+        cell_width: width of one image in pixels.
 
     Returns:
-        uint8 [height, width, 3], two images a row. Crowds and ignored objects are gray.
+        uint8 [height, width, 3], two images per row. Crowds and ignored objects are gray.
     """
     cells, titles = [], []
     ids = parse_image_meta(inputs["input_image_meta"])["image_id"].astype(int)
@@ -139,11 +139,11 @@ def batch_sheet(
 
 
 def batch_instances(inputs: Mapping[str, np.ndarray], number: int) -> Instances:
-    """The objects of one image of a batch, in pixels of the moulded image.
+    """Return the objects of one image of a batch, in pixels of the moulded image.
 
     Args:
         inputs: of a `Loader`.
-        number: of the image in the batch.
+        number: index of the image in the batch.
     """
     class_ids = inputs["input_gt_class_ids"][number]
     used = np.flatnonzero(class_ids)
@@ -162,6 +162,10 @@ def batch_instances(inputs: Mapping[str, np.ndarray], number: int) -> Instances:
 
 
 def validation_sheet(result: Headline, dataset: Dataset, image_ids: Sequence[int], cell_width: int = 480) -> np.ndarray:
-    """Truth and predictions of some images side by side, each `cell_width` pixels wide: uint8 [height, width, 3]."""
+    """Draw labels and predictions of some images side by side, each `cell_width` px wide: uint8 [height, width, 3].
+
+    Raises:
+        InputError: an image cannot be read.
+    """
     rows = [truth_and_predictions(result, dataset, image_id, cell_width=cell_width) for image_id in image_ids]
     return contact_sheet([row for row, _ in rows], [titles for _, titles in rows], cell_width)

@@ -1,4 +1,4 @@
-"""Which layers a stage of training trains, how long, at which rate. Imports no Keras."""
+"""Describe a stage of training: which layers, how long, at which learning rate. Imports no Keras."""
 
 import dataclasses
 
@@ -14,12 +14,12 @@ LAYER_REGEX = {
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What one call of `train` is to do.
+    """What one call of `train` does.
 
     Attributes:
         layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
-        learning_rate: the highest of the schedule.
-        epochs: the epoch to reach, counted from the beginning of the run.
+        learning_rate: the maximum of the schedule.
+        epochs: the epoch to reach, counted from the start of the run.
     """
 
     layers: str

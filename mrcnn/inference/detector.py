@@ -131,14 +131,14 @@ class Detector:
         return np.stack(molded).astype(np.float32), np.stack(metas), np.stack(windows)
 
     def network_inputs(self, molded_images: np.ndarray, image_metas: np.ndarray) -> list[np.ndarray]:
-        """Return what the network takes: moulded images, float32 metas, and the anchors repeated for each image.
+        """Return the inputs of the network.
 
         Args:
             molded_images: float32 [N, h, w, 3].
             image_metas: [N, 12 + C].
 
         Returns:
-            [images as given, metas float32 [N, 12 + C], anchors float32 [N, A, 4] norm].
+            The moulded images, the metas as float32, and the anchors for each image, float32 [N, A, 4] norm.
         """
         anchors = np.repeat(self.get_anchors(molded_images.shape[1:])[None], len(molded_images), axis=0)
         return [molded_images, np.asarray(image_metas, np.float32), anchors]

@@ -1,6 +1,6 @@
 """Write what is detected: pictures with the instances drawn in, and COCO results.
 
-Legend: C classes with background, n instances, H W an image.
+Legend: n detected instances, C classes with background, H W image.
 """
 
 import contextlib

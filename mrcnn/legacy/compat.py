@@ -1,4 +1,4 @@
-"""What numpy and Keras dropped and old clients, notebooks and imgaug 0.4 still use."""
+"""Restore what numpy and Keras dropped and old clients, notebooks and imgaug 0.4 still use."""
 
 import functools
 import sys
@@ -18,10 +18,10 @@ SCTYPES = {
 
 
 def restore_numpy_names() -> list[str]:
-    """Give numpy the names back that it lacks: np.int, np.object, np.sctypes and the like.
+    """Give numpy back the names that it lacks: np.int, np.object, np.sctypes and the like.
 
-    imgaug 0.4.0 needs np.sctypes when it is imported, Matterport's samples use np.bool. Code that runs after this sees
-    the names; nothing that numpy has is changed.
+    imgaug 0.4.0 needs np.sctypes when it is imported; Matterport's samples use np.bool. Names that numpy has
+    stay as they are.
 
     Returns:
         The names that were added, in alphabetical order.
@@ -36,9 +36,9 @@ def restore_numpy_names() -> list[str]:
 
 @functools.cache
 def let_tf_identity_take_symbols() -> None:
-    """Let tf.identity take a symbolic tensor of Keras: notebooks wrap the `input_image` that they give to run_graph.
+    """Let tf.identity accept a symbolic tensor of Keras: notebooks wrap the `input_image` that they pass to run_graph.
 
-    Keras 3 raises there. Nothing else changes, and nothing happens where TensorFlow is not loaded.
+    Keras 3 raises there. Nothing else changes, and nothing happens if TensorFlow is not loaded.
     """
     if "tensorflow" not in sys.modules:
         return
@@ -48,7 +48,7 @@ def let_tf_identity_take_symbols() -> None:
 
     class IdentityOfSymbols(dispatcher):
         def handle(self, op: Any, args: tuple, kwargs: dict) -> Any:
-            """The output of an Identity layer; any other call is left to TensorFlow."""
+            """Return the output of an Identity layer; leave any other call to TensorFlow."""
             value = args[0] if args else kwargs.get("input")
             if getattr(op, "__name__", "") == "identity" and isinstance(value, keras.KerasTensor):
                 return keras.layers.Identity()(value)

@@ -19,21 +19,21 @@ def log(text: str, array: np.ndarray | None = None) -> None:
 
 
 def log2_graph(x: Any) -> Any:
-    """Base-2 logarithm of a float tensor of any shape."""
+    """Return the base-2 logarithm of a float tensor of any shape."""
     return K.log(x) / K.log(K.cast(2.0, x.dtype))
 
 
 def trim_zeros_graph(boxes: Any, name: str | None = None) -> tuple[Any, Any]:
-    """The rows of [n, 4], in any coordinates, that are not zero, and the bool mask [n] of them.
+    """Return the rows of [n, 4], in any coordinates, that are not zero, and the bool mask [n] of these rows.
 
-    Only outside a compiled graph on JAX.
+    On JAX it works only outside a compiled graph.
     """
     non_zeros = K.any(boxes != 0, axis=1)
     return K.take(boxes, K.nonzero(non_zeros)[0], axis=0), non_zeros
 
 
 def batch_pack_graph(x: Any, counts: Any, num_rows: int) -> Any:
-    """The first counts[i] rows of each x[i], i < num_rows, one after the other.
+    """Return the first counts[i] rows of each x[i], i < num_rows, one after the other.
 
     x is [num_rows, k, ...], counts int [num_rows]; the result [sum of counts, ...].
     """

@@ -1,4 +1,4 @@
-"""Matterport's numpy generator of training batches, for notebooks and scripts that call it. Training uses `Loader`.
+"""Generate training batches in numpy as Matterport does, for notebooks and scripts. Training uses `Loader`.
 
 Random numbers are drawn from np.random in the original's order, so a seed gives the original's batches.
 
@@ -26,12 +26,12 @@ ROI_IOU = 0.5  # positive above, negative below (paper, section 3.1)
 def generate_random_rois(
     image_shape: Sequence[int], count: int, gt_class_ids: np.ndarray, gt_boxes: np.ndarray
 ) -> np.ndarray:
-    """Random proposals: nine of ten around the objects, the rest anywhere. For training the heads without an RPN.
+    """Draw random proposals, nine of ten around the objects, the rest anywhere: to train the heads without an RPN.
 
     Args:
         image_shape: (H, W, ...).
         count: P.
-        gt_class_ids: int [n], not read.
+        gt_class_ids: int [n]; not used.
         gt_boxes: int [n, 4].
 
     Returns:
@@ -49,7 +49,7 @@ def generate_random_rois(
 
 
 def _random_boxes(rows: tuple[int, int], columns: tuple[int, int], count: int) -> np.ndarray:
-    """int [count, 4] with corners in the ranges. Twice as many are drawn, those without area are left out."""
+    """Return int [count, 4] with corners in the ranges: twice as many are drawn, those without area left out."""
     while True:
         y, x = (np.random.randint(low, high, (count * 2, 2)) for low, high in (rows, columns))
         y, x = (pairs[np.abs(pairs[:, 0] - pairs[:, 1]) >= 1][:count] for pairs in (y, x))
@@ -61,7 +61,7 @@ def _random_boxes(rows: tuple[int, int], columns: tuple[int, int], count: int) -
 def build_detection_targets(
     rpn_rois: np.ndarray, gt_class_ids: np.ndarray, gt_boxes: np.ndarray, gt_masks: np.ndarray, config: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Targets of the heads for one image's proposals. The network has its own (`mrcnn.modeling.targets`).
+    """Return the targets of the heads for one image's proposals. The network has its own (`mrcnn.modeling.targets`).
 
     Args:
         rpn_rois: int [P, 4].
@@ -77,7 +77,7 @@ def build_detection_targets(
         masks: float32 [R, *MASK_SHAPE, C], not rounded.
 
     Raises:
-        InputError: no object, or no proposal that could fill the places.
+        InputError: there is no object, or no negative proposal to fill the remaining places.
     """
     objects = np.flatnonzero(gt_class_ids > 0)
     if not len(objects):
@@ -113,6 +113,7 @@ def build_detection_targets(
 
 
 def _at_most(ids: np.ndarray, count: int) -> np.ndarray:
+    """Draw `count` of the ids, or return all if there are fewer."""
     return np.random.choice(ids, count, replace=False) if len(ids) > count else ids
 
 
@@ -134,17 +135,17 @@ def data_generator(
     detection_targets: bool = False,
     no_augmentation_sources: Sequence[str] | None = None,
 ) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Endless batches as the original gives them.
+    """Yield batches endlessly, as the original does.
 
     Args:
         dataset: prepared.
         config: image, anchor and target settings.
-        shuffle: a new order for each pass.
+        shuffle: draw a new order for each pass.
         augment: flip half of the images left to right.
         augmentation: an imgaug augmenter.
         random_rois: P proposals around the objects, in place of an RPN's.
         batch_size: N.
-        detection_targets: also give targets of the heads for the random proposals.
+        detection_targets: also yield targets of the heads for the random proposals.
         no_augmentation_sources: sources of the dataset whose images are not augmented.
 
     Yields:
@@ -158,7 +159,7 @@ def data_generator(
     """
     image_ids = np.copy(dataset.image_ids)
     batch: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
-    without = 0  # images without an object in a row
+    without = 0  # consecutive images without an object
     while True:
         if shuffle:
             np.random.shuffle(image_ids)
@@ -182,7 +183,7 @@ def data_generator(
 
 
 def _load(dataset: Dataset, config: Any, image_id: int, augment: bool, augmentation: Any) -> tuple:
-    """`load_image_gt`; whatever the dataset raises, the error names the image."""
+    """Call `load_image_gt`; whatever the dataset raises, name the image in the error."""
     try:
         return load_image_gt(dataset, config, image_id, augment, augmentation, config.USE_MINI_MASK)
     except Exception as error:

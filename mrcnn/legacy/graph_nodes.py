@@ -1,4 +1,4 @@
-"""The tensors that the original's graph had under its names, for code that asks for them."""
+"""Find tensors by the names that they had in the original's graph. Legend: P proposals."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ Tensor = Any
 
 
 def node(network: keras.Model, config: Config, name: str) -> Tensor | None:
-    """The tensor of a node name of the original's graph, such as "ROI/refined_anchors:0", or None if there is none.
+    """Return the tensor of a node name of the original's graph, such as "ROI/refined_anchors:0", or None.
 
     Known are the steps of the ROI layer (any spelling of the suppression) and the names of layers. The suppression's
-    indices are those of the first image, int32 [P], as in the original's graph.
+    indices are those of the first image, int32 [P], as in the original.
     """
     layer, _, rest = name.partition(":")[0].partition("/")
     if layer == "ROI" and rest:

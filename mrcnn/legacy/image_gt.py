@@ -1,4 +1,7 @@
-"""`load_image_gt` as the original has it: one image with full-size or mini masks."""
+"""Load one image with its full or mini masks, as the original's `load_image_gt` does.
+
+Legend: n objects, C classes with background, H W image.
+"""
 
 import logging
 import random
@@ -33,14 +36,14 @@ def load_image_gt(
         dataset: prepared.
         config: IMAGE_* and MINI_MASK_SHAPE are read.
         image_id: position in the dataset.
-        augment: flip left to right, every second time.
+        augment: flip left to right with probability 1/2.
         augmentation: an imgaug augmenter that keeps the size of the image.
-        use_mini_mask: give the masks as mini-masks.
+        use_mini_mask: return mini-masks.
 
     Returns:
         image: [H, W, 3], as loaded in type.
         image_meta: float64 [12 + C].
-        class_ids: int [n], without objects that lie outside.
+        class_ids: int [n], without objects outside the image.
         bbox: int32 [n, (y1, x1, y2, x2)] pixels.
         mask: bool [H, W, n], or [*MINI_MASK_SHAPE, n].
 
@@ -79,7 +82,7 @@ def load_image_gt(
 
 
 def _resize_all(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequence[int] | None) -> np.ndarray:
-    """`resize_mask`, but an object that is only too thin for its sampling keeps the pixels that it lies in."""
+    """Resize masks, but keep the pixels of an object that is too thin to be sampled."""
     resized = resize_mask(mask, scale, NO_PADDING)
     for i in np.flatnonzero(mask.any(axis=(0, 1)) & ~resized.any(axis=(0, 1))):
         rows, columns = (((places + 0.5) * scale).astype(int) for places in np.nonzero(mask[:, :, i]))

@@ -60,8 +60,8 @@ def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, 
     """Apply the shared RPN head to every level.
 
     Args:
-        pyramid: the levels P2..P6, each [N, h, w, channels].
-        config: the settings.
+        pyramid: P2..P6, float [N, h, w, channels] each.
+        config: RPN_* and TOP_DOWN_PYRAMID_SIZE.
 
     Returns:
         float32 logits [N, A, 2], probabilities [N, A, 2] and deltas [N, A, 4], the levels one after the other.

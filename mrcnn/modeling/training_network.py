@@ -77,7 +77,7 @@ class TrainingNetwork(MoldingModel, BuiltModel):
 
     Args:
         config: settings of the network and of its losses.
-        image_shape: (H, W, channels) of the images.
+        image_shape: (H, W, channels) of the images, in pixels.
 
     Raises:
         InputError: config.BACKBONE is unknown.

@@ -93,7 +93,7 @@ def test_workers_find_this_source_tree(monkeypatch):
 
 def test_how_a_training_ends(monkeypatch):
     StandIn(monkeypatch, {"CPU": 2.0}, TrainingFailed())
-    with pytest.raises(InputError, match="a worker failed; .* --resume with --engine ray --workers 2 goes on"):
+    with pytest.raises(InputError, match="a worker failed; .* --resume with --engine ray --workers 2 continues"):
         train_on_ray(arguments(), arguments(), 2)
     StandIn(monkeypatch, {"CPU": 2.0}, SystemExit(1))  # Ctrl-C, as Ray has it
     with pytest.raises(KeyboardInterrupt):
