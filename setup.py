@@ -37,7 +37,6 @@ setup(
         "jax": ["jax>=0.5"],
         "torch": ["torch>=2.5"],
         "benchmark": ["torch>=2.5", "torchvision>=0.20"],  # scripts/benchmark.py --against torchvision
-        "eval": ["faster-coco-eval>=1.6"],  # --engine faster-coco-eval; the same figures
         # scripts/train.py --engine ray; without "default" Ray Train warns every second that it cannot ask for states
         "ray": ["ray[default,train]>=2.50"],
         # xdist: the tests run in two processes; jax: on a second backend
