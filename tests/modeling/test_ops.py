@@ -263,7 +263,7 @@ def test_jax_on_a_gpu_must_be_started_deterministic(monkeypatch):
     runtime.make_deterministic()  # on a CPU it is
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="gpu")])
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
-    with pytest.raises(InputError, match="set XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
+    with pytest.raises(InputError, match="started with XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
         runtime.make_deterministic()
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
     runtime.make_deterministic()
