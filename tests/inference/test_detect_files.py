@@ -5,7 +5,6 @@ import json
 import pathlib
 
 import cv2
-import keras
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
@@ -19,30 +18,12 @@ from mrcnn.annotations.schema import AnnotatedImage
 from mrcnn.inference.detect_files import detect_files
 from mrcnn.inference.media import VideoFile, count_frames, find_sources, read_frames
 from mrcnn.inference.writers import CocoResults, Pictures
-from mrcnn.model import MaskRCNN
 from mrcnn.modeling.coco_classes import COCO_CLASSES
 from mrcnn.modeling.weights import save_weights
 from tests.shapes import ShapesConfig, ShapesDataset
 
 NAMES = ["BG", "car", "truck", "bus"]
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "detect.py"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """Random weights, proposals that are anchors, nothing called background: there always is something to find."""
-    keras.utils.set_random_seed(3)
-    model = MaskRCNN("inference", ShapesConfig(), tmp_path_factory.mktemp("logs"))
-    rpn = model.keras_model.get_layer("rpn_model")
-    for layer, factor in (
-        (rpn.get_layer("rpn_bbox_pred"), 0.0),
-        (rpn.get_layer("rpn_class_raw"), 0.01),
-        (model.keras_model.get_layer("mrcnn_bbox_fc"), 0.0),
-        (model.keras_model.get_layer("mrcnn_class_logits"), 0.01),
-    ):
-        layer.kernel.assign(layer.kernel.value * factor)
-    model.keras_model.get_layer("mrcnn_class_logits").bias.assign(np.float32([-50, 0, 0, 0]))
-    return model
 
 
 @pytest.fixture(scope="module")
