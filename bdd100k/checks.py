@@ -90,7 +90,8 @@ def before_training(dataset: AnnotatedDataset, split: str) -> Findings:
     findings = check_annotated(dataset, full=False)
     unread = has_mask_files(dataset)  # objects are in files that this check does not open
     if not findings.objects and not unread:
-        raise InputError(f"{findings.source}: not one object of split {split!r} can be used: {summary(findings)}")
+        why = [f.detail for f in findings.entries if KINDS[f.kind].training == "impossible"] or [summary(findings)]
+        raise InputError(f"{findings.source}: not one object of split {split!r} can be used: {'; '.join(why)}")
     if findings.problems:
         log.warning("check of %s: %s. scripts/check_data.py lists them all", split, summary(findings))
     else:

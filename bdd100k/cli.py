@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bdd100k.config import CLASS_NAMES, BDD100KConfig, CustomConfig, StreetsConfig
-from bdd100k.open_data import is_custom
+from bdd100k.open_data import BDD100K, OWN, is_custom
 from mrcnn.config import PRECISIONS, Config
 from mrcnn.errors import InputError
 
@@ -25,6 +25,7 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
         help="BDD100K folder, or images with VIA, labelme, COCO, YOLO or "
         "mask annotations (docs/data.md); without it the embedded street scenes are used",
     )
+    add_classes_argument(parser)
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     parser.add_argument(
         "--config",
@@ -52,6 +53,17 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
 
 
+def add_classes_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --classes, which every script with --data has."""
+    parser.add_argument(
+        "--classes",
+        choices=(OWN, BDD100K),
+        help="read --data with its own classes, or as BDD100K, whose classes then stand for others (person for "
+        "pedestrian, van for car); by default BDD100K's folders and label formats, and COCO files of all its classes, "
+        "are read as BDD100K",
+    )
+
+
 def precision_setting(text: str) -> str:
     """Return a precision as --set takes it; an argparse type. Raises ArgumentTypeError for any other word."""
     if text not in PRECISIONS:
@@ -75,13 +87,13 @@ def whole_number(text: str) -> int:
     return value
 
 
-def config_class(name: str | None, data: str | None) -> type[Config]:
+def config_class(name: str | None, data: str | None, classes: str | None = None) -> type[Config]:
     """Return the settings that `--config` names, or the default for the data: streets for the embedded scenes.
 
     Raises:
         InputError: the folder `data` does not exist.
     """
-    return CONFIGS[name or ("streets" if data is None else "custom" if is_custom(data) else "bdd100k")]
+    return CONFIGS[name or ("streets" if data is None else "custom" if is_custom(data, classes) else "bdd100k")]
 
 
 def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
@@ -106,7 +118,9 @@ def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
     return name
 
 
-def build_config(name: str | None, data: str | None, checkpoint: str | None, overrides: list[str]) -> Config:
+def build_config(
+    name: str | None, data: str | None, checkpoint: str | None, overrides: list[str], classes: str | None = None
+) -> Config:
     """Return the settings of a run: those of `--config`, the checkpoint or the default for the data; then --set.
 
     With data, NAME is never that of the checkpoint: `--weights last` looks for the runs of the data.
@@ -117,7 +131,7 @@ def build_config(name: str | None, data: str | None, checkpoint: str | None, ove
     from mrcnn.engine.checkpoints import read_config
 
     saved = read_config(checkpoint) if checkpoint and name is None else None
-    config = config_class(name, data)()
+    config = config_class(name, data, classes)()
     take_over(config, {key: value for key, value in (saved or {}).items() if not (key == "NAME" and data is not None)})
     config.override(overrides)
     config.validate()

@@ -106,8 +106,8 @@ def _without_labels(root: pathlib.Path, split: str, images: dict[str, pathlib.Pa
     """The images of the official test split, which comes without labels. Raises InputError for any other split."""
     if split != "test":
         raise InputError(
-            f"{root}: no labels for split {split!r} found under {root / 'labels'} or beside the images. Pass "
-            "labels=FILE; read are Scalabel JSON, COCO JSON, the 2018 JSON and folders of RGBA bitmasks"
+            f"{root}: no BDD100K labels for split {split!r} in {root / 'labels'} or beside the images; read are "
+            "Scalabel JSON, COCO JSON, the 2018 JSON and folders of RGBA bitmasks"
         )
     log.info("%s: no labels for split %r; its images have no objects", root, split)
     unlabelled = [AnnotatedImage(path.name, path, root, labelled=False) for path in images.values()]
@@ -170,6 +170,11 @@ def _images_in(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     if not folder.is_dir():
         return {}
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES}
+
+
+def has_official_images(root: pathlib.Path) -> bool:
+    """Return whether a folder has images where BDD100K's packages put them: images/10k or images/100k."""
+    return any((_unpacked(root) / folder).is_dir() for folder in _IMAGE_FOLDERS[:2])
 
 
 def has_official_labels(root: pathlib.Path) -> bool:

@@ -4,8 +4,8 @@ import functools
 import logging
 import pathlib
 
-from bdd100k.dataset import SPLITS, BDD100KDataset, find_labels, has_official_labels
-from bdd100k.labels.categories import is_stuff, normalise_category
+from bdd100k.dataset import SPLITS, BDD100KDataset, find_labels, has_official_images, has_official_labels
+from bdd100k.labels.categories import has_all_classes
 from bdd100k.splits import HeldOut, find_list, list_path, stem, write_list
 from bdd100k.streets.scenes import write_streets
 from mrcnn.annotations import json_kind
@@ -15,27 +15,42 @@ from mrcnn.errors import InputError
 
 STREETS_DIR = pathlib.Path("runs/streets")  # the embedded street scenes are drawn here once
 STREETS = {"train": 240, "val": 40, "seed": 7}
+OWN, BDD100K = "own", "bdd100k"  # whose classes a folder has
 
 log = logging.getLogger("bdd100k")
 
 
 @functools.lru_cache
-def is_custom(data: str | None) -> bool:
-    """Return whether a folder holds data with classes of its own, rather than BDD100K's in any layout.
+def is_custom(data: str | None, classes: str | None = None) -> bool:
+    """Return whether a folder is read with classes of its own, rather than as BDD100K; log why.
+
+    Args:
+        data: the folder; None is for the embedded street scenes, which are BDD100K.
+        classes: OWN or BDD100K, if the user decides. None: only BDD100K's official folders, its label formats (Scalabel
+            and RGBA bitmasks) and COCO files of all its classes count as BDD100K.
 
     Raises:
         InputError: there is no such folder, or a JSON file cannot be read.
     """
-    if data is None or has_official_labels(pathlib.Path(data)):
+    if data is None:
         return False
-    kinds = Folder(data).kinds()
+    if classes is not None:
+        return classes == OWN
+    root = pathlib.Path(data)
+    kinds = {} if has_official_labels(root) else Folder(root).kinds()
     kind = next(iter(kinds), None)
     if kind == json_kind.COCO:
-        names = [name for path in kinds[kind] for name in json_kind.json_kind(path).categories]
-        return not (any(map(normalise_category, names)) and all(normalise_category(n) or is_stuff(n) for n in names))
-    if kind in ("yolo", "masks"):  # label files of BDD100K beside them say more
-        return not any(find_labels(pathlib.Path(data), split) for split in SPLITS)
-    return kind is not None
+        categories = [name for path in kinds[kind] for _, name in json_kind.json_kind(path).categories]
+        custom = not has_all_classes(categories)
+    elif kind in (None, "yolo", "masks"):  # label files of BDD100K beside them say more
+        custom = not has_official_images(root) and not any(find_labels(root, split) for split in SPLITS)
+    else:
+        custom = True
+    if custom:
+        log.info("%s: data with classes of its own (--classes bdd100k reads it as BDD100K)", root)
+    else:
+        log.info("%s: BDD100K, by its %s (--classes own keeps the classes of other labels)", root, kind or "labels")
+    return custom
 
 
 def open_dataset(
@@ -44,6 +59,7 @@ def open_dataset(
     limit: int | None = None,
     split_file: str | None = None,
     rectangles: bool = False,
+    classes: str | None = None,
 ) -> AnnotatedDataset:
     """Open the prepared dataset of a split: the user's folder, or the embedded street scenes if `data` is None.
 
@@ -55,6 +71,7 @@ def open_dataset(
         limit: at most this many images.
         split_file: the list of held-out images.
         rectangles: fill the boxes of objects that have no mask.
+        classes: OWN, BDD100K or None, see `is_custom`.
 
     Raises:
         InputError: see `bdd100k.dataset`, `mrcnn.annotations.folder`, `bdd100k.splits`; or a held-out image is missing.
@@ -64,7 +81,7 @@ def open_dataset(
         write_streets(STREETS_DIR, **STREETS)
         data = str(STREETS_DIR)
     held_out = find_list(data, split_file)
-    if is_custom(data):
+    if is_custom(data, classes):
         return _open_custom(data, split, limit, held_out, rectangles)
     dataset = BDD100KDataset()
     if held_out is None:
@@ -110,14 +127,20 @@ def _refuse_incomplete(dataset: AnnotatedDataset, held_out: HeldOut, limit: int 
         )
 
 
-def hold_out(data: str | None, count: int | None, split_file: str | None = None, rectangles: bool = False) -> None:
+def hold_out(
+    data: str | None,
+    count: int | None,
+    split_file: str | None = None,
+    rectangles: bool = False,
+    classes: str | None = None,
+) -> None:
     """Do what --hold-out asks for: draw a test split and write its list, unless the same one is there already.
 
     Args:
         data: as for `open_dataset`.
         count: images to hold out; None does nothing.
         split_file: the list to write.
-        rectangles: as for `open_dataset`.
+        rectangles, classes: as for `open_dataset`.
 
     Raises:
         InputError: another list is there, or it cannot be written.
@@ -126,7 +149,7 @@ def hold_out(data: str | None, count: int | None, split_file: str | None = None,
         return
     path = list_path(data or STREETS_DIR, split_file)
     if not path.exists():
-        dataset = open_dataset(data, "train", rectangles=rectangles)
+        dataset = open_dataset(data, "train", rectangles=rectangles, classes=classes)
         write_list(path, [info["name"] for info in dataset.image_info], count)
         return
     known = find_list(data or STREETS_DIR, split_file)

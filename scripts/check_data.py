@@ -26,9 +26,11 @@ Problems, which should be fixed:
             size differs (from the size in the labels), duplicate image (the same name twice), image in two splits
   labels    unusable frame, unusable label (broken coordinates, codes or boxes), unknown name, no area (no pixel of the
             image lies inside), outside the image (by more than a pixel), self-crossing outline,
-            duplicate object (same image, same class, IoU above 0.95), no masks (boxes only: no masks to train on)
+            duplicate object (same image, same class, IoU above 0.95), no masks (boxes only: no masks to train on),
+            only crowds (iscrowd is set for every object: nothing to train on)
 Notes, which may be intended:
-  image without labels, image without objects, box without mask, hidden object (nearer labels cover all of it)
+  image without labels, image without objects, box without mask, hidden object (nearer labels cover all of it),
+  crowd or ignored object (neither an object nor background), one name, several categories (they are one class)
 
 Each finding names the label file, the image and the label id. Next to each kind stands what training does about it:
 what cannot be used is left out, the rest is kept. Training makes the same check in about a second, from boxes alone.
@@ -48,6 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", required=True, metavar="DIR", help="folder with images and labels, as for train.py")
+    cli.add_classes_argument(parser)
     add("--split", default="all", help="train, val, test, or all (default: %(default)s)")
     add("--labels", metavar="FILE", help="use this label file or folder instead of the one that is found")
     add("--images", action="store_true", help="decode every image, which finds truncated files; about 10 ms per image")
@@ -83,8 +86,9 @@ def check(args: argparse.Namespace) -> dict[str, Findings]:
     def progress(images: Iterable) -> Iterable:
         return track(images, "checking", console=console, transient=True)
 
+    custom = args.labels is None and open_data.is_custom(args.data, args.classes)
     with quiet():
-        if args.labels is None and open_data.is_custom(args.data):
+        if custom:
             split = None if args.split == "all" else args.split
             return {args.split: check_annotated_folder(args.data, split, args.images, progress)}
         return checks.check_folder(args.data, args.split, args.labels, args.images, progress)

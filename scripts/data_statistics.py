@@ -55,6 +55,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="DIR",
         help="folder with images and labels, as for train.py; without it the embedded street scenes are used",
     )
+    cli.add_classes_argument(parser)
     add("--split", default="train", help="train, val or test (default: %(default)s)")
     add("--out", metavar="FOLDER", default="runs/statistics", help="default: %(default)s")
     add("--config", choices=sorted(cli.CONFIGS), help="settings to start from; by default as for train.py")
@@ -110,8 +111,10 @@ def _change(now: dict, better: dict | None, key: str) -> str:
 
 def main() -> None:
     args = parse_arguments()
-    config = cli.build_config(args.config, args.data, None, args.overrides)
-    dataset = open_data.open_dataset(args.data, args.split, args.limit, rectangles=args.rectangles)
+    config = cli.build_config(args.config, args.data, None, args.overrides, args.classes)
+    dataset = open_data.open_dataset(
+        args.data, args.split, args.limit, rectangles=args.rectangles, classes=args.classes
+    )
     out = pathlib.Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)

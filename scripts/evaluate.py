@@ -86,11 +86,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, str]:
     """Return the model with its weights, and their path; it must have been trained on these classes."""
-    checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data).NAME)
+    checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     if checkpoint is None:
         raise InputError(f"--weights {args.weights} is an untrained model; give last, streets or a path of an .h5 file")
     cli.refuse_other_classes(checkpoint, class_names)
-    config = cli.build_config(args.config, args.data, checkpoint, args.overrides)
+    config = cli.build_config(args.config, args.data, checkpoint, args.overrides, args.classes)
     cli.follow_classes(config, class_names)
     if config.DETECTION_MIN_CONFIDENCE > 0.05:
         log.warning(
@@ -123,10 +123,10 @@ def main() -> None:
 
 def evaluate(out: pathlib.Path, args: argparse.Namespace) -> None:
     """Evaluate the model or the predictions that the arguments name, write the files and print the tables."""
-    open_data.hold_out(args.data, args.hold_out, args.split_file)
+    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes)
     # --limit chooses among the images; a file of predictions is checked against all of them.
     limit = None if args.predictions else args.limit
-    dataset = open_data.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles)
+    dataset = open_data.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles, args.classes)
     image_ids = [int(i) for i in dataset.image_ids[: args.limit]]
     evaluated: dict[str, Any] = {"data": args.data or "embedded street scenes", "split": args.split}
     settings: dict[str, Any] = {"samples": args.bootstrap, "seed": args.seed}

@@ -1,6 +1,7 @@
 """Map the category names of all BDD100K releases to instance classes."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from bdd100k.config import CLASS_NAMES
@@ -47,6 +48,15 @@ def normalise_category(name: str) -> tuple[str, bool] | None:
 def is_stuff(name: str) -> bool:
     """Return whether a category is a known one without instance masks (road, sky, traffic light, lane, ...)."""
     return _key(name) in _STUFF_KEYS
+
+
+def has_all_classes(names: Collection[str]) -> bool:
+    """Return whether category names are those of BDD100K: all classes by their official names, and no foreign one.
+
+    Data of other origin may have some of these names too: its persons, or its cars beside vans, are its own classes.
+    """
+    plain = {" ".join(name.split()).lower() for name in names}
+    return plain >= set(CLASS_NAMES) and all(normalise_category(name) or is_stuff(name) for name in plain)
 
 
 def find_class(name: Any, findings: Findings) -> tuple[str, bool] | None:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from markupsafe import Markup, escape
 
-from mrcnn.evaluation.coco_results import category_ids, image_key
+from mrcnn.evaluation.coco_results import class_of_category, image_key
 from mrcnn.evaluation.curves import outcomes_at_50
 from mrcnn.evaluation.results_file import entries_by_image
 from mrcnn.evaluation.tide import KINDS, find_errors
@@ -117,7 +117,7 @@ class Pictures:
         self._table = result.tables["mask"]
         self._outcomes = outcomes_at_50(self._table)
         self._errors = find_errors(self._table, self._outcomes)
-        self._classes = {category: n for n, category in enumerate(category_ids(dataset))}
+        self._classes = class_of_category(dataset)
         self._first_dt = np.cumsum([0, *(row.detections for row in self._rows)])
         self._first_gt = np.searchsorted(self._table.gt_image, np.arange(len(self.image_ids)))
         strong = self._outcomes.score >= min_score

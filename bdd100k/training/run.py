@@ -145,10 +145,10 @@ def new_job(args: argparse.Namespace) -> Job:
         InputError: data, settings or weights cannot be used.
     """
     recipe = RECIPES[args.recipe] if args.recipe else None
-    checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data).NAME)
+    checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     settings = [*(recipe.settings if recipe else ()), *_settings_of(args), *args.overrides]
-    config = cli.build_config(args.config, args.data, checkpoint, settings)
-    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles)
+    config = cli.build_config(args.config, args.data, checkpoint, settings, args.classes)
+    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes)
     train_set, val_set = _open_data(args, config)
     if args.class_weights:
         config.CLASS_LOSS_WEIGHTS = class_weights(train_set, args.class_weights).round(4).tolist()
@@ -191,7 +191,7 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
             "run that scripts/train.py began"
         ) from error
     args = argparse.Namespace(**{**vars(args), **known})
-    config = cli.config_class(args.config, args.data)()
+    config = cli.config_class(args.config, args.data, args.classes)()
     cli.take_over(config, saved)
     log.info("resuming %s", folder)
     train_set, val_set = _open_data(args, config)
@@ -226,12 +226,13 @@ def _settings_of(args: argparse.Namespace) -> list[str]:
 
 def _open_data(args: argparse.Namespace, config: Config) -> tuple[Dataset, Dataset | None]:
     """Open and check the training data, and the validation data unless there is no validation."""
-    train_set = open_data.open_dataset(args.data, "train", args.limit, args.split_file, args.rectangles)
+    read = args.limit, args.split_file, args.rectangles, args.classes
+    train_set = open_data.open_dataset(args.data, "train", *read)
     cli.follow_classes(config, train_set.class_names)
     before_training(train_set, "train")
     if not config.VALIDATION_STEPS and not args.val_images:
         return train_set, None
-    val_set = open_data.open_dataset(args.data, "val", args.limit, args.split_file, args.rectangles)
+    val_set = open_data.open_dataset(args.data, "val", *read)
     if val_set.class_names != train_set.class_names:
         raise InputError(
             f"--data {args.data}: train has the classes {', '.join(train_set.class_names[1:])}, val "

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.annotations.findings import UNKNOWN_NAME, Findings
+from mrcnn.annotations.findings import CROWD, UNKNOWN_NAME, Findings
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import image_size, read_image
 from mrcnn.errors import InputError
@@ -81,10 +81,17 @@ def _check_file(path: Any, info: dict, name: str, findings: Findings, decode: bo
     except InputError as error:
         findings.add(kind, str(error).removeprefix(f"{path}: "), path, image=name)
         return
-    expected = info.get("height"), info.get("width")
-    if all(expected) and size != expected:
-        detail = f"image is {size[1]} x {size[0]}, its labels are made for {expected[1]} x {expected[0]}"
-        findings.add("size differs", detail, path, image=name)
+    height, width = info.get("height"), info.get("width")
+    if height and width and size != (height, width):
+        findings.add("size differs", size_difference(size, (height, width)), path, image=name)
+
+
+def size_difference(size: tuple[int, int], labelled: tuple[int, int]) -> str:
+    """Return in words how the (height, width) px of an image and the size that its labels are made for differ."""
+    text = f"image is {size[1]} x {size[0]}, its labels are made for {labelled[1]} x {labelled[0]}"
+    if size != labelled[::-1]:
+        return text
+    return text + " (if it was labelled without its EXIF orientation, save it without, as the labels are)"
 
 
 def image_name(info: dict) -> str:
@@ -212,7 +219,7 @@ def check_instances(dataset: Dataset, findings: Findings, progress: Callable[[It
             findings.add("unusable label", str(error), file, image=name)
             continue
         findings.images += 1
-        findings.objects += len(instances)
+        findings.objects += int(np.count_nonzero(instances.training_class_ids > 0))
         if not len(instances):
             findings.add("image without objects", "no mask has a pixel", file, image=name)
         _check_objects(dataset, instances, image_id, findings)
@@ -222,7 +229,9 @@ def _check_objects(dataset: Dataset, instances: Instances, image_id: int, findin
     info = dataset.image_info[image_id]
     where = {"file": info["path"] or info["source"], "image": image_name(info)}
     for i, class_id in enumerate(instances.class_ids):
-        if 0 < class_id < dataset.num_classes:
+        if 0 < class_id < dataset.num_classes and (instances.crowd[i] or instances.ignore[i]):
+            findings.add(CROWD, "a crowd" if instances.crowd[i] else "ignored", label=str(i), **where)
+        elif 0 < class_id < dataset.num_classes:
             findings.classes[dataset.class_names[class_id]] += 1
         else:
             detail = f"class id {class_id}; the classes are 1 to {dataset.num_classes - 1}"

@@ -1,11 +1,13 @@
 """Read COCO instance files: any categories, or those that a data set knows by name."""
 
+import itertools
 import pathlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mrcnn.annotations.findings import UNKNOWN_NAME, Findings
-from mrcnn.annotations.json_fields import check_rle, flag, number, read_json
+from mrcnn.annotations.json_fields import Id, as_id, category_names, check_rle, flag, number, read_json
 from mrcnn.annotations.reading import Finder, known_size, locate
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
@@ -16,27 +18,63 @@ from mrcnn.structures.polygons import as_points, rectangle
 ClassOf = Callable[[str], tuple[str, bool] | None]
 
 
-def read_coco(paths: Sequence[pathlib.Path], find: Finder, findings: Findings) -> Annotations:
-    """Read COCO instance files; the categories are the classes.
+def read_coco(
+    paths: Sequence[pathlib.Path], class_names: Sequence[str], find: Finder, findings: Findings
+) -> Annotations:
+    """Read COCO instance files; the categories are the classes, and categories of one name are one class.
 
     Args:
-        paths: the files; they have the same categories.
+        paths: the files.
+        class_names: the names of all classes in order, also of those that only the files of other splits have: whatever
+            the split, a class has the same place in the list.
         find: finds the images.
         findings: takes what cannot be used.
 
+    Returns:
+        The images, and the classes with the ids that the files give them. Where the files differ, the first one counts.
+
     Raises:
-        InputError: a file is not a COCO file, or the categories of the files differ.
+        InputError: a file is not a COCO file, or one of its category ids has two names.
     """
     images: list[AnnotatedImage] = []
-    classes: dict[int, str] = {}
+    ids: dict[str, list[Id]] = {name: [] for name in class_names}
     for path in paths:
         document = read_json(path)
         names = _category_names(document, path)
-        if classes and names != classes:
-            raise InputError(f"{path}: its categories {names} are not those of {paths[0]}: {classes}")
-        classes = names
+        for name, own in _ids_by_use(names, document["annotations"]).items():
+            if len(own) > 1:
+                detail = f"category ids {', '.join(map(repr, own))} are all called {name!r}"
+                findings.add("one name, several categories", detail, path)
+            ids.setdefault(name, []).extend(own)
         images += read_document(document, path, find, findings)
-    return Annotations("coco", images, sorted(classes.items()), findings)
+    classes, other_ids = _distinct(ids)
+    return Annotations("coco", images, classes, findings, other_ids)
+
+
+def _ids_by_use(names: dict[Id, str], annotations: list[Any]) -> dict[str, list[Id]]:
+    """Category name -> its ids, the one with the most objects first: it is written where a single id is needed."""
+    uses = Counter(as_id(entry.get("category_id")) for entry in annotations if isinstance(entry, dict))
+    ids: dict[str, list[Id]] = {}
+    for category in sorted(names, key=lambda category: -uses[category]):
+        ids.setdefault(names[category], []).append(category)
+    return ids
+
+
+def _distinct(ids: dict[str, list[Id]]) -> tuple[list[tuple[Id, str]], dict[str, list[Id]]]:
+    """(id, name) of the classes and their other ids, so that no id means two classes: the class that has it first does.
+
+    A class that is left without one gets the lowest free number.
+    """
+    taken: set[Id] = set()
+    own: dict[str, list[Id]] = {name: [] for name in ids}
+    for turn in range(max(map(len, ids.values()), default=0)):
+        for name, wanted in ids.items():
+            if turn < len(wanted) and wanted[turn] not in taken:
+                own[name].append(wanted[turn])
+                taken.add(wanted[turn])
+    free = (number for number in itertools.count(1) if number not in taken)
+    classes = [(own[name][0] if own[name] else next(free), name) for name in ids]
+    return classes, {name: numbers[1:] for name, numbers in own.items() if len(numbers) > 1}
 
 
 def read_document(
@@ -69,16 +107,16 @@ def read_document(
     images = _images(document["images"], path, find, findings, limit, keep_raw)
     for place, annotation in enumerate(document["annotations"]):
         fields = annotation if isinstance(annotation, dict) else {}
-        image_id = fields.get("image_id")
-        image = images.get(image_id) if _is_id(image_id) else None
+        image_id = as_id(fields.get("image_id"))
+        image = images.get(image_id) if image_id is not None else None
         label_id = str(fields.get("scalabel_id", fields.get("id", place)))
         try:
             if not isinstance(annotation, dict):
                 raise LabelError(f"annotation is {json_type(annotation)}, not an object")
-            if image is None and _is_id(image_id) and image_id in images:
+            if image is None and image_id in images:
                 continue  # its image is beyond the limit, or a finding already
             if image is None:
-                raise LabelError(f"image_id {image_id!r:.60} is not among the images")
+                raise LabelError(f"image_id {annotation.get('image_id')!r:.60} is not among the images")
             label = _object(annotation, label_id, names, class_of, image)
             if label is not None:
                 label.raw = annotation if keep_raw else None
@@ -89,23 +127,19 @@ def read_document(
     return [image for image in images.values() if image is not None]
 
 
-def _category_names(document: Any, path: pathlib.Path) -> dict[int, str]:
+def _category_names(document: Any, path: pathlib.Path) -> dict[Id, str]:
     """Category id -> name."""
     for part in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(part), list):
             raise InputError(f"{path}: a COCO file needs a list {part!r}")
-    names = {
-        entry["id"]: entry["name"].strip()
-        for entry in document["categories"]
-        if isinstance(entry, dict) and isinstance(entry.get("id"), int) and isinstance(entry.get("name"), str)
-    }
+    names = category_names(document["categories"])
     if not names:
         raise InputError(f"{path}: none of its categories has an 'id' and a 'name', so category ids have no meaning")
+    for entry in document["categories"]:
+        for category, name in category_names([entry]).items():
+            if names[category] != name:
+                raise InputError(f"{path}: category id {category!r} has two names, {name!r} and {names[category]!r}")
     return names
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _images(
@@ -116,10 +150,10 @@ def _images(
     found = 0
     for index, entry in enumerate(entries):
         place = f"image {index}"
-        if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str) or not _is_id(entry.get("id")):
+        name, image_id = (entry.get("file_name"), as_id(entry.get("id"))) if isinstance(entry, dict) else (None, None)
+        if not isinstance(name, str) or image_id is None:
             findings.add("unusable frame", "needs 'id' (number or text) and 'file_name'", path, place=place)
             continue
-        name, image_id = entry["file_name"], entry["id"]
         if image_id in images:
             findings.add("duplicate image", f"id {image_id!r} came before", path, place=place, image=name)
             continue
@@ -129,19 +163,19 @@ def _images(
             continue
         found += 1
         image.size = known_size(entry.get("height"), entry.get("width"))
-        image.coco_id = image_id if isinstance(image_id, int) else None
+        image.coco_id = image_id
         image.attributes = entry["attributes"] if isinstance(entry.get("attributes"), dict) else {}
         image.raw = entry if keep_raw else None
     return images
 
 
 def _object(
-    annotation: dict[str, Any], label_id: str, names: dict[int, str], class_of: ClassOf, image: AnnotatedImage
+    annotation: dict[str, Any], label_id: str, names: dict[Id, str], class_of: ClassOf, image: AnnotatedImage
 ) -> Annotation | None:
     """The object of an annotation; None if its category has no instances."""
-    category = annotation.get("category_id")
-    if not isinstance(category, int) or category not in names:
-        raise LabelError(f"category_id {category!r:.60} is not among the categories", UNKNOWN_NAME)
+    category = as_id(annotation.get("category_id"))
+    if category is None or category not in names:
+        raise LabelError(f"category_id {annotation.get('category_id')!r:.60} is not among the categories", UNKNOWN_NAME)
     known = class_of(names[category])
     if known is None:
         return None
@@ -174,7 +208,11 @@ def _mask(segmentation: Any, size: tuple[int, int] | None) -> tuple[dict[str, An
         return None, None
     if any(not isinstance(flat, list) or len(flat) % 2 for flat in segmentation):
         raise LabelError("segmentation is not a list of flat polygons [x, y, x, y, ...]")
-    return None, [as_points([flat[i : i + 2] for i in range(0, len(flat), 2)]) for flat in segmentation]
+    if not any(segmentation):
+        return None, None
+    # Parts of one or two points, which annotation tools leave behind, have no area: the others are the object.
+    parts = [flat for flat in segmentation if len(flat) >= 6] or segmentation
+    return None, [as_points([flat[i : i + 2] for i in range(0, len(flat), 2)]) for flat in parts]
 
 
 def _box(box: Any, needed: bool) -> tuple[float, float, float, float] | None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mrcnn.annotations.checks import size_difference
 from mrcnn.annotations.findings import MISSING_IMAGE, NO_LABELS, Findings, listing
 from mrcnn.annotations.mask_png import read_mask, split_ids
 from mrcnn.annotations.object_masks import to_instances, visible_masks
@@ -24,7 +25,8 @@ class AnnotatedDataset(Dataset):
     """Images with labels of any format; `mrcnn.annotations.folder.open_folder` makes one.
 
     `image_info[i]` has `id` and `name` (as the labels or the folder name it), `path`, `width`, `height`, `annotated`
-    (an AnnotatedImage) and, for COCO, `coco_id`. `findings` holds what could not be used.
+    (an AnnotatedImage) and, for COCO, `coco_id`. `class_info[i]` has `other_ids`, further ids of a COCO file for the
+    same class. `findings` holds what could not be used.
 
     Attributes:
         IMAGE_ATTRIBUTES: attribute of images -> its title in figures, where a data set has such attributes.
@@ -66,6 +68,8 @@ class AnnotatedDataset(Dataset):
         self.findings.include(found.findings)
         for number, name in found.classes:
             self.add_class(source, number, name)
+            self.class_info[-1]["other_ids"] = found.other_ids.get(name, [])
+        _forget_shared_ids(images)
         for image in images:
             assert image.size is not None
             if not rectangles_as_masks:
@@ -146,6 +150,15 @@ class AnnotatedDataset(Dataset):
         return str(self.image_info[image_id]["path"])
 
 
+def _forget_shared_ids(images: Sequence[AnnotatedImage]) -> None:
+    """Forget the COCO ids if two images have the same one, as those of two splits often do: names tell them apart."""
+    counts = Counter(image.coco_id for image in images if image.coco_id is not None)
+    if counts and max(counts.values()) > 1:
+        log.info("image ids of several COCO files are the same: predictions name the images instead")
+        for image in images:
+            image.coco_id = None
+
+
 def sized(images: Sequence[AnnotatedImage], findings: Findings) -> list[AnnotatedImage]:
     """Return the images whose files can be read and have the size that the labels state, with `size` filled in."""
     kept = []
@@ -157,8 +170,7 @@ def sized(images: Sequence[AnnotatedImage], findings: Findings) -> list[Annotate
             findings.add("unreadable image", detail, image.path, image=image.name)
             continue
         if image.size is not None and image.size != size:
-            detail = f"image is {size[1]} x {size[0]}, its labels are made for {image.size[1]} x {image.size[0]}"
-            findings.add("size differs", detail, image.source, image=image.name)
+            findings.add("size differs", size_difference(size, image.size), image.source, image=image.name)
             continue
         image.size = size
         image.objects = [label for label in image.objects if _fits(label, image, findings)]

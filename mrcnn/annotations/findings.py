@@ -19,6 +19,7 @@ class Kind:
 UNKNOWN_NAME = "unknown name"
 MISSING_IMAGE = "missing image"
 NO_LABELS = "image without labels"
+CROWD = "crowd or ignored object"
 KINDS = {
     MISSING_IMAGE: Kind(True, "left out"),
     "unreadable image": Kind(True, "left out"),
@@ -34,10 +35,13 @@ KINDS = {
     "self-crossing outline": Kind(True, "kept as filled: areas enclosed twice are outside"),
     "duplicate object": Kind(True, "kept"),
     "no masks": Kind(True, "impossible"),
+    "only crowds": Kind(True, "impossible"),
     NO_LABELS: Kind(False, "left out"),
     "image without objects": Kind(False, "skipped, unless TRAIN_EMPTY_IMAGES"),
     "box without mask": Kind(False, "left out, unless boxes may serve as masks"),
     "hidden object": Kind(False, "left out: nearer labels cover it"),
+    CROWD: Kind(False, "neither an object nor background"),
+    "one name, several categories": Kind(False, "one class"),
 }
 
 
@@ -78,7 +82,7 @@ class Findings:
 
     Attributes:
         source: the folder or label file.
-        images, objects: how many there are to train on.
+        images, objects: how many there are to train on; crowds and ignored objects are not among them.
         classes: objects by class name, including classes without objects.
         unknown: labels of categories that the data set does not know, by name; they are left out.
         stuff: labels of known categories that have no instances (road, sky), by name; they are left out.

@@ -17,13 +17,13 @@ from mrcnn.annotations import json_kind
 from mrcnn.annotations.coco import read_coco
 from mrcnn.annotations.dataset import AnnotatedDataset, log_summary, sized
 from mrcnn.annotations.findings import Findings
-from mrcnn.annotations.json_fields import read_json
+from mrcnn.annotations.json_fields import Id, read_json
 from mrcnn.annotations.labelme import read_labelme
 from mrcnn.annotations.mask_png import mask_folder_of, mask_of, read_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotations
 from mrcnn.annotations.via import read_via
 from mrcnn.annotations.yolo import NAME_FILES, read_yolo, yolo_label_path
-from mrcnn.errors import InputError
+from mrcnn.errors import InputError, LabelError
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +69,25 @@ class Folder:
         self.documents = [path for path in files if path.suffix.lower() == ".json"]
         self._known = {os.path.normpath(path): path for path in self.images}
         self._by_name: dict[str, list[pathlib.Path]] = {}
+        self._by_lower_name: dict[str, list[pathlib.Path]] = {}
         for path in self.images:
             self._by_name.setdefault(path.name, []).append(path)
+            self._by_lower_name.setdefault(path.name.lower(), []).append(path)
 
     def find(self, name: str, source: pathlib.Path) -> pathlib.Path | None:
-        """Return the image that a label file names: by its path, its name, or the stem of the label file."""
+        """Return the image that a label file names: by its path, its name, or the stem of the label file.
+
+        If no name is the same, upper and lower case do not matter: labels may come from a system where they do not.
+
+        Raises:
+            LabelError: several images may be meant.
+        """
         parts = pathlib.PurePosixPath(name.replace("\\", "/").lstrip("/")).parts
         beside = self._known.get(os.path.normpath(source.parent.joinpath(*parts)))
         if beside is not None:
             return beside
-        found = self._by_name.get(parts[-1], []) if parts else []
+        named = (self._by_name.get(parts[-1]) or self._by_lower_name.get(parts[-1].lower(), [])) if parts else []
+        found = named
         if len(found) > 1:  # take the one whose folders agree with the name, or with the split of the label file
             split = split_of(source.relative_to(self.root).parts)
             found = (
@@ -88,8 +97,11 @@ class Folder:
             )
         if len(found) == 1:
             return found[0]
+        if named:
+            places = ", ".join(path.relative_to(self.root).as_posix() for path in named[:3])
+            raise LabelError(f"{len(named)} images have this name ({places}); give the label file the folder too")
         own = [path for path in self.images if path.parent == source.parent and path.stem == source.stem]
-        return own[0] if len(own) == 1 and not found else None
+        return own[0] if len(own) == 1 else None
 
     def kinds(self) -> dict[str, list[pathlib.Path]]:
         """Return the formats that are there, the most certain first, with their files (none for text and masks).
@@ -168,7 +180,10 @@ def open_folder(
     found.images = _once(found, folder.root)
     for image in found.images:
         image.split = _split_of(image, folder.root, kind)
-    images = sized(_choose(found.images, split, folder.root), found.findings)[:limit]
+    there = {image.split for image in found.images}
+    if kind == json_kind.COCO:  # only the files of the split were read
+        there |= {own for own in _coco_splits(kinds[kind], folder.root).values() if own}
+    images = sized(_choose(found.images, split, there, folder.root), found.findings)[:limit]
     if not images or not found.classes:
         why = "; ".join(str(finding) for finding in found.findings.entries[:3]) or "it has no labelled image"
         raise InputError(f"{folder.root}: nothing in it can be used as {FORMATS[kind]}: {why}")
@@ -191,7 +206,8 @@ def _read(folder: Folder, kind: str, paths: list[pathlib.Path], split: str | Non
     beside = {path.parent for path in paths}
     folder.refuse_broken([path for path in folder.documents if path.parent in beside and path not in set(paths)])
     if kind == json_kind.COCO:
-        return read_coco(_coco_files(paths, split, folder.root), folder.find, findings)
+        splits = _coco_splits(paths, folder.root)
+        return read_coco(_coco_files(splits, split), _coco_classes(list(splits), folder.root), folder.find, findings)
     return (read_via if kind == json_kind.VIA else read_labelme)(paths, folder.find, findings)
 
 
@@ -210,14 +226,34 @@ def _in_masks(path: pathlib.Path, root: pathlib.Path) -> bool:
     return any(part.lower() in ("masks", "mask") for part in path.relative_to(root).parts[:-1])
 
 
-def _coco_files(paths: list[pathlib.Path], split: str | None, root: pathlib.Path) -> list[pathlib.Path]:
-    """The files that may hold the split: its own or those of no split; only "instances" files if there are any."""
-    splits = {path: split_of(path.relative_to(root).with_suffix("").parts) for path in paths}
-    own = [path for path in paths if split is None or splits[path] in (split, None)]
+def _coco_splits(paths: list[pathlib.Path], root: pathlib.Path) -> dict[pathlib.Path, str | None]:
+    """COCO files and the splits that their names or folders state, train first; of a split's only "instances" files."""
+    found: dict[str | None, list[pathlib.Path]] = {"train": [], None: [], "val": [], "test": []}
+    for path in paths:
+        found[split_of(path.relative_to(root).with_suffix("").parts)].append(path)
+    chosen = {split: [path for path in own if "instances" in path.stem.lower()] or own for split, own in found.items()}
+    return {path: split for split, own in chosen.items() for path in own}
+
+
+def _coco_files(splits: dict[pathlib.Path, str | None], split: str | None) -> list[pathlib.Path]:
+    """The files that may hold the split: its own or those of no split."""
+    own = [path for path, known in splits.items() if split is None or known in (split, None)]
     if not own and split == "val":
-        own = [path for path in paths if splits[path] == "train"]  # val is drawn from it
-    named = [path for path in own if "instances" in path.stem.lower()]
-    return named or own or paths
+        own = [path for path, known in splits.items() if known == "train"]  # val is drawn from it
+    return own or list(splits)
+
+
+def _coco_classes(paths: list[pathlib.Path], root: pathlib.Path) -> list[str]:
+    """The category names of all files: by id in the first file, then those that only later files have."""
+    listed = [json_kind.json_kind(path).categories for path in paths]
+    names = list(dict.fromkeys(name for entries in listed for _, name in sorted(entries, key=_by_number)))
+    if len({frozenset(entries) for entries in listed}) > 1:
+        log.info("%s: the COCO files list different categories, which are matched by name: %s", root, ", ".join(names))
+    return names
+
+
+def _by_number(category: tuple[Id, str]) -> tuple[bool, Id]:
+    return isinstance(category[0], str), category[0]
 
 
 def split_of(parts: Iterable[str]) -> str | None:
@@ -238,11 +274,12 @@ def _split_of(image: AnnotatedImage, root: pathlib.Path, kind: str) -> str | Non
     return split_of(image.path.relative_to(root).parts[:-1])
 
 
-def _choose(images: list[AnnotatedImage], split: str | None, root: pathlib.Path) -> list[AnnotatedImage]:
-    """The images of a split."""
+def _choose(
+    images: list[AnnotatedImage], split: str | None, there: set[str | None], root: pathlib.Path
+) -> list[AnnotatedImage]:
+    """The images of a split; `there` are the splits of the folder, None for images in none."""
     if split is None or not images:
         return images
-    there = {image.split for image in images}
     if split in there:
         own = [image for image in images if image.split == split]
         if not (split == "train" and "val" not in there):

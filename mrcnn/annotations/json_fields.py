@@ -1,6 +1,7 @@
 """Read JSON label files and check their values."""
 
 import json
+import numbers
 import pathlib
 from typing import Any
 
@@ -10,10 +11,32 @@ from mrcnn.errors import InputError, LabelError
 from mrcnn.structures.polygons import FARTHEST_PX
 from mrcnn.structures.rle import rle_lengths
 
+Id = int | str  # of an image or a category in a JSON file
 
-def is_side(value: Any) -> bool:
-    """Return whether a JSON value can be the width or height of an image in pixels."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= FARTHEST_PX
+
+def as_id(value: Any) -> Id | None:
+    """Return an id of a JSON file as it is, 7.0 as 7 (pandas writes ids so), and None for what is no id."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def as_side(value: Any) -> int | None:
+    """Return a JSON value as the width or height of an image in pixels; None if it cannot be one. 96.0 is 96."""
+    side = as_id(value)
+    return side if isinstance(side, int) and 0 < side <= FARTHEST_PX else None
+
+
+def category_names(entries: Any) -> dict[Id, str]:
+    """Return id -> name of a COCO file's list "categories", in its order. Entries without an id or a name are left out.
+
+    A name may be a number; blanks around it do not count.
+    """
+    fields = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    named = [(as_id(entry.get("id")), as_id(entry.get("name"))) for entry in fields]
+    return {number: str(name).strip() for number, name in named if number is not None and name not in (None, "")}
 
 
 def number(value: Any, name: str) -> float:
@@ -43,19 +66,21 @@ def check_rle(rle: Any, size: tuple[int, int] | None) -> dict[str, Any]:
     """
     if not isinstance(rle, dict) or "counts" not in rle or "size" not in rle:
         raise LabelError("rle needs 'size' and 'counts'")
-    rle_size = rle["size"]
-    if not isinstance(rle_size, list | tuple) or len(rle_size) != 2 or not all(map(is_side, rle_size)):
-        raise LabelError(f"rle size is {rle_size!r}, not [height, width]")
+    listed = rle["size"]
+    sides = [as_side(side) for side in listed] if isinstance(listed, list | tuple) else []
+    if len(sides) != 2 or None in sides:
+        raise LabelError(f"rle size is {listed!r:.80}, not [height, width]")
+    rle_size = [side for side in sides if side is not None]
     if size is not None and tuple(rle_size) != size:
-        raise LabelError(f"rle size {list(rle_size)} differs from the image's [height, width] {list(size)}")
+        raise LabelError(f"rle size {rle_size} differs from the image's [height, width] {list(size)}")
     runs = rle_lengths(rle["counts"])
     if len(runs) and runs.min() < 0:
         raise LabelError("rle counts are damaged: a run is negative")
     if runs.sum() != rle_size[0] * rle_size[1]:
-        raise LabelError(f"rle counts cover {runs.sum()} pixels, its size {list(rle_size)} has {np.prod(rle_size)}")
+        raise LabelError(f"rle counts cover {runs.sum()} pixels, its size {rle_size} has {np.prod(rle_size)}")
     if not runs[1::2].any():
         raise LabelError("rle is empty", "no area")
-    return {"size": [int(v) for v in rle_size], "counts": rle["counts"]}
+    return {"size": rle_size, "counts": rle["counts"]}
 
 
 def read_json(path: pathlib.Path) -> Any:

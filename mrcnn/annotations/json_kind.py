@@ -10,6 +10,7 @@ import json
 import pathlib
 import re
 
+from mrcnn.annotations.json_fields import Id, category_names
 from mrcnn.errors import InputError
 
 COCO, VIA, LABELME, SCALABEL = "coco", "via", "labelme", "scalabel"
@@ -22,12 +23,12 @@ class JsonKind:
     Attributes:
         format: COCO, VIA, LABELME or SCALABEL; None for any other JSON.
         masks: the key of a Scalabel file's masks, "rle" (taken before the other) or "poly2d"; None for boxes alone.
-        categories: the category names of a COCO file.
+        categories: (id, name) of the categories of a COCO file.
     """
 
     format: str | None
     masks: str | None = None
-    categories: tuple[str, ...] = ()
+    categories: tuple[tuple[Id, str], ...] = ()
 
 
 def json_kind(path: pathlib.Path) -> JsonKind:
@@ -51,12 +52,12 @@ def _kind(path: pathlib.Path, size: int, changed: int) -> JsonKind:
         return all(_after(data, key) is not None for key in keys)
 
     if has("images", "annotations", "categories"):
-        return JsonKind(COCO, categories=_category_names(data))
+        return JsonKind(COCO, categories=_categories(data))
     if has("_via_img_metadata") or has("regions", "filename"):
         return JsonKind(VIA)
     if has("shapes") and (has("imagePath") or has("shape_type")):
         return JsonKind(LABELME)
-    if has("labels") or has("objects"):
+    if has("name") and (has("labels") or has("frames", "objects")):
         masks = "rle" if _after(data, "rle", rb"\{") else "poly2d" if _after(data, "poly2d", rb"\[") else None
         return JsonKind(SCALABEL, masks)
     return JsonKind(None)
@@ -74,8 +75,8 @@ def _after(data: bytes, key: str, value: bytes = b"") -> int | None:
     return None
 
 
-def _category_names(data: bytes) -> tuple[str, ...]:
-    """The names in the list "categories", each once; the reader says what is wrong with a list that is broken."""
+def _categories(data: bytes) -> tuple[tuple[Id, str], ...]:
+    """(id, name) of the list "categories"; the reader says what is wrong with a list that is broken."""
     start = _after(data, "categories") or 0
     for length in (1 << 16, 1 << 22, len(data)):  # the list is short, and may be followed by gigabytes
         try:
@@ -83,6 +84,5 @@ def _category_names(data: bytes) -> tuple[str, ...]:
             entries, _ = json.JSONDecoder().raw_decode(text)
         except (json.JSONDecodeError, RecursionError):
             continue
-        found = entries if isinstance(entries, list) else []
-        return tuple(dict.fromkeys(str(entry.get("name")) for entry in found if isinstance(entry, dict)))
+        return tuple(category_names(entries).items())
     return ()

@@ -13,13 +13,17 @@ import numpy as np
 from mrcnn.annotations import checks
 from mrcnn.annotations.checks import ObjectTable
 from mrcnn.annotations.dataset import AnnotatedDataset
-from mrcnn.annotations.findings import NO_LABELS, Findings
+from mrcnn.annotations.findings import CROWD, NO_LABELS, Findings
 from mrcnn.annotations.folder import Folder, open_folder, recognise
 from mrcnn.annotations.object_masks import object_mask, visible_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotation
 
 Progress = Callable[[Iterable], Iterable]
 Add = Callable[[str, int, str], None]  # (kind, position in the table, detail)
+ONLY_CROWDS = (
+    "all {} objects are crowds or ignored, which training treats neither as objects nor as background. If each is one "
+    'object, set "iscrowd" to 0 in the file (CVAT sets it for masks painted with its brush)'
+)
 
 
 def check_annotated(dataset: AnnotatedDataset, full: bool, progress: Progress = iter) -> Findings:
@@ -76,6 +80,11 @@ def _check_labels(dataset: AnnotatedDataset, findings: Findings, full: bool, pro
     masked = np.array([label.has_mask for label in objects], bool)
     for i in np.flatnonzero(~masked).tolist():
         add("box without mask", i, "has a box and no outline")
+    crowds = np.array([label.crowd or label.ignore for label in objects], bool)
+    for i in np.flatnonzero(crowds).tolist():
+        add(CROWD, i, "a crowd" if objects[i].crowd else "ignored")
+    if len(objects) and crowds.all():
+        findings.add("only crowds", ONLY_CROWDS.format(len(objects)), findings.source)
     if len(objects) and not masked.any():
         findings.add("no masks", f"all {len(objects)} objects are boxes (detection labels)", findings.source)
     if full:
@@ -86,8 +95,9 @@ def _check_labels(dataset: AnnotatedDataset, findings: Findings, full: bool, pro
     for earlier, later in checks.duplicates(table):
         if not full or _same(objects[earlier], objects[later], tuple(shapes[table.image_ids[later]].tolist())):
             add("duplicate object", later, f"the same as label {table.labels[earlier]!r}")
-    findings.images, findings.objects = len(images), int((~nothing).sum())
-    counts = np.bincount(table.class_ids[~nothing], minlength=dataset.num_classes)
+    used = ~nothing & ~crowds
+    findings.images, findings.objects = len(images), int(used.sum())
+    counts = np.bincount(table.class_ids[used], minlength=dataset.num_classes)
     findings.classes = Counter(dict(zip(dataset.class_names[1:], counts[1:].tolist(), strict=True)))
 
 

@@ -5,27 +5,32 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mrcnn.annotations.findings import MISSING_IMAGE, Findings
-from mrcnn.annotations.json_fields import is_side
+from mrcnn.annotations.json_fields import as_side
 from mrcnn.annotations.schema import AnnotatedImage
-from mrcnn.errors import InputError
+from mrcnn.errors import InputError, LabelError
 
-# Finds an image by the name that a label file gives it: (name, label file) -> path or None.
+# Finds an image by the name that a label file gives it: (name, label file) -> path, or None if there is no such file.
+# Raises LabelError if several files may be meant.
 Finder = Callable[[str, pathlib.Path], pathlib.Path | None]
 ONE_CLASS = "object"  # where a format has no word for the class
 
 
 def locate(name: str, source: pathlib.Path, find: Finder, findings: Findings) -> AnnotatedImage | None:
-    """Return the image that a label file names; None, and a finding, if there is no such file."""
-    path = find(name, source)
+    """Return the image that a label file names; None, and a finding, if there is not exactly one such file."""
+    try:
+        path, why = find(name, source), "no image file of this name is in the folder"
+    except LabelError as error:
+        path, why = None, str(error)
     if path is None:
-        findings.add(MISSING_IMAGE, "no image file of this name is in the folder", source, image=name)
+        findings.add(MISSING_IMAGE, why, source, image=name)
         return None
     return AnnotatedImage(name, path, source)
 
 
 def known_size(height: Any, width: Any) -> tuple[int, int] | None:
     """Return (height, width) px, or None if the two JSON values are not a size."""
-    return (height, width) if is_side(height) and is_side(width) else None
+    sides = as_side(height), as_side(width)
+    return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
 
 
 def listed_classes(images: Sequence[AnnotatedImage]) -> list[tuple[int, str]]:

@@ -5,11 +5,13 @@ Objects stay polygons or run-length codes until an image is loaded; then they be
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from mrcnn.annotations.findings import Findings
+from mrcnn.annotations.json_fields import Id
 from mrcnn.errors import LabelError
 
 
@@ -59,7 +61,7 @@ class AnnotatedImage:
         objects: the labelled objects, in the order of the file.
         id_mask: in place of `objects`, a PNG whose values are instance ids, 0 for the background.
         mask_files: in place of `objects`, one PNG per object; its non-zero pixels are the object.
-        coco_id: its id in a COCO file.
+        coco_id: its id in a COCO file, a number or text.
         split: "train", "val" or "test", where folders or files say it.
         attributes: properties of the image as labelled, such as weather.
         layered: whether polygons are layers, each of which hides those before it (Scalabel); COCO's may overlap.
@@ -74,7 +76,7 @@ class AnnotatedImage:
     objects: list[Annotation] = dataclasses.field(default_factory=list)
     id_mask: pathlib.Path | None = None
     mask_files: list[pathlib.Path] | None = None
-    coco_id: int | None = None
+    coco_id: Id | None = None
     split: str | None = None
     attributes: dict[str, Any] = dataclasses.field(default_factory=dict)
     layered: bool = False
@@ -100,11 +102,13 @@ class Annotations:
     Attributes:
         format: name of the format, such as "coco".
         images: all images, of every split.
-        classes: (id, name) in order; ids from 1.
+        classes: (id, name) in order. The ids are those of a COCO file, elsewhere 1, 2, 3, ...
         findings: what could not be used.
+        other_ids: class name -> further ids that mean it: categories of one name are one class.
     """
 
     format: str
     images: list[AnnotatedImage]
-    classes: list[tuple[int, str]]
+    classes: Sequence[tuple[Id, str]]
     findings: Findings
+    other_ids: dict[str, list[Id]] = dataclasses.field(default_factory=dict)

@@ -31,12 +31,12 @@ class Dataset:
         self.class_info: list[dict[str, Any]] = [{"source": "", "id": 0, "name": "BG"}]
         self.source_class_ids: dict[str, list[int]] = {}
 
-    def add_class(self, source: str, class_id: int, class_name: str) -> None:
+    def add_class(self, source: str, class_id: int | str, class_name: str) -> None:
         """Add a class, unless this source already has one with this id.
 
         Args:
             source: short name of the data set, without a dot.
-            class_id: the id within that source, 1 or more.
+            class_id: the id within that source.
             class_name: shown in figures.
 
         Raises:

@@ -129,8 +129,8 @@ class SampleMaker:
             if sample is not None:
                 return sample
         raise InputError(
-            f"none of the {len(self.dataset.image_ids)} images has an object to learn from; check the labels and their "
-            "class names, or set TRAIN_EMPTY_IMAGES to train on background alone"
+            f"none of the {len(self.dataset.image_ids)} images has an object to learn from (crowds and ignored objects "
+            "are none); check the labels and their class names, or set TRAIN_EMPTY_IMAGES to train on background alone"
         )
 
     def image_at(self, position: int) -> int:

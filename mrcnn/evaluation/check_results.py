@@ -1,6 +1,6 @@
 """Read COCO results and check them against a dataset: every entry is usable, or the error names it."""
 
-import json
+import logging
 import math
 import numbers
 import os
@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from pycocotools import mask as coco_mask
 
+from mrcnn.annotations.json_fields import as_id, read_json
 from mrcnn.errors import InputError, LabelError
-from mrcnn.evaluation.coco_results import Entry, category_ids, image_key, with_text_counts
+from mrcnn.evaluation.coco_results import Entry, category_ids, class_of_category, image_key, with_text_counts
 from mrcnn.structures.rle import rle_lengths
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
+
+
+log = logging.getLogger(__name__)
 
 
 class CheckedEntries(list[Entry]):
@@ -27,23 +31,18 @@ def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> Checke
 
     Args:
         path: JSON list of entries. `segmentation` may be RLE (compressed or not) or polygons; without `bbox` the box
-            of the mask is used; `image_id` may be the COCO id, the source id, the file name or its stem.
+            of the mask is used; `image_id` may be the COCO id, the source id, the file name or its stem. Where there is
+            a `category_name`, it decides the class: `category_id` may count the classes in another way.
         dataset: Prepared dataset that the predictions are for.
 
     Returns:
-        The entries in order, with compressed RLE, `bbox` and the `image_id` of `image_key`.
+        The entries in order, with compressed RLE, `bbox`, the `image_id` of `image_key` and the `category_id` of
+        `category_ids`. Entries whose polygons enclose no area are left out, and named in a warning.
 
     Raises:
         InputError: The file cannot be read or an entry cannot be used; the message names both.
     """
-    path = pathlib.Path(path)
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the predictions {path}: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}. Expected a list of COCO results.") from error
-    return check_predictions(entries, dataset, str(path))
+    return check_predictions(read_json(pathlib.Path(path)), dataset, str(path))
 
 
 def check_predictions(
@@ -60,13 +59,18 @@ def check_predictions(
     Raises:
         InputError: An entry cannot be used.
     """
+
+    def place_of(index: int) -> str:
+        return places[index] if places else f"entry {index}"
+
     if not isinstance(entries, list):
         raise InputError(
             f"{source}: expected a list of COCO results {{image_id, category_id, score, segmentation}}, "
             f"got {type(entries).__name__}"
         )
     images = _images_by_key(dataset)
-    known = dict(zip(category_ids(dataset)[1:], dataset.class_names[1:], strict=True))
+    categories = _Categories(dataset)
+    left_out: list[str] = []
     shapes: dict[int, tuple[int, int]] = {}
     first: dict[tuple, int] = {}
     checked = CheckedEntries()
@@ -75,22 +79,52 @@ def check_predictions(
             image_id = _find_image(entry, images)
             if image_id not in shapes:
                 shapes[image_id] = dataset.image_size(image_id)
-            good = _check_entry(entry, known, shapes[image_id])
+            good = _check_entry(entry, categories, shapes[image_id])
+        except _NoAreaError:
+            left_out.append(f"{place_of(index)} (image {image_key(dataset, image_id)!r})")
+            continue
         except _EntryError as error:
-            raise InputError(f"{source}, {places[index] if places else f'entry {index}'}: {error}") from None
+            raise InputError(f"{source}, {place_of(index)}: {error}") from None
         good["image_id"] = image_key(dataset, image_id)
         same = (image_id, good["category_id"], good["score"], *good["bbox"], good["segmentation"]["counts"])
         if first.setdefault(same, index) != index:
-            place, earlier = (places[i] if places else f"entry {i}" for i in (index, first[same]))
             raise InputError(
-                f"{source}, {place} (image {good['image_id']!r}) repeats {earlier}; each detection may occur only once"
+                f"{source}, {place_of(index)} (image {good['image_id']!r}) repeats {place_of(first[same])}; each "
+                "detection may occur only once"
             )
         checked.append(good)
+    if left_out:
+        some = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
+        log.warning("%s: left out %d predictions whose polygons enclose no area: %s", source, len(left_out), some)
     return checked
 
 
 class _EntryError(Exception):
     """Why an entry cannot be used; the caller adds which one it is."""
+
+
+class _NoAreaError(_EntryError):
+    """No polygon of an entry has three points."""
+
+
+class _Categories:
+    """The categories of a dataset, as predictions name them: by an id of the label file, or by name."""
+
+    def __init__(self, dataset: "Dataset") -> None:
+        self._written = category_ids(dataset)
+        self._class_of = class_of_category(dataset)
+        self._names = dataset.class_names
+
+    def of(self, entry: Entry) -> int | str:
+        """Return the category id of an entry as `category_ids` has it. Raises _EntryError if the class is unknown."""
+        name, category = entry.get("category_name"), as_id(entry["category_id"])
+        if name in self._names[1:]:
+            return self._written[self._names.index(name, 1)]
+        if name is None and category is not None and category in self._class_of:
+            return self._written[self._class_of[category]]
+        given = f"category_name {name!r:.40}" if name is not None else f"category_id {entry['category_id']!r:.40}"
+        listed = ", ".join(f"{i} {known}" for i, known in zip(self._written[1:], self._names[1:], strict=True))
+        raise _EntryError(f"{given} is unknown; the dataset has {listed}")
 
 
 def _images_by_key(dataset: "Dataset") -> dict[Any, set[int]]:
@@ -112,22 +146,21 @@ def _find_image(entry: Any, images: dict[Any, set[int]]) -> int:
     missing = [name for name in ("image_id", "category_id", "score", "segmentation") if name not in entry]
     if missing:
         raise _EntryError(f"{', '.join(missing)} missing; it has {', '.join(map(str, entry)) or 'nothing'}")
-    key = entry["image_id"]
-    if isinstance(key, bool) or not isinstance(key, (numbers.Integral, str)) or key not in images:
+    key = as_id(entry["image_id"])
+    if key is None or key not in images:
         some = ", ".join(repr(k) for k in list(images)[:3])
-        raise _EntryError(f"image_id {key!r:.80} is no image of this dataset; its images are called {some} ...")
+        raise _EntryError(
+            f"image_id {entry['image_id']!r:.80} is no image of this dataset; its images are called {some} ..."
+        )
     if len(images[key]) > 1:
         raise _EntryError(f"image_id {key!r} means {len(images[key])} images of this dataset; use their COCO ids")
     return next(iter(images[key]))
 
 
-def _check_entry(entry: Entry, known: dict[int, str], shape: tuple[int, int]) -> Entry:
+def _check_entry(entry: Entry, categories: _Categories, shape: tuple[int, int]) -> Entry:
     """Return the entry with compressed RLE and a box; raise _EntryError if it cannot be used."""
-    category, score = entry["category_id"], entry["score"]
-    if not _is_number(category) or category not in known:
-        listed = ", ".join(f"{i} {name}" for i, name in known.items())
-        raise _EntryError(f"category_id {category!r:.40} is unknown; the dataset has {listed}")
-    if not _is_number(score) or not 0 <= score <= 1:
+    category, score = categories.of(entry), entry["score"]
+    if not _is_number(score) or not 0 <= score <= 1 + 1e-6:  # a float32 softmax may end at 1.0000001
         raise _EntryError(f"score {score!r:.40} is not a number from 0 to 1")
     rle = _as_rle(entry["segmentation"], shape)
     box = entry["bbox"] if entry.get("bbox") is not None else coco_mask.toBbox(rle).tolist()
@@ -135,8 +168,8 @@ def _check_entry(entry: Entry, known: dict[int, str], shape: tuple[int, int]) ->
         raise _EntryError(f"bbox {box!r:.80} is not [x, y, width, height] in pixels with finite numbers")
     return {
         "image_id": entry["image_id"],
-        "category_id": int(category),
-        "score": float(score),
+        "category_id": category,
+        "score": min(float(score), 1.0),
         "bbox": [float(v) for v in box],
         "segmentation": rle,
     }
@@ -174,12 +207,11 @@ def _as_rle(segmentation: Any, shape: tuple[int, int]) -> dict[str, Any]:
 
 
 def _polygons_to_rle(polygons: list, shape: tuple[int, int]) -> dict[str, Any]:
-    usable = polygons and all(
-        isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and all(map(_is_number, p)) for p in polygons
-    )
-    if not usable:
+    if not all(isinstance(p, list) and len(p) % 2 == 0 and all(map(_is_number, p)) for p in polygons):
         raise _EntryError(
-            "segmentation polygons must be a list of lists [x1, y1, x2, y2, x3, y3 ...] of finite numbers, "
-            "each with three points or more"
+            "segmentation polygons must be a list of lists [x1, y1, x2, y2, x3, y3 ...] of finite numbers"
         )
-    return coco_mask.merge(coco_mask.frPyObjects([[float(v) for v in p] for p in polygons], *shape))
+    parts = [[float(v) for v in p] for p in polygons if len(p) >= 6]  # one or two points have no area
+    if not parts:
+        raise _NoAreaError
+    return coco_mask.merge(coco_mask.frPyObjects(parts, *shape))

@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mrcnn.evaluation import bootstrap, coco_ap, curves, tide
-from mrcnn.evaluation.coco_results import category_ids
+from mrcnn.evaluation.coco_results import category_ids, class_of_category
 from mrcnn.evaluation.image import EvaluatedImage
 from mrcnn.evaluation.match_table import THRESHOLDS, Detections, Objects, Table, TableBuilder
 from mrcnn.evaluation.result import (
@@ -43,7 +43,7 @@ class _TableEvaluator:
     def __init__(self, dataset: "Dataset") -> None:
         self.dataset = dataset
         self.names = list(dataset.class_names[1:])
-        self._class_of = {category: k for k, category in enumerate(category_ids(dataset)[1:])}
+        self._class_of = {category: class_id - 1 for category, class_id in class_of_category(dataset).items()}
         self.reset()
 
     def reset(self) -> None:

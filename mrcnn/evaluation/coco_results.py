@@ -41,15 +41,23 @@ def image_key(dataset: "Dataset", image_id: int) -> int | str:
     return int(key) if isinstance(key, numbers.Integral) else str(key)
 
 
-def category_ids(dataset: "Dataset") -> list[int]:
-    """Return the [C] category ids of the classes of a dataset; entry 0 is the background.
+def category_ids(dataset: "Dataset") -> list[int | str]:
+    """Return the [C] category ids of the classes of a dataset; entry 0 stands for the background and is in no file.
 
-    These are the ids of the source where they are distinct whole numbers (COCO's 1..90, BDD100K's 1..8), else the class
-    ids.
+    These are the ids of the source where they are distinct whole numbers or texts (COCO's 1..90, BDD100K's 1..8,
+    Roboflow's from 0), else the class ids.
     """
-    ids = [info["id"] for info in dataset.class_info]
-    whole = all(isinstance(i, numbers.Integral) for i in ids)
-    return [int(i) for i in ids] if whole and len(set(ids)) == len(ids) else list(range(len(ids)))
+    ids = [info["id"] for info in dataset.class_info[1:]]
+    if len(set(ids)) < len(ids) or not all(isinstance(i, numbers.Integral | str) for i in ids):
+        return list(range(len(ids) + 1))
+    return [0, *(i if isinstance(i, str) else int(i) for i in ids)]
+
+
+def class_of_category(dataset: "Dataset") -> dict[int | str, int]:
+    """Return category id -> class id, which is 1 or more; several ids may mean one class (`AnnotatedDataset`)."""
+    own = {category: class_id for class_id, category in enumerate(category_ids(dataset)) if class_id}
+    others = {i: class_id for class_id, info in enumerate(dataset.class_info) for i in info.get("other_ids", ())}
+    return {**others, **own}
 
 
 def predict_images(
@@ -80,7 +88,7 @@ def predict_images(
 
 
 def detections_to_coco(
-    detections: dict[str, np.ndarray], shape: tuple[int, int], key: int | str, categories: Sequence[int]
+    detections: dict[str, np.ndarray], shape: tuple[int, int], key: int | str, categories: Sequence[int | str]
 ) -> list[Entry]:
     """Return the COCO results of one image.
 

@@ -73,7 +73,7 @@ class ClassFigures:
         ap_by_iou: "mask", "box" -> AP at each of the ten IoU thresholds.
     """
 
-    category_id: int
+    category_id: int | str
     objects: int
     ignored: int
     detections: int

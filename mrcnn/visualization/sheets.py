@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from mrcnn.errors import InputError
-from mrcnn.evaluation.coco_results import category_ids, image_key
+from mrcnn.evaluation.coco_results import class_of_category, image_key
 from mrcnn.evaluation.results_file import entries_by_image
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.rle import rle_to_crop
@@ -100,7 +100,7 @@ def _worst_median_best(ap50: dict[int, float], count: int) -> list[tuple[str, in
 
 def _decoded(entries: list[dict], dataset: "Dataset") -> tuple[Instances, np.ndarray]:
     """Return instances and scores of the COCO results of one image, the best score last so that it is drawn on top."""
-    class_of = {category: class_id for class_id, category in enumerate(category_ids(dataset))}
+    class_of = class_of_category(dataset)
     entries = sorted(entries, key=lambda entry: entry["score"])
     kept = [(e, cut) for e in entries if (cut := rle_to_crop(e["segmentation"])) is not None]
     instances = Instances(

@@ -8,6 +8,7 @@ import pytest
 
 from bdd100k import open_data
 from bdd100k.dataset import BDD100KDataset
+from bdd100k.labels.load import CLASSES
 from mrcnn.annotations import json_fields
 from mrcnn.annotations.json_kind import COCO, LABELME, SCALABEL, VIA, JsonKind, json_kind
 from mrcnn.errors import InputError
@@ -24,7 +25,7 @@ def frames(**mask):
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        (coco_document(), JsonKind(COCO, categories=("stem", "leaf"))),
+        (coco_document(), JsonKind(COCO, categories=((9, "stem"), (5, "leaf")))),
         ({"a.jpg1": via_entry("a")}, JsonKind(VIA)),
         ({"_via_img_metadata": {}}, JsonKind(VIA)),
         (labelme_document("a"), JsonKind(LABELME)),
@@ -47,19 +48,19 @@ def test_kinds(tmp_path, document, expected, indent):
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("padding", [0, 200_000])
 def test_category_names_at_either_end_of_a_large_file(tmp_path, first, padding):
-    categories = [{"id": 1, "name": "Stra\u00dfe"}, {"id": 2, "name": "b"}, {"id": 3, "name": "b"}, {"id": 4}, 5]
+    categories = [{"id": 0, "name": "Stra\u00dfe "}, {"id": 2.0, "name": 7}, {"id": "x", "name": "b"}, {"id": 4}, 5]
     rest = {"images": [], "annotations": [{"text": "x" * padding}]}
     document = {"categories": categories, **rest} if first else {**rest, "categories": categories}
     path = tmp_path / "l.json"
     path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-    assert json_kind(path).categories == ("Stra\u00dfe", "b", "None")
+    assert json_kind(path).categories == ((0, "Stra\u00dfe"), (2, "7"), ("x", "b"))
 
 
 def test_a_list_of_many_categories_is_read_whole(tmp_path):
     names = [f"category with a long name {i}" for i in range(3000)]
     categories = [{"id": i, "name": name} for i, name in enumerate(names)]
     path = write(tmp_path / "l.json", {"images": [], "categories": categories, "annotations": []})
-    assert json_kind(path).categories == tuple(names)
+    assert json_kind(path).categories == tuple(enumerate(names))
 
 
 def test_broken_files(tmp_path):
@@ -84,7 +85,8 @@ def test_a_file_is_read_once_to_recognise_it_and_parsed_once(tmp_path, monkeypat
     else:
         path = folder(tmp_path, kind.split()[-1], ("a", "b", "c"))
         if kind == "bdd100k coco":
-            write(path, path.read_text().replace('"stem"', '"car"').replace('"leaf"', '"bus"'))
+            categories = [{"id": number, "name": name} for number, name in CLASSES]
+            write(path, json.loads(path.read_text()) | {"categories": [*categories, {"id": 9, "name": "van"}]})
     parsed, scanned = [], []
     loads, read_bytes = json.loads, pathlib.Path.read_bytes
     monkeypatch.setattr(json_fields.json, "loads", lambda text: parsed.append(len(text)) or loads(text))

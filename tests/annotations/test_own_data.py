@@ -40,8 +40,8 @@ def test_folders_with_classes_of_their_own(tmp_path, kind):
 
 def bdd_coco():
     document = coco_document()
-    document["categories"] = [{"id": 5, "name": "Person"}, {"id": 9, "name": "traffic light"}]
-    return document
+    names = ["Pedestrian", *CLASS_NAMES[1:], "traffic light"]
+    return document | {"categories": [{"id": 5 + i, "name": name} for i, name in enumerate(names)]}
 
 
 @pytest.mark.parametrize(

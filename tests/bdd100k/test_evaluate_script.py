@@ -142,7 +142,7 @@ def test_submission_and_a_stopped_run(run_script, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arguments,message",
     [
-        (["--predictions", "absent.json"], "cannot read the predictions absent.json"),
+        (["--predictions", "absent.json"], "absent.json: cannot be read: No such file"),
         (["--weights", "none"], "untrained model"),
         (["--weights", "absent.h5"], "absent.h5"),
         (["--bootstrap", "-1"], "--bootstrap -1"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from mrcnn.errors import InputError, LabelError
-from mrcnn.evaluation.check_results import load_predictions
+from mrcnn.evaluation.check_results import check_predictions, load_predictions
 from mrcnn.evaluation.evaluator import evaluate
 from mrcnn.evaluation.voc_ap import compute_ap_range, compute_overlaps_masks
 from mrcnn.files import write_json
@@ -75,8 +75,6 @@ def scenes():
         ({"segmentation": {"size": [H, W], "counts": "\ud800"}}, "the RLE is broken"),
         ({"segmentation": {"size": [H, W], "counts": ""}}, "the RLE is broken"),
         ({"segmentation": {"size": [H, W], "counts": "o" * 40}}, "the RLE is broken"),
-        ({"segmentation": []}, "polygons must be"),
-        ({"segmentation": [[1, 2, 3, 4]]}, "polygons must be"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "polygons must be"),
         ({"segmentation": [[1, 2, 3, 4, 5, float("nan")]]}, "polygons must be"),
         ({"segmentation": [1, 2, 3, 4, 5, 6]}, "polygons must be"),
@@ -95,6 +93,22 @@ def test_entry_that_is_no_object(scenes, value):
         evaluate([value], scenes)
 
 
+@pytest.mark.parametrize("segmentation", [[], [[]], [[1, 2, 3, 4]], [[1, 2], [5, 6, 7, 8]]])
+def test_entry_without_area_is_left_out_by_name(scenes, caplog, segmentation):
+    good = check_predictions([entry(), entry(score=0.4, segmentation=segmentation)], scenes)
+    assert [found["score"] for found in good] == [entry()["score"]]
+    assert "left out 1 predictions whose polygons enclose no area: entry 1 (image 101)" in caplog.text
+
+
+def test_parts_without_area_and_ids_of_pandas(scenes):
+    """A part of two points beside a polygon adds nothing; 101.0 is 101, and 1.0000001 a score of 1."""
+    square = [[4, 4, 24, 4, 24, 14, 4, 14]]
+    plain = entry(segmentation=square, image_id=101, score=1.0)
+    found = entry(segmentation=[*square, [40, 40, 41, 41]], image_id=101.0, category_id=10.0, score=1.0000001)
+    assert check_predictions([found], scenes) == check_predictions([plain], scenes)
+    assert coco_mask.area(check_predictions([found], scenes)[0]["segmentation"]) == 200
+
+
 def test_repeated_entry(scenes):
     with pytest.raises(InputError, match=r"entry 2 \(image 101\) repeats entry 0"):
         evaluate([entry(), entry(score=0.6), entry(image_id="street-1.jpg")], scenes)
@@ -103,8 +117,8 @@ def test_repeated_entry(scenes):
 @pytest.mark.parametrize(
     "text,message",
     [
-        ("[{]", "not valid JSON"),
-        ("", "not valid JSON"),
+        ("[{]", "broken JSON at line 1, column 3"),
+        ("", "broken JSON at line 1, column 1"),
         ('{"annotations": []}', "expected a list .* got dict"),
         ("null", "expected a list .* got NoneType"),
     ],
@@ -117,10 +131,10 @@ def test_broken_file(scenes, tmp_path, text, message):
 
 def test_file_that_is_no_text_or_not_there(scenes, tmp_path):
     (tmp_path / "found.json").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(InputError, match="not valid JSON"):
+    with pytest.raises(InputError, match="not a text file"):
         load_predictions(tmp_path / "found.json", scenes)
     for path in (tmp_path / "absent.json", tmp_path):
-        with pytest.raises(InputError, match="cannot read the predictions"):
+        with pytest.raises(InputError, match=f"{path}: cannot be read"):
             load_predictions(path, scenes)
 
 

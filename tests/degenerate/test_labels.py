@@ -264,10 +264,10 @@ def test_folder_errors(tmp_path):
     with pytest.raises(InputError, match="is a file"):
         load(tmp_path / "file")
     photo(tmp_path / "a.jpg")
-    with pytest.raises(InputError, match="no labels for split 'train'"):
+    with pytest.raises(InputError, match="no BDD100K labels for split 'train'"):
         load(tmp_path)
     write(tmp_path / "settings.json", {"colour": "blue"})
-    with pytest.raises(InputError, match="no labels for split 'train'"):
+    with pytest.raises(InputError, match="no BDD100K labels for split 'train'"):
         load(tmp_path)
     with pytest.raises(InputError, match="no such label file"):
         load(tmp_path, labels=tmp_path / "other.json")
