@@ -117,6 +117,7 @@ def _entry(image: AnnotatedImage, label: Annotation, shapes: dict[str, tuple[int
     return {
         "image_id": image.name,
         "category_id": CLASS_NAMES.index(label.name) + 1,
+        "category_name": label.name,  # decides: a COCO file may give its categories other ids
         "score": label.score,
         "bbox": bbox,
         "segmentation": segmentation,

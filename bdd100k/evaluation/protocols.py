@@ -35,7 +35,7 @@ from pycocotools import mask as coco_mask
 from bdd100k.config import CLASS_NAMES
 from bdd100k.evaluation.flatten import MAX_OBJECTS, Flattened, flatten, paint
 from mrcnn.evaluation import bootstrap, coco_ap
-from mrcnn.evaluation.coco_results import Entry, category_ids
+from mrcnn.evaluation.coco_results import Entry, class_of_category
 from mrcnn.evaluation.image import EvaluatedImage
 from mrcnn.evaluation.match_table import Detections, Objects, Table, TableBuilder
 from mrcnn.evaluation.matching import rank_classes
@@ -50,8 +50,7 @@ WriteImage = Callable[[str, Flattened, tuple[int, int]], None]
 
 def has_official_classes(dataset: "Dataset") -> bool:
     """Return whether a dataset has BDD100K's eight classes, so that the protocols apply."""
-    ids = list(range(len(CLASS_NAMES) + 1))
-    return list(dataset.class_names[1:]) == list(CLASS_NAMES) and category_ids(dataset) == ids
+    return list(dataset.class_names[1:]) == list(CLASS_NAMES)
 
 
 def frame_name(dataset: "Dataset", image_id: int) -> str:
@@ -134,6 +133,7 @@ class OfficialEvaluator:
             seed: Of the bootstrap.
         """
         self.dataset, self.write, self.intervals, self.seed = dataset, write, intervals, seed
+        self._class_of = class_of_category(dataset)  # the official ids are the class ids
         self.reset()
 
     def reset(self) -> None:
@@ -146,12 +146,13 @@ class OfficialEvaluator:
     def process(self, image: EvaluatedImage) -> None:
         """Flatten the predictions of an image, hand them to `write`, and add their overlaps to the tables."""
         name = frame_name(self.dataset, image.image_id)
-        flat = flatten(image.entries, image.shape)
+        entries = [{**entry, "category_id": self._class_of[entry["category_id"]]} for entry in image.entries]
+        flat = flatten(entries, image.shape)
         if self.write is not None:
             self.write(name, flat, image.shape)
         truth, rles = _flat_truth(image)
         visible = _detections((e, rle) for e, rle in zip(flat.entries, flat.visible, strict=True) if rle is not None)
-        given = [] if _overlap(image, flat) else zip(image.entries, image.detection_rles, strict=True)
+        given = [] if _overlap(image, flat) else zip(entries, image.detection_rles, strict=True)
         areas = [float(coco_mask.area(rle)) for rle in rles]
         either = Objects(truth.classes, truth.crowd | truth.ignored, areas, rles)
         self._builders["bitmask"].add(Objects(truth.classes, np.zeros(len(rles), bool), areas, rles), visible)

@@ -6,17 +6,18 @@ JSON, folders of RGBA bitmask PNGs.
 
 import functools
 import pathlib
+from typing import Any
 
 from bdd100k.config import CLASS_NAMES
 from bdd100k.labels.bitmasks import read_bitmasks
-from bdd100k.labels.categories import find_class
+from bdd100k.labels.categories import find_class, normalise_category
 from bdd100k.labels.scalabel import frames_of, is_frame, is_oldest, read_scalabel
 from mrcnn.annotations import coco, json_kind
 from mrcnn.annotations.dataset import log_summary
 from mrcnn.annotations.findings import MISSING_IMAGE, Findings
-from mrcnn.annotations.json_fields import read_json
+from mrcnn.annotations.json_fields import Id, read_json
 from mrcnn.annotations.reading import Finder
-from mrcnn.annotations.schema import AnnotatedImage, Annotations
+from mrcnn.annotations.schema import Annotations
 from mrcnn.errors import InputError
 
 CLASSES = list(enumerate(CLASS_NAMES, 1))
@@ -66,19 +67,19 @@ def read_labels(
     if not path.exists():
         raise InputError(f"{path}: no such label file or folder")
     findings = Findings(str(path))
-    name, images = (_read_folder if path.is_dir() else _read_file)(path, find, findings, limit, keep_raw)
-    if not images and not findings.images_of(MISSING_IMAGE):
+    found = (_read_folder if path.is_dir() else _read_file)(path, find, findings, limit, keep_raw)
+    if not found.images and not findings.images_of(MISSING_IMAGE):
         why = "; ".join(map(str, findings.unusable()[:3])) or "it holds no frames"
         raise InputError(f"{path}: nothing in it can be used as labels ({why})")
-    return Annotations(name, images, CLASSES, findings)
+    return found
 
 
 def _read_folder(
     path: pathlib.Path, find: Finder, findings: Findings, limit: int | None, keep_raw: bool
-) -> tuple[str, list[AnnotatedImage]]:
+) -> Annotations:
     bitmasks, documents = sorted(path.glob("*.png")), sorted(path.glob("*.json"))
     if bitmasks and (_first_is_rgba(path) or not documents):  # otherwise the PNGs are the images
-        return "bitmasks", read_bitmasks(bitmasks, find, findings, limit)
+        return Annotations("bitmasks", read_bitmasks(bitmasks, find, findings, limit), CLASSES, findings)
     if not documents:
         raise InputError(f"{path}: a label folder needs .png bitmasks or .json files, it has neither")
     frames = []
@@ -87,18 +88,31 @@ def _read_folder(
         if isinstance(parsed, dict) and "images" in parsed:
             raise InputError(f"{path}: holds several label files; name one of them, such as {document}")
         frames += frames_of(parsed, document)
-    return "frame files", read_scalabel(frames, path, find, findings, limit, keep_raw)
+    images = read_scalabel(frames, path, find, findings, limit, keep_raw)
+    return Annotations("frame files", images, CLASSES, findings)
 
 
-def _read_file(
-    path: pathlib.Path, find: Finder, findings: Findings, limit: int | None, keep_raw: bool
-) -> tuple[str, list[AnnotatedImage]]:
+def _read_file(path: pathlib.Path, find: Finder, findings: Findings, limit: int | None, keep_raw: bool) -> Annotations:
     document = read_json(path)
     if isinstance(document, dict) and "images" in document:
         class_of = functools.partial(find_class, findings=findings)
-        return "coco", coco.read_document(document, path, find, findings, class_of, limit, keep_raw)
+        images = coco.read_document(document, path, find, findings, class_of, limit, keep_raw)
+        classes, other_ids = coco.distinct_classes(_ids_of_classes(document))
+        return Annotations("coco", images, classes, findings, other_ids)
     name = "frame files" if is_frame(document) or is_oldest(document) else "scalabel"
-    return name, read_scalabel(frames_of(document, path), path, find, findings, limit, keep_raw)
+    images = read_scalabel(frames_of(document, path), path, find, findings, limit, keep_raw)
+    return Annotations(name, images, CLASSES, findings)
+
+
+def _ids_of_classes(document: dict[str, Any]) -> dict[str, list[Id]]:
+    """Class -> the category ids of a COCO file that stand for it, that of its official name first."""
+    ids: dict[str, list[Id]] = {name: [] for name in CLASS_NAMES}
+    named = coco.category_ids(document)
+    for category in sorted(named, key=lambda name: " ".join(name.split()).lower() not in CLASS_NAMES):
+        known = normalise_category(category)
+        if known is not None and not known[1]:
+            ids[known[0]] += named[category]
+    return ids
 
 
 def label_rank(path: pathlib.Path) -> int | None:

@@ -40,30 +40,35 @@ def read_coco(
     ids: dict[str, list[Id]] = {name: [] for name in class_names}
     for path in paths:
         document = read_json(path)
-        names = _category_names(document, path)
-        for name, own in _ids_by_use(names, document["annotations"]).items():
+        images += read_document(document, path, find, findings)
+        for name, own in category_ids(document).items():
             if len(own) > 1:
                 detail = f"category ids {', '.join(map(repr, own))} are all called {name!r}"
                 findings.add("one name, several categories", detail, path)
             ids.setdefault(name, []).extend(own)
-        images += read_document(document, path, find, findings)
-    classes, other_ids = _distinct(ids)
+    classes, other_ids = distinct_classes(ids)
     return Annotations("coco", images, classes, findings, other_ids)
 
 
-def _ids_by_use(names: dict[Id, str], annotations: list[Any]) -> dict[str, list[Id]]:
-    """Category name -> its ids, the one with the most objects first: it is written where a single id is needed."""
-    uses = Counter(as_id(entry.get("category_id")) for entry in annotations if isinstance(entry, dict))
+def category_ids(document: dict[str, Any]) -> dict[str, list[Id]]:
+    """Return category name -> its ids; the one with the most objects, which is written, comes first."""
+    names = category_names(document["categories"])
+    uses = Counter(as_id(entry.get("category_id")) for entry in document["annotations"] if isinstance(entry, dict))
     ids: dict[str, list[Id]] = {}
     for category in sorted(names, key=lambda category: -uses[category]):
         ids.setdefault(names[category], []).append(category)
     return ids
 
 
-def _distinct(ids: dict[str, list[Id]]) -> tuple[list[tuple[Id, str]], dict[str, list[Id]]]:
-    """(id, name) of the classes and their other ids, so that no id means two classes: the class that has it first does.
+def distinct_classes(ids: dict[str, list[Id]]) -> tuple[list[tuple[Id, str]], dict[str, list[Id]]]:
+    """Give every class its ids so that none means two classes: the class that lists an id first has it.
 
-    A class that is left without one gets the lowest free number.
+    Args:
+        ids: class name -> ids that files give it, perhaps none.
+
+    Returns:
+        (id, name) of the classes in order, and `Annotations.other_ids`. A class that is left without an id gets the
+        lowest free number.
     """
     taken: set[Id] = set()
     own: dict[str, list[Id]] = {name: [] for name in ids}

@@ -295,3 +295,29 @@ def test_an_unknown_format_is_not_called_bdd100k(tmp_path, content):
     with pytest.raises(InputError, match="no labels in a known format") as error:
         open_data.open_dataset(str(tmp_path), "train")
     assert "labels=" not in str(error.value)
+
+
+@pytest.mark.parametrize("shift", [-1, 30])
+def test_bdd100k_coco_with_other_ids(tmp_path, shift):
+    """The file's ids are understood and written; BDD100K's protocols and submissions use the official ones."""
+    from bdd100k.config import CLASS_NAMES
+    from bdd100k.evaluation.protocols import OfficialEvaluator
+
+    folder(tmp_path, "coco")
+    document = coco_document()
+    document["categories"] = [{"id": i + 1 + shift, "name": name} for i, name in enumerate(CLASS_NAMES)]
+    document["categories"].append({"id": 77, "name": "van"})
+    for annotation in document["annotations"]:
+        annotation["category_id"] = {5: 3 + shift, 9: 5 + shift}[annotation["category_id"]]
+    write(tmp_path / "labels.json", document)
+    dataset = open_data.open_dataset(str(tmp_path), "train")
+    assert category_ids(dataset) == [0, *(i + shift for i in range(1, 9))]
+    assert [dataset.class_names[i] for i in dataset.load_class_ids(0)] == ["car", "bus"]
+    submitted = []
+    evaluator = OfficialEvaluator(dataset, lambda name, flat, shape: submitted.append(flat.entries), False)
+    for car in (3 + shift, 77):
+        result = evaluate(perfect(dataset, {"car": car, "bus": 5 + shift}), dataset, benchmark=evaluator)
+        assert result.mask.AP == pytest.approx(1)
+        assert result.official.bitmask.mask.AP == pytest.approx(1)
+        assert {entry["category_id"] for entry in result.predictions} == {3 + shift, 5 + shift}
+        assert {entry["category_id"] for entry in submitted[-1]} == {3, 5}
