@@ -1,4 +1,4 @@
-"""Read COCO results and check them against a dataset: every entry is usable, or the error names it."""
+"""Reads COCO results and checks every entry against a dataset; an error names the invalid entry."""
 
 import json
 import math
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 class CheckedEntries(list[Entry]):
-    """Entries that `check_predictions` has passed for the dataset at hand."""
+    """Entries that `check_predictions` has accepted for a dataset."""
 
 
 def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> CheckedEntries:
     """Read a COCO results file and check every entry against the dataset.
 
     Args:
-        path: JSON list of entries. `segmentation` may be RLE (compressed or not) or polygons; without `bbox` the box
-            of the mask is used; `image_id` may be the COCO id, the source id, the file name or its stem.
+        path: JSON list of entries. `segmentation` may be RLE (compressed or not) or polygons. Without `bbox`, the box
+            of the mask is used. `image_id` may be the COCO id, the source id, the file name or its stem.
         dataset: Prepared dataset that the predictions are for.
 
     Returns:
-        The entries in order, with compressed RLE, `bbox` and the `image_id` of `image_key`.
+        The entries in order, with compressed RLE, `bbox` and the `image_id` that `image_key` returns.
 
     Raises:
-        InputError: The file cannot be read or an entry cannot be used; the message names both.
+        InputError: The file cannot be read or an entry is invalid; the message names the file and the entry.
     """
     path = pathlib.Path(path)
     try:
@@ -53,12 +53,12 @@ def check_predictions(
 
     Args:
         entries: The COCO results.
-        dataset: Prepared dataset that they are for.
-        source: Name of the whole in errors.
-        places: Name of each entry in errors; None: its index.
+        dataset: Prepared dataset that they belong to.
+        source: Name of the list in error messages.
+        places: Name of each entry in error messages; None means its index.
 
     Raises:
-        InputError: An entry cannot be used.
+        InputError: An entry is invalid.
     """
     if not isinstance(entries, list):
         raise InputError(
@@ -90,11 +90,11 @@ def check_predictions(
 
 
 class _EntryError(Exception):
-    """Why an entry cannot be used; the caller adds which one it is."""
+    """The reason why an entry is invalid; the caller adds the name of the entry."""
 
 
 def _images_by_key(dataset: "Dataset") -> dict[Any, set[int]]:
-    """Every name that an image may have in predictions -> the images of that name."""
+    """Return every name that an image may have in predictions -> the ids of the images with that name."""
     images: dict[Any, set[int]] = {}
     for image_id in dataset.image_ids:
         info = dataset.image_info[image_id]
@@ -122,7 +122,7 @@ def _find_image(entry: Any, images: dict[Any, set[int]]) -> int:
 
 
 def _check_entry(entry: Entry, known: dict[int, str], shape: tuple[int, int]) -> Entry:
-    """Return the entry with compressed RLE and a box; raise _EntryError if it cannot be used."""
+    """Return the entry with compressed RLE and a box; raise _EntryError if it is invalid."""
     category, score = entry["category_id"], entry["score"]
     if not _is_number(category) or category not in known:
         listed = ", ".join(f"{i} {name}" for i, name in known.items())
@@ -180,6 +180,6 @@ def _polygons_to_rle(polygons: list, shape: tuple[int, int]) -> dict[str, Any]:
     if not usable:
         raise _EntryError(
             "segmentation polygons must be a list of lists [x1, y1, x2, y2, x3, y3 ...] of finite numbers, "
-            "each with three points or more"
+            "each with at least three points"
         )
     return coco_mask.merge(coco_mask.frPyObjects([[float(v) for v in p] for p in polygons], *shape))
