@@ -222,7 +222,10 @@ def _middles(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _climb(numbers: np.ndarray, figures: Callable[[np.ndarray], np.ndarray], floor: np.ndarray) -> np.ndarray:
-    """Change one number at a time; keep a step if the first figure rises and, once all reach `floor`, all stay there."""
+    """Change one number at a time, keeping a step if the first figure rises.
+
+    Once all figures reach `floor`, a step that takes one below it is not kept.
+    """
     score = figures(numbers)
     for factor in (1.25, 1.1, 1.04, 1.015):
         moved = True

@@ -1,6 +1,6 @@
 """Plots of `mrcnn.inspection.statistics` and `mrcnn.inspection.anchor_fit`.
 
-`save` is that of `mrcnn.visualization.figures`.
+For `save` see `mrcnn.visualization.figures`.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ SIZE_COLOURS = ("#f2c14e", "#6aa84f", "#3b6ea8")
 
 
 def plot_classes(summary: Summary, balancing: dict[str, ShownObjects], save: Path | None = None) -> None:
-    """Plot the objects of each class by size, and the classes that an epoch shows with each setting of BALANCE.
+    """Plot the sizes of the objects of each class, and the class shares in an epoch with each setting of BALANCE.
 
     Args:
         summary: Result of `summarise`.
@@ -164,7 +164,7 @@ def plot_anchors(
 
 
 def plot_shares(parts: dict[str, dict[str, float]], titles: dict[str, str], save: Path | None = None) -> None:
-    """Plot fractions as bars, one panel per part, three in a row.
+    """Plot fractions as bars, with one panel per part and three panels in a row.
 
     Args:
         parts: Part -> name -> fraction from 0 to 1, shown in per cent.
