@@ -200,17 +200,17 @@ def test_every_kind_of_error_in_the_gallery(tmp_path):
         "class": [("truck 0.70, but it is a car (IoU 1.00)", "b.jpg")],
         "place": [("car 0.60, IoU 0.33 with the car", "c.jpg")],
         "both": [("truck 0.40, IoU 0.33 with a car", "f.jpg")],
-        "duplicate": [("car 0.80, found already with a better score (IoU 0.95)", "a.jpg")],
+        "duplicate": [("car 0.80, already detected with a better score (IoU 0.95)", "a.jpg")],
         "background": [("rider 0.50, no object there", "d.jpg")],
-        "missed": [("bus of 1,200 px, not found", "e.jpg"), ("car of 1,200 px, not found", "f.jpg")],
+        "missed": [("bus of 1,200 px, not detected", "e.jpg"), ("car of 1,200 px, not detected", "f.jpg")],
     }
     assert result.confusion.score == 0.9  # weaker detections are not drawn
     shown = {
         s.attributes["data-image"]: [(path.attributes["class"], path.all("title")[0].text) for path in s.all("path")]
         for s in root.all("div", data_image=...)
     }
-    assert shown["1"] == [("right", "car: found"), ("right", "car 0.90: right")]
-    assert shown["2"] == [("wrong", "car: not found")] and shown["5"] == [("wrong", "bus: not found")]
+    assert shown["1"] == [("right", "car: detected"), ("right", "car 0.90: right")]
+    assert shown["2"] == [("wrong", "car: not detected")] and shown["5"] == [("wrong", "bus: not detected")]
     zoo = section(root, "published").all("tbody")[1].children
     assert zoo[-1].figures()[:2] == [result.official.bitmask.mask.AP, result.box.AP]
     assert zoo[0].all("td")[0].text == "16.24"

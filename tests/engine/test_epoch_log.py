@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mrcnn.backend.environment import git_revision
 from mrcnn.config import Config
 from mrcnn.engine import out_of_memory, run_pictures
 from mrcnn.engine.epoch_log import Clock, event_writer, results_table, row_lines
 from mrcnn.engine.results_csv import Results, read_results
-from mrcnn.engine.run_folder import git_revision
 from mrcnn.errors import InputError
 
 

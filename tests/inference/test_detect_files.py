@@ -223,7 +223,7 @@ def test_a_video_that_breaks_off_is_reported(folder, tmp_path):
         (["{empty}"], "no images or videos"),
         (["{folder}/a.png", "--no-pictures"], "nothing to write"),
         (["{folder}/a.png", "--min-score", "3"], "from 0 to 1"),
-        (["{folder}/a.png", "--weights", "none"], "finds nothing"),
+        (["{folder}/a.png", "--weights", "none"], "names no trained weights"),
         (["{folder}/a.png", "--weights", "last", "--logs", "{empty}"], "no run with a checkpoint"),
     ],
 )
