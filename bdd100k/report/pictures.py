@@ -63,7 +63,7 @@ class Scene:
         name: Name of the image.
         id: Id of the JPEG in the page, by which both pictures share it.
         jpeg: The image as a data URI.
-        height: Height of the pictures, in units of their SVG.
+        height: Height of the pictures, in data units of their SVG.
         truth, predictions: SVG content to draw over the image.
         truth_alt, predictions_alt: Text alternatives of the pictures.
     """
@@ -85,7 +85,7 @@ class ErrorPicture:
 
     Attributes:
         jpeg: The part as a data URI.
-        height: Height of the picture, in units of its SVG.
+        height: Height of the picture, in data units of its SVG.
         overlay: SVG content to draw over it.
         caption: Description of the error.
         image: Name of the image.

@@ -63,8 +63,8 @@ def test_ray_is_not_installed(monkeypatch):
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ({"CPU": 2.0}, "--workers 4: the Ray cluster has 2 CPUs"),
-        ({"CPU": 64.0, "GPU": 3.0}, "--workers 4: the Ray cluster has 3 GPUs"),
+        ({"CPU": 2.0}, "--workers 4: the Ray cluster has only 2 CPUs"),
+        ({"CPU": 64.0, "GPU": 3.0}, "--workers 4: the Ray cluster has only 3 GPUs"),
     ],
 )
 def test_a_cluster_that_is_too_small(monkeypatch, resources, message):

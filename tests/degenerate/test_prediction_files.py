@@ -123,7 +123,7 @@ def test_no_truth_gives_null_in_both_protocols():
 def test_other_classes_take_coco_results_only(tmp_path):
     scenes = Scenes(images=1)
     for path in (write(tmp_path, label()), tmp_path):
-        with pytest.raises(InputError, match="this data has others, so give COCO results"):
+        with pytest.raises(InputError, match="this dataset has other classes; give COCO results"):
             load_any(path, scenes)
 
 

@@ -101,7 +101,7 @@ def test_options_that_do_not_fit(train, folder, arguments, words):
     [
         (("--workers", 4), ("--workers 4 needs --engine ray", "--loaders", "--hosts")),
         (("--engine", "ray"), ("--engine ray needs", "--workers N")),
-        (("--engine", "ray", "--workers", 2, "--hosts", "a:1,b:2"), ("leave --hosts and --host-index out",)),
+        (("--engine", "ray", "--workers", 2, "--hosts", "a:1,b:2"), ("leave out --hosts and --host-index",)),
         (("--hosts", "a:1,b:2"), ("--host-index N", "must be given together")),
         (("--host-index", 0), ("--hosts HOST:PORT,...", "must be given together")),
         (("--hosts", "a:1,b:2", "--host-index", 2), ("host index is 2; with 2 hosts it is 0 to 1",)),

@@ -247,7 +247,7 @@ def test_weights_of_another_program(model, expected, tmp_path, caplog):
     ]
     with caplog.at_level("INFO"):
         other, categories = detector.load_model(str(tmp_path / "theirs.h5"), "logs", None, settings, 0.05)
-    assert "Matterport's, with ResNet-101" in caplog.text
+    assert "Matterport's with ResNet-101" in caplog.text
     assert categories == [(0, "BG"), (1, "class 1"), (2, "class 2"), (3, "class 3")]
     image, found = expected["a.png"]
     again = other.detect([image])[0]
