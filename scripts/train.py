@@ -101,9 +101,9 @@ def add_data_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--augment",
         choices=list(PRESETS),
-        help="changes to training images: none; flip; default (flip, scale and crop, colours); strong (also rotation, blur, "
-        "weather, copy-paste); lsj (large-scale jitter and copy-paste, for long training). For single settings use "
-        "--set AUGMENT_...=. By default those of --config or the checkpoint apply (flip, unless changed)",
+        help="changes to training images: none; flip; default (flip, scale and crop, colours); strong (also rotation, "
+        "blur, weather, copy-paste); lsj (large-scale jitter and copy-paste, for long training). For single settings "
+        "use --set AUGMENT_...=. By default those of --config or the checkpoint apply (flip, unless changed)",
     )
     group.add_argument(
         "--balance",

@@ -313,7 +313,7 @@ def test_same_request_draws_nothing_again(folder) -> None:
 
 @pytest.mark.parametrize("other", [{"train": 4}, {"seed": 5}, {"test": 0}])
 def test_another_request_is_refused(folder, other: dict) -> None:
-    with pytest.raises(InputError, match="holds other drawn scenes"):
+    with pytest.raises(InputError, match="contains other drawn scenes"):
         write_streets(folder, **{"train": 3, "val": 2, "test": 1, "seed": 4, **other})
 
 
