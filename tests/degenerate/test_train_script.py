@@ -1,4 +1,4 @@
-"""scripts/train.py with what users get wrong: one message that says what and where, exit code 2, nothing left."""
+"""scripts/train.py with typical mistakes: one message says what is wrong and where, exit code 2, no files left."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ TRAIN = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
 
 @pytest.fixture
 def train(monkeypatch, capsys, tmp_path):
-    """Runs the script in this process: (exit code, what it wrote to stderr)."""
+    """Return a function that runs the script in this process: (exit code, stderr)."""
     main = runpy.run_path(str(TRAIN))["main"]
 
     def run(*arguments: object) -> tuple[int, str]:
@@ -29,7 +29,7 @@ def train(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two images with one car each, as BDD100K's polygons."""
+    """Write two images with one car each, as BDD100K's polygons."""
     data = tmp_path / "data"
     images = data / "images" / "10k" / "train"
     labels = data / "labels" / "ins_seg" / "polygons"

@@ -1,4 +1,4 @@
-"""Figures of hand-made datasets; the best anchor against all anchors; proposals on objects of known sizes."""
+"""Tests figures of hand-made datasets, the best anchor against all anchors, and proposals for known sizes."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ NAMES = ["BG", "cat", "dog", "owl"]
 
 
 class Drawn(Dataset):
-    """Rectangles: 4 images, classes cat, dog and owl (none), one crowd; one mask with a hole."""
+    """Four images of rectangles: classes cat, dog and owl (no objects), one crowd, one mask with a hole."""
 
     RECTANGLES = (  # per image: class id, y1, x1, height, width
         [(1, 0, 0, 10, 10), (1, 20, 20, 40, 30), (2, 5, 40, 100, 100)],
@@ -60,7 +60,7 @@ def objects():
 
 
 def sized(heights, widths, image=(720, 1280), seed=0):
-    """An ObjectSet of boxes of these sizes at places that do not depend on the anchors."""
+    """Return an ObjectSet of boxes of these sizes at positions independent of the anchors."""
     heights, widths = np.asarray(heights), np.asarray(widths)
     rng = np.random.default_rng(seed)
     y, x = (rng.random(len(heights)) * (side - sizes) for side, sizes in zip(image, (heights, widths), strict=True))
@@ -176,7 +176,7 @@ def test_proposal_for_known_sizes():
 
 
 def test_a_proposal_does_not_give_up_a_size():
-    """2000 small squares would take every scale from 20 large ones if only the mean counted."""
+    """If only the mean counted, 2000 small squares would claim every scale at the expense of 20 large ones."""
     sizes = np.concatenate([np.random.default_rng(0).integers(10, 30, 2000), np.full(20, 400)])
     groups = training_boxes(sized(sizes, sizes), BDD100KConfig())
     proposal = propose(groups, BDD100KConfig())
