@@ -71,10 +71,7 @@ class Table:
     @functools.cached_property
     def rank_in_image(self) -> np.ndarray:
         """int [D]: how many detections of its image and class precede each one in `by_score`."""
-        group = self.dt_image * self.classes + self.dt_class
-        ranks = np.empty(len(group), np.int64)
-        ranks[self.by_score] = ranks_in_group(group[self.by_score])
-        return ranks
+        return ranks_by_score(self.dt_image * self.classes + self.dt_class, self.dt_score)
 
 
 # The arrays with one value per object, detection or pair, and their types.
@@ -209,12 +206,23 @@ def best_of_each_class(classes: np.ndarray, scores: np.ndarray, limit: int = MAX
     """
     if len(classes) <= limit:
         return np.arange(len(classes))
+    return np.flatnonzero(ranks_by_score(classes, scores) < limit)
+
+
+def ranks_by_score(groups: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return how many elements of the same group score higher than each element, int [n].
+
+    Args:
+        groups: int [n].
+        scores: [n]; of equal scores the first ranks higher.
+    """
     order = np.argsort(-scores, kind="stable")
-    ranks = ranks_in_group(classes[order])
-    return np.sort(order[ranks < limit])
+    ranks = np.empty(len(groups), np.int64)
+    ranks[order] = _ranks_in_group(groups[order])
+    return ranks
 
 
-def ranks_in_group(groups: np.ndarray) -> np.ndarray:
+def _ranks_in_group(groups: np.ndarray) -> np.ndarray:
     """Return how many elements of the same group precede each element, int [n]; `groups` is int [n]."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]

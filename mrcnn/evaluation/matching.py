@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mrcnn.evaluation.match_table import MAX_DETECTIONS, THRESHOLDS, Table, ranks_in_group
+from mrcnn.evaluation.match_table import MAX_DETECTIONS, THRESHOLDS, Table, ranks_by_score
 
 
 @dataclasses.dataclass
@@ -72,11 +72,8 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
 
 def _turns(table: Table, candidates: np.ndarray) -> np.ndarray:
     """Return how many candidates of the same image and class score higher than each candidate, int [c]."""
-    group = table.dt_image[candidates] * table.classes + table.dt_class[candidates]
-    by_score = np.argsort(-table.dt_score[candidates], kind="stable")
-    turn = np.empty(len(candidates), np.int64)
-    turn[by_score] = ranks_in_group(group[by_score])
-    return turn
+    groups = table.dt_image[candidates] * table.classes + table.dt_class[candidates]
+    return ranks_by_score(groups, table.dt_score[candidates])
 
 
 def _best_free(

@@ -11,7 +11,7 @@ from mrcnn.evaluation.match_table import (
     Objects,
     TableBuilder,
     best_of_each_class,
-    ranks_in_group,
+    ranks_by_score,
 )
 from mrcnn.evaluation.matching import ignored_for_area, match, precision_at, rank
 from tests.coco_reference import coco_lists, reference_arrays
@@ -145,5 +145,7 @@ def test_rules_of_matching_by_hand():
 def test_best_of_each_class_in_the_given_order():
     scores = np.array([0.1, 0.9, 0.5, 0.5, 0.8, 0.2])
     assert best_of_each_class(np.array([0, 0, 0, 0, 1, 0]), scores, 2).tolist() == [1, 2, 4]
-    assert ranks_in_group(np.array([3, 1, 3, 3, 1])).tolist() == [0, 0, 1, 2, 1]
-    assert ranks_in_group(np.zeros(0, int)).tolist() == []
+    groups = np.array([3, 1, 3, 3, 1])
+    assert ranks_by_score(groups, np.zeros(5)).tolist() == [0, 0, 1, 2, 1]
+    assert ranks_by_score(groups, np.array([0.1, 0.2, 0.3, 0.2, 0.9])).tolist() == [2, 1, 0, 1, 0]
+    assert ranks_by_score(np.zeros(0, int), np.zeros(0)).tolist() == []
