@@ -232,7 +232,7 @@ def _summary(result: Result) -> list[str]:
         sentences.append(f"AP50 would gain the most without errors of the kinds {named}.")
     absent = [name for name, own in result.per_class.items() if not own.objects]
     if absent:
-        sentences.append(f"The data has no {', no '.join(absent)}; the means leave such classes out.")
+        sentences.append(f"The data has no objects of {', '.join(absent)}; the means leave such classes out.")
     return sentences
 
 
