@@ -1,4 +1,4 @@
-"""What the scripts share: common options, and settings and weights from the command line."""
+"""Shared by the scripts: common options, and settings and weights from the command line."""
 
 import argparse
 import logging
@@ -18,20 +18,20 @@ log = logging.getLogger("bdd100k")
 
 
 def add_common_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the options that train and evaluate share: --data, --logs, --config, --set and so on."""
+    """Add the options that train.py and evaluate.py share: --data, --logs, --config, --set and so on."""
     parser.add_argument(
         "--data",
         metavar="DIR",
         help="BDD100K folder, or images with VIA, labelme, COCO, YOLO or "
-        "mask annotations (docs/data.md); without it the embedded street scenes are used",
+        "mask labels (docs/data.md); by default the embedded street scenes are used",
     )
     add_classes_argument(parser)
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     parser.add_argument(
         "--config",
         choices=sorted(CONFIGS),
-        help="settings to start from; by default those of the "
-        "checkpoint, else streets without --data, bdd100k for its classes, custom for others",
+        help="settings to start from; by default those of the checkpoint, or without one "
+        "streets (no --data), bdd100k (its classes) or custom (other classes)",
     )
     parser.add_argument(
         "--set",
@@ -65,14 +65,14 @@ def add_classes_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def precision_setting(text: str) -> str:
-    """Return a precision as --set takes it; an argparse type. Raises ArgumentTypeError for any other word."""
+    """Convert a precision for --set; an argparse type. Raises ArgumentTypeError for an unknown precision."""
     if text not in PRECISIONS:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PRECISIONS)}")
     return f"PRECISION={text}"
 
 
 def positive_int(text: str) -> int:
-    """Return an integer of at least 1; an argparse type. Raises ArgumentTypeError below, ValueError for other texts."""
+    """Parse an integer of at least 1; an argparse type. Raises ArgumentTypeError below, ValueError for other texts."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
@@ -80,7 +80,7 @@ def positive_int(text: str) -> int:
 
 
 def whole_number(text: str) -> int:
-    """Return an integer of at least 0; an argparse type. Raises ArgumentTypeError below, ValueError for other texts."""
+    """Parse an integer of at least 0; an argparse type. Raises ArgumentTypeError below, ValueError for other texts."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is below 0")
@@ -91,7 +91,7 @@ def config_class(name: str | None, data: str | None, classes: str | None = None)
     """Return the settings that `--config` names, or the default for the data: streets for the embedded scenes.
 
     Raises:
-        InputError: the folder `data` does not exist.
+        InputError: The folder `data` does not exist.
     """
     return CONFIGS[name or ("streets" if data is None else "custom" if is_custom(data, classes) else "bdd100k")]
 
@@ -100,7 +100,7 @@ def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
     """Return the path of the weights that --weights names: last, coco, streets or a file; None for none and imagenet.
 
     Raises:
-        InputError: the file or run does not exist, or a download failed.
+        InputError: The file or run does not exist, or a download failed.
     """
     from mrcnn.engine import run_folder
     from mrcnn.modeling import pretrained
@@ -121,12 +121,12 @@ def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
 def build_config(
     name: str | None, data: str | None, checkpoint: str | None, overrides: list[str], classes: str | None = None
 ) -> Config:
-    """Return the settings of a run: those of `--config`, the checkpoint or the default for the data; then --set.
+    """Return the settings of a run: those of `--config`, the checkpoint or the default for the data; then apply --set.
 
-    With data, NAME is never that of the checkpoint: `--weights last` looks for the runs of the data.
+    With data, NAME is not taken from the checkpoint, since `--weights last` searches for the runs of the data.
 
     Raises:
-        InputError: an unknown setting or a value that does not fit.
+        InputError: A setting is unknown or its value is invalid.
     """
     from mrcnn.engine.checkpoints import read_config
 
@@ -139,43 +139,43 @@ def build_config(
 
 
 def take_over(config: Config, saved: dict) -> None:
-    """Set the settings that `Config.to_dict` returned."""
+    """Apply settings that `Config.to_dict` returned."""
     for key, value in saved.items():
         if key in config.settable():
             old = getattr(config, key)
             setattr(config, key, np.array(value) if isinstance(old, np.ndarray) else value)
-    config.override([])  # recomputes what depends on them
+    config.override([])  # recomputes the settings that depend on these
 
 
 def follow_classes(config: Config, class_names: Sequence[str]) -> None:
     """Set NUM_CLASSES to the number of classes in the data, with the background."""
     if len(class_names) != config.NUM_CLASSES:
         config.NUM_CLASSES = len(class_names)
-        config.CLASS_LOSS_WEIGHTS = None  # one for each of the other classes
-        config.override([])  # recomputes what depends on it
+        config.CLASS_LOSS_WEIGHTS = None  # they were for the other classes
+        config.override([])  # recomputes the settings that depend on these
 
 
 def trained_classes(checkpoint: str) -> list[str] | None:
-    """Return the class names that a checkpoint was trained on, background first; None for other programs' files.
+    """Return the class names that a checkpoint was trained on, background first; None for files of other programs.
 
     Raises:
-        InputError: the file is missing, broken or of another format.
+        InputError: The file is missing, damaged or of another format.
     """
     from mrcnn.engine.checkpoints import read_class_names, read_config
 
     names = read_class_names(checkpoint)
     if names is None and (read_config(checkpoint) or {}).get("NAME") in (BDD100KConfig.NAME, StreetsConfig.NAME):
-        return ["BG", *CLASS_NAMES]  # a file from before names were written
+        return ["BG", *CLASS_NAMES]  # a file from before class names were saved
     return names
 
 
 def refuse_other_classes(checkpoint: str, class_names: Sequence[str]) -> None:
-    """Raise InputError if a checkpoint was trained on other classes: its class ids would stand for others."""
+    """Raise InputError if a checkpoint was trained on other classes, since its class ids would mean other classes."""
     theirs = trained_classes(checkpoint)
     if theirs is not None and theirs != list(class_names):
         raise InputError(
             f"{checkpoint} was trained on the classes {_some(theirs)}; the data has {_some(class_names)}. "
-            "Give --weights that were trained on this data, or the data that they were trained on"
+            "Give --weights that were trained on these classes, or --data with the classes of the weights"
         )
 
 

@@ -2,7 +2,7 @@
 
 from mrcnn.config import Config
 
-# ids 1..8, as in the official label files; 0 is the background
+# Class ids 1..8, as in the official label files; 0 is the background.
 CLASS_NAMES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
 
 
@@ -19,19 +19,19 @@ class BDD100KConfig(Config):
     STEPS_PER_EPOCH = 1000
     VALIDATION_STEPS = 50
     AUGMENT_FLIP = 0.5
-    # Images keep their size, with 48 rows of padding: the pyramid needs multiples of 64. A square of 1024 has about as
-    # many pixels, but shows the images at 0.8 of their size and wastes the rest (docs/performance.md, "Ablation").
+    # Images keep their size, with 48 rows of padding because the pyramid needs multiples of 64. A square of 1024 has
+    # about as many pixels, but shows the images at 0.8 of their size (docs/performance.md, "Ablation").
     IMAGE_RESIZE_MODE = "rect"
     IMAGE_MIN_DIM = 768
     IMAGE_MAX_DIM = 1280
-    # half of BDD100K's objects are less than 40 px high, so anchors start at 16 px instead of 32
+    # Half of BDD100K's objects are less than 40 px high, so anchors start at 16 px instead of 32.
     RPN_ANCHOR_SCALES = (16, 32, 64, 128, 256)
-    DETECTION_MIN_CONFIDENCE = 0.05  # as the BDD100K zoo evaluates: a PR curve needs the low scores
+    DETECTION_MIN_CONFIDENCE = 0.05  # as in the BDD100K zoo: a PR curve needs low scores
     DETECTION_NMS_THRESHOLD = 0.5
 
 
 class CustomConfig(Config):
-    """Your own data with any classes."""
+    """Settings for your own data, with any classes."""
 
     NAME = "custom"
     NUM_CLASSES = 2  # set from the data
@@ -41,11 +41,11 @@ class CustomConfig(Config):
     VALIDATION_STEPS = 20
     AUGMENT_FLIP = 0.5
     RPN_ANCHOR_SCALES = (16, 32, 64, 128, 256)
-    DETECTION_MIN_CONFIDENCE = 0.05  # a PR curve needs the low scores
+    DETECTION_MIN_CONFIDENCE = 0.05  # a PR curve needs low scores
 
 
 class StreetsConfig(BDD100KConfig):
-    """The embedded street scenes and a small network: an epoch of 100 steps takes minutes on two CPU cores."""
+    """The embedded street scenes with a small network, whose epoch of 100 steps takes minutes on two CPU cores."""
 
     NAME = "streets"
     BACKBONE = "resnet18"
@@ -57,11 +57,11 @@ class StreetsConfig(BDD100KConfig):
     IMAGES_PER_GPU = 2
     STEPS_PER_EPOCH = 100
     VALIDATION_STEPS = 10
-    # 720 x 1280 becomes 320 x 569, with only 7 columns of padding
+    # 720 x 1280 becomes 320 x 569, with only 7 columns of padding.
     IMAGE_MIN_DIM = 320
     IMAGE_MAX_DIM = 576
     RPN_ANCHOR_SCALES = (12, 24, 48, 96, 192)
-    PRE_NMS_LIMIT = 3000  # of 46,000 anchors; with 1000 the large objects crowd out the small ones
+    PRE_NMS_LIMIT = 3000  # of 46,000 anchors; with 1000, large objects crowd out small ones
     POST_NMS_ROIS_TRAINING = 500
     POST_NMS_ROIS_INFERENCE = 400
     TRAIN_ROIS_PER_IMAGE = 64

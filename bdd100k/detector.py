@@ -1,4 +1,4 @@
-"""Load the model for scripts/detect.py: from weights of any origin to a network and the names of its classes."""
+"""Loads the model for scripts/detect.py, with its class names, from weights of any origin."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ Categories = list[tuple[int, str]]
 
 
 class PublishedConfig(Config):
-    """Matterport's settings, for a file that does not state its own: ResNet-101, 1024 x 1024."""
+    """Matterport's settings (ResNet-101, 1024 x 1024), for a weight file that does not contain its own."""
 
     NAME = "published"
     IMAGES_PER_GPU = 1
@@ -30,18 +30,19 @@ class PublishedConfig(Config):
 def load_model(
     weights: str, logs: str, config_name: str | None, overrides: list[str], min_score: float
 ) -> "tuple[MaskRCNN, Categories]":
-    """Return a model with its weights, and the (id, name) of its classes, the background first.
+    """Load a model, and return it with the (id, name) of its classes, the background first.
 
     Args:
-        weights: last, streets, coco or the path of an .h5 file. Files of this project state their settings and classes;
-            of other files the number of classes is read (81 are COCO's), and the settings are Matterport's.
-        logs: folder of the runs, for `last`.
-        config_name: settings to use instead, a key of `cli.CONFIGS`; None: those of the weights.
+        weights: last, streets, coco or the path of an .h5 file. Files of this project contain their settings and
+            classes. For other files, the number of classes is read (81 means COCO's classes) and the settings are
+            Matterport's.
+        logs: Folder of the runs, for `last`.
+        config_name: Settings to use instead, a key of `cli.CONFIGS`; None uses those of the weights.
         overrides: "KEY=VALUE" texts.
-        min_score: minimum score of a detection, 0 to 1.
+        min_score: Minimum score of a detection, from 0 to 1.
 
     Raises:
-        InputError: the weights cannot be found or do not fit, or a setting is wrong.
+        InputError: The weights cannot be found or do not fit, or a setting is invalid.
     """
     from mrcnn.engine.checkpoints import read_config
     from mrcnn.model import MaskRCNN
@@ -54,13 +55,11 @@ def load_model(
     if config_name or read_config(checkpoint):
         config = cli.build_config(config_name, None, checkpoint, overrides)
     else:
-        logger.info(
-            "%s does not state its settings: using Matterport's, with ResNet-101; --set changes them", checkpoint
-        )
+        logger.info("%s contains no settings: using Matterport's with ResNet-101; change them with --set", checkpoint)
         config = PublishedConfig().override(overrides)
     config.NUM_CLASSES = count
     config.DETECTION_MIN_CONFIDENCE = min_score
-    config.override([])  # recomputes what depends on these
+    config.override([])  # recomputes the settings that depend on these
     model = MaskRCNN("inference", config, logs)
     model.load_weights(checkpoint, by_name=True)
     if names is None:
@@ -70,11 +69,11 @@ def load_model(
 
 
 def _find(weights: str, logs: str, config_name: str | None) -> str:
-    """Return the path of the weights; "last" without settings looks among the runs of all settings."""
+    """Return the path of the weights; "last" without --config searches the runs of all settings."""
     if weights == "last" and config_name is None:
         found = []
         for kind in cli.CONFIGS.values():
-            with contextlib.suppress(InputError):  # not every kind need have a run
+            with contextlib.suppress(InputError):  # there may be no run with these settings
                 found.append(cli.find_weights(weights, logs, kind.NAME))
         if not found:
             raise InputError(
@@ -83,15 +82,17 @@ def _find(weights: str, logs: str, config_name: str | None) -> str:
         return max(map(str, found), key=os.path.getmtime)
     checkpoint = cli.find_weights(weights, logs, cli.CONFIGS[config_name].NAME if config_name else None)
     if checkpoint is None:
-        raise InputError(f"--weights {weights} finds nothing; give last, streets, coco or the path of an .h5 file")
+        raise InputError(
+            f"--weights {weights} names no trained weights; give last, streets, coco or the path of an .h5 file"
+        )
     return checkpoint
 
 
 def _count_classes(checkpoint: str) -> int:
-    """Return the number of outputs of the classifier in a by-name file."""
+    """Return the number of classes of the classifier in a by-name weight file."""
     from mrcnn.modeling.weights import layer_shapes
 
     shapes = layer_shapes(checkpoint).get("mrcnn_class_logits")
     if not shapes:
-        raise InputError(f"{checkpoint} has no layer mrcnn_class_logits: these are no weights of a Mask R-CNN")
+        raise InputError(f"{checkpoint} has no layer mrcnn_class_logits: it does not contain weights of a Mask R-CNN")
     return int(shapes[-1][-1])

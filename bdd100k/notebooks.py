@@ -1,6 +1,6 @@
-"""Shared code of the notebooks: data, settings and models in one call each, with smaller runs for the tests.
+"""Prepares data, settings and models for the notebooks, one call for each, with smaller runs for the tests.
 
-Paths are relative: the first cell of a notebook changes to the folder of the repository.
+Paths are relative to the folder of the repository, to which the first cell of a notebook changes.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
 
-QUICK = "NOTEBOOK_QUICK"  # environment variable of the tests: few images, few steps
+QUICK = "NOTEBOOK_QUICK"  # environment variable that the tests set, for few images and steps
 RUNS = pathlib.Path("runs")
-DPI = 72  # outputs are stored in the notebooks, so figures are small
+DPI = 72  # low, because outputs are stored in the notebooks
 JPEG_QUALITY = 66
 
 
 def start(seed: int = 0) -> None:
-    """Prepare a notebook: seed the random numbers, store figures as small JPEGs, silence the libraries.
+    """Prepare a notebook: seed random numbers, store figures as small JPEGs, and silence the libraries.
 
     Args:
         seed: Seed of `random` and `np.random`, which choose the notebook's examples.
@@ -41,7 +41,7 @@ def start(seed: int = 0) -> None:
     random.seed(seed)
     np.random.seed(seed)
     logging.getLogger().setLevel(logging.WARNING)
-    with _without_stderr():  # TensorFlow reports its CPU before its log level can be set
+    with _without_stderr():  # TensorFlow reports the CPU before its log level can be set
         importlib.import_module("mrcnn.model")
     import matplotlib.pyplot as plt
 
@@ -53,7 +53,7 @@ def start(seed: int = 0) -> None:
 
 
 def few(full: int, quick: int) -> int:
-    """Return a number of images or steps: `full`, or `quick` if a test runs the notebook."""
+    """Return `full`, or `quick` if a test runs the notebook, as a number of images or steps."""
     return quick if os.environ.get(QUICK) else full
 
 
@@ -63,7 +63,7 @@ def open_data(
     """Open the dataset of a notebook and build settings for it.
 
     Args:
-        data: Folder as for --data of the scripts, or None for drawn street scenes.
+        data: Folder, as for --data of the scripts, or None for drawn street scenes.
         split: "train" or "val".
         images: Maximum number of images; 8 in the tests.
         weights: As in `open_model`; the settings of a checkpoint are used.
@@ -94,7 +94,7 @@ def open_model(weights: str, config: Config) -> "MaskRCNN":
 
     Args:
         weights: "streets", the path of an .h5 file that fits the settings, or "none" for random weights.
-        config: Settings, see `open_data`.
+        config: Settings from `open_data`.
 
     Raises:
         InputError: The weights do not exist or do not fit the settings.
@@ -109,7 +109,7 @@ def open_model(weights: str, config: Config) -> "MaskRCNN":
 
 
 def training_model(weights: str, config: Config, epochs: int, steps: int) -> "MaskRCNN":
-    """Build a model for training on other classes: the layers that depend on the classes are not loaded.
+    """Build a model for training on other classes, without loading the layers that depend on the classes.
 
     Args:
         weights: As in `open_model`.
@@ -118,13 +118,13 @@ def training_model(weights: str, config: Config, epochs: int, steps: int) -> "Ma
         steps: Steps per stage.
 
     Raises:
-        InputError: As `open_model`.
+        InputError: See `open_model`.
     """
     from mrcnn.model import MaskRCNN
     from mrcnn.modeling.weights import CLASS_LAYERS
 
     logs = RUNS / "notebook_logs"
-    shutil.rmtree(logs, ignore_errors=True)  # those of an earlier run
+    shutil.rmtree(logs, ignore_errors=True)  # from an earlier run
     config.STEPS_PER_EPOCH = max(1, steps // epochs)
     model = MaskRCNN("training", config, logs)
     path = cli.find_weights(weights, str(logs), config.NAME)
@@ -134,7 +134,7 @@ def training_model(weights: str, config: Config, epochs: int, steps: int) -> "Ma
 
 
 def weights_of_two_stages(weights: str, train: Dataset, config: Config, steps: int) -> list[pathlib.Path]:
-    """Train a `training_model` briefly: the heads, then all layers at a tenth of the learning rate.
+    """Train a `training_model` briefly: first the heads, then all layers at a tenth of the learning rate.
 
     Args:
         weights: As in `open_model`.
@@ -143,10 +143,10 @@ def weights_of_two_stages(weights: str, train: Dataset, config: Config, steps: i
         steps: Steps per stage.
 
     Returns:
-        Weight files: at the start, after the heads, at the end.
+        Weight files from the start, after the heads, and from the end.
 
     Raises:
-        InputError: As `open_model`, or the training fails.
+        InputError: See `open_model`; or training fails.
     """
     from mrcnn.modeling.weights import save_weights
 
@@ -162,7 +162,7 @@ def weights_of_two_stages(weights: str, train: Dataset, config: Config, steps: i
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Discard what C++ code writes to stderr. Exceptions are not affected."""
+    """Discard the output of C++ code to stderr; exceptions are not affected."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

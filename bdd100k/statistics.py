@@ -1,14 +1,18 @@
 """Compute and plot the figures of a data set; for BDD100K also weather, scene, time of day, occlusion, truncation."""
 
+import dataclasses
 import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrcnn.annotations.dataset import AnnotatedDataset
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.inspection.statistics import balancing, collect, summarise
+
+if TYPE_CHECKING:
+    from mrcnn.inspection.anchor_fit import Fits
 
 UNSTATED = "not stated"
 
@@ -66,25 +70,27 @@ def write_statistics(
         raise InputError(
             f"the {len(dataset.image_ids)} images have no object: there is nothing to count; give a split with labels"
         )
-    figures = {**summarise(objects), "balancing": balancing(objects, config)}
+    summary, shown = summarise(objects), balancing(objects, config)
+    figures = dataclasses.asdict(summary)
+    figures["balancing"] = {setting: dataclasses.asdict(own) for setting, own in shown.items()}
     groups = anchor_fit.training_boxes(objects, config)
     proposal = anchor_fit.propose(groups, config)
     figures["anchors"] = {
         "inputs": [{"shape": list(map(int, g.shape)), "objects": len(g.boxes)} for g in groups],
         "scales": list(config.RPN_ANCHOR_SCALES),
         "ratios": list(config.RPN_ANCHOR_RATIOS),
-        "fit": anchor_fit.fit(groups, config),
+        "fit": _to_json(anchor_fit.fit(groups, config)),
         "proposal": None
         if proposal is None
         else {
             "scales": list(proposal.scales),
             "ratios": proposal.ratios,
-            "fit": proposal.after,
+            "fit": _to_json(proposal.after),
             "options": proposal.options,
         },
     }
-    statistics_plots.plot_classes(figures, figures["balancing"], out / "classes.png")
-    statistics_plots.plot_objects(objects, figures, out / "objects.png")
+    statistics_plots.plot_classes(summary, shown, out / "classes.png")
+    statistics_plots.plot_objects(objects, summary, out / "objects.png")
     overlaps = {"now": anchor_fit.overlaps_of(groups, config)}
     if proposal is not None:
         overlaps["proposed"] = anchor_fit.overlaps_of(groups, config, proposal.scales, proposal.ratios)
@@ -95,6 +101,10 @@ def write_statistics(
         shares, titles = _shares(dataset, figures["attributes"], figures["flags"])
         statistics_plots.plot_shares(shares, titles, out / "attributes.png")
     return figures
+
+
+def _to_json(fits: "Fits") -> dict[str, dict[str, float] | None]:
+    return {size: None if fit is None else fit.to_json() for size, fit in fits.items()}
 
 
 def _shares(

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Measure this software on this machine. `BENCHMARK --help` says what each benchmark measures and how."""
+"""Measure the speed, memory and accuracy of this software on this machine.
+
+`BENCHMARK --help` explains what each benchmark measures and how.
+"""
 
 import argparse
 import json

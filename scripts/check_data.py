@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check a data set for faults before training on it."""
+"""Check a dataset for faults before training on it."""
 
 import argparse
 import contextlib
@@ -21,26 +21,27 @@ from mrcnn.annotations.label_checks import check_annotated_folder
 from mrcnn.errors import InputError
 
 _TEACH = """\
-Problems, which should be fixed:
+Problems (to be fixed):
   images    missing image, unreadable image (not an image file), broken image (truncated; found with --images),
             size differs (from the size in the labels), duplicate image (the same name twice), image in two splits
   labels    unusable frame, unusable label (broken coordinates, codes or boxes), unknown name, no area (no pixel of the
             image lies inside), outside the image (by more than a pixel), self-crossing outline,
             duplicate object (same image, same class, IoU above 0.95), no masks (boxes only: no masks to train on),
             only crowds (iscrowd is set for every object: nothing to train on)
-Notes, which may be intended:
+Notes (may be intended):
   image without labels, image without objects, box without mask, hidden object (nearer labels cover all of it),
   crowd or ignored object (neither an object nor background), one name, several categories (they are one class)
 
-Each finding names the label file, the image and the label id. Next to each kind stands what training does about it:
-what cannot be used is left out, the rest is kept. Training makes the same check in about a second, from boxes alone.
+Each finding names the label file, the image and the label id. Next to each kind of finding is what training does about
+it: it leaves out what cannot be used and keeps the rest. Training runs the same check itself, from boxes alone, in
+about a second.
 
 exit code: 0 no findings or only notes, 1 problems were found, 2 wrong usage, or a folder or label file that cannot be
 read
 
 examples:
   python scripts/check_data.py --data DIR                             # all splits, labels only
-  python scripts/check_data.py --data DIR --images --json faults.json # decode every image too; all findings to a file
+  python scripts/check_data.py --data DIR --images --json faults.json # decode images too; write all findings
 """
 
 
@@ -52,9 +53,13 @@ def parse_arguments() -> argparse.Namespace:
     add("--data", required=True, metavar="DIR", help="folder with images and labels, as for train.py")
     cli.add_classes_argument(parser)
     add("--split", default="all", help="train, val, test, or all (default: %(default)s)")
-    add("--labels", metavar="FILE", help="use this label file or folder instead of the one that is found")
-    add("--images", action="store_true", help="decode every image, which finds truncated files; about 10 ms per image")
-    add("--json", metavar="FILE", help="write every finding to this file; the console shows the first of each kind")
+    add("--labels", metavar="FILE", help="label file or folder to use instead of the one found in DIR")
+    add("--images", action="store_true", help="decode every image to find truncated files; takes about 10 ms per image")
+    add(
+        "--json",
+        metavar="FILE",
+        help="write every finding to this file; the terminal shows only the first of each kind",
+    )
     add(
         "--most",
         type=cli.positive_int,
@@ -67,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the readers: what they would log is in the findings."""
+    """Silence the readers, because the findings contain what they would log."""
     loggers = [logging.getLogger(package) for package in ("bdd100k", "mrcnn")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

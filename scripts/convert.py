@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Convert BDD100K labels between Scalabel JSON, RGBA bitmask PNGs and COCO JSON; the source format is recognised."""
+"""Convert BDD100K labels between Scalabel JSON, RGBA bitmask PNGs and COCO JSON. The source format is detected."""
 
 import argparse
 import pathlib
@@ -25,15 +25,15 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, epilog=f"{what}{_EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("source", metavar="SRC", help="a label file, or a folder of bitmask PNGs or of one JSON per image")
-    add("target", metavar="DST", help="the JSON file to write, or the folder for bitmasks")
-    add("--to", required=True, choices=convert.FORMATS, help="the format to write")
-    add("--masks", choices=convert.MASKS, default="rle", help="masks in JSON (default: %(default)s)")
+    add("source", metavar="SRC", help="label file, or folder of bitmask PNGs or with one JSON per image")
+    add("target", metavar="DST", help="JSON file to write, or folder for bitmasks")
+    add("--to", required=True, choices=convert.FORMATS, help="format to write")
+    add("--masks", choices=convert.MASKS, default="rle", help="form of the masks in JSON (default: %(default)s)")
     add(
         "--images",
         metavar="DIR",
-        help="folder with the images, for labels that do not state sizes; without it they are taken to be 1280 x 720, "
-        "as in all of BDD100K",
+        help="folder of the images, for labels without image sizes; by default all images are taken to be 1280 x 720, "
+        "as in BDD100K",
     )
     add("--force", action="store_true", help="overwrite DST")
     return parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Show what a data set holds, in figures and plots: classes, sizes, attributes, balancing, and how well anchors fit."""
+"""Compute and plot statistics of a dataset: classes, sizes, attributes, class balancing, and the fit of the anchors."""
 
 import argparse
 import json
@@ -22,21 +22,21 @@ from mrcnn import errors
 from mrcnn.errors import InputError
 from mrcnn.inspection.statistics import SIZES
 
-FEW = 1000  # objects; anchors fitted to fewer may not suit further data
+FEW = 1000  # anchors fitted to fewer objects may not suit other data
 
 _TEACH = """\
 Writes to --out:
   statistics.json   every figure
-  classes.png       objects of each class by size, and the fraction of each class that BALANCE shows in training
-  objects.png       objects per image; sizes of objects with COCO's limits (32 x 32 and 96 x 96 pixels of mask)
+  classes.png       objects of each class by size, and the share of each class in training for each BALANCE
+  objects.png       objects per image; sizes of objects with COCO's limits (mask areas of 32 x 32 and 96 x 96 pixels)
   attributes.png    BDD100K only: weather, scene, time of day; occluded and truncated objects of each class
-  anchors.png       objects at the training size with the anchors, and the IoU of each object with its best anchor
+  anchors.png       objects at the training size with the anchors, and the IoU of the objects with their best anchors
 
-Anchors: an object is learned well if an anchor has an IoU of 0.7 or more with it; otherwise only its single best anchor
-counts. The table shows the mean of the best IoU and the fractions of objects above 0.5 and 0.7, for the current
-settings and for the proposed scales and ratios, with the --set options to use them (in training and evaluation alike).
-Their number stays the same, so published weights still load; the RPN of weights that were trained with other anchors
-has to learn again. Use --set to try another image size or other anchors.
+Anchors: an object is learned well if some anchor has an IoU of at least 0.7 with it; otherwise only its single best
+anchor counts as positive. The table shows the mean of the best IoU and the fractions of objects above 0.5 and 0.7, for
+the current settings and for the proposed scales and ratios, followed by the --set options that use the proposal. Give
+them in training and in evaluation. The number of anchors stays the same, so published weights still load, but the RPN
+must learn the new anchors. Use --set to try another image size or other anchors.
 
 examples:
   python scripts/data_statistics.py --data DIR --split train --out runs/statistics
@@ -53,12 +53,12 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--data",
         metavar="DIR",
-        help="folder with images and labels, as for train.py; without it the embedded street scenes are used",
+        help="folder with images and labels, as for train.py; by default the embedded street scenes are used",
     )
     cli.add_classes_argument(parser)
     add("--split", default="train", help="train, val or test (default: %(default)s)")
-    add("--out", metavar="FOLDER", default="runs/statistics", help="default: %(default)s")
-    add("--config", choices=sorted(cli.CONFIGS), help="settings to start from; by default as for train.py")
+    add("--out", metavar="FOLDER", default="runs/statistics", help="output folder (default: %(default)s)")
+    add("--config", choices=sorted(cli.CONFIGS), help="settings to start from (default: as for train.py)")
     add(
         "--set",
         metavar="KEY=VALUE",
@@ -100,9 +100,9 @@ def show(figures: dict[str, Any], console: Console) -> None:
     if proposal:
         console.print(f"better anchors (-> above): {proposal['options']}", highlight=False, soft_wrap=True)
         if total < FEW:
-            console.print(f"they were fitted to only {total} objects; use a few hundred images for a reliable answer")
+            console.print(f"these were fitted to only {total} objects; use a few hundred images for a reliable result")
     else:
-        console.print("no better anchors were found: keep RPN_ANCHOR_SCALES and RPN_ANCHOR_RATIOS")
+        console.print("found no better anchors; keep RPN_ANCHOR_SCALES and RPN_ANCHOR_RATIOS")
 
 
 def _change(now: dict, better: dict | None, key: str) -> str:
@@ -119,7 +119,7 @@ def main() -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {out}: cannot make this folder: {error.strerror}") from error
+        raise InputError(f"--out {out}: cannot create this folder: {error.strerror}") from error
 
     from bdd100k.statistics import write_statistics
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Run the whole job on drawn data: draw street scenes, train the heads, train all layers, evaluate on unseen scenes.
+"""Run the whole pipeline on drawn street scenes: draw them, train the heads, train all layers, evaluate on new scenes.
 
-  python scripts/demo.py                  # writes to runs/demo; `make demo` installs first and then runs this
+  python scripts/demo.py                  # writes to runs/demo; `make demo` installs everything first
 
 Each step is a separate command, which is printed so that you can repeat it with other settings.
 """
@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--weights",
         default="streets",
-        help="weights to start from; streets are the shipped ones (default: %(default)s)",
+        help="weights to start from; streets means the shipped ones (default: %(default)s)",
     )
     return parser.parse_args()
 
@@ -59,7 +59,7 @@ def main() -> None:
     out = pathlib.Path(args.out)
     streets, logs, report = out / "streets", out / "logs", out / "report"
     data = ("--data", streets, "--config", "streets", "--logs", logs)
-    # not the seed of the scenes that the shipped weights were trained on
+    # The seed differs from that of the scenes on which the shipped weights were trained.
     run("draw street scenes", "streets.py", "--out", streets, "--train", args.train, "--val", args.val, "--seed", 7)
     train = ("train.py", *data, "--epochs", 1)
     heads = ("--stage", "heads", "--weights", args.weights, "--set", f"STEPS_PER_EPOCH={args.heads_steps}")

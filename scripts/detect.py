@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Detect instances in images, folders of images and videos.
 
-  python scripts/detect.py photo.jpg                                  # the shipped weights, which know drawn streets
+  python scripts/detect.py photo.jpg                                  # shipped weights, for drawn streets
   python scripts/detect.py photos/ clip.mp4 --weights coco            # Matterport's COCO weights
   python scripts/detect.py DIR/images/10k/val --weights last --json coco --no-pictures --min-score 0.05
 
-Every image and video is written to --out under its own name with outlines, boxes, classes and scores drawn in, and
-with --json also
+Writes every image and video to --out under its own name, with outlines, boxes, classes and scores drawn in. With --json
+it also writes
 
-  coco       detections.json, COCO results whose image_id is the file name, which scripts/evaluate.py --predictions and
-             pycocotools read; images.json, names and sizes of all images, and the categories
-  scalabel   detections.json, Scalabel frames with sizes, scores, boxes and run-length codes
+  coco       detections.json: COCO results with the file name as image_id, for scripts/evaluate.py --predictions and
+             pycocotools; and images.json: the names and sizes of all images, and the categories
+  scalabel   detections.json: Scalabel frames with sizes, scores, boxes and RLEs
 
-Frame 1 of clip.mp4 is called clip-0000001.jpg there. A file that cannot be read is reported and left out. The exit code
-is 0 if all were read, 1 if some were not, 2 for wrong arguments.
+where frame 1 of clip.mp4 is called clip-0000001.jpg. A file that cannot be read is reported and left out. The exit code
+is 0 if all files were read, 1 if some were not, and 2 for wrong arguments.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import sys
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # we report what it cannot read
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # unreadable files are reported here
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="NAME",
         help="streets (shipped), coco, last (newest checkpoint in --logs), or a path (default: %(default)s)",
     )
-    parser.add_argument("--out", metavar="DIR", default="runs/detect", help="default: %(default)s")
+    parser.add_argument("--out", metavar="DIR", default="runs/detect", help="output folder (default: %(default)s)")
     parser.add_argument("--json", choices=("coco", "scalabel"), help="write detections.json in this format")
     parser.add_argument(
         "--min-score",
@@ -54,21 +54,23 @@ def parse_arguments() -> argparse.Namespace:
         metavar="S",
         help="minimum score of a detection, in pictures and JSON (default: %(default)s)",
     )
-    parser.add_argument("--no-pictures", action="store_true", help="write only JSON")
+    parser.add_argument("--no-pictures", action="store_true", help="write JSON only")
     parser.add_argument(
         "--batch",
         type=cli.positive_int,
         metavar="N",
-        help="images that go through the network together (default: IMAGES_PER_GPU of the settings)",
+        help="number of images per batch (default: IMAGES_PER_GPU of the settings)",
     )
-    parser.add_argument("--config", choices=sorted(cli.CONFIGS), help="settings to use instead of the checkpoint's")
+    parser.add_argument(
+        "--config", choices=sorted(cli.CONFIGS), help="settings to use instead of those of the checkpoint"
+    )
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         dest="overrides",
-        help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be given often",
+        help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be repeated",
     )
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     return parser.parse_args()
@@ -77,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     args = parse_arguments()
     if args.no_pictures and not args.json:
-        raise InputError("--no-pictures leaves nothing to write; give --json too")
+        raise InputError("--no-pictures leaves nothing to write; give --json as well")
     from mrcnn.inference.media import count_frames, find_sources
 
     sources = find_sources(args.sources, args.out)
@@ -101,9 +103,9 @@ def main() -> int:
         task = bar.add_task("detecting", total=count_frames(sources))
         summary = detect_files(model, sources, names, sinks, model.config.BATCH_SIZE, lambda _: bar.advance(task))
     objects = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common())
-    print(f"{summary.frames} images or frames, {summary.objects.total()} objects{': ' if objects else ''}{objects}")
+    print(f"{summary.frames} images or frames, {summary.objects.total()} instances{': ' if objects else ''}{objects}")
     if summary.failed:
-        print(f"{len(summary.failed)} of {len(sources)} files could not be read to the end:")
+        print(f"{len(summary.failed)} of {len(sources)} files could not be read completely:")
         for path, _ in summary.failed:
             print(f"  {path}")
     print(f"written to {args.out}")

@@ -1,29 +1,29 @@
 #!/usr/bin/env python3
-"""Evaluate weights, or the predictions of any program, on a labelled data set.
+"""Evaluate weights, or the predictions of any program, on a labelled dataset.
 
   python scripts/evaluate.py --data DIR --weights last                 # the newest checkpoint in --logs
   python scripts/evaluate.py --data DIR --predictions FILE             # COCO results or Scalabel JSON with scores
   python scripts/evaluate.py --data DIR --predictions FOLDER           # BDD100K bitmasks with their score file
-  python scripts/evaluate.py                                           # the shipped weights on drawn street scenes
+  python scripts/evaluate.py --weights streets                         # the shipped weights on drawn street scenes
 
-Prints COCO's figures for masks and boxes with 95 % intervals, per class, for parts of the data (weather, size, ...),
-and what the errors are. Writes to --out:
+Prints COCO's figures for masks and boxes with 95 % intervals, figures per class and for slices of the data (weather,
+size, ...), and the kinds of errors. Writes to --out:
 
-  result.json        every figure and curve; mrcnn/evaluation/result.py explains them (class Result)
-  predictions.json   COCO results; --predictions reads them again and gives the same figures
-  submission/        for BDD100K's server: bitmasks/ with bitmask_scores.json, and rle.json for the toolkit (data with
-                     BDD100K's classes)
+  result.json        every figure and curve, explained in mrcnn/evaluation/result.py (class Result)
+  predictions.json   COCO results; evaluating them with --predictions gives the same figures
+  submission/        bitmasks/ with bitmask_scores.json for BDD100K's server, and rle.json for its toolkit (only for
+                     data with BDD100K's classes)
   pr_curve.png       precision over recall at IoU 0.5
-  samples.png        truth and prediction for the worst, the median and the best images
-  report.html        all of this for people, in one file: curves, tables, pictures of errors, settings
-  matches.npz        the overlaps of detections with objects, for --compare
+  samples.png        truth and predictions for the worst, median and best images
+  report.html        all of this in one readable file, with curves, tables, pictures of errors and settings
+  matches.npz        overlaps of detections with objects, for --compare
 
-  python scripts/evaluate.py --compare runs/A runs/B --out DIR         # two of these folders, of the same images
+  python scripts/evaluate.py --compare runs/A runs/B --out DIR         # two such folders, of the same images
 
 prints the differences with their intervals and writes compare.json and compare.html.
 
-Figures by COCO's protocol and by BDD100K's two differ: say which one you quote. A run with a model that was stopped
-resumes where it was when the same command is given again.
+COCO's protocol and BDD100K's two give different figures, so state which one you quote. To resume an evaluation of
+weights that was interrupted, run the same command again.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_common_arguments(parser)
     parser.add_argument(
-        "--split", default="val", help="train, val or test, the images that --hold-out listed (default: %(default)s)"
+        "--split", default="val", help="train, val, or test for the images of --hold-out (default: %(default)s)"
     )
     parser.add_argument(
         "--weights",
@@ -60,26 +60,32 @@ def parse_arguments() -> argparse.Namespace:
         metavar="NAME",
         help="last (newest checkpoint in --logs), streets (shipped), or a path (default: %(default)s)",
     )
-    parser.add_argument("--predictions", metavar="PATH", help="evaluate these predictions; no model is run")
+    parser.add_argument("--predictions", metavar="PATH", help="evaluate these predictions instead of running a model")
     parser.add_argument(
         "--compare",
         nargs=2,
         metavar=("RUN_A", "RUN_B"),
-        help="compare the results in two folders; nothing is evaluated",
+        help="compare the results in two folders instead of evaluating",
     )
-    parser.add_argument("--out", metavar="DIR", help="default: runs/evaluation; with --compare runs/comparison")
+    parser.add_argument(
+        "--out", metavar="DIR", help="output folder (default: runs/evaluation, or runs/comparison with --compare)"
+    )
     parser.add_argument(
         "--bootstrap",
         type=int,
         default=500,
         metavar="N",
-        help="samples for the intervals; 0 leaves them out (default: %(default)s)",
+        help="number of samples for the intervals; 0 leaves them out (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of these samples (default: %(default)s)")
     parser.add_argument(
-        "--samples", type=cli.positive_int, default=6, metavar="N", help="images in samples.png (default: %(default)s)"
+        "--samples",
+        type=cli.positive_int,
+        default=6,
+        metavar="N",
+        help="number of images in samples.png (default: %(default)s)",
     )
-    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     splits.add_arguments(parser)
     return parser.parse_args()
 
@@ -88,14 +94,16 @@ def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, 
     """Return the model with its weights, and their path; it must have been trained on these classes."""
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     if checkpoint is None:
-        raise InputError(f"--weights {args.weights} is an untrained model; give last, streets or a path of an .h5 file")
+        raise InputError(
+            f"--weights {args.weights} means an untrained model; give last, streets or the path of an .h5 file"
+        )
     cli.refuse_other_classes(checkpoint, class_names)
     config = cli.build_config(args.config, args.data, checkpoint, args.overrides, args.classes)
     cli.follow_classes(config, class_names)
     if config.DETECTION_MIN_CONFIDENCE > 0.05:
         log.warning(
-            "Only detections with a score >= %g are evaluated, which lowers AP; --set DETECTION_MIN_CONFIDENCE=0.05 is "
-            "usual.",
+            "only detections with a score of at least %g are evaluated, which lowers AP; the usual setting is --set "
+            "DETECTION_MIN_CONFIDENCE=0.05",
             config.DETECTION_MIN_CONFIDENCE,
         )
 
@@ -122,9 +130,9 @@ def main() -> None:
 
 
 def evaluate(out: pathlib.Path, args: argparse.Namespace) -> None:
-    """Evaluate the model or the predictions that the arguments name, write the files and print the tables."""
+    """Evaluate the given model or predictions, write the files and print the tables."""
     open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes)
-    # --limit chooses among the images; a file of predictions is checked against all of them.
+    # --limit selects images to evaluate, but a file of predictions is checked against all images.
     limit = None if args.predictions else args.limit
     dataset = open_data.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles, args.classes)
     image_ids = [int(i) for i in dataset.image_ids[: args.limit]]
@@ -164,7 +172,7 @@ def evaluate(out: pathlib.Path, args: argparse.Namespace) -> None:
 
 
 def compute(out: pathlib.Path, source: Any, dataset: Any, image_ids: list[int], settings: dict[str, Any]) -> Any:
-    """Evaluate, with BDD100K's classes by its protocols too; write their submissions."""
+    """Evaluate. With BDD100K's classes, also evaluate by its protocols and write their submissions."""
     from bdd100k.evaluation.protocols import OfficialEvaluator, has_official_classes
     from bdd100k.evaluation.slices import SLICING
     from bdd100k.evaluation.submissions import Writer

@@ -12,16 +12,16 @@ from bdd100k.streets.scenes import write_streets
 from mrcnn import errors
 
 _TEACH = """\
-The scenes are drawn, so they need no download and no licence. They have BDD100K's eight classes, its imbalance (cars
-dominate), its object sizes, occlusion, weather and times of day. Whatever works on the real data can be tried on them
-within minutes. Objects that are less than 15 % visible, lower than 12 px or smaller than 80 square pixels are not
-labelled. The output is a data folder like the downloaded one:
+The scenes are drawn, so they need no download and no licence. They have BDD100K's eight classes, class imbalance (cars
+dominate), object sizes, occlusion, weather and times of day. Everything that works on the real data can be tried on
+them within minutes. Objects that are less than 15 % visible, less than 12 px high or smaller than 80 square pixels are
+not labelled. The output is a data folder with the layout of the download:
 
   images/10k/{train,val,test}/*.jpg                 720 x 1280
   labels/ins_seg/polygons/ins_seg_{split}.json      Scalabel JSON with poly2d
-  labels/ins_seg/rles/ins_seg_{split}.json          the same objects as COCO run lengths
+  labels/ins_seg/rles/ins_seg_{split}.json          the same objects as COCO RLEs
 
-The same seed gives the same scenes. A folder that already holds them is left as it is.
+The same seed gives the same scenes. A folder that already contains them is not changed.
 
 example: 400 training and 100 validation images, about a minute on one core
   python scripts/streets.py --out streets --train 400 --val 100 --seed 0
@@ -33,7 +33,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, epilog=_TEACH, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--out", required=True, metavar="DIR", help="output folder: new, empty, or holding the same scenes")
+    add("--out", required=True, metavar="DIR", help="output folder: new, empty, or with the same scenes")
     add("--train", type=int, default=400, metavar="N", help="number of training images (default: %(default)s)")
     add("--val", type=int, default=100, metavar="N", help="number of validation images (default: %(default)s)")
     add("--test", type=int, default=0, metavar="N", help="number of test images, also labelled (default: %(default)s)")

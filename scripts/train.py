@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""Train Mask R-CNN: one stage, or a whole recipe.
+"""Train Mask R-CNN, either one stage or a whole recipe.
 
-  python scripts/train.py --data DIR --recipe seed --weights coco        # heads, then all layers at a tenth of the rate
+  python scripts/train.py --data DIR --recipe seed --weights coco        # the heads, then all layers
   python scripts/train.py --data DIR --stage heads --weights coco        # the same in two commands ...
   python scripts/train.py --data DIR --stage all --weights last          # ... in the same run folder
   python scripts/train.py --data DIR --recipe zoo-1x --weights imagenet  # as the BDD100K model zoo
-  python scripts/train.py --resume                                       # resume the run that was stopped last
+  python scripts/train.py --resume                                       # resume the newest stopped run
 
 Recipes:
 %s
 
-A run has a folder in --logs: a checkpoint for each epoch, mask_rcnn_NAME_EPOCH.h5, and the state from which --resume
-continues exactly, whatever stopped the run. Ctrl-C stops after the current step. Figures are in results.csv and
-curves.png, pictures in batches/ and validation/, the best weights in mask_rcnn_NAME_best.h5.
+A run has a folder in --logs with a checkpoint for each epoch, mask_rcnn_NAME_EPOCH.h5, and the state from which
+--resume continues exactly, whatever stopped the run. Ctrl-C stops after the current step. The figures are in
+results.csv and curves.png, pictures in batches/ and validation/, and the best weights in mask_rcnn_NAME_best.h5.
 
-Every setting of mrcnn/config.py can be changed with --set KEY=VALUE: the batch (IMAGES_PER_GPU), the size of the images
-(IMAGE_MIN_DIM, IMAGE_MAX_DIM), the optimizer (OPTIMIZER=sgd, adam or adamw), the schedule (LEARNING_RATE_SCHEDULE=
-constant, step or cosine; WARMUP_STEPS), averaged weights (EMA_MOMENTUM=0.999), rates by layer (LAYER_RATES).
+Every setting of mrcnn/config.py can be changed with --set KEY=VALUE, such as the batch size (IMAGES_PER_GPU), the image
+size (IMAGE_MIN_DIM, IMAGE_MAX_DIM), the optimizer (OPTIMIZER=sgd, adam or adamw), the schedule (LEARNING_RATE_SCHEDULE=
+constant, step or cosine; WARMUP_STEPS), averaged weights (EMA_MOMENTUM=0.999) or learning rates by layer (LAYER_RATES).
 """
 
 import argparse
@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
         description=(__doc__ or "") % recipes, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cli.add_common_arguments(parser.add_argument_group("data and settings"))
-    add_stage_arguments(parser.add_argument_group("what is trained"))
+    add_stage_arguments(parser.add_argument_group("training"))
     add_data_arguments(parser.add_argument_group("augmentation, rare classes, loading"))
     splits.add_arguments(parser)
     add_output_arguments(parser.add_argument_group("validation and files"))
@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def add_stage_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--recipe", choices=list(RECIPES), help="a complete training, see above; instead of --stage")
+    group.add_argument("--recipe", choices=list(RECIPES), help="a complete schedule, see above; replaces --stage")
     group.add_argument(
         "--stage",
         default="heads",
@@ -70,27 +70,30 @@ def add_stage_arguments(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const="last",
         metavar="FOLDER",
-        help="resume a stopped run exactly where it stood: the newest in --logs, or that of a folder",
+        help="resume a stopped run exactly where it stopped: that of FOLDER, or the newest in --logs",
     )
     group.add_argument(
         "--epochs",
         type=cli.positive_int,
         nargs="+",
         metavar="N",
-        help="epochs to add; with a recipe, of each of its stages (default: 10, or the recipe's)",
+        help="number of epochs to train; with a recipe, of each stage (default: 10, or those of the recipe)",
     )
     group.add_argument(
         "--learning-rate",
         type=float,
         metavar="R",
-        help="default: LEARNING_RATE of the settings for the stage heads, a tenth of it for others; or the recipe's",
+        help="learning rate (default: that of the recipe; without one, LEARNING_RATE of the settings for heads and a "
+        "tenth of it for other stages)",
     )
-    group.add_argument("--seed", type=int, metavar="N", help="of weights, order, augmentation and sampling")
+    group.add_argument(
+        "--seed", type=int, metavar="N", help="random seed of initial weights, image order, augmentation and sampling"
+    )
     group.add_argument(
         "--deterministic",
         action="store_true",
-        help="the same command gives the same weights, bit for bit, on the same machine (see docs/training.md); slower "
-        "on a GPU",
+        help="make the same command give the same weights, bit for bit, on the same machine (see docs/training.md); "
+        "slower on a GPU",
     )
 
 
@@ -98,33 +101,34 @@ def add_data_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--augment",
         choices=list(PRESETS),
-        help="how training images are changed: flip; default (flip, scale and crop, colours); strong (also rotation, "
-        "blur, weather, copy-paste); lsj (large-scale jitter and copy-paste, for long training). Single settings: "
-        "--set AUGMENT_...=. Without it: as in --config or the checkpoint (flip, unless changed)",
+        help="changes to training images: none; flip; default (flip, scale and crop, colours); strong (also rotation, "
+        "blur, weather, copy-paste); lsj (large-scale jitter and copy-paste, for long training). For single settings "
+        "use --set AUGMENT_...=. By default those of --config or the checkpoint apply (flip, unless changed)",
     )
     group.add_argument(
         "--balance",
         choices=BALANCES,
-        help="show rare classes more often: repeat their images (--set REPEAT_THRESHOLD=), or all classes alike",
+        help="show rare classes more often: repeat their images (repeat-factor, with --set REPEAT_THRESHOLD=), or show "
+        "all classes equally often (class-aware)",
     )
     group.add_argument(
         "--class-weights",
         choices=CLASS_WEIGHTINGS,
-        help="weight rare classes more in the class loss: by the effective number of objects, or by the inverse number",
+        help="give rare classes more weight in the class loss, by their effective or inverse number of objects",
     )
     group.add_argument(
         "--loaders",
         type=cli.positive_int,
         default=2,
         metavar="N",
-        help="threads or processes that make batches ahead (default: %(default)s)",
+        help="number of threads or processes that prepare batches (default: %(default)s)",
     )
     group.add_argument(
         "--loader-kind",
         choices=WORKER_KINDS,
         default="thread",
-        help="threads share Python's lock and make 100 to 150 images/s in all; processes scale with the cores, and "
-        "help where labels are read by slow Python code (default: %(default)s)",
+        help="threads share the GIL and prepare 100 to 150 images/s in total; processes scale with the cores and help "
+        "if slow Python code reads the labels (default: %(default)s)",
     )
 
 
@@ -133,8 +137,8 @@ def add_output_arguments(group: argparse._ArgumentGroup) -> None:
         "--val-images",
         type=cli.whole_number,
         metavar="N",
-        help="validation images on which mask AP is measured after each epoch; 0: none (default: as many as take a "
-        "tenth of the time)",
+        help="number of validation images on which mask AP is measured after each epoch; 0 means none (default: as "
+        "many as take a tenth of the training time)",
     )
     group.add_argument(
         "--patience",
@@ -143,13 +147,13 @@ def add_output_arguments(group: argparse._ArgumentGroup) -> None:
         help="end a stage after N epochs without a better mask AP (default: never)",
     )
     group.add_argument(
-        "--save", metavar="FILE", help="also write the final weights to this .h5 file, in half precision, for sharing"
+        "--save", metavar="FILE", help="also write the final weights to this .h5 file in half precision, for sharing"
     )
     group.add_argument(
         "--save-every",
         type=cli.positive_int,
         metavar="N",
-        help="also write the state after every N steps; it is written after each epoch in any case",
+        help="save the state after every N steps, in addition to after each epoch",
     )
     group.add_argument(
         "--keep", type=cli.positive_int, metavar="N", help="keep only the N newest checkpoints (default: all)"
@@ -160,22 +164,22 @@ def add_host_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--hosts",
         metavar="HOST:PORT,...",
-        help="train on several hosts together: the list of all, the same for each. GPU_COUNT and IMAGES_PER_GPU are "
-        "those of one host. Data, --logs and --weights must be readable on all; the first host writes the run",
+        help="train on several hosts together: the list of all hosts, the same on each. GPU_COUNT and IMAGES_PER_GPU "
+        "apply to one host. Data, --logs and --weights must be readable on all hosts; the first one writes the run",
     )
-    group.add_argument("--host-index", type=int, metavar="N", help="which of --hosts this is, from 0")
+    group.add_argument("--host-index", type=int, metavar="N", help="position of this host in --hosts, from 0")
     group.add_argument(
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="who starts the processes: you (local), or a Ray cluster (pip install '.[ray]') with --workers (default: "
-        "%(default)s)",
+        help="what starts the processes: you (local), or a Ray cluster with --workers (ray; pip install '.[ray]') "
+        "(default: %(default)s)",
     )
     group.add_argument(
         "--workers",
         type=cli.positive_int,
         metavar="N",
-        help="with --engine ray: train in N processes together, which share the GPUs of the cluster",
+        help="with --engine ray: number of processes that train together and share the GPUs of the cluster",
     )
 
 

@@ -4,7 +4,7 @@ import socket
 
 
 def free_addresses(count: int) -> list[str]:
-    """ "localhost:port" with ports that nobody uses."""
+    """Return addresses "localhost:port" with free ports."""
     sockets = [socket.socket() for _ in range(count)]
     for number in sockets:
         number.bind(("localhost", 0))

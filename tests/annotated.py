@@ -16,7 +16,7 @@ NAMES = ("a", "b")
 
 
 def masks() -> np.ndarray:
-    """bool [12, 20, 2], leaf and stem."""
+    """Return the masks of leaf and stem, bool [12, 20, 2]."""
     full = np.zeros((HEIGHT, WIDTH, 2), bool)
     full[1:4, 2:6, 0] = full[5:9, 10:18, 1] = True
     return full
@@ -90,12 +90,12 @@ def yolo_text() -> str:
 
 
 def id_mask() -> np.ndarray:
-    """uint16 [12, 20] with the ids 3 and 400."""
+    """Return an image of instance ids 3 and 400, uint16 [12, 20]."""
     return (masks() * np.array([3, 400], np.uint16)).sum(2).astype(np.uint16)
 
 
 def folder(root: pathlib.Path, kind: str, names: tuple[str, ...] = NAMES) -> pathlib.Path:
-    """Writes a data folder of a format and returns its first annotation file."""
+    """Write a data folder in a format and return its first label file."""
     inner = kind in ("yolo", "masks", "mask folders")
     for name in names:
         picture(root / "images" / f"{name}.jpg" if inner else root / f"{name}.jpg")

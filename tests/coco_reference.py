@@ -1,4 +1,4 @@
-"""COCO's programs as independent references: precision and recall by COCOeval and by faster-coco-eval."""
+"""Computes precision and recall with COCOeval and faster-coco-eval, as independent references."""
 
 import contextlib
 import io
@@ -16,17 +16,17 @@ KINDS = {"mask": "segm", "box": "bbox"}
 
 
 def reference_arrays(truth, detections, kind, programs=(COCO, COCOeval)):
-    """`CocoArrays` as the program computes them.
+    """Compute `CocoArrays` with another program.
 
     Args:
         truth: images, annotations, categories; classes are returned in the order of these categories.
         detections: COCO results with the ids of these images.
         kind: "mask" or "box".
-        programs: The classes of a data set and of its evaluation.
+        programs: The classes of a dataset and of its evaluation.
     """
     # An unmatched detection outside an area range does not count there. Its area is that of what is compared.
     if kind == "mask":
-        areas = [coco_mask.area(d["segmentation"]) for d in detections]  # one by one: lists fail from 256 masks on
+        areas = [coco_mask.area(d["segmentation"]) for d in detections]  # one by one: a list fails from 256 masks
     else:
         areas = [d["bbox"][2] * d["bbox"][3] for d in detections]
     numbered = zip(detections, areas, strict=True)
@@ -52,7 +52,7 @@ def reference_arrays(truth, detections, kind, programs=(COCO, COCOeval)):
 
 
 def coco_lists(dataset, predictions):
-    """(truth, detections) for `reference_arrays`, of a dataset and predictions as `evaluate` returns them."""
+    """Convert a dataset and the predictions of `evaluate` to (truth, detections) for `reference_arrays`."""
     categories = category_ids(dataset)
     names = enumerate(dataset.class_names[1:], 1)
     truth = {"images": [], "annotations": [], "categories": [{"id": categories[n], "name": name} for n, name in names]}
@@ -65,7 +65,8 @@ def coco_lists(dataset, predictions):
         for n, (y1, x1, y2, x2) in enumerate(instances.boxes_px.tolist()):
             truth["annotations"].append(
                 {
-                    "id": len(truth["annotations"]) + 1,  # from 1: COCOeval takes a match with id 0 for no match
+                    "id": len(truth["annotations"])
+                    + 1,  # from 1, because COCOeval treats a match with id 0 as no match
                     "image_id": image_id,
                     "category_id": categories[instances.class_ids[n]],
                     "bbox": [x1, y1, x2 - x1, y2 - y1],

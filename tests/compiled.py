@@ -1,15 +1,15 @@
-"""A function traced into a graph, or compiled by XLA, on whichever backend runs: for tests that must hold there too."""
+"""Traces a function into a graph or compiles it with XLA, on the current backend."""
 
 import keras
 
 
 def traced(function):
-    """function(tensors...) -> tensors as models run it by default on a CPU: compiled only on JAX."""
+    """Wrap function(tensors...) -> tensors as models run it by default on a CPU: compiled only on JAX."""
     return compiled(function, jit=False)
 
 
 def compiled(function, jit: bool = True):
-    """function(tensors...) -> tensors, compiled on TensorFlow and JAX, as it is on PyTorch."""
+    """Wrap function(tensors...) -> tensors: compiled on TensorFlow and JAX, unchanged on PyTorch."""
     backend = keras.config.backend()
     if backend == "jax":
         import jax
@@ -22,10 +22,10 @@ def compiled(function, jit: bool = True):
     return lambda *arrays: function(*(keras.ops.convert_to_tensor(a) for a in arrays))
 
 
-# every way in which a function can run here; JAX compiles in both cases and PyTorch in neither
+# Every way in which a function can run; JAX compiles in both cases and PyTorch in neither.
 RUNS = (traced, compiled) if keras.config.backend() == "tensorflow" else (compiled,)
 
 
 def to_numpy(tree):
-    """Each tensor of a tuple, list or dict as a numpy array."""
+    """Convert each tensor of a tuple, list or dict to a numpy array."""
     return keras.tree.map_structure(keras.ops.convert_to_numpy, tree)

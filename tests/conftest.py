@@ -17,14 +17,14 @@ SHARED = TESTS.parent.parent / "shared"
 
 
 class Golden:
-    """The recorded outputs of the original code in tests/golden, by name; see the README.md there."""
+    """The recorded outputs of the original code in tests/golden, by name; see README.md there."""
 
     def __init__(self) -> None:
         self.folder = TESTS / "golden"
         self._npz: dict[str, dict[str, np.ndarray]] = {}
 
     def npz(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a file, with those that are drawn again from their seeds."""
+        """Return the arrays of a file, including those that are regenerated from their seeds."""
         if name not in self._npz:
             with np.load(self.folder / f"{name}.npz", allow_pickle=False) as file:
                 self._npz[name] = dict(file) | regenerated(name)
@@ -41,7 +41,7 @@ def golden() -> Golden:
 
 @pytest.fixture(scope="session")
 def shared_data() -> pathlib.Path:
-    """The folder with real photographs and labels; they may not be shipped, so the test skips where they are not."""
+    """Return the folder of real photographs and labels. They cannot be shipped, so tests skip if it is missing."""
     folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip(f"real samples are not at {folder}")

@@ -1,4 +1,4 @@
-"""Read with `ast` what the packages' docstrings say and what the code beside them does; nothing is imported."""
+"""Reads the docstrings of the packages and the code beside them with `ast`, without importing anything."""
 
 import ast
 import builtins
@@ -24,9 +24,9 @@ class Module:
     """A source file.
 
     Attributes:
-        name: its path below the root, such as mrcnn/structures/boxes.py.
-        text: the source.
-        tree: the syntax tree.
+        name: Its path below the root, such as mrcnn/structures/boxes.py.
+        text: The source.
+        tree: The syntax tree.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Module:
 
     @cached_property
     def imports(self) -> dict[str, str]:
-        """Imported name -> the file that it comes from."""
+        """Return imported name -> the file that it comes from."""
         nodes = [node for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom) and node.module]
         return {alias.name: f"{node.module.replace('.', '/')}.py" for node in nodes for alias in node.names}
 
@@ -58,9 +58,9 @@ class Item:
     """A function, method or class with its docstring.
 
     Attributes:
-        module: where it is defined.
-        node: its syntax tree.
-        owner: the class of a method.
+        module: The module that defines it.
+        node: Its syntax tree.
+        owner: The class of a method.
     """
 
     module: Module
@@ -90,7 +90,7 @@ class Item:
 
     @cached_property
     def doc(self) -> str:
-        """The docstring; for `__init__` followed by its class's docstring, as either may describe the arguments."""
+        """The docstring; for `__init__`, followed by that of its class, since either may describe the arguments."""
         own = ast.get_docstring(self.node) or ""
         return f"{own}\n\n{self.class_doc}" if self.name == "__init__" else own
 
@@ -123,7 +123,7 @@ class Item:
 
     @property
     def raises_a_variable(self) -> bool:
-        """Whether it raises an exception whose type its source does not tell."""
+        """Whether it raises an exception whose type is not visible in its source."""
         raised = [node.exc for node in ast.walk(self.node) if isinstance(node, ast.Raise) and node.exc is not None]
         return any(not _exception_name(error) for error in raised)
 
@@ -192,7 +192,7 @@ class Item:
 
 
 class Packages:
-    """All modules below some folders, and who raises what."""
+    """All modules below some folders, and the exceptions that each function raises."""
 
     def __init__(self, modules: list[Module]) -> None:
         self.modules = modules
@@ -255,7 +255,7 @@ class Packages:
     def _facts(self, item: Item, everywhere: bool) -> tuple[list, list]:
         """Return what is raised, and what is called or referred to, each with the exceptions caught around it.
 
-        A class stands for its creation; with `everywhere` for all its methods, as an object may be passed on.
+        A class stands for its creation or, with `everywhere`, for all its methods, since an object may be passed on.
         """
         body = item.node
         if isinstance(body, ast.ClassDef):

@@ -1,7 +1,7 @@
-"""Runs the commands and code blocks of the documents as they stand.
+"""Runs the commands and code blocks of the documents unchanged.
 
-Their words are not touched. What they name (DIR, photos/, leaves ...) lies in the folder in which they run, and what
-would take long is made small behind them: networks, images, epochs, drawn scenes.
+The files that they name (DIR, photos/, leaves ...) are created in the folder in which they run. Networks, images,
+epochs and drawn scenes are made small by patching, to save time.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ run_process = subprocess.run
 
 
 def documents() -> list[str]:
-    """Paths of all documents for users, in the order in which they are run: what one leaves serves the next."""
+    """Return the paths of all documents for users in running order, since some use the results of others."""
     found = [path for folder in ("docs", "weights") for path in sorted((ROOT / folder).glob("*.md"))]
     names = [str(path.relative_to(ROOT)) for path in found]
     first = ["README.md", "docs/training.md"]  # the first checkpoints
@@ -62,7 +62,7 @@ def documents() -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A fenced block: language "" for commands, "python", or "text" for what is only to be looked at."""
+    """A fenced block: language "" for commands, "python" for code, or "text" for blocks that are not run."""
 
     document: str
     line: int
@@ -73,13 +73,13 @@ class Block:
         return f"{self.document}:{self.line}"
 
     def commands(self) -> list[list[str]]:
-        """The words of each command; comments are gone."""
+        """Return the words of each command, without comments."""
         lines = self.text.replace("\\\n", " ").splitlines()
         return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
 
 
 def blocks(document: str) -> list[Block]:
-    """All fenced blocks of a document."""
+    """Return all fenced blocks of a document."""
     text = (ROOT / document).read_text()
     return [
         Block(document, text.count("\n", 0, found.start()) + 1, found[2], textwrap.dedent(found[3]))
@@ -88,8 +88,9 @@ def blocks(document: str) -> list[Block]:
 
 
 def lay_out(place: pathlib.Path) -> None:
-    """What the documents name: DIR in BDD100K's layout, leaves with labelme's labels, plants with label pictures,
-    photos, clip.mp4 and mask_rcnn_coco.h5."""
+    """Create the files that the documents name: DIR in BDD100K's layout, leaves with labelme's labels, plants with
+    label images, photos, clip.mp4 and mask_rcnn_coco.h5.
+    """
     from bdd100k.detector import PublishedConfig
     from bdd100k.labels.convert import convert
     from bdd100k.streets.scenes import write_streets
@@ -117,7 +118,7 @@ def lay_out(place: pathlib.Path) -> None:
 
 
 def write_plant(path: pathlib.Path) -> np.ndarray:
-    """path.jpg and path.png with the ids of two leaves, which are returned, uint8 [60, 80]."""
+    """Write path.jpg, and path.png with the ids of two leaves; return the ids, uint8 [60, 80]."""
     labels = np.zeros((60, 80), np.uint8)
     labels[10:30, 20:50], labels[40:60, 0:80] = 1, 9
     cv2.imwrite(f"{path}.png", labels)
@@ -126,7 +127,7 @@ def write_plant(path: pathlib.Path) -> np.ndarray:
 
 
 def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
-    """Small settings and networks, one epoch, few scenes; the weights that would be downloaded are those in `place`."""
+    """Patch in small settings and networks, one epoch, few scenes, and the weights in `place` instead of downloads."""
     import keras
 
     from bdd100k import cli, open_data
@@ -168,7 +169,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
 
 
 def make_large_again() -> None:
-    """What `monkeypatch` does not take back."""
+    """Undo the changes that `monkeypatch` does not undo."""
     import keras
 
     from bdd100k import open_data
@@ -181,21 +182,21 @@ def make_large_again() -> None:
 
 
 class Runner:
-    """Runs blocks in a folder, in this process: TensorFlow is imported once."""
+    """Runs blocks in a folder and in this process, so that TensorFlow is imported only once."""
 
     def __init__(self, place: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.place, self.monkeypatch = place, monkeypatch
-        self.names: dict[str, dict] = {}  # what the code of a document has defined
+        self.names: dict[str, dict] = {}  # names defined by the code of each document
 
     def code(self, block: Block, **given: object) -> dict:
-        """Run a Python block after those before it in its document; returns the names that are defined then."""
+        """Run a Python block after the earlier ones of its document; return the names defined by then."""
         names = self.names.setdefault(block.document, {"__name__": "__main__"} | given)
         with contextlib.chdir(self.place):
             exec(compile("\n" * block.line + block.text, str(ROOT / block.document), "exec"), names)
         return names
 
     def script(self, words: list[str]) -> int:
-        """Run `python scripts/NAME.py ARGUMENTS`; returns the exit code."""
+        """Run `python scripts/NAME.py ARGUMENTS`; return the exit code."""
         from mrcnn import errors
 
         main = self.load(words)["main"]
@@ -203,26 +204,26 @@ class Runner:
             return errors.exit_code(main)
 
     def parse(self, words: list[str]) -> None:
-        """Only let the script read its options."""
+        """Let the script parse its options only."""
         names = self.load(words)
         names["make_parser"]().parse_args(words[2:]) if "make_parser" in names else names["parse_arguments"]()
 
     def load(self, words: list[str]) -> dict:
-        """The names of a script that believes itself called with these words."""
+        """Load a script as if it were called with these words; return its names."""
         assert words[0] == "python", f"{shlex.join(words)}: only Python scripts are known here"
         self.monkeypatch.setattr(sys, "argv", words[1:])
         self.monkeypatch.syspath_prepend(ROOT / "scripts")  # as Python does
         return runpy.run_path(str(ROOT / words[1]))
 
     def process(self, command: list[str], **options: Any) -> Any:
-        """In place of subprocess.run: scripts of this repository run in this process."""
+        """Replace subprocess.run, running scripts of this repository in this process."""
         if command[0] != sys.executable:
             return run_process(command, **options)
         script = pathlib.Path(command[1]).relative_to(ROOT)
         return types.SimpleNamespace(returncode=self.script(["python", str(script), *command[2:]]))
 
     def leave_an_epoch(self) -> None:
-        """Make the newest run of the script one that was stopped before its last epoch."""
+        """Change the newest run of the script to one that was stopped before its last epoch."""
         record = max(self.place.glob("logs/*/run.json"), key=os.path.getmtime)
         run = json.loads(record.read_text())
         run["stages"][-1]["epochs"] += 1
@@ -230,7 +231,7 @@ class Runner:
         record.with_name("training.state").touch()  # a run from code may be newer
 
     def results(self, words: list[str]) -> list[pathlib.Path]:
-        """Files and folders that a command has to leave: see its options."""
+        """Return the files and folders that a command must write, according to its options."""
         options = dict(itertools.pairwise(words))
         name = pathlib.Path(words[1]).stem
         out = self.place / options.get("--out", {"evaluate": "runs/evaluation", "detect": "runs/detect"}.get(name, "."))
@@ -246,7 +247,7 @@ class Runner:
         return files + ([out] if "--out" in words else [])
 
     def run(self, words: list[str]) -> None:
-        """Run a command; it ends with 0 and leaves what it should."""
+        """Run a command; assert that it exits with 0 and writes its results."""
         if "--resume" in words:
             self.leave_an_epoch()
         began = time.time()
@@ -257,7 +258,7 @@ class Runner:
 
 
 def make(target: str) -> str:
-    """What `make TARGET` would do."""
+    """Return the commands that `make TARGET` would run."""
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Masks for tests of masks and loaders: discs, rectangles, rings and L shapes."""
+"""Draws masks for tests of masks and loaders: discs, rectangles, rings and L shapes."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def disc(shape, centre, radius, hole=0.0) -> np.ndarray:
     Args:
         shape: (H, W).
         centre: (y, x) in pixels.
-        radius: Pixels, (ry, rx) or one number.
+        radius: Radius in pixels, (ry, rx) or one number.
         hole: Radius of the hole as a fraction of `radius`.
     """
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5

@@ -52,7 +52,7 @@ class Scenes:
 
 
 class Noisy:
-    """Finds most objects, moved and mistaken, and some that are not there. `detect_instances` as a model has it."""
+    """A model that detects most objects, moved or with a wrong class, and some that do not exist."""
 
     def __init__(self, scenes: Scenes, detections: int = 12, seed: int = 1):
         self.rng = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ class Noisy:
 
 
 class Nothing:
-    """A model that finds nothing."""
+    """A model that detects nothing."""
 
     def detect_instances(self, images):
         return [
@@ -100,7 +100,7 @@ class Nothing:
 
 
 def ellipse(rng, shape):
-    """bool [H, W]"""
+    """Return a random ellipse, bool [H, W]."""
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     centre_y, centre_x = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
     radius_y, radius_x = rng.uniform(3, shape[0] / 3), rng.uniform(3, shape[1] / 3)
@@ -108,7 +108,7 @@ def ellipse(rng, shape):
 
 
 def round_probs(rng, n):
-    """float32 [n, 28, 28], about an ellipse each."""
+    """Return mask probabilities, roughly an ellipse each, float32 [n, 28, 28]."""
     y, x = np.mgrid[:28, :28] / 13.5 - 1
     return np.clip(1.5 - y**2 - x**2 + rng.normal(0, 0.1, (n, 28, 28)), 0, 1).astype(np.float32)
 
@@ -163,7 +163,7 @@ class Drawn:
 
 
 def found(image_id, name, box, score, shape=(100, 100)):
-    """A COCO result for a rectangle (y1, x1, y2, x2) of an image of `Drawn`, counted from 0."""
+    """Return a COCO result for a rectangle (y1, x1, y2, x2) in an image of `Drawn`, counted from 0."""
     y1, x1, y2, x2 = box
     rle = crop_to_rle(box, np.ones((y2 - y1, x2 - x1), bool), shape)
     return {
@@ -176,7 +176,7 @@ def found(image_id, name, box, score, shape=(100, 100)):
 
 
 def overlap_table(rng, images=12, classes=3, objects=6, detections=20, crowd=0.2, decimals=1):
-    """Random boxes as a `Table`, and the same as COCO's lists (truth, detections)."""
+    """Draw random boxes; return them as a `Table` and as COCO's lists (truth, detections)."""
     builder = TableBuilder(classes)
     truth = {
         "images": [{"id": i, "height": 400, "width": 400} for i in range(images)],
@@ -220,6 +220,6 @@ def overlap_table(rng, images=12, classes=3, objects=6, detections=20, crowd=0.2
 
 
 def _boxes(rng, count):
-    """float [count, (x, y, width, height)], small, medium and large."""
+    """Draw small, medium and large boxes, float [count, (x, y, width, height)]."""
     size = np.exp(rng.uniform(2.0, 5.2, (count, 2))).round()
     return np.concatenate([rng.integers(1, 380, (count, 2)), size], axis=1).astype(float)

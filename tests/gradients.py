@@ -1,11 +1,11 @@
-"""The gradient of a scalar function on whichever backend runs, for tests."""
+"""Computes gradients of scalar functions on the current backend, for tests."""
 
 import keras
 import numpy as np
 
 
 def value_and_gradient(function, x: np.ndarray) -> tuple[float, np.ndarray]:
-    """function(tensor) -> scalar tensor. Returns its value at x and its gradient there, in numpy."""
+    """Return value and gradient at x of function(tensor) -> scalar tensor, in numpy."""
     backend = keras.config.backend()
     if backend == "jax":
         import jax
@@ -31,7 +31,7 @@ def value_and_gradient(function, x: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def loss_gradients(network, batch, names: tuple[str, ...]) -> dict[str, dict[str, np.ndarray]]:
-    """The gradient of each named loss of a training network, on TensorFlow: name -> {"layer/weight": array}."""
+    """Return the gradient of each named loss of a training network, on TensorFlow: name -> {"layer/weight": array}."""
     import tensorflow as tf
 
     variables = {"/".join(v.path.split("/")[-2:]): v.value for v in network.trainable_variables}

@@ -1,8 +1,8 @@
-"""Trainings of three steps in a process of their own: python -m tests.hosts_worker DEVICESxIMAGES,... [HOSTS INDEX].
+"""Trains three steps in a separate process: python -m tests.hosts_worker DEVICESxIMAGES,... [HOSTS INDEX].
 
-Each prints one line of JSON: the losses, and what the weights have become. DEVICES are pretended, on the CPU, each for
-IMAGES images (JAX wants XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES). With HOSTS ("host:port,host:port")
-it is process INDEX of several; when all is printed, the second one fails while the first one goes on.
+Each training prints one line of JSON: the losses and the final weights. DEVICES are simulated on the CPU, each for
+IMAGES images (JAX needs XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES). With HOSTS ("host:port,host:port")
+this is process INDEX of several; after printing, the second one fails while the first one continues.
 """
 
 import json
@@ -16,7 +16,7 @@ import numpy as np
 from mrcnn.backend import hosts
 from tests.shapes import ShapesConfig, ShapesDataset
 
-TENSORFLOW = keras.config.backend() == "tensorflow"  # there validation has a way of its own; compiling it takes time
+TENSORFLOW = keras.config.backend() == "tensorflow"  # it validates in a separate way, which takes time to compile
 SETTINGS = [
     "STEPS_PER_EPOCH=3",
     "VALIDATION_STEPS=1",
@@ -28,7 +28,7 @@ SETTINGS = [
 
 
 class SmallConfig(ShapesConfig):
-    """With a backbone of five convolutions: tracing and compiling are what takes the time."""
+    """Settings with a backbone of five convolutions, because most of the time is tracing and compiling."""
 
     @staticmethod
     def BACKBONE(image, stage5, train_bn):
@@ -44,7 +44,7 @@ class SmallConfig(ShapesConfig):
 
 
 class NoTensorFlow:
-    """Nobody imports TensorFlow, as if it were not installed: Keras does, for seconds, only to give it the seed."""
+    """Blocks imports of TensorFlow, which Keras would import for seconds only to set its seed."""
 
     def find_spec(self, name, path=None, target=None) -> None:
         if name == "tensorflow":
@@ -52,7 +52,7 @@ class NoTensorFlow:
 
 
 def prepare_tensorflow(devices: int) -> None:
-    """One CPU becomes several devices; graphs run as they are, because optimizing them is what takes the time."""
+    """Split one CPU into several devices, and turn off the slow optimization of graphs."""
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -62,7 +62,7 @@ def prepare_tensorflow(devices: int) -> None:
 
 
 def main() -> None:
-    """Train, and print what came of it."""
+    """Train and print the results."""
     batches = [tuple(map(int, batch.split("x"))) for batch in sys.argv[1].split(",")]
     if TENSORFLOW:
         prepare_tensorflow(max(devices for devices, _ in batches))
@@ -75,31 +75,34 @@ def main() -> None:
 
 
 def train(devices: int, images: int, validate: bool) -> None:
-    """One training."""
+    """Train once and print the result."""
     from mrcnn.engine import run_pictures
     from mrcnn.model import MaskRCNN
 
-    run_pictures.plot_curves = lambda *args: None  # a tenth of the time
+    run_pictures.plot_curves = lambda *args: None  # it would take a tenth of the time
     keras.utils.set_random_seed(5)
     batch = [f"GPU_COUNT={devices}", f"IMAGES_PER_GPU={images}"]
     config = SmallConfig().override([*batch, *SETTINGS])
     with tempfile.TemporaryDirectory() as logs:
         model = MaskRCNN("training", config, logs)
-        for name in ("rpn_class_raw", "rpn_bbox_pred"):  # so proposals are anchors at first, and some meet an object
+        for name in (
+            "rpn_class_raw",
+            "rpn_bbox_pred",
+        ):  # so that proposals are anchors at first and some overlap an object
             kernel = model.keras_model.get_layer("rpn_model").get_layer(name).kernel
             kernel.assign(np.zeros(kernel.shape))
         dataset = ShapesDataset().load_shapes(12)
         history = model.train(dataset, dataset if validate else None, 0.002, 1, "all", workers=1).history
         files = sorted(name for _, _, names in os.walk(logs) for name in names)
         report(model, history, files)
-        if hosts.host()[1] > 1:  # one host fails, the other must not wait for it
+        if hosts.host()[1] > 1:  # one host fails, and the other must not wait for it
             if hosts.is_first_host():
                 model.train(dataset, None, 0.002, 2, "all", workers=1)
             raise RuntimeError("on purpose")
 
 
 def report(model, history: dict[str, list[float]], files: list[str]) -> None:
-    """The line of JSON."""
+    """Print the line of JSON."""
     weights = [keras.ops.convert_to_numpy(v).astype(np.float64) for v in model.keras_model.trainable_variables]
     print(
         json.dumps(

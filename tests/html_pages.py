@@ -1,4 +1,4 @@
-"""What a test needs to know of an HTML page: its elements in a tree, from the standard library's parser."""
+"""Parses an HTML page to a tree of elements, with the standard library."""
 
 from html.parser import HTMLParser
 
@@ -6,13 +6,13 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 class Element:
-    """name, attributes, children, and the text directly inside."""
+    """An element: name, attributes, children, and the text directly inside."""
 
     def __init__(self, name, attributes):
         self.name, self.attributes, self.children, self.text = name, dict(attributes), [], ""
 
     def all(self, name=None, **wanted):
-        """The elements inside, in order, with these attributes ("data_class" for data-class; `...` for any value)."""
+        """Return the elements inside, in order, with these attributes ("data_class": data-class; `...`: any value)."""
         found = []
         for child in self.children:
             own = child.attributes
@@ -28,7 +28,7 @@ class Element:
         return self.text + "".join(child.whole_text() for child in self.children)
 
     def figures(self):
-        """The values of the <data> elements inside, None for a dash."""
+        """Return the values of the <data> elements inside, None for a dash."""
         return [
             None if e.name == "span" else float(e.attributes["value"])
             for e in self.all()
@@ -65,7 +65,7 @@ class _Parser(HTMLParser):
 
 
 def parse(text):
-    """The root of the page; every element must be closed where it was opened."""
+    """Return the root of the page; every element must be closed where it was opened."""
     parser = _Parser()
     parser.feed(text)
     parser.close()

@@ -1,8 +1,9 @@
-"""Kills a training at random moments, lets it go on, and compares its weights with those of a run never killed.
+"""Kills a training run at random moments, resumes it, and compares its weights with those of a run never killed.
 
   python -m tests.kills --kills 20
 
-Not a test of the suite: it takes about half a minute a kill. Drawn street scenes, a small network, --deterministic.
+This is not part of the test suite, because it takes about half a minute per kill. It uses drawn street scenes, a small
+network and --deterministic.
 """
 
 import argparse
@@ -37,14 +38,14 @@ SETTINGS = {
 
 
 def command(logs: pathlib.Path) -> list[str]:
-    """A run of two stages from its beginning."""
+    """Return the command that starts a run of two stages."""
     settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     options = ["--recipe", "seed", "--epochs", "6", "4", "--deterministic", "--save-every", "4", "--augment", "default"]
     return [sys.executable, str(TRAIN), "--logs", str(logs), *options, *settings]
 
 
 def weights(logs: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of the last checkpoint."""
+    """Return the arrays of the last checkpoint."""
     found: dict[str, np.ndarray] = {}
     with h5py.File(max(logs.glob("*/mask_rcnn_*_0010.h5")), "r") as file:
         file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
@@ -52,7 +53,7 @@ def weights(logs: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def run_with_kills(logs: pathlib.Path, kills: int, longest: float) -> int:
-    """Run to the end, killed at most `kills` times after a random time each. Returns how often it was."""
+    """Run to the end with at most `kills` kills, each after a random time; return the number of kills."""
     killed = 0
     while True:
         begun = any(logs.glob("*/training.state"))
@@ -74,7 +75,7 @@ def run_with_kills(logs: pathlib.Path, kills: int, longest: float) -> int:
 
 
 def main() -> int:
-    """Both runs and the comparison."""
+    """Run both and compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
@@ -87,9 +88,9 @@ def main() -> int:
         subprocess.run(command(straight), check=True, capture_output=True)
         took = time.monotonic() - began
         expected = weights(straight)
-        while killed < args.kills:  # a run that got to its end before all kills were used: another one
+        while killed < args.kills:  # start another run if one ends before all kills are used
             logs = pathlib.Path(folder) / f"killed{runs}"
-            killed += run_with_kills(logs, args.kills - killed, took / 2)  # most kills hit
+            killed += run_with_kills(logs, args.kills - killed, took / 2)  # so that most kills hit
             found = weights(logs)
             runs += 1
             different += set(found) != set(expected)

@@ -1,4 +1,4 @@
-"""Predictions without overlaps: where masks overlap, the better score gets the pixel, as BDD100K wants it."""
+"""Removes overlaps from predictions: each pixel goes to the mask with the best score, as BDD100K requires."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ class Flattened:
 
     Attributes:
         entries: COCO results; of equal scores the earlier one comes first.
-        visible: COCO's run-length code of what no better mask covers, or None where nothing is left.
-        labels: uint8 [H, W], 1 + position in `entries`, 0 for the background.
-        overlapped: Whether any two masks had a pixel in common.
+        visible: COCO's RLE of the part that no better mask covers, or None if nothing is left.
+        labels: uint8 [H, W], 1 + position in `entries`; 0 for the background.
+        overlapped: Whether any two masks overlapped.
     """
 
     entries: list[Entry]
@@ -34,9 +34,9 @@ def flatten(entries: Sequence[Entry], shape: tuple[int, int], limit: int = MAX_O
     """Paint the masks in order of score, the best on top.
 
     Args:
-        entries: COCO results of one image, with compressed run-length codes.
+        entries: COCO results of one image, with compressed RLEs.
         shape: (height, width) px.
-        limit: Number of the best predictions to paint, at most 255.
+        limit: Maximum number of predictions to paint, the best first; at most 255.
     """
     order = np.argsort([-e["score"] for e in entries], kind="stable")[:limit]
     chosen = [entries[i] for i in order]
@@ -47,16 +47,16 @@ def flatten(entries: Sequence[Entry], shape: tuple[int, int], limit: int = MAX_O
 def paint(
     rles: Sequence[dict[str, Any]], shape: tuple[int, int]
 ) -> tuple[np.ndarray, list[dict[str, Any] | None], bool]:
-    """Paint masks on one canvas, the first on top.
+    """Paint masks on one canvas with the first on top.
 
     Args:
-        rles: COCO's compressed run-length codes, at most 255.
+        rles: COCO's compressed RLEs, at most 255.
         shape: (height, width) px.
 
     Returns:
-        labels: uint8 [H, W], 1 + position of the mask on top, 0 for the background.
-        visible: What is left of each mask, None for nothing.
-        overlapped: Whether any two masks had a pixel in common.
+        labels: uint8 [H, W], 1 + position of the mask on top; 0 for the background.
+        visible: The visible part of each mask, or None if nothing is left.
+        overlapped: Whether any two masks overlapped.
     """
     height, width = shape
     runs, owners = filled_runs([rle["counts"] for rle in rles])
@@ -74,18 +74,20 @@ def paint(
 
 
 def _top_runs(runs: np.ndarray, owners: np.ndarray, masks: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find what lies on top, as runs from the first pixel to the last, column by column.
+    """Find the top mask of every pixel, as runs from the first pixel to the last, column by column.
 
     Args:
         runs: int [r, (start, end)].
-        owners: int [r], the mask of each run; the lowest lies on top.
+        owners: int [r], the mask of each run; the lowest number lies on top.
         masks: Number of masks.
         size: Number of pixels.
 
     Returns:
-        starts, ends, labels: int [s]; labels are 1 + owner, 0 for the background.
+        starts, ends, labels: int [s]; labels are 1 + owner, or 0 for the background.
     """
-    edges = np.sort(np.append(runs, [0, size]), kind="stable")  # a merge: those of each mask are in order already
+    edges = np.sort(
+        np.append(runs, [0, size]), kind="stable"
+    )  # quick, because the runs of each mask are already sorted
     edges = edges[np.append(edges[1:] != edges[:-1], True)]  # no run begins or ends between two edges
     first, last = np.searchsorted(edges, runs.T)
     count = last - first
@@ -97,22 +99,22 @@ def _top_runs(runs: np.ndarray, owners: np.ndarray, masks: int, size: int) -> tu
 
 
 def filled_runs(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Find the runs of pixels of several compressed run-length codes, decoded in one step: a third of the time.
+    """Decode several compressed RLEs to runs of pixels in one step, which takes a third of the time.
 
     Args:
-        counts: Texts as `mrcnn.structures.rle.rle_lengths` takes them one by one.
+        counts: Compressed counts, as `mrcnn.structures.rle.rle_lengths` takes them.
 
     Returns:
         runs: int [r, (start, end)], pixels column by column, end exclusive.
-        owners: int [r], the code of each run.
+        owners: int [r], the position of the RLE of each run.
     """
     joined = b"".join(text.encode("ascii") if isinstance(text, str) else text for text in counts)
     lengths, last = packed_numbers(np.frombuffer(joined, np.uint8).astype(np.int64) - 48)
-    bounds = np.searchsorted(last, np.cumsum([0, *map(len, counts)]))  # numbers before each code
+    bounds = np.searchsorted(last, np.cumsum([0, *map(len, counts)]))  # count of numbers before each RLE
     owner = np.repeat(np.arange(len(counts)), np.diff(bounds))
     position = np.arange(len(lengths)) - bounds[owner]
-    # From the fourth number on each is the difference to the one two before: two running sums per code, of the numbers
-    # 1, 3, 5 ... and of 2, 4, 6 ...; number 0 stands alone.
+    # From the fourth number on, each is the difference from the number two places before. So there are two running sums
+    # per RLE, over the numbers 1, 3, 5 ... and 2, 4, 6 ...; number 0 stands alone.
     for parity in (1, 0):
         chosen = np.flatnonzero((position % 2 == parity) & (position > 0))
         lengths[chosen] = _running_sums(lengths[chosen], owner[chosen])
@@ -122,7 +124,7 @@ def filled_runs(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _running_sums(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the running sum [n], from 0 again where a group begins; groups int [n], rising."""
+    """Return the running sum [n] within each group; `groups` is int [n], ascending."""
     sums = np.cumsum(values)
     begins = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]])) if len(groups) else groups
     before = sums[begins] - values[begins]
@@ -130,10 +132,10 @@ def _running_sums(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _encode(starts: np.ndarray, ends: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
-    """Return COCO's run-length code of the pixels in the runs [start, end)."""
+    """Return COCO's RLE of the pixels in the runs [start, end)."""
     edges = np.zeros(2 * len(starts) + 2, np.int64)
     edges[1:-1:2], edges[2:-1:2], edges[-1] = starts, ends, shape[0] * shape[1]
     lengths = edges[1:] - edges[:-1]
-    lengths = lengths[: len(lengths) - (lengths[-1] == 0)]  # COCO writes no empty run at the end
+    lengths = lengths[: len(lengths) - (lengths[-1] == 0)]  # COCO omits an empty run at the end
     rle = coco_mask.frPyObjects({"size": list(shape), "counts": lengths}, *shape)
     return {"size": list(shape), "counts": rle["counts"].decode("ascii")}

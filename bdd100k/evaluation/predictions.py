@@ -1,4 +1,4 @@
-"""Read the predictions of any program: COCO results, Scalabel JSON with scores, or RGBA bitmasks with a score file."""
+"""Reads the predictions of any program: COCO results, Scalabel JSON with scores, or RGBA bitmasks with a score file."""
 
 import json
 import logging
@@ -27,20 +27,20 @@ log = logging.getLogger(__name__)
 
 
 def load_any(path: str | pathlib.Path, dataset: "Dataset") -> CheckedEntries:
-    """Read predictions; the content tells their format.
+    """Read predictions, and determine their format from the content.
 
     Args:
-        path: A JSON file of COCO results or of Scalabel frames whose labels have `score` and `rle` or `poly2d`; or a
-            folder of RGBA PNGs with a JSON `[{name, labels: [{index, score}]}]` inside, or beside it under the folder's
-            name; also a folder with `bitmasks` and `bitmask_scores.json`, as `Writer` leaves it.
-        dataset: Prepared dataset that they are for.
+        path: A JSON file of COCO results, or of Scalabel frames whose labels have `score` and `rle` or `poly2d`. Or a
+            folder of RGBA PNGs with a JSON `[{name, labels: [{index, score}]}]`, either inside it or beside it under
+            the folder's name. Or a folder with `bitmasks` and `bitmask_scores.json`, as `Writer` writes it.
+        dataset: Prepared dataset that the predictions belong to.
 
     Returns:
-        COCO results, checked.
+        The checked COCO results.
 
     Raises:
-        InputError: They cannot be read, or one of them cannot be used: an unknown image or category, a wrong size, a
-            score that is missing or not a number from 0 to 1, two categories under one index.
+        InputError: The predictions cannot be read, or one of them is invalid: an unknown image or category, a wrong
+            size, a score that is missing or not a number from 0 to 1, two categories with the same index.
     """
     path = pathlib.Path(path)
     if not path.is_dir():
@@ -51,7 +51,7 @@ def load_any(path: str | pathlib.Path, dataset: "Dataset") -> CheckedEntries:
         masked = [label.has_mask for image in labels.images for label in image.objects]
         if masked and not any(masked):
             raise InputError(f"{path}: no prediction has a mask (rle or poly2d)")
-        if not all(masked):  # as the official code does
+        if not all(masked):  # as in the official code
             log.warning("%s: %d predictions without rle and poly2d are left out", path, masked.count(False))
         return _checked(labels, path, dataset)
     _refuse_other_classes(path, dataset)
@@ -64,13 +64,13 @@ def load_any(path: str | pathlib.Path, dataset: "Dataset") -> CheckedEntries:
 def _refuse_other_classes(path: pathlib.Path, dataset: "Dataset") -> None:
     if not has_official_classes(dataset):
         raise InputError(
-            f"{path}: Scalabel JSON and bitmasks are read for BDD100K's classes; this data has others, so "
+            f"{path}: Scalabel JSON and bitmasks need BDD100K's classes, but this dataset has other classes; "
             "give COCO results"
         )
 
 
 def _read(path: pathlib.Path) -> Annotations:
-    """Read the predictions as labels; raise InputError if one of them cannot be used."""
+    """Read the predictions as labels; raise InputError if one of them is invalid."""
     labels = load_labels(path)
     findings = labels.findings
     if findings.entries:
@@ -83,7 +83,7 @@ def _read(path: pathlib.Path) -> Annotations:
 
 
 def _checked(labels: Annotations, path: pathlib.Path, dataset: "Dataset") -> CheckedEntries:
-    """Turn the labels into checked COCO results."""
+    """Convert the labels to checked COCO results."""
     shapes = _shapes(dataset)
     entries: list[Entry] = []
     places: list[str] = []
@@ -141,7 +141,7 @@ def _score_file(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
 
 def _give_scores(labels: Annotations, folder: pathlib.Path, file: pathlib.Path) -> None:
-    """Give the objects of the PNGs their scores. An index without a pixel is hidden by others and has no object."""
+    """Set the scores of the objects in the PNGs. An index without a pixel is covered by others and has no object."""
     scores = _read_scores(file)
     for image in labels.images:
         stem = pathlib.PurePath(image.name).stem

@@ -1,27 +1,28 @@
-"""BDD100K's two protocols of instance segmentation (github.com/bdd100k/bdd100k), as an evaluator.
+"""Evaluates by BDD100K's two protocols of instance segmentation (github.com/bdd100k/bdd100k).
 
-Both are COCO's figures on masks without overlaps. Predictions are flattened first: the better score gets the pixel
-(`bdd100k.evaluation.flatten`), at most 100 objects per image. The same predictions get other figures than by COCO's
-protocol, and each protocol has its own: say which one a figure is from. What follows is what the code of the official
-toolkits (`bdd100k` and `scalabel`) does, and where their documentation says something else:
+Both compute COCO's figures on masks without overlaps. Predictions are flattened first (`bdd100k.evaluation.flatten`):
+each pixel goes to the mask with the best score, with at most 100 objects per image. The two protocols and COCO's give
+different figures for the same predictions, so state which one a figure is from. The following describes the code of the
+official toolkits (`bdd100k` and `scalabel`), and where their documentation differs:
 
-*Bitmask protocol*, that of the server: one RGBA PNG per image and `[{name, labels: [{index, score}]}]`.
-    - A detection takes the free object of its class with the largest IoU; of equal ones that with the lower instance
-      id. COCO would take an object that counts before an ignored one; here they are alike.
-    - A detection matched with an object whose ignore bit is set counts neither way, and neither does the object.
-    - A crowd is never used up, as in COCO. But the overlap with it is plain IoU (COCO: the fraction of the detection on
-      it), and a crowd without the ignore bit is an object to be found, on which every detection is right: recall can
-      exceed 1. The documentation says that crowds and ignored objects are not considered.
-    - A detection without a pixel left is dropped before it is counted.
-    - The limit of 100 that the code names cuts the objects, not the detections; an image with more than 100 objects
-      ends with an error there. Detections are cut at 100 per image and class, as in COCO. 100 per image in all, which
-      BDD100K asks for, is kept by the files written here.
+*Bitmask protocol*, used by the server: one RGBA PNG per image and `[{name, labels: [{index, score}]}]`.
+    - A detection takes the free object of its class with the largest IoU; of equal ones, the one with the lower
+      instance id. COCO prefers an object that counts to an ignored one; here they are treated alike.
+    - An object whose ignore bit is set is not scored, nor is a detection matched with it.
+    - A crowd can be matched any number of times, as in COCO. But its overlap is plain IoU (in COCO, the fraction of the
+      detection on it), and a crowd without the ignore bit counts as an object on which every detection is a hit, so
+      recall can exceed 1. The documentation says that crowds and ignored objects are not considered.
+    - A detection without a visible pixel is dropped before it is counted.
+    - The limit of 100 in the code applies to the objects, not the detections; an image with more than 100 objects
+      raises an error there. Detections are limited to 100 per image and class, as in COCO. The files written here
+      also keep the limit of 100 per image that BDD100K asks for.
 *RLE protocol*: `[{name, labels: [{id, category, score, rle: {counts, size}}]}]`.
-    - Crowds and ignored objects are crowds to COCO's code.
-    - If any two masks of an image overlap, the official code drops all predictions of that image; its message speaks of
-      removing "such predictions". The files written here have no overlaps. "AP_as_given" is what the predictions would
-      get without being flattened.
-The documentation calls the difference between the two negligible (below 0.1 %). That holds where there are no crowds.
+    - Crowds and ignored objects are both passed to COCO's code as crowds.
+    - If any two masks of an image overlap, the official code drops all predictions of that image, although its message
+      speaks of removing "such predictions". The files written here have no overlaps. "AP_as_given" is the AP of the
+      predictions without flattening.
+The documentation calls the difference between the two protocols negligible (below 0.1 %). That only holds without
+crowds.
 """
 
 import dataclasses
@@ -49,12 +50,12 @@ WriteImage = Callable[[str, Flattened, tuple[int, int]], None]
 
 
 def has_official_classes(dataset: "Dataset") -> bool:
-    """Return whether a dataset has BDD100K's eight classes, so that the protocols apply."""
+    """Return whether a dataset has BDD100K's eight classes, for which the protocols are defined."""
     return list(dataset.class_names[1:]) == list(CLASS_NAMES)
 
 
 def frame_name(dataset: "Dataset", image_id: int) -> str:
-    """Return what BDD100K calls the image: the file name."""
+    """Return BDD100K's name of an image, which is its file name."""
     info = dataset.image_info[image_id]
     return str(info.get("name") or (pathlib.Path(info["path"]).name if info.get("path") else info["id"]))
 
@@ -73,10 +74,10 @@ class ProtocolFigures:
     """The figures of one protocol.
 
     Attributes:
-        mask: COCO's twelve.
+        mask: COCO's twelve figures.
         per_class: Class -> figures.
-        detections: Number of detections that were left after flattening.
-        interval: Of AP; None without samples.
+        detections: Number of detections left after flattening.
+        interval: Confidence interval of AP; None if no bootstrap was run.
     """
 
     mask: CocoFigures
@@ -90,8 +91,8 @@ class RLEFigures(ProtocolFigures):
     """The figures of the RLE protocol.
 
     Attributes:
-        overlapping_images: Number of images whose predictions overlap as they were given.
-        AP_as_given: AP of the predictions without flattening: those of overlapping images are dropped.
+        overlapping_images: Number of images whose given predictions overlap.
+        AP_as_given: AP of the predictions without flattening, which drops those of overlapping images.
     """
 
     overlapping_images: int
@@ -103,9 +104,9 @@ class OfficialFigures:
     """The figures of both protocols; field names are the keys of "official" in result.json.
 
     Attributes:
-        at_most: Limit of objects per image.
+        at_most: Maximum number of detections per image.
         bitmask, rle: Figures of the protocols.
-        tables: "bitmask", "rle" -> the overlaps, images in the order of their names. Not in JSON.
+        tables: "bitmask", "rle" -> the overlaps, with the images in the order of their names. Not in JSON.
     """
 
     at_most: int
@@ -115,7 +116,7 @@ class OfficialFigures:
 
 
 class OfficialEvaluator:
-    """Evaluates predictions by both protocols: an `mrcnn.evaluation.evaluator.Evaluator`.
+    """Evaluates predictions by both protocols, as an `mrcnn.evaluation.evaluator.Evaluator`.
 
     evaluate(source, dataset, benchmark=OfficialEvaluator(dataset)).official.bitmask.mask.AP
     """
@@ -126,11 +127,11 @@ class OfficialEvaluator:
         """Prepare for the first image.
 
         Args:
-            dataset: With BDD100K's eight classes.
-            write: Called with the name, the flattened predictions and (height, width) px of every image, to write
-                submissions.
-            intervals: Whether to compute intervals of AP.
-            seed: Of the bootstrap.
+            dataset: Dataset with BDD100K's eight classes.
+            write: Function that writes submissions; it is called with the name, the flattened predictions and (height,
+                width) px of every image.
+            intervals: Whether to compute confidence intervals of AP.
+            seed: Random seed of the bootstrap.
         """
         self.dataset, self.write, self.intervals, self.seed = dataset, write, intervals, seed
         self._class_of = class_of_category(dataset)  # the official ids are the class ids
@@ -144,7 +145,7 @@ class OfficialEvaluator:
         self._overlapping = 0
 
     def process(self, image: EvaluatedImage) -> None:
-        """Flatten the predictions of an image, hand them to `write`, and add their overlaps to the tables."""
+        """Flatten the predictions of an image, pass them to `write`, and add their overlaps to the tables."""
         name = frame_name(self.dataset, image.image_id)
         entries = [{**entry, "category_id": self._class_of[entry["category_id"]]} for entry in image.entries]
         flat = flatten(entries, image.shape)
@@ -163,7 +164,7 @@ class OfficialEvaluator:
         self._overlapping += flat.overlapped
 
     def evaluate(self) -> OfficialFigures:
-        """Return the figures of all images that were processed."""
+        """Return the figures over all images processed so far."""
         order = sorted(range(len(self._names)), key=self._names.__getitem__)
         bitmask, rle, as_given = (builder.table(order) for builder in self._builders.values())
         bitmask = dataclasses.replace(
@@ -184,7 +185,7 @@ class OfficialEvaluator:
 
 @dataclasses.dataclass
 class _Truth:
-    """The objects of one image that are visible: int [g] classes from 0, bool [g] crowd and ignored."""
+    """The visible objects of one image: classes int [g] from 0, crowd and ignored bool [g]."""
 
     classes: np.ndarray
     crowd: np.ndarray
@@ -192,8 +193,7 @@ class _Truth:
 
 
 def _flat_truth(image: EvaluatedImage) -> tuple[_Truth, list[Any]]:
-    """Return the objects without overlaps, and their masks; where labels overlap, the later one is on top, as in the
-    official masks."""
+    """Return the objects and masks without overlaps. Later labels cover earlier ones, as in the official masks."""
     instances = image.instances
     rles: list[dict[str, Any] | None] = list(image.truth_rles)
     covered = int(coco_mask.area(coco_mask.merge(image.truth_rles))) if rles else 0
@@ -212,7 +212,7 @@ def _overlap(image: EvaluatedImage, flat: Flattened) -> bool:
 
 
 def _detections(entries: Iterable[tuple[Entry, dict[str, Any]]]) -> Detections:
-    """Return entries with their masks as `TableBuilder.add` takes them."""
+    """Convert entries and their masks for `TableBuilder.add`."""
     pairs = list(entries)
     rles = [rle for _, rle in pairs]
     return Detections(

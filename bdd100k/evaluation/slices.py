@@ -1,4 +1,4 @@
-"""The slices that BDD100K's labels allow: attributes of images, occluded and truncated objects."""
+"""Defines the slices for BDD100K's labels: attributes of images, occluded and truncated objects."""
 
 from mrcnn.evaluation.slices import FlagNames, Slicing
 

@@ -1,4 +1,4 @@
-"""Write what BDD100K's evaluation takes: a folder of RGBA PNGs with a score file, and a JSON of run-length codes."""
+"""Writes submissions for BDD100K's evaluation: a folder of RGBA PNGs with a score file, and a JSON file of RLEs."""
 
 import json
 import pathlib
@@ -16,19 +16,19 @@ BITMASKS, SCORES, RLE = "bitmasks", "bitmask_scores.json", "rle.json"
 
 
 class Writer:
-    """Writes both submissions image by image; they replace the old ones when the block ends without an error.
+    """Writes both submissions image by image; they replace earlier ones once the block ends without an error.
 
     with Writer(out / "submission") as writer:
         evaluate(source, dataset, benchmark=OfficialEvaluator(dataset, writer.add))
 
-    The folder then has `bitmasks/NAME.png`, `bitmask_scores.json` and `rle.json`.
+    The folder then contains `bitmasks/NAME.png`, `bitmask_scores.json` and `rle.json`.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        """Remember the folder; nothing is written before the block begins.
+        """Set the folder; nothing is written before the block begins.
 
         Args:
-            folder: Replaced at the end; its parent must exist.
+            folder: Folder to write or replace; its parent must exist.
         """
         self.folder = folder
         self._part = folder.with_name(f".{folder.name}.part")
@@ -46,7 +46,7 @@ class Writer:
 
         Args:
             name: File name of the image.
-            flat: Its predictions without overlaps; detection n gets the index n + 1.
+            flat: Predictions without overlaps; detection n gets the index n + 1.
             shape: (height, width) px.
         """
         stem = pathlib.PurePath(name).stem
@@ -84,7 +84,7 @@ class Writer:
 
 
 def _bgra(flat: Flattened) -> np.ndarray:
-    """Return uint8 [H, W, 4] in OpenCV's order: R is the category, G the attributes (0), (B << 8) + A the index."""
+    """Return the PNG, uint8 [H, W, 4] BGRA: R is the category, G the attributes (0), (B << 8) + A the index."""
     table = np.zeros((256, 4), np.uint8)
     for n, entry in enumerate(flat.entries, 1):
         table[n] = n >> 8, 0, entry["category_id"], n & 255

@@ -1,10 +1,10 @@
-"""Charts of the reports as inline SVG: sharp at every size, a few kB each, and coloured by the style sheet of the page.
+"""Draws the charts of the reports as inline SVG, a few kB each, with colours from the style sheet of the page.
 
-Points are in data units. Colours are classes (`s1`, `s2`, `s3`, `neutral`) that the page defines for light and dark; no
-chart depends on colour alone. Text that comes from data is escaped.
+Points are in data units. Colours are classes (`s1`, `s2`, `s3`, `neutral`) that the page defines for light and dark
+mode; no chart relies on colour alone. Text that comes from data is escaped.
 
-matplotlib's SVG would not do: it has no classes for a style sheet, so colours would have to be replaced in its text;
-a panel with ten curves takes 33 kB and 24 ms (here 2 kB and 0.3 ms), of which a report of 24 classes has 73.
+Matplotlib's SVG has no classes for a style sheet, so its colours would have to be replaced in the text. A panel with
+ten curves would take 33 kB and 24 ms instead of 2 kB and 0.3 ms, and a report of 24 classes has 73 panels.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ _PLOT_WIDTH, _PLOT_HEIGHT = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
 @dataclasses.dataclass
 class Line:
-    """A curve: its points, classes for the style sheet, and an opacity."""
+    """A curve: its points, its classes for the style sheet, and its opacity."""
 
     points: Sequence[Point]
     style: str
@@ -33,7 +33,7 @@ class Line:
 
 @dataclasses.dataclass
 class Row:
-    """A figure with its interval, for `dots`; None where it is undefined."""
+    """A row of `dots`: a figure with its interval; None for what is undefined."""
 
     label: str
     value: float | None
@@ -49,14 +49,14 @@ def defined(xs: Sequence[float], ys: Sequence[float | None]) -> list[Point]:
 def curves(
     lines: Iterable[Line], alt: str, x_title: str, y_title: str, mark: Point | None = None, diagonal: bool = False
 ) -> Markup:
-    """Draw a panel of curves, both axes from 0 to 100 %.
+    """Draw a panel of curves with both axes from 0 to 100 %.
 
     Args:
-        lines: Points from 0 to 1.
-        alt: What the chart shows, for those who do not see it.
-        x_title, y_title: Of the axes.
+        lines: Curves, with coordinates from 0 to 1.
+        alt: Text alternative for screen readers.
+        x_title, y_title: Titles of the axes.
         mark: A point to mark, with a line down to the x axis.
-        diagonal: Draw the line y = x.
+        diagonal: Whether to draw the line y = x.
     """
     bottom = _TOP + _PLOT_HEIGHT
     (x0, y0), (x1, y1) = _place(0, 0), _place(1, 1)
@@ -83,17 +83,17 @@ def curves(
 
 
 def _place(x: float, y: float) -> tuple[str, str]:
-    """Return where a point from 0 to 1 is in a panel with curves."""
+    """Return the position in a panel with curves of a point with coordinates from 0 to 1."""
     return _number(_LEFT + x * _PLOT_WIDTH), _number(_TOP + (1 - y) * _PLOT_HEIGHT)
 
 
 def dots(rows: Sequence[Row], alt: str, symmetric: bool = False) -> Markup:
-    """Draw one row per figure: a dot, its interval as a line, and the number; fractions are shown in per cent.
+    """Draw one row per figure: a dot, the interval as a line, and the number. Fractions are shown in per cent.
 
     Args:
-        rows: Top to bottom.
-        alt: What the chart shows.
-        symmetric: Whether the scale is symmetric about 0 and numbers have signs; else it begins at 0.
+        rows: Rows from top to bottom.
+        alt: Text alternative for screen readers.
+        symmetric: Whether the scale is symmetric about 0 and numbers have signs. Otherwise the scale begins at 0.
     """
     label_width, number_width, row_height, plot_width = 100, 42, 22, 236
     extent = [abs(v) for row in rows for v in (row.value, *(row.interval or ())) if v is not None]
@@ -125,7 +125,7 @@ def dots(rows: Sequence[Row], alt: str, symmetric: bool = False) -> Markup:
 
 
 def calibration(bins: Sequence[CalibrationBin], alt: str) -> Markup:
-    """Draw precision over score with the diagonal, and below it how many detections each bin has."""
+    """Draw precision over score with the diagonal, and below it the number of detections in each bin."""
     points = [(b.score, b.precision) for b in bins if b.score is not None and b.precision is not None]
     panel = curves([Line(points, "s1")], alt, "score, %", "precision, %", diagonal=True)
     largest = max([b.count for b in bins] + [1])
@@ -139,13 +139,13 @@ def calibration(bins: Sequence[CalibrationBin], alt: str) -> Markup:
         )
         parts.append(_text(_number(x + width / 2 + 1), _number(56 - height), str(b.count), "middle small"))
     parts.append(f'<path class="axis" d="M{_LEFT} 60H{_LEFT + _PLOT_WIDTH}"/>')
-    parts.append(_text(f"{_LEFT + _PLOT_WIDTH / 2:g}", 74, "detections of this score", "middle title"))
+    parts.append(_text(f"{_LEFT + _PLOT_WIDTH / 2:g}", 74, "detections with this score", "middle title"))
     counts = ", ".join(str(b.count) for b in bins)
     return panel + _svg(_WIDTH, 76, f"Number of detections for each tenth of the score: {counts}", parts)
 
 
 def meter(value: float | None, interval: Sequence[float] | None, end: float) -> Markup:
-    """Draw a small dot with its interval for a table cell, from 0 to `end`; it repeats the number beside it."""
+    """Draw a small dot with its interval, on a scale from 0 to `end`, for the table cell beside the number."""
     width = 96
     if value is None:
         return Markup("")
@@ -163,7 +163,7 @@ def meter(value: float | None, interval: Sequence[float] | None, end: float) -> 
 
 
 def minus(text: str) -> str:
-    """Return a number with a true minus sign."""
+    """Replace the hyphen of a number by a true minus sign."""
     return text.replace("-", "−")
 
 
@@ -175,7 +175,7 @@ def _svg(width: float, height: float, alt: str, parts: Iterable[str]) -> Markup:
 
 
 def _text(x: float | str, y: float | str, text: str, style: str, lower: float = 0) -> str:
-    """Return text at a place, moved down by `lower`."""
+    """Return a text element at (x, y), moved down by `lower`."""
     moved = f' dy="{lower:g}"' if lower else ""
     return f'<text x="{x}" y="{y}"{moved} class="{style}">{escape(text)}</text>'
 
@@ -185,7 +185,7 @@ def _number(value: float, digits: int = 1) -> str:
 
 
 def _scale(largest: float) -> tuple[float, float]:
-    """Return a round step, and the smallest multiple of it that is not below `largest`; about five steps."""
+    """Return a round step that gives about five steps, and its smallest multiple that is not below `largest`."""
     power = 10 ** math.floor(math.log10(largest / 5))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m * 5 >= largest - 1e-12)
     return step, math.ceil(largest / step - 1e-9) * step
@@ -196,7 +196,7 @@ def _shortened(text: str, length: int = 17) -> str:
 
 
 def _without_level_parts(points: Sequence[Point]) -> list[Point]:
-    """Leave out the points in the middle of level parts."""
+    """Leave out points between two others of the same height."""
     return [
         p
         for n, p in enumerate(points)

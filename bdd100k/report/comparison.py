@@ -1,4 +1,4 @@
-"""Two evaluations side by side: tables for the terminal, and a page in the style of the report."""
+"""Shows two evaluations side by side: tables for the terminal, and an HTML page in the style of the report."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,32 +10,32 @@ from rich.table import Table
 
 from bdd100k.report import charts
 from bdd100k.report.charts import Line, Row, defined
-from bdd100k.report.page import KIND_NAMES, describe, environment, render, write_page
+from bdd100k.report.page import KIND_NAMES, describe, provenance, render, write_page
 from bdd100k.report.tables import titled_table
 from mrcnn.evaluation.coco_ap import IOU_50
 from mrcnn.evaluation.comparison import Comparison, Difference, StoredEvaluation
 from mrcnn.evaluation.result import TWELVE
 
 _SHOWN = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR100")
-_CHANGED_IMAGES = 10  # of each direction
-_PROTOCOLS = {"bitmask": "bitmask", "rle": "RLE"}  # -> as they are called
-_MIN_CHANGE = 0.0005  # in AP: what shows in a figure with one digit
+_CHANGED_IMAGES = 10  # in each direction
+_PROTOCOLS = {"bitmask": "bitmask", "rle": "RLE"}  # -> name to show
+_MIN_CHANGE = 0.0005  # in AP; smaller changes round to 0.0 %
 _MAX_PANELS = 24
 
 
 def show(a: StoredEvaluation, b: StoredEvaluation, compared: Comparison, console: Console) -> None:
-    """Print the headline and the classes.
+    """Print the tables of all classes together and of each class.
 
     Args:
         a, b: The evaluations.
-        compared: What `mrcnn.evaluation.comparison.compare` returned for them.
-        console: Where to.
+        compared: Result of `mrcnn.evaluation.comparison.compare` for them.
+        console: Console to print to.
     """
     console.print(f"\n[bold]{compared.images} images[/]  A: {a.folder}  B: {b.folder}", highlight=False)
     note = (
-        f"in %, B - A with its {compared.level:.0%} interval from {compared.samples} samples of the images"
+        f"in %; B - A with its {compared.level:.0%} interval from {compared.samples} samples of the images"
         if compared.samples
-        else "in %, no intervals (--bootstrap 0)"
+        else "in %; no intervals (--bootstrap 0)"
     )
     rows = {
         f"{kind} {figure}": own[figure]
@@ -66,7 +66,7 @@ def _signed(value: float) -> str:
 
 
 def verdict(row: Difference) -> str:
-    """Say which evaluation is better, or that the images do not tell."""
+    """Return in words which evaluation is better, or that it is not clear."""
     if row.interval is None:
         return ""
     if row.better:
@@ -80,9 +80,9 @@ def write_comparison(
     """Write the comparison as one HTML file.
 
     Args:
-        path: The file.
+        path: The HTML file.
         a, b: The evaluations.
-        compared: What `mrcnn.evaluation.comparison.compare` returned for them.
+        compared: Result of `mrcnn.evaluation.comparison.compare` for them.
 
     Raises:
         InputError: The file cannot be written.
@@ -104,7 +104,7 @@ def write_comparison(
             "pr_charts": _pr_charts(a, b),
             "lost": [image for image in changed if image.difference < -_MIN_CHANGE][:_CHANGED_IMAGES],
             "gained": [image for image in changed[::-1] if image.difference > _MIN_CHANGE][:_CHANGED_IMAGES],
-            "environment": environment(),
+            "environment": provenance(),
         },
     )
     write_page(path, page)
@@ -125,7 +125,7 @@ def _class_chart(compared: Comparison) -> Markup:
 
 
 def _pr_charts(a: StoredEvaluation, b: StoredEvaluation) -> Sequence[dict[str, Any]]:
-    """Draw precision over recall of masks at IoU 0.5 of both evaluations, a panel per class."""
+    """Draw the precision-recall curves of masks at IoU 0.5 of both evaluations, one panel per class."""
     panels = []
     for name, curves in list(a.result["pr_curves"]["mask"].items())[:_MAX_PANELS]:
         other = b.result["pr_curves"]["mask"][name]

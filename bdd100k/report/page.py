@@ -1,18 +1,15 @@
-"""The evaluation report: one HTML file that needs no network, for a phone and for a wide screen, light and dark.
+"""Writes the evaluation report: one HTML file that works offline, on phones and wide screens, in light and dark mode.
 
     write_report(path, result, dataset, image_ids, evaluated)
 
-Every figure is in a `<data value="...">` with all its digits. The number of pictures is fixed, so the file stays below
-5 MB however many images were evaluated.
+Every figure is in a `<data value="...">` with all its digits. The number of pictures is limited, so the file stays
+below 5 MB however many images were evaluated.
 """
 
-import contextlib
 import datetime
 import hashlib
-import importlib.metadata
 import os
 import pathlib
-import platform
 import shlex
 import sys
 from collections.abc import Sequence
@@ -25,6 +22,7 @@ from bdd100k.report import charts
 from bdd100k.report.charts import Line, Row, defined
 from bdd100k.report.pictures import Pictures, Scene
 from bdd100k.report.published import PAPER, PAPER_COLUMNS, ZOO
+from mrcnn.backend.environment import environment
 from mrcnn.evaluation.coco_ap import IOU_50, IOU_75
 from mrcnn.evaluation.result import TWELVE, BestScore, ClassFigures, Result, to_json
 from mrcnn.evaluation.tide import KINDS
@@ -35,25 +33,16 @@ if TYPE_CHECKING:
 
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 KIND_NAMES = {
-    "class": "well placed, but another class",
-    "place": "the right class, badly placed (IoU 0.1 to 0.5)",
-    "both": "another class, and badly placed",
-    "duplicate": "an object that a better detection has already",
-    "background": "nothing there (IoU below 0.1 with every object)",
-    "missed": "objects that nothing found",
+    "class": "the right place, the wrong class",
+    "place": "the right class in the wrong place (IoU 0.1 to 0.5)",
+    "both": "the wrong class in the wrong place",
+    "duplicate": "a second detection of the same object",
+    "background": "no object there (IoU below 0.1 with every object)",
+    "missed": "objects without a detection",
 }
-_MAX_PANELS = 24  # classes with curves
-_SCENES, _ERRORS = 5, 6  # pictures: images of each kind, errors of each kind
-_DEFAULT_SCORE = 0.5  # where no score is best, as there is no detection
-_PACKAGES = {
-    "keras": "keras",
-    "tensorflow": "tensorflow",
-    "jax": "jax",
-    "torch": "torch",
-    "numpy": "numpy",
-    "cv2": "opencv-python",
-    "pycocotools": "pycocotools",
-}  # module -> distribution; listed if it was used
+_MAX_PANELS = 24  # number of classes with curves
+_SCENES, _ERRORS = 5, 6  # number of worst and of best images; of errors of each kind
+_DEFAULT_SCORE = 0.5  # minimum score if there is no detection, so that no score is best
 
 
 def write_report(
@@ -67,9 +56,9 @@ def write_report(
 
     Args:
         path: The HTML file.
-        result: What `evaluate` returned.
-        dataset: The dataset that it was computed on.
-        image_ids: Its images, in the order in which they were evaluated.
+        result: Result of `evaluate`.
+        dataset: Dataset that was evaluated.
+        image_ids: Ids of the evaluated images, in the order of evaluation.
         evaluated: What was evaluated: "data", "split", and "weights" with "settings", or "predictions".
 
     Raises:
@@ -104,14 +93,14 @@ def write_report(
             "calibration_chart": charts.calibration(result.calibration.bins, "Precision over score, in ten bins"),
             "slice_most": _largest_slice_figure(result),
             "settings_of_run": evaluated.get("settings", {}),
-            "environment": environment(),
+            "environment": provenance(),
         },
     )
     write_page(path, page)
 
 
 def describe(evaluated: dict[str, Any]) -> dict[str, str]:
-    """Return what was evaluated, for the head of a report: its name, path, hash, data and split."""
+    """Return name, path and hash of the weights or predictions, the data and the split, for the head of a report."""
     source = evaluated.get("weights") or evaluated.get("predictions") or "predictions"
     file = pathlib.Path(str(source))
     return {
@@ -130,24 +119,22 @@ def _sha256(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def environment() -> dict[str, str]:
-    """Return the command, the versions of the packages in use, and the machine."""
-    versions = {}
-    for module, name in _PACKAGES.items():
-        if module in sys.modules:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # tensorflow-cpu, for example
-                versions[name] = importlib.metadata.version(name)
+def provenance() -> dict[str, str]:
+    """Return the command, the date, the versions of Python and packages, and the machine."""
+    now = environment()
+    versions = {"Python": now.python, **now.packages}
+    if now.backend is not None:
+        versions[now.backend] = now.backend_version or "?"
     return {
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "Python": platform.python_version(),
         **versions,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+        "machine": f"{now.platform}, {now.cpus} CPU cores",
     }
 
 
 def render(template: str, values: dict[str, Any]) -> str:
-    """Render a template of this package; everything that comes from data is escaped."""
+    """Render a template of this package and escape everything that comes from data."""
     loader = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -161,20 +148,20 @@ def render(template: str, values: dict[str, Any]) -> str:
 
 
 def write_page(path: str | os.PathLike[str], page: str) -> None:
-    """Write a page whole or not at all; raise InputError where that fails."""
+    """Write a page, whole or not at all. Raises InputError if it cannot be written."""
     with written_whole(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
 def percent(value: float | None, digits: int = 1) -> Markup:
-    """Return a fraction in per cent, with all its digits in the attribute `value`."""
+    """Format a fraction in per cent, with all its digits in the attribute `value`."""
     if value is None:
         return Markup('<span class="none">–</span>')
     return Markup(f'<data value="{float(value)!r}">{100 * value:.{digits}f}</data>')
 
 
 def change(value: float | None) -> Markup:
-    """Return a difference in percentage points, with its sign."""
+    """Format a difference in percentage points, with its sign."""
     if value is None:
         return Markup('<span class="none">–</span>')
     return Markup(f'<data value="{float(value)!r}">{_signed(value)}</data>')
@@ -185,7 +172,7 @@ def _signed(value: float) -> str:
 
 
 def interval(values: Sequence[float] | None, signed: bool = False) -> Markup:
-    """Return [low, high] in per cent, or nothing; with signs for a difference."""
+    """Format [low, high] in per cent, with signs for a difference; None gives nothing."""
     if values is None:
         return Markup("")
     low, high = values
@@ -194,7 +181,7 @@ def interval(values: Sequence[float] | None, signed: bool = False) -> Markup:
 
 
 def _pr_charts(result: Result, kind: str) -> list[dict[str, Any]]:
-    """Draw a panel per class with one curve per IoU threshold, the strictest the faintest: name, figures, chart."""
+    """Draw a panel per class with one curve per IoU threshold; the stricter the threshold, the fainter the curve."""
     panels = []
     for name in _commonest(result.per_class):
         curves = result.pr_curves[kind].get(name)
@@ -225,13 +212,13 @@ def _scenes(result: Result, pictures: Pictures) -> tuple[dict[str, list[Scene]],
 
 
 def _summary(result: Result) -> list[str]:
-    """Return what a reader should know first, in sentences."""
+    """Return the main findings as sentences."""
     best, errors = result.score_curves.all.best, result.errors
     sentences = []
     if best.score is not None and best.recall is not None:
         sentences.append(
-            f"With detections of score {best.score:.2f} or more, where F1 is best, {best.recall:.0%} of the objects "
-            f"are found, and {best.precision:.0%} of the detections are right (masks, IoU 0.5)."
+            f"F1 is best with detections of score {best.score:.2f} or more: {best.recall:.0%} of the objects are "
+            f"detected, and {best.precision:.0%} of the detections are right (masks, IoU 0.5)."
         )
     classes = {name: own.mask.AP for name, own in result.per_class.items() if own.mask.AP is not None}
     if len(classes) > 1:
@@ -242,10 +229,10 @@ def _summary(result: Result) -> list[str]:
     gains = sorted(((errors.delta_ap[kind] or 0, kind) for kind in KINDS), reverse=True)
     if gains[0][0] > 0:
         named = " and ".join(f"{kind} ({_word(gain)})" for gain, kind in gains[:2] if gain > 0)
-        sentences.append(f"AP50 would gain most without errors of the kinds {named}.")
+        sentences.append(f"AP50 would gain the most without errors of the kinds {named}.")
     absent = [name for name, own in result.per_class.items() if not own.objects]
     if absent:
-        sentences.append(f"The data has no {', no '.join(absent)}; the means leave such classes out.")
+        sentences.append(f"The data has no objects of {', '.join(absent)}; the means leave such classes out.")
     return sentences
 
 
@@ -281,18 +268,18 @@ def _error_chart(result: Result) -> Markup:
     gains = result.errors.delta_ap
     return charts.dots(
         [Row(kind, gain, None if gain is None else [0.0, gain]) for kind, gain in gains.items()],
-        "What AP50 would gain without each kind of error; the table has the figures",
+        "Gain in AP50 without each kind of error; the table has the figures",
     )
 
 
 def _largest_slice_figure(result: Result) -> float:
-    """Return the upper end of the scale on which AP of the slices is drawn."""
+    """Return the upper end of the scale for the AP of slices."""
     slices = [own for values in result.slices.values() for own in values.values()]
     return max([1e-9, *(v for own in slices for v in (own.AP, *(own.interval or ())) if v is not None)])
 
 
 def _commonest(classes: dict[str, ClassFigures]) -> list[str]:
-    """Return the classes, in order; of very many those with the most objects."""
+    """Return the classes in order; if there are too many, only those with the most objects."""
     if len(classes) <= _MAX_PANELS:
         return list(classes)
     ranked = sorted(classes, key=lambda name: -classes[name].objects)[:_MAX_PANELS]

@@ -1,7 +1,7 @@
-"""The pictures of the evaluation report: images as JPEG, and over them outlines and names as SVG.
+"""Draws the pictures of the evaluation report: images as JPEG, with outlines and names over them as SVG.
 
-An outline is sharp at every size, a name can be larger on a small screen, and the truth and the predictions share one
-JPEG, so a report of any number of images stays below 5 MB.
+Outlines are sharp at every size, and names can be larger on a small screen. The truth and the predictions of an image
+share one JPEG, which keeps the report below 5 MB.
 """
 
 import base64
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from mrcnn.evaluation.result import ImageFigures, Result
 
 
-WIDTH = 1000  # of a picture's SVG, in its units
+WIDTH = 1000  # width of a picture's SVG, in its units
 _SCENE_PX, _SCENE_BYTES = 800, 90_000
 _CROP_PX, _CROP_BYTES = 320, 22_000
-_LETTERS = {"wide": 20, "small": 34}  # height in units, on wide and on small screens
-_ERRORS_PER_IMAGE = 2  # of one kind in the gallery
+_LETTERS = {"wide": 20, "small": 34}  # height of letters in these units, on wide and on small screens
+_ERRORS_PER_IMAGE = 2  # of each kind in the gallery
 
 
 @dataclasses.dataclass
@@ -38,11 +38,11 @@ class Shape:
     """An object or a detection in a picture.
 
     Attributes:
-        class_id: From 1.
+        class_id: Class id, from 1.
         box_px: (y1, x1, y2, x2).
         crop: bool [h, w], the mask in its box.
-        caption: Drawn if there is room.
-        title: Shown under the mouse pointer.
+        caption: Text to draw if there is room.
+        title: Text to show under the mouse pointer.
         style: Classes for the style sheet.
     """
 
@@ -56,16 +56,16 @@ class Shape:
 
 @dataclasses.dataclass
 class Scene:
-    """An image twice: with its truth, and with its predictions.
+    """Two pictures of an image: one with its truth, one with its predictions.
 
     Attributes:
         row: The figures of the image.
-        name: What predictions call the image.
-        id: Of the image in the page, so that both pictures share it.
+        name: Name of the image.
+        id: Id of the JPEG in the page, by which both pictures share it.
         jpeg: The image as a data URI.
-        height: Of the pictures, in data units of their SVG.
-        truth, predictions: What is drawn over the image, the content of an SVG.
-        truth_alt, predictions_alt: What the pictures show, in words.
+        height: Height of the pictures, in data units of their SVG.
+        truth, predictions: SVG content to draw over the image.
+        truth_alt, predictions_alt: Text alternatives of the pictures.
     """
 
     row: "ImageFigures"
@@ -85,11 +85,11 @@ class ErrorPicture:
 
     Attributes:
         jpeg: The part as a data URI.
-        height: Of the picture, in data units of its SVG.
-        overlay: What is drawn over it, the content of an SVG.
-        caption: What is wrong.
-        image: What predictions call the image.
-        alt: What the picture shows, in words.
+        height: Height of the picture, in data units of its SVG.
+        overlay: SVG content to draw over it.
+        caption: Description of the error.
+        image: Name of the image.
+        alt: Text alternative of the picture.
     """
 
     jpeg: str
@@ -104,13 +104,13 @@ class Pictures:
     """Draws the pictures of one evaluation."""
 
     def __init__(self, result: "Result", dataset: "Dataset", image_ids: Sequence[int], min_score: float) -> None:
-        """Find out what became of every detection.
+        """Determine the outcome of every detection.
 
         Args:
-            result: What `evaluate` returned.
-            dataset: The dataset that it was computed on.
-            image_ids: The images that it was computed on, in that order.
-            min_score: Weaker predictions are not drawn.
+            result: Result of `evaluate`.
+            dataset: Dataset that was evaluated.
+            image_ids: Ids of the evaluated images, in the order of evaluation.
+            min_score: Minimum score of the predictions to draw.
         """
         self.dataset, self.image_ids, self.min_score = dataset, [int(i) for i in image_ids], min_score
         self._rows = result.per_image
@@ -129,7 +129,7 @@ class Pictures:
         """Draw the truth and the predictions of an image.
 
         Args:
-            position: Of the image among those that were evaluated.
+            position: Position of the image among the evaluated ones.
 
         Raises:
             InputError: The image or the stored predictions cannot be read.
@@ -156,10 +156,10 @@ class Pictures:
         """Draw the worst errors of each kind: mistakes by their score, missed objects by their area.
 
         Args:
-            limit: Errors of each kind.
+            limit: Maximum number of errors of each kind.
 
         Returns:
-            Kind -> errors.
+            Kind -> pictures of its errors.
 
         Raises:
             InputError: An image or the stored predictions cannot be read.
@@ -184,12 +184,12 @@ class Pictures:
         return result
 
     def name(self, position: int) -> str:
-        """Return what predictions call the image, or its file name."""
+        """Return the name of the image, or its source id if it has none."""
         info = self.dataset.image_info[self.image_ids[position]]
         return str(info.get("name") or info["id"])
 
     def _error(self, kind: str, n: int) -> ErrorPicture | None:
-        """Draw one error; None for a detection without a pixel that is about no object."""
+        """Draw one error; None if there is nothing to draw: an empty mask that belongs to no object."""
         table, names = self._table, self.dataset.class_names[1:]
         detection = None if kind == "missed" else n
         about = n if kind == "missed" else int(self._errors.about[n])
@@ -230,7 +230,7 @@ class Pictures:
         table, names = self._table, self.dataset.class_names[1:]
         thing = names[table.gt_class[about]] if about >= 0 else ""
         if detection is None:
-            return f"{thing} of {round(table.gt_area[about]):,} px, not found"
+            return f"{thing} of {round(table.gt_area[about]):,} px, not detected"
         claim = f"{names[table.dt_class[detection]]} {table.dt_score[detection]:.2f}"
         iou = f"IoU {self._errors.iou[detection]:.2f}"
         return {
@@ -238,7 +238,7 @@ class Pictures:
             "place": f"{claim}, {iou} with the {thing}",
             "both": f"{claim}, {iou} with a {thing}",
             "background": f"{claim}, no object there",
-            "duplicate": f"{claim}, found already with a better score ({iou})",
+            "duplicate": f"{claim}, already detected with a better score ({iou})",
         }[kind]
 
     def _truth(self, position: int) -> list[Shape]:
@@ -249,7 +249,7 @@ class Pictures:
             ignored = bool(instances.crowd[n] or instances.ignore[n])
             found = self._found[self._first_gt[position] + n]
             state = "ignored" if ignored else "right" if found else "wrong"
-            said = {"ignored": "crowd or ignored", "right": "found", "wrong": "not found"}[state]
+            said = {"ignored": "crowd or ignored", "right": "detected", "wrong": "not detected"}[state]
             shapes.append(
                 Shape(
                     int(instances.class_ids[n]),
@@ -269,7 +269,7 @@ class Pictures:
         return [shape for n in chosen if (shape := self._detection(position, n)) is not None]
 
     def _detection(self, position: int, n: int) -> Shape | None:
-        """Return a detection of the table as a shape, or None where its mask is empty."""
+        """Return a detection of the table as a shape, or None if its mask is empty."""
         entry = self._entries_of(image_key(self.dataset, self.image_ids[position]))[
             int(self._table.dt_key[n] - self._first_dt[position])
         ]
@@ -295,7 +295,7 @@ class Pictures:
 
 
 def _jpeg(image: np.ndarray, width: int, max_bytes: int, enlarge: bool = False) -> str:
-    """Return a data URI of an RGB image, at most `width` px wide; quality falls until it has at most `max_bytes`."""
+    """Encode an RGB image as a data URI, at most `width` px wide, lowering the quality until it fits `max_bytes`."""
     scale = width / image.shape[1]
     if scale < 1 or enlarge:
         size = (width, max(1, round(image.shape[0] * scale)))
@@ -308,7 +308,7 @@ def _jpeg(image: np.ndarray, width: int, max_bytes: int, enlarge: bool = False) 
 
 
 def _window(boxes: np.ndarray, shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """(y1, x1, y2, x2) px of a 4:3 part of the image around boxes, with some of their surroundings."""
+    """Return (y1, x1, y2, x2) px of a 4:3 part of the image that shows the boxes with some of their surroundings."""
     y1, x1 = boxes[:, :2].min(axis=0)
     y2, x2 = boxes[:, 2:].max(axis=0)
     height = max(1.5 * (y2 - y1), 1.5 * (x2 - x1) * 3 / 4, 48)
@@ -320,7 +320,7 @@ def _window(boxes: np.ndarray, shape: Sequence[int]) -> tuple[int, int, int, int
 
 
 def _overlay(shapes: Sequence[Shape], scale: float, origin: Sequence[int]) -> Markup:
-    """Draw outlines, then captions, as the content of an SVG."""
+    """Return outlines, then captions, as the content of an SVG."""
     parts = []
     for shape in shapes:
         colour = "#{:02x}{:02x}{:02x}".format(*(round(255 * c) for c in class_color(shape.class_id)))
@@ -332,8 +332,8 @@ def _overlay(shapes: Sequence[Shape], scale: float, origin: Sequence[int]) -> Ma
 
 
 def _outline(shape: Shape, scale: float, origin: Sequence[int]) -> str:
-    """Return an SVG path in whole units, holes included."""
-    # At twice the size: outlines run through the centres of pixels, which would make an object a pixel smaller.
+    """Return the outline of a shape as an SVG path in whole units, including holes."""
+    # Outlines run through the centres of pixels, which would make an object a pixel smaller; hence twice the size.
     mask = np.pad(shape.crop.astype(np.uint8), 1).repeat(2, axis=0).repeat(2, axis=1)
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     offset = np.array([shape.box_px[1] - 1 - origin[1], shape.box_px[0] - 1 - origin[0]])
@@ -346,7 +346,7 @@ def _outline(shape: Shape, scale: float, origin: Sequence[int]) -> str:
 
 
 def _captions(shapes: Sequence[Shape], scale: float, origin: Sequence[int]) -> list[str]:
-    """Write names at the upper edges of the shapes, the largest first; one that would cover another is left out."""
+    """Return captions at the upper edges of the shapes, the largest first, without those that would cover another."""
     parts = []
     for size, letters in _LETTERS.items():
         taken: list[tuple[float, float, float, float]] = []

@@ -1,4 +1,4 @@
-"""Published figures that a report shows beside its own."""
+"""Holds published figures that a report shows beside its own."""
 
 PAPER_COLUMNS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
 # Table 1 of Mask R-CNN (He et al., arXiv:1703.06870): instance segmentation on COCO test-dev, in per cent. Each line is

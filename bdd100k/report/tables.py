@@ -1,4 +1,4 @@
-"""The tables that scripts/evaluate.py prints."""
+"""Builds and prints the tables of scripts/evaluate.py."""
 
 from rich import box
 from rich.console import Console
@@ -10,11 +10,11 @@ from mrcnn.evaluation.slices import SAMPLES as SLICE_SAMPLES
 from mrcnn.evaluation.tide import KINDS
 
 _FIGURES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100")
-_WIDE = 110  # characters from which on all columns have room; 80 show the most important ones
+_WIDE = 110  # characters that all columns need; narrower terminals show only the most important ones
 
 
 def show(result: Result, console: Console) -> None:
-    """Print the headline, the classes, the slices and what the errors are, all figures in per cent."""
+    """Print the tables of the main figures, classes, slices and errors, with figures in per cent."""
     wide = console.width >= _WIDE
     console.print(
         f"\n[bold]{result.images} images, {result.objects} objects[/] (and {result.ignored} crowds or "
@@ -33,9 +33,9 @@ def headline(result: Result, wide: bool = True) -> Table:
     shown = _FIGURES if wide else _FIGURES[:6]
     intervals = result.intervals
     note = (
-        f"in %, {intervals.level:.0%} intervals from {intervals.samples} samples of the images"
+        f"in %; {intervals.level:.0%} intervals from {intervals.samples} samples of the images"
         if intervals
-        else "in %, no intervals (--bootstrap 0)"
+        else "in %; no intervals (--bootstrap 0)"
     )
     table = titled_table("Average precision", note, "", *shown)
     for figures, known, name in (
@@ -51,12 +51,24 @@ def headline(result: Result, wide: bool = True) -> Table:
 
 
 def classes(result: Result, wide: bool = True) -> Table:
-    """Return a table with one row per class and the score at which F1 is best."""
+    """Return a table with one row per class: its figures, and the minimum score with the best F1."""
     left_out = () if wide else ("AP75", "precision", "recall")
-    columns = ["class", "objects", "found", "mask AP", "AP50", "AP75", "box AP", "score", "precision", "recall", "F1"]
+    columns = [
+        "class",
+        "objects",
+        "detected",
+        "mask AP",
+        "AP50",
+        "AP75",
+        "box AP",
+        "score",
+        "precision",
+        "recall",
+        "F1",
+    ]
     table = titled_table(
         "Classes",
-        "from this score on F1 is best, for masks at IoU 0.5",
+        "score: the minimum score with the best F1, for masks at IoU 0.5",
         *(column for column in columns if column not in left_out),
     )
     for name, own in result.per_class.items():
@@ -79,9 +91,9 @@ def classes(result: Result, wide: bool = True) -> Table:
 
 
 def slices(result: Result) -> Table:
-    """Return a table with one row per value of an attribute."""
+    """Return a table of the slices, with one row per value of an attribute."""
     note = f"masks, intervals from {SLICE_SAMPLES} samples" if result.intervals else "masks"
-    table = titled_table("Parts of the data", note, "", "", "images", "objects", "AP", "AP50", "AR100")
+    table = titled_table("Slices of the data", note, "", "", "images", "objects", "AP", "AP50", "AR100")
     table.columns[1].justify = "left"
     for attribute, values in result.slices.items():
         for n, (value, own) in enumerate(values.items()):
@@ -103,7 +115,7 @@ def errors(result: Result) -> Table:
     split = result.errors
     table = titled_table(
         "Errors",
-        f"mask AP50 is {_percent(split.AP50)}; what it would gain without each kind",
+        f"mask AP50 is {_percent(split.AP50)}; its gain without each kind",
         "",
         *KINDS,
         "no FP",
@@ -116,22 +128,22 @@ def errors(result: Result) -> Table:
 
 
 def remarks(result: Result) -> list[str]:
-    """Return the lines below the tables."""
+    """Return the remarks to print below the tables."""
     lines = []
     wrong = _commonest(result.confusion)
     if wrong:
-        lines.append(f"Taken for another (score >= {result.confusion.score:.2f}): {', '.join(wrong)}")
+        lines.append(f"Most confused classes (score >= {result.confusion.score:.2f}): {', '.join(wrong)}")
     if result.calibration.ece is not None:
         lines.append(f"Calibration: scores and precision differ by {_percent(result.calibration.ece)} on average (ECE)")
     if isinstance(result.official, OfficialFigures) and result.official.rle.overlapping_images:
         rle = result.official.rle
         lines.append(
-            f"Masks overlap in {rle.overlapping_images} images; flattened for BDD100K's protocols. As they "
-            f"are, the RLE protocol drops these images: AP {_percent(rle.AP_as_given)}"
+            f"Masks overlap in {rle.overlapping_images} images and were flattened for BDD100K's protocols. "
+            f"Unflattened, the RLE protocol would drop the predictions of these images: AP {_percent(rle.AP_as_given)}"
         )
     interval = result.intervals.matterport["mAP50"] if result.intervals else None
     figure = _with_interval(result.matterport.mAP50, interval, " ")
-    lines.append(f"mAP@0.5 as Matterport's users compute it (per image, averaged; not AP50): {figure}")
+    lines.append(f"mAP@0.5 as in Matterport's code (mean over images, not AP50): {figure}")
     return lines
 
 
@@ -139,11 +151,11 @@ def _commonest(confusion: Confusion, limit: int = 4) -> list[str]:
     names, counts = confusion.classes[:-1], confusion.counts
     pairs = [(counts[i][j], a, b) for i, a in enumerate(names) for j, b in enumerate(names) if i != j and counts[i][j]]
     pairs.sort(key=lambda pair: -pair[0])
-    return [f"{a} for {b} {count}x" for count, a, b in pairs[:limit]]
+    return [f"{a} as {b} {count}x" for count, a, b in pairs[:limit]]
 
 
 def titled_table(title: str, note: str, *columns: str) -> Table:
-    """Return an empty table with a title and a note; the first column is aligned to the left."""
+    """Return an empty table with a title and a note; the first column is left-aligned."""
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

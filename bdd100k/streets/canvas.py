@@ -1,7 +1,8 @@
-"""The canvas of the drawn street scenes: a pinhole camera, light and haze, image and instance ids painted together.
+"""The canvas of the drawn street scenes: a pinhole camera, light and haze, painting into image and instance ids.
 
 World coordinates are metres: x right, y up, z ahead of the camera, the ground at y = 0. Parts are painted far to near
-into the image (antialiased) and into a map of instance ids (hard edges). What remains in that map is the visible mask.
+into the image (antialiased) and into a map of instance ids (hard edges). The pixels left in that map are the visible
+masks.
 """
 
 import math
@@ -60,7 +61,7 @@ class Parts:
         self.entries.append(("fill", points, (colour[0] * shade, colour[1] * shade, colour[2] * shade), 0.0))
 
     def mask(self, points: np.ndarray) -> None:
-        """Add a polygon that belongs to the object's mask but can be seen through, as the inside of a spoked wheel."""
+        """Add a polygon that belongs to the object's mask but is see-through, such as the inside of a spoked wheel."""
         self.entries.append(("mask", points, (0, 0, 0), 0.0))
 
     def line(self, points: np.ndarray, colour: Colour, width: float) -> None:
@@ -73,7 +74,7 @@ class Parts:
         self.entries.append(("limb", points, colour, 0.0))
 
     def lamp(self, points: np.ndarray, colour: Colour, halo: float) -> None:
-        """Add a filled polygon that shines by itself; in the dark it has a halo of `halo` metres."""
+        """Add a filled polygon that emits light; in the dark it has a halo of `halo` metres."""
         self.entries.append(("lamp", points, colour, halo))
 
 
@@ -123,7 +124,7 @@ class Canvas:
         )
 
     def fill_px(self, points_px: np.ndarray, colour: tuple[int, int, int], instance: int, smooth: bool = True) -> None:
-        """Fill one polygon [k, (x, y)] in pixels; `instance` < 0 leaves the id map alone."""
+        """Fill one polygon [k, (x, y)] in pixels; `instance` < 0 does not change the id map."""
         fixed = np.rint(points_px * (1 << SHIFT)).astype(np.int32)
         cv2.fillPoly(self.image, [fixed], colour, cv2.LINE_AA if smooth else cv2.LINE_8, SHIFT)
         if instance >= 0:
@@ -226,7 +227,7 @@ _PAINTS = (
 
 
 def any_paint(rng: random.Random) -> Colour:
-    """Draw a colour. Cars, clothes, bins, doors and billboards share one palette, so colour gives no class away."""
+    """Draw a random colour from the one palette of cars, clothes, bins, doors and billboards."""
     base: Colour = rng.choice(_PAINTS)
     if rng.random() < 0.25:
         base = (rng.uniform(20, 235), rng.uniform(20, 235), rng.uniform(20, 235))

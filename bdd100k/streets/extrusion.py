@@ -1,4 +1,4 @@
-"""Extrusion of side profiles and cross-sections to solids, so that a drawn vehicle or box is right from every side."""
+"""Extrudes side profiles and cross-sections to solids, so that drawn vehicles and boxes look right from every side."""
 
 import math
 import random

@@ -13,14 +13,14 @@ from bdd100k.streets.scenery import billboard, building, crate, fence, kiosk, po
 from bdd100k.streets.vehicles import bus, car, railcar, truck
 
 LANE_M = 3.4
-_FAR_M = 78.0  # vehicles farther away are smaller than the smallest labelled object
+_FAR_M = 78.0  # vehicles farther away would be smaller than the smallest labelled object
 
 
 class Layout:
     """The layout of one scene: paints the ground and collects the things to paint on it."""
 
     def __init__(self, canvas: Canvas, rng: random.Random) -> None:
-        """Lay out the kind of scene that `canvas.look.scene` names; `things` holds the result in no order."""
+        """Lay out the kind of scene that `canvas.look.scene` names; `things` holds the result in arbitrary order."""
         self.canvas, self.rng = canvas, rng
         self.things: list[Thing] = []
         self.snow = canvas.look.snow

@@ -1,4 +1,4 @@
-"""People and two-wheelers of the drawn street scenes: limbs between 3D joints, right from every side."""
+"""People and two-wheelers of the drawn street scenes: limbs between 3D joints, which look right from every side."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Poses of things in a drawn street scene, and the things themselves: what is painted, and in which order."""
+"""Poses of things in a drawn street scene, and the things themselves with their parts and painting order."""
 
 import math
 from dataclasses import dataclass, field

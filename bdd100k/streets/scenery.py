@@ -1,4 +1,4 @@
-"""What surrounds the objects of a drawn street scene: buildings, trees, poles, boards, fences, kiosks and boxes."""
+"""The surroundings of objects in a drawn street scene: buildings, trees, poles, boards, fences, kiosks and boxes."""
 
 import math
 import random
@@ -247,7 +247,7 @@ def kiosk(canvas: Canvas, rng: random.Random, pose: Pose) -> Thing:
 
 
 def crate(rng: random.Random, pose: Pose, size: tuple[float, float, float], snow: bool = False) -> Thing:
-    """Draw a box, bin or container in the colours of cars: only its shape tells it from a vehicle.
+    """Draw a box, bin or container in the colours of cars, so that only its shape distinguishes it from a vehicle.
 
     `size` is (length, width, height) in metres.
     """

@@ -1,9 +1,9 @@
-"""The sample data: drawn street scenes with pixel-exact labels in BDD100K's own folder layout and formats.
+"""Draws street scenes with pixel-exact labels, and writes them in BDD100K's own folder layout and formats.
 
 A scene is painted far to near into an image and a map of instance ids, so a label covers the visible part of an object,
 as in BDD100K. Scene `index` of a seed does not depend on which other scenes are drawn.
 
-The painter is frozen: weights are shipped that were trained on its scenes, and figures are published of others.
+The drawing code is frozen, because the shipped weights were trained on its scenes and figures were published for them.
 """
 
 import json
@@ -29,7 +29,7 @@ from mrcnn.structures.rle import crop_to_rle
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # raise it when the same seed gives other images; the shipped weights were trained on these
+VERSION = 2  # increase it if a seed gives different images; the shipped weights were trained on these
 SPLITS = ("train", "val", "test")
 _SPLIT_STRIDE = 10_000_000  # keeps the scene indices of the splits apart
 # Objects below one of these limits are not labelled.
@@ -61,7 +61,7 @@ class Scene:
 
 
 def draw_scene(seed: int, index: int) -> Scene:
-    """Draw scene `index` of a seed. The result depends on these two numbers and the version of OpenCV alone.
+    """Draw scene `index` of a seed. The result depends only on these two numbers and the version of OpenCV.
 
     Args:
         seed: Integer >= 0.
@@ -204,7 +204,7 @@ def _frame(name: str, scene: Scene) -> tuple[dict, dict]:
 def write_streets(
     out_dir: str | os.PathLike, train: int, val: int, test: int = 0, seed: int = 0, workers: int = 1
 ) -> Path:
-    """Write drawn scenes in BDD100K's official folder layout; a folder that already holds them is left as it is.
+    """Write drawn scenes in BDD100K's official folder layout; a folder that already contains them is not changed.
 
     Args:
         out_dir: Folder for `images/10k/{split}/*.jpg` and `labels/ins_seg/{polygons,rles}/ins_seg_{split}.json`.
@@ -218,7 +218,7 @@ def write_streets(
         `out_dir` as a Path, which can be used as a data folder.
 
     Raises:
-        InputError: A number is out of range, or the folder holds something else.
+        InputError: A number is out of range, or the folder contains something else.
     """
     counts = {"train": train, "val": val, "test": test}
     if (
@@ -233,7 +233,7 @@ def write_streets(
         )
     out, request = Path(out_dir), {"version": VERSION, "seed": seed, **counts}
     if _already_there(out, request):
-        logger.info("%s already holds these scenes", out)
+        logger.info("%s already contains these scenes", out)
         return out
     for split in SPLITS:
         if counts[split]:
@@ -244,7 +244,7 @@ def write_streets(
 
 
 def _already_there(out: Path, request: dict) -> bool:
-    """Return whether the folder holds the finished scenes; prepare an empty or unfinished one, refuse any other."""
+    """Return whether the folder contains the finished scenes; prepare an empty or unfinished one, refuse any other."""
     for note, finished in ((out / "streets.json", True), (out / "streets.partial.json", False)):
         if note.exists():
             try:
@@ -253,7 +253,7 @@ def _already_there(out: Path, request: dict) -> bool:
                 raise InputError(f"{note} is not JSON ({error}); delete {out} or choose another folder.") from error
             if found != request:
                 raise InputError(
-                    f"{out} holds other drawn scenes ({found}) than asked for ({request}); "
+                    f"{out} contains other drawn scenes ({found}) than requested ({request}); "
                     "choose another folder or delete this one."
                 )
             return finished
@@ -272,7 +272,7 @@ def _write_split(out: Path, split: str, count: int, seed: int, workers: int) -> 
     if workers == 1:
         frames = [_write_scene(job) for job in jobs]
     else:
-        fresh = multiprocessing.get_context("spawn")  # a forked process may hang if TensorFlow runs in this one
+        fresh = multiprocessing.get_context("spawn")  # a forked process may hang if TensorFlow runs in this process
         with ProcessPoolExecutor(workers, fresh, cv2.setNumThreads, (1,)) as pool:
             frames = list(pool.map(_write_scene, jobs, chunksize=8))
     for kind, which in (("polygons", 0), ("rles", 1)):

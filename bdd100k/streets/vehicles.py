@@ -133,7 +133,7 @@ def truck(rng: random.Random, pose: Pose, snow: bool = False) -> Thing:
 
 
 def _truck_chassis(parts: Parts, pose: Pose, span: tuple[float, float], rng: random.Random) -> None:
-    """Pose and rear wheels below the load."""
+    """Add the frame and the rear wheels below the load."""
     axles = (0.9, 2.0) if span[1] - span[0] > 5.5 else (1.2,)
     wheels = Body(
         ((0, 0.5), (0, 0.95), (span[1] - span[0], 0.95), (span[1] - span[0], 0.5)), (), 2.3, 9.0, 0.0, (), axles, 0.48

@@ -1,4 +1,4 @@
-"""Weather and light of the drawn street scenes, and what they and the camera do to the finished image."""
+"""Weather and light of the drawn street scenes, with the effects of weather and camera on the finished image."""
 
 import functools
 import random

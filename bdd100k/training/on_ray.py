@@ -1,8 +1,8 @@
-"""Train on several hosts whose processes Ray starts: `scripts/train.py --engine ray --workers N`.
+"""Trains on several hosts with processes that Ray starts: `scripts/train.py --engine ray --workers N`.
 
-Call it on any machine of the cluster. Each of N workers takes its part of the GPUs, publishes its address, and then
-does what --hosts does. Data, --logs, --weights and this source tree must be readable on all machines under the same
-paths.
+Run it on any machine of the cluster. Each of the N workers takes its share of the GPUs and publishes its address; then
+training continues as with --hosts. Data, --logs, --weights and this source tree must be readable on all machines under
+the same paths.
 """
 
 import argparse
@@ -20,24 +20,25 @@ from mrcnn.errors import InputError
 
 log = logging.getLogger("bdd100k")
 
-VARIABLES = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")  # handed on to the workers
+VARIABLES = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS")  # environment variables passed on to the workers
 
 
 def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: int) -> None:
     """Train with `count` workers and wait until they have ended.
 
     Args:
-        args: the command line of scripts/train.py.
-        defaults: the command line without an option.
-        count: of workers.
+        args: Parsed command line of scripts/train.py.
+        defaults: Parsed command line without any option.
+        count: Number of workers.
 
     Raises:
-        InputError: Ray is not installed, has fewer GPUs (or, without any, CPUs) than workers, or a worker failed.
-        KeyboardInterrupt: Ctrl-C; the workers have ended, without writing the state of their step.
+        InputError: Ray is not installed, the cluster has fewer GPUs (or, without GPUs, CPUs) than workers, or a worker
+            failed.
+        KeyboardInterrupt: Ctrl-C was pressed; the workers ended without saving the state of their step.
     """
     if importlib.util.find_spec("ray") is None:
         raise InputError("--engine ray needs Ray: pip install '.[ray]'")
-    os.environ["RAY_TRAIN_V2_ENABLED"] = "1"  # the default of newer releases
+    os.environ["RAY_TRAIN_V2_ENABLED"] = "1"  # the default in newer releases of Ray
     import ray
     from ray.train import RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -49,11 +50,11 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
     kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
     found = int(ray.cluster_resources().get(kind, 0))
     if found < count:
-        raise InputError(f"--workers {count}: the Ray cluster has {found} {kind}s, fewer than workers")
+        raise InputError(f"--workers {count}: the Ray cluster has only {found} {kind}s")
     gpus = found // count if kind == "GPU" else 0
-    if gpus > 1 and args.resume is None:  # a resumed run has its own
+    if gpus > 1 and args.resume is None:  # a resumed run keeps its own setting
         args.overrides = [f"GPU_COUNT={gpus}", *args.overrides]
-    board = ray.remote(num_cpus=0)(Addresses).remote()  # lives as long as this process knows it
+    board = ray.remote(num_cpus=0)(Addresses).remote()  # lives as long as this process holds it
     trainer = DataParallelTrainer(
         functools.partial(_work, args, defaults, os.getcwd(), board),
         scaling_config=ScalingConfig(
@@ -65,25 +66,25 @@ def train_on_ray(args: argparse.Namespace, defaults: argparse.Namespace, count: 
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise InputError(
-            f"a worker failed; look for its message above. --resume with --engine ray --workers {count} continues "
-            "from the last state"
+            f"a worker failed; see its message above. --resume with --engine ray --workers {count} continues from the "
+            "last saved state"
         ) from error
-    except SystemExit as stop:  # after Ctrl-C Ray ends the workers, and then this process without a word
+    except SystemExit as stop:  # after Ctrl-C, Ray ends the workers and then this process, without a message
         raise KeyboardInterrupt from stop
 
 
 class Addresses:
-    """The addresses of the workers, "host:port" by rank; a Ray actor."""
+    """A Ray actor that collects the addresses of the workers, rank -> "host:port"."""
 
     def __init__(self) -> None:
         self.known: dict[int, str] = {}
 
     def add(self, rank: int, address: str) -> None:
-        """Note the address of a worker."""
+        """Record the address of a worker."""
         self.known[rank] = address
 
     def all(self) -> dict[int, str]:
-        """Return the addresses that are known."""
+        """Return the addresses recorded so far."""
         return self.known
 
 
@@ -108,7 +109,7 @@ def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, b
 
 
 def _exchange(board: Any, rank: int, count: int) -> list[str]:
-    """Publish the address of this worker; return those of all workers in the order of their ranks."""
+    """Publish the address of this worker and return those of all workers in the order of their ranks."""
     import ray
 
     with socket.socket() as free:

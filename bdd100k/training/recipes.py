@@ -1,4 +1,4 @@
-"""Training recipes by name: which layers, how long, at which learning rate, with which settings."""
+"""Defines training recipes by name: the layers, epochs, learning rates and settings of a run."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from mrcnn.config import Config
 from mrcnn.engine.stages import Stage
 
-# The zoo's learning rate is for 16 images per step; other batch sizes scale it (Goyal et al., arXiv:1706.02677).
+# The zoo's learning rate is for 16 images per step and is scaled with the batch size (Goyal et al., arXiv:1706.02677).
 ZOO_RATE, ZOO_BATCH = 0.02, 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A complete training.
+    """A complete training schedule.
 
     Attributes:
-        about: what it does, for --help.
-        stages: (layers, factor on the learning rate, epochs), in order.
-        settings: as for --set; those of the command line override them.
-        full_passes: an epoch is a pass over the data and the learning rate scales with the batch, as in the zoo.
+        about: Description for --help.
+        stages: (layers, factor for the learning rate, epochs) of each stage.
+        settings: Settings as for --set; those of the command line override them.
+        full_passes: Whether an epoch is a full pass over the data and the learning rate scales with the batch size, as
+            in the zoo.
     """
 
     about: str
@@ -27,7 +28,7 @@ class Recipe:
     full_passes: bool = False
 
 
-# BDD100K's model zoo: Detectron2's schedule on 1280 x 720 images (768 high with the padding that the pyramid needs)
+# BDD100K's model zoo: Detectron2's schedule on 1280 x 720 images, padded to a height of 768 for the pyramid.
 _ZOO = (
     "OPTIMIZER=sgd",
     "LEARNING_MOMENTUM=0.9",
@@ -46,11 +47,11 @@ _ZOO = (
 
 RECIPES = {
     "seed": Recipe(
-        "heads, then all layers at a tenth of the rate; 10 epochs of STEPS_PER_EPOCH each",
+        "heads, then all layers at a tenth of the learning rate; 10 epochs of STEPS_PER_EPOCH steps each",
         (("heads", 1.0, 10), ("all", 0.1, 10)),
     ),
     "zoo-1x": Recipe(
-        "the BDD100K zoo's 12 epochs: SGD 0.02 for 16 images, warm-up, a tenth after 8 and 11; stem and res2 frozen",
+        "the BDD100K zoo's 12 epochs: SGD, 0.02 for 16 images, warm-up, a tenth after 8 and 11; stem, res2 frozen",
         (("3+", 1.0, 12),),
         (*_ZOO, "LEARNING_RATE_DROP_EPOCHS=(8, 11)"),
         full_passes=True,
@@ -73,16 +74,16 @@ def plan(
     first_epoch: int,
     images: int,
 ) -> list[Stage]:
-    """Return the stages of a run, with their epochs counted from the start of the run.
+    """Return the stages of a run, with epochs counted from the start of the run.
 
     Args:
-        recipe: None trains the one stage that `layers` names.
-        config: LEARNING_RATE and BATCH_SIZE are read; a recipe with full passes sets STEPS_PER_EPOCH.
-        layers: of the one stage without a recipe; all but "heads" train at a tenth of the rate.
-        epochs: of each stage; None takes the recipe's (10 without one).
-        learning_rate: None takes that of the settings or the recipe.
-        first_epoch: epochs done before.
-        images: number of training images.
+        recipe: Recipe to follow; None trains a single stage.
+        config: Settings; LEARNING_RATE and BATCH_SIZE are read. A recipe with full passes sets STEPS_PER_EPOCH.
+        layers: Layers of the single stage; all but "heads" train at a tenth of the learning rate.
+        epochs: Epochs of each stage; None takes those of the recipe, or 10 without a recipe.
+        learning_rate: Learning rate; None takes that of the recipe or the settings.
+        first_epoch: Number of epochs done before.
+        images: Number of training images.
     """
     stages = recipe.stages if recipe else ((layers, 1.0 if layers == "heads" or learning_rate else 0.1, 10),)
     rate = learning_rate or config.LEARNING_RATE

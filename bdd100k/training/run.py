@@ -1,4 +1,4 @@
-"""Train from the command line: data and settings, the weights to start from, the stages, and resuming later."""
+"""Trains from the command line: opens the data, loads the weights to start from, runs the stages, and resumes a run."""
 
 import argparse
 import dataclasses
@@ -29,7 +29,7 @@ log = logging.getLogger("bdd100k")
 
 RECORD = "run.json"
 HOST_ARGUMENTS = {"hosts", "host_index", "engine", "workers"}
-# what may be given beside --resume: all other options are those of the run
+# Options that may be given with --resume; all others are taken from the run.
 FREE_ARGUMENTS = HOST_ARGUMENTS | {"resume", "logs", "loaders", "loader_kind", "save", "save_every", "keep"}
 PATHS = {"data", "weights", "split_file"}
 
@@ -39,11 +39,11 @@ class Job:
     """A model that is ready to train, its data, and the stages to train.
 
     Attributes:
-        model: with its weights, or with the state to resume from.
-        train_set: prepared.
-        val_set: prepared, or None.
-        stages: all stages of the run, those that are done too.
-        arguments: of the command line.
+        model: Model with the weights to start from, or with the state to resume from.
+        train_set: Prepared training data.
+        val_set: Prepared validation data, or None.
+        stages: All stages of the run, including those that are done.
+        arguments: Parsed command line.
     """
 
     model: "MaskRCNN"
@@ -56,7 +56,7 @@ class Job:
         """Train the stages that are not done, and record the job for --resume.
 
         Raises:
-            InputError: see `mrcnn.engine.trainer.fit`.
+            InputError: See `mrcnn.engine.trainer.fit`.
         """
         folder = pathlib.Path(self.model.log_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,14 +91,14 @@ def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
     """Train in this process.
 
     Args:
-        args: of the command line.
-        defaults: the command line without an option.
+        args: Parsed command line.
+        defaults: Parsed command line without any option.
 
     Returns:
         The exit code.
 
     Raises:
-        InputError: see `new_job`, `resumed_job` and `Job.execute`.
+        InputError: See `new_job`, `resumed_job` and `Job.execute`.
     """
     job = resumed_job(args, defaults) if args.resume else new_job(args)
     job.execute()
@@ -115,22 +115,22 @@ def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
 
 
 def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addresses: list[str]) -> int:
-    """Train as one of several hosts, args.host_index; a failure ends this process.
+    """Train as number `args.host_index` of several hosts; a failure ends this process.
 
     Args:
-        args: of the command line.
-        defaults: the command line without an option.
+        args: Parsed command line.
+        defaults: Parsed command line without any option.
         addresses: "host:port" of all hosts.
 
     Returns:
         The exit code.
 
     Raises:
-        InputError: see `mrcnn.backend.hosts.join`.
+        InputError: See `mrcnn.backend.hosts.join`.
     """
     from mrcnn.backend import hosts
 
-    # paths may differ: each host has its own view of the files
+    # Paths may differ, since each host has its own file system.
     same = {_option(key): value for key, value in vars(args).items() if key not in FREE_ARGUMENTS | PATHS}
     hosts.join(addresses, args.host_index, {"--resume": args.resume is not None, **same})
     if args.host_index:
@@ -139,10 +139,10 @@ def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addre
 
 
 def new_job(args: argparse.Namespace) -> Job:
-    """Prepare a new run as the command line says.
+    """Prepare a new run according to the command line.
 
     Raises:
-        InputError: data, settings or weights cannot be used.
+        InputError: Data, settings or weights are invalid.
     """
     recipe = RECIPES[args.recipe] if args.recipe else None
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
@@ -155,9 +155,9 @@ def new_job(args: argparse.Namespace) -> Job:
         named = zip(train_set.class_names, config.CLASS_LOSS_WEIGHTS, strict=True)
         log.info("class weights: %s", ", ".join(f"{name} {weight:g}" for name, weight in named))
     if args.learning_rate is not None and args.learning_rate <= 0:
-        raise InputError(f"--learning-rate {args.learning_rate} is not above 0")
+        raise InputError(f"--learning-rate {args.learning_rate}: give a number above 0")
     if args.patience is not None and (val_set is None or args.val_images == 0):
-        raise InputError("--patience goes by the mask AP: it needs validation images, so --val-images above 0")
+        raise InputError("--patience watches the mask AP of validation images; give --val-images above 0")
     model = _model(args, config)
     _load(model, args.weights, checkpoint, train_set.class_names)
     stages = plan(recipe, config, args.stage, args.epochs, args.learning_rate, model.epoch, len(train_set.image_ids))
@@ -165,19 +165,19 @@ def new_job(args: argparse.Namespace) -> Job:
 
 
 def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
-    """Prepare the run of a folder, with the state at which it stopped.
+    """Prepare a run from its folder, with the state at which it stopped.
 
     Args:
-        args: of the command line; --resume names the folder, or is "last" for the newest run in --logs with a state.
-        defaults: the command line without an option.
+        args: Parsed command line; --resume is the folder, or "last" for the newest run in --logs with a state.
+        defaults: Parsed command line without any option.
 
     Raises:
-        InputError: there is no such run, or options are given that only a new run can have.
+        InputError: There is no such run, or options are given that only apply to a new run.
     """
     given = [key for key, value in vars(args).items() if value != getattr(defaults, key) and key not in FREE_ARGUMENTS]
     if given:
         raise InputError(
-            f"{', '.join(map(_option, given))}: a resumed run keeps its options; leave them out, or "
+            f"{', '.join(map(_option, given))}: a resumed run keeps its own options; leave these out, or "
             "start a new run with --weights last"
         )
     folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
@@ -187,8 +187,8 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
         stages = [Stage(**stage) for stage in record["stages"]]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"--resume {folder}: {folder / RECORD} is missing or broken ({error}); give the folder of a "
-            "run that scripts/train.py began"
+            f"--resume {folder}: {folder / RECORD} is missing or damaged ({error}); give the folder of a "
+            "run that scripts/train.py started"
         ) from error
     args = argparse.Namespace(**{**vars(args), **known})
     config = cli.config_class(args.config, args.data, args.classes)()
@@ -198,7 +198,7 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
     model = _model(args, config)
     state = model.resume(folder)
     if state.epoch >= stages[-1].epochs:
-        raise InputError(f"--resume {folder}: all {state.epoch} epochs are done; --weights last adds more to them")
+        raise InputError(f"--resume {folder}: all {state.epoch} epochs are done; --weights last adds more epochs")
     return Job(model, train_set, val_set, stages, args)
 
 
@@ -208,24 +208,26 @@ def _option(key: str) -> str:
 
 
 def _last_run(logs: str) -> pathlib.Path:
-    """Return the folder of the run whose state is the newest."""
+    """Return the folder of the run with the newest state."""
     from mrcnn.engine.checkpoints import STATE_FILE
 
     states = sorted(pathlib.Path(logs).glob(f"*/{STATE_FILE}"), key=lambda path: path.stat().st_mtime)
     if not states:
-        raise InputError(f"--resume: there is no run with a {STATE_FILE} in {logs}; give its folder, or --logs")
+        raise InputError(
+            f"--resume: there is no run with a {STATE_FILE} in {logs}; give the folder of the run, or --logs"
+        )
     return states[-1].parent
 
 
 def _settings_of(args: argparse.Namespace) -> list[str]:
-    """Return the settings that the flags stand for, as for --set."""
+    """Return the settings that --augment, --balance and --seed stand for, as for --set."""
     settings = preset_settings(args.augment) if args.augment else []
     settings += [f"BALANCE={args.balance}"] if args.balance else []
     return settings + ([f"SEED={args.seed}"] if args.seed is not None else [])
 
 
 def _open_data(args: argparse.Namespace, config: Config) -> tuple[Dataset, Dataset | None]:
-    """Open and check the training data, and the validation data unless there is no validation."""
+    """Open and check the training data, and the validation data if the run validates."""
     read = args.limit, args.split_file, args.rectangles, args.classes
     train_set = open_data.open_dataset(args.data, "train", *read)
     cli.follow_classes(config, train_set.class_names)
@@ -235,8 +237,8 @@ def _open_data(args: argparse.Namespace, config: Config) -> tuple[Dataset, Datas
     val_set = open_data.open_dataset(args.data, "val", *read)
     if val_set.class_names != train_set.class_names:
         raise InputError(
-            f"--data {args.data}: train has the classes {', '.join(train_set.class_names[1:])}, val "
-            f"has {', '.join(val_set.class_names[1:])}; give both the same list"
+            f"--data {args.data}: train has the classes {', '.join(train_set.class_names[1:])}, but val "
+            f"has {', '.join(val_set.class_names[1:])}; both need the same list of classes"
         )
     before_training(val_set, "val")
     return train_set, val_set
@@ -248,14 +250,14 @@ def _model(args: argparse.Namespace, config: Config) -> "MaskRCNN":
     from mrcnn.backend import runtime
     from mrcnn.model import MaskRCNN
 
-    keras.utils.set_random_seed(int(config.SEED))  # for the weights that no file gives
+    keras.utils.set_random_seed(int(config.SEED))  # for weights that are not loaded from a file
     if args.deterministic:
         runtime.make_deterministic()
     return MaskRCNN("training", config, args.logs)
 
 
 def _load(model: "MaskRCNN", name: str, checkpoint: str | None, class_names: list[str]) -> None:
-    """Load the weights to start from; layers that depend on the classes start fresh where the classes differ."""
+    """Load the weights to start from. If the classes differ, layers that depend on them are initialised anew."""
     from mrcnn.modeling.weights import CLASS_LAYERS
 
     if name == "imagenet":
@@ -263,12 +265,12 @@ def _load(model: "MaskRCNN", name: str, checkpoint: str | None, class_names: lis
     elif checkpoint:
         other = name == "coco" or cli.trained_classes(checkpoint) not in (None, class_names)
         if other and name != "coco":
-            log.info("%s was trained on other classes: the layers that depend on them start fresh", checkpoint)
+            log.info("%s was trained on other classes; the layers that depend on them are initialised anew", checkpoint)
         report = model.load_weights(checkpoint, exclude=list(CLASS_LAYERS) if other else None)
         unused = [layer for layer in report.skipped if layer not in CLASS_LAYERS]
         if unused:
             log.warning(
-                "%d layers of %s do not exist in a %s: is BACKBONE right?",
+                "%d layers of %s do not exist in a %s; check BACKBONE",
                 len(unused),
                 checkpoint,
                 model.config.BACKBONE,

@@ -1,28 +1,23 @@
 """The folder of a run: how it and its checkpoints are named, and its record of command, settings, code and data."""
 
+import dataclasses
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import re
 import shlex
-import subprocess
 import sys
-from typing import Any
 
-import keras
 import numpy as np
 
-from mrcnn.backend import runtime
+from mrcnn.backend.environment import environment
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.engine.checkpoints import State
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
 
-PACKAGES = ("keras", "numpy", "opencv-python", "pycocotools", "h5py")
 # Run folders are NAME + date, checkpoints mask_rcnn_NAME_EPOCH.h5: .../shapes20171029T2315/mask_rcnn_shapes_0001.h5
 RUN_AND_EPOCH = re.compile(r".*[/\\][\w-]+(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})[/\\]mask\_rcnn\_[\w-]+(\d{4})\.h5")
 
@@ -97,7 +92,7 @@ def describe(
     """
     folder = pathlib.Path(folder)
     _write_json(folder / "config.json", config.to_dict())
-    _write_json(folder / "environment.json", environment())
+    _write_json(folder / "environment.json", dataclasses.asdict(environment()))
     datasets = {"train": train_dataset} | ({"val": val_dataset} if val_dataset is not None else {})
     counts = {name: {"images": len(dataset.image_ids)} for name, dataset in datasets.items()}
     classes = list(train_dataset.class_names)
@@ -109,50 +104,8 @@ def describe(
         file.write(f"{now}\t{os.getcwd()}\t{shlex.join(sys.argv)}\t{stage}\n")
 
 
-def environment() -> dict[str, Any]:
-    """Return the versions of Python, packages and backend, the devices, and the git revision of this source tree."""
-    backend = runtime.backend_name()
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "backend": backend,
-        "backend_version": _version(backend),
-        "precision": keras.config.dtype_policy().name,
-        "devices": runtime.devices(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
-        "git": git_revision(__file__),
-    }
-
-
-def git_revision(file: str | os.PathLike) -> dict[str, Any] | None:
-    """Return the commit of the checkout that a source file belongs to, and whether tracked files have changed since.
-
-    None where git is missing or does not track the file.
-    """
-    try:
-        _git(file, "ls-files", "--error-unmatch", os.path.basename(file))
-        commit = _git(file, "rev-parse", "HEAD")
-        return {"commit": commit, "changed": bool(_git(file, "status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
 def _lower(name: str | None) -> str:
     return (name or "model").lower()
-
-
-def _git(file: str | os.PathLike, *arguments: str) -> str:
-    folder = os.path.dirname(os.path.abspath(file))
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # tensorflow-cpu, for example, has another distribution name
-        return getattr(sys.modules.get(package), "__version__", None)
 
 
 def _write_json(path: pathlib.Path, value: object) -> None:

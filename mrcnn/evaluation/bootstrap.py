@@ -1,9 +1,9 @@
-"""Confidence intervals by drawing images with replacement: the percentile bootstrap.
+"""Confidence intervals by the percentile bootstrap, which draws images with replacement.
 
-An evaluation on other images of the same kind would give other figures; the interval says how far apart. Matches are
-per image, so drawing an image twice counts its hits, mistakes and objects twice: every sample is evaluated from one
-ranking, with a weight for each image, and no image is matched again. A sample equals COCO's figures of the list of
-drawn images, up to the order of equal scores.
+The interval estimates how much a figure would vary between sets of images of the same kind. Matching is done within an
+image, so an image drawn twice contributes its hits, mistakes and objects twice. Every sample is therefore evaluated
+from one ranking with a weight per image, and no image is matched again. The figures of a sample equal COCO's figures
+for the drawn images, up to the order of equal scores.
 
 Legend: I images, B samples, T IoU thresholds, n detections of a class, h hits.
 
@@ -20,10 +20,10 @@ from mrcnn.evaluation.match_table import AREAS, Table
 from mrcnn.evaluation.matching import Ranking, ignored_for_area, match, rank
 from mrcnn.evaluation.result import Interval
 
-SAMPLES = 500  # the ends of a 95 % interval are then those of 94 to 96 %
+SAMPLES = 500  # the bounds of a 95 % interval then lie between those of exact 94 % and 96 % intervals
 LEVEL = 0.95
 _RECALLS = np.linspace(0, 1, 101)  # COCO's
-_IN_CACHE = 40_000  # numbers of an array, hits times samples, that stay in the processor's cache
+_IN_CACHE = 40_000  # an array [samples, hits] of this many numbers fits the processor's cache
 
 
 def draw(images: int, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
@@ -35,7 +35,7 @@ def draw(images: int, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
         seed: Equal seeds give equal samples.
 
     Returns:
-        int32 [B, I], how often each image is in each sample; every row adds up to I.
+        int32 [B, I], how often each sample contains each image; every row sums to I.
     """
     rng = np.random.default_rng(seed)
     weights = np.zeros((samples, images), np.int32)
@@ -48,11 +48,11 @@ def interval(values: np.ndarray, level: float = LEVEL) -> Interval | None:
     """Return the percentile interval of a figure.
 
     Args:
-        values: float [B], the figure of every sample, nan where it is undefined.
+        values: float [B], the figure in every sample, nan where it is undefined.
         level: Fraction of the samples inside the interval.
 
     Returns:
-        [low, high], or None where fewer than half of the samples are defined.
+        [low, high], or None if the figure is defined in fewer than half of the samples.
     """
     defined = values[~np.isnan(values)]
     if len(defined) * 2 < len(values) or not len(defined):
@@ -62,7 +62,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> Interval | None:
 
 
 def mean_of_defined(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """Return the mean, float64, of [...] over some axes without nan, in the shape that is left; nan where all are."""
+    """Return the mean of [...] over some axes, float64 [remaining axes], without nan; nan where all values are."""
     defined = ~np.isnan(values)
     count = defined.sum(axis=axis)
     total = np.where(defined, values, 0).sum(axis=axis)
@@ -72,7 +72,7 @@ def mean_of_defined(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarr
 def sampled_ap(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
     """Compute COCO's AP of one class in every sample.
 
-    Precision is needed at hits only: in between it falls.
+    Precision is only needed at hits, because it falls between them.
 
     Args:
         ranking: The class.
@@ -100,7 +100,7 @@ def sampled_ap(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
         drawn = weights[rows]  # [b, I]
         counted_at_hits = counted(drawn)
         for t, hit_images, which, sometimes in at_threshold:
-            total = counted_at_hits.take(which, axis=1)  # [b, h], counted detections up to each hit
+            total = counted_at_hits.take(which, axis=1)  # [b, h], number of counted detections up to each hit
             if sometimes is not None:
                 total += sometimes(drawn)
             found = np.cumsum(drawn.take(hit_images, axis=1), axis=1, dtype=np.int32)  # [b, h], hits up to each hit
@@ -115,15 +115,15 @@ def sampled_ap(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
 
 
 class _DrawnCount:
-    """Counts the chosen detections up to each of some places, once for every time that their image was drawn."""
+    """Counts the chosen detections up to given positions, each as often as its image was drawn."""
 
     def __init__(self, images: np.ndarray, chosen: np.ndarray, places: np.ndarray) -> None:
-        """Prepare what no sample changes.
+        """Prepare the values that all samples share.
 
         Args:
-            images: int [n], of each detection.
+            images: int [n], the image of each detection.
             chosen: bool [n].
-            places: int [p], rising; each counts itself.
+            places: int [p], ascending positions, each included in its own count.
         """
         before = np.flatnonzero(chosen[: places[-1] + 1]) if len(places) else places
         self._images = images[before]
@@ -137,19 +137,20 @@ class _DrawnCount:
 
 
 def _sometimes_counted(ranking: Ranking, t: int, always: np.ndarray) -> _DrawnCount | None:
-    """Count the detections that count at this threshold but not at all of them; None if there is none."""
+    """Return a counter of the detections that count at this threshold but not at every one; None if there are none."""
     sometimes = ranking.counted[t] & ~always
     return _DrawnCount(ranking.image, sometimes, np.flatnonzero(ranking.hit[t])) if sometimes.any() else None
 
 
 def _recalls_reached(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count how many of COCO's 101 recalls a number of hits reaches, as COCO rounds it.
+    """Tabulate how many of COCO's 101 recalls each number of hits reaches, with COCO's rounding.
 
     Args:
         objects: int [B].
 
     Returns:
-        uint8 [s], and where each sample begins in it, int32 [B]: `steps[begin[b] + hits]`, hits from 0 to objects[b].
+        The table, uint8 [s], and the start of each sample in it, int32 [B], read as `steps[begin[b] + hits]` with hits
+        from 0 to objects[b].
     """
     numbers, which = np.unique(objects, return_inverse=True)
     steps = []
@@ -161,14 +162,14 @@ def _recalls_reached(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sampled_aps(rankings: Sequence[Ranking], weights: np.ndarray) -> list[np.ndarray]:
-    """Return `sampled_ap` of each of several rankings, on two or more processors: numpy releases Python's lock."""
+    """Return `sampled_ap` of each ranking, computed in up to four threads, since numpy releases the GIL."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(min(4, threads)) as pool:
         return list(pool.map(lambda ranking: sampled_ap(ranking, weights), rankings))
 
 
 def _drawn_sum(per_image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """int [B]: the sum of whole numbers [I] over the images drawn, weights [B, I]."""
+    """Return the sum of whole numbers [I] over the drawn images, int [B], for weights [B, I]."""
     return np.einsum("bi,i->b", weights, per_image.astype(weights.dtype))
 
 
@@ -176,7 +177,7 @@ def sampled_recall(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
     """Compute the recall of one class in every sample, averaged over the thresholds (COCO's AR).
 
     Args:
-        ranking: The class, with as many detections per image as may count.
+        ranking: The class, limited to the number of detections per image that AR allows.
         weights: int32 [B, I].
 
     Returns:
@@ -188,7 +189,7 @@ def sampled_recall(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
 
 
 def sampled_mean(values: Mapping[int, float], weights: np.ndarray) -> np.ndarray:
-    """Compute the mean of one value per image in every sample.
+    """Compute the mean of a per-image value in every sample.
 
     Args:
         values: Position of the image -> value; the other images are left out.
@@ -205,25 +206,25 @@ def sampled_mean(values: Mapping[int, float], weights: np.ndarray) -> np.ndarray
 
 
 def interval_of_ap(rankings: Sequence[Ranking], weights: np.ndarray) -> Interval | None:
-    """Return [low, high] of COCO's AP over the classes that have objects; weights int32 [B, I]."""
+    """Return [low, high] of COCO's AP over the classes that have objects; `weights` is int32 [B, I]."""
     aps = sampled_aps([r for r in rankings if r.objects], weights)
     return interval(mean_of_defined(np.stack(aps), (0, 2))) if aps else None  # [K, B, T] -> [B]
 
 
 def intervals(samples: Mapping[str, np.ndarray]) -> dict[str, Interval | None]:
-    """Return figure -> [low, high] or None, for figure -> float64 [B] of every sample."""
+    """Return figure -> [low, high] or None; `samples` is figure -> its value in every sample, float64 [B]."""
     return {name: interval(values) for name, values in samples.items()}
 
 
 def samples_of_table(table: Table, weights: np.ndarray) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
-    """Compute COCO's twelve figures, and AP, AP50 and AP75 of each class, in every sample.
+    """Compute COCO's twelve figures, and the AP, AP50 and AP75 of each class, in every sample.
 
     Args:
         table: The overlaps.
         weights: int32 [B, I].
 
     Returns:
-        Figure -> float64 [B], nan where it is undefined; the same for each class.
+        Figure -> float64 [B], nan where it is undefined; then the same for each class.
     """
     samples: dict[str, np.ndarray] = {}
     classes: list[dict[str, np.ndarray]] = []

@@ -1,4 +1,4 @@
-"""Read COCO results and check them against a dataset: every entry is usable, or the error names it."""
+"""Reads COCO results and checks every entry against a dataset; an error names the invalid entry."""
 
 import logging
 import math
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckedEntries(list[Entry]):
-    """Entries that `check_predictions` has passed for the dataset at hand."""
+    """Entries that `check_predictions` has accepted for a dataset."""
 
 
 def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> CheckedEntries:
@@ -40,7 +40,7 @@ def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> Checke
         `category_ids`. Entries whose polygons enclose no area are left out, and named in a warning.
 
     Raises:
-        InputError: The file cannot be read or an entry cannot be used; the message names both.
+        InputError: The file cannot be read or an entry is invalid; the message names the file and the entry.
     """
     return check_predictions(read_json(pathlib.Path(path)), dataset, str(path))
 
@@ -52,12 +52,12 @@ def check_predictions(
 
     Args:
         entries: The COCO results.
-        dataset: Prepared dataset that they are for.
-        source: Name of the whole in errors.
-        places: Name of each entry in errors; None: its index.
+        dataset: Prepared dataset that they belong to.
+        source: Name of the list in error messages.
+        places: Name of each entry in error messages; None means its index.
 
     Raises:
-        InputError: An entry cannot be used.
+        InputError: An entry is invalid.
     """
 
     def place_of(index: int) -> str:
@@ -100,7 +100,7 @@ def check_predictions(
 
 
 class _EntryError(Exception):
-    """Why an entry cannot be used; the caller adds which one it is."""
+    """The reason why an entry is invalid; the caller adds the name of the entry."""
 
 
 class _NoAreaError(_EntryError):
@@ -128,7 +128,7 @@ class _Categories:
 
 
 def _images_by_key(dataset: "Dataset") -> dict[Any, set[int]]:
-    """Every name that an image may have in predictions -> the images of that name."""
+    """Return every name that an image may have in predictions -> the ids of the images with that name."""
     images: dict[Any, set[int]] = {}
     for image_id in dataset.image_ids:
         info = dataset.image_info[image_id]
@@ -158,7 +158,7 @@ def _find_image(entry: Any, images: dict[Any, set[int]]) -> int:
 
 
 def _check_entry(entry: Entry, categories: _Categories, shape: tuple[int, int]) -> Entry:
-    """Return the entry with compressed RLE and a box; raise _EntryError if it cannot be used."""
+    """Return the entry with compressed RLE and a box; raise _EntryError if it is invalid."""
     category, score = categories.of(entry), entry["score"]
     if not _is_number(score) or not 0 <= score <= 1 + 1e-6:  # a float32 softmax may end at 1.0000001
         raise _EntryError(f"score {score!r:.40} is not a number from 0 to 1")

@@ -1,7 +1,7 @@
 """COCO's twelve figures (Lin et al., arXiv:1405.0312; cocodataset.org/#detection-eval), computed from a match table.
 
-They equal those of pycocotools' COCOeval to the last bit, which the tests check. COCOeval matches and accumulates in
-Python loops, which takes 5 s per 1,000 images; here all images are matched at once.
+They equal those of pycocotools' COCOeval to the last bit, as the tests check. COCOeval matches and accumulates in
+Python loops, which take 5 s per 1,000 images; here all images are matched at once.
 
 Legend: T IoU thresholds, R recalls (0, 0.01 ... 1), K classes (without the background), A areas (all, small, medium,
 large).
@@ -24,12 +24,12 @@ ALL, SMALL, MEDIUM, LARGE = range(4)
 
 @dataclasses.dataclass
 class CocoArrays:
-    """What COCOeval accumulates, as far as its figures need it; -1 where a class has no object.
+    """The arrays of COCOeval that its figures need; -1 where a class has no object.
 
     Attributes:
         precision: float64 [T, R, K, A], with at most 100 detections per image and class.
-        recall: float64 [T, K, A], likewise.
-        recall_1, recall_10: float64 [T, K], of all areas, with at most 1 and 10 detections.
+        recall: float64 [T, K, A], with the same limit.
+        recall_1, recall_10: float64 [T, K], over all areas, with at most 1 and 10 detections per image and class.
     """
 
     precision: np.ndarray
@@ -43,7 +43,7 @@ class CocoArrays:
         return CocoArrays(self.precision[:, :, k], self.recall[:, k], self.recall_1[:, k], self.recall_10[:, k])
 
     def figures(self) -> CocoFigures:
-        """Return COCO's twelve figures, means over the classes that have objects."""
+        """Return COCO's twelve figures, averaged over the classes that have objects."""
         precision, recall = self.precision, self.recall
         return CocoFigures(
             AP=mean(precision[..., ALL]),
@@ -87,7 +87,7 @@ def coco_arrays(table: Table) -> CocoArrays:
 
 
 def overall_precision(table: Table) -> np.ndarray:
-    """Return precision of objects of all sizes, whose mean is AP: float64 [T, R, K], -1 where there is no object."""
+    """Return the precision over all sizes, whose mean is AP: float64 [T, R, K], -1 where a class has no object."""
     columns = [
         precision_at(r.hit, r.counted, r.objects) if r.objects else np.full((len(THRESHOLDS), 101), -1.0)
         for r in rank_classes(table)
@@ -96,6 +96,6 @@ def overall_precision(table: Table) -> np.ndarray:
 
 
 def mean(values: np.ndarray) -> float | None:
-    """Return the mean of the defined values, those above -1, of an array of any shape; None if there is none."""
+    """Return the mean of the values above -1, which are the defined ones; None if there are none. Takes any shape."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else None

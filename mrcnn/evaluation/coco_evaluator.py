@@ -1,7 +1,7 @@
-"""The evaluators of COCO's figures: from the overlaps of all images to a `Result`, or to the headline alone.
+"""Evaluators that compute COCO's figures from the overlaps of all images: a full `Result`, or a `Headline` only.
 
-Crowds and ignored objects are both crowds to COCO's figures: any number of detections may lie on them, and those count
-neither as right nor as wrong.
+For COCO's figures, ignored objects are crowds too: any number of detections may match them, and such detections count
+as neither right nor wrong.
 """
 
 from typing import TYPE_CHECKING
@@ -31,12 +31,12 @@ KINDS = ("mask", "box")
 
 
 class _TableEvaluator:
-    """Collects what COCO's figures and Matterport's AP are computed from.
+    """Collects the data that COCO's figures and Matterport's AP are computed from.
 
     Attributes:
-        dataset: Of the images.
+        dataset: Dataset of the images.
         names: [K] class names without the background.
-        image_ids: Of the images processed so far.
+        image_ids: Ids of the images processed so far.
         ap50: Position of the image -> Matterport's AP, for the images with objects.
     """
 
@@ -75,7 +75,7 @@ class _TableEvaluator:
         self.image_ids.append(image.image_id)
 
     def tables(self) -> dict[str, Table]:
-        """Return "mask" and "box": the overlaps of all images that were processed."""
+        """Return the overlaps of all images processed so far, under "mask" and "box"."""
         return {kind: builder.table() for kind, builder in self._builders.items()}
 
     def image_ap50(self) -> dict[int, float]:
@@ -87,7 +87,7 @@ class HeadlineEvaluator(_TableEvaluator):
     """Computes mask AP, mask AP50 and box AP, and Matterport's AP of each image."""
 
     def evaluate(self) -> Headline:
-        """Return the figures of all images that were processed."""
+        """Return the figures over all images processed so far."""
         mask, box = (coco_ap.overall_precision(table) for table in self.tables().values())
         return Headline(coco_ap.mean(mask), coco_ap.mean(mask[coco_ap.IOU_50]), coco_ap.mean(box), self.image_ap50())
 
@@ -99,10 +99,10 @@ class CocoEvaluator(_TableEvaluator):
         """Prepare for the first image.
 
         Args:
-            dataset: Of the images.
-            samples: Samples of the bootstrap; 0 leaves the intervals out.
-            seed: Of the bootstrap.
-            slicing: Which slices of the data to name.
+            dataset: Dataset of the images.
+            samples: Number of bootstrap samples; 0 leaves the intervals out.
+            seed: Random seed of the bootstrap.
+            slicing: The slices of the data to evaluate.
         """
         self.samples, self.seed, self.slicing = samples, seed, slicing
         super().__init__(dataset)
@@ -111,7 +111,7 @@ class CocoEvaluator(_TableEvaluator):
         """Forget all images."""
         super().reset()
         self._flags = ObjectFlags(self.dataset)
-        self._detections = np.zeros(len(self.names), int)  # of each class
+        self._detections = np.zeros(len(self.names), int)  # per class
         self._ignored = 0
         self._per_image: list[ImageFigures] = []
 
@@ -127,7 +127,7 @@ class CocoEvaluator(_TableEvaluator):
         self._per_image.append(ImageFigures(image.key, objects, len(image.entries), ap50))
 
     def evaluate(self) -> Result:
-        """Return the figures of all images that were processed."""
+        """Return the figures over all images processed so far."""
         tables = self.tables()
         table = tables["mask"]
         arrays = {kind: coco_ap.coco_arrays(own) for kind, own in tables.items()}
@@ -183,7 +183,7 @@ class CocoEvaluator(_TableEvaluator):
     def _intervals(
         self, sampled: dict[str, tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]], weights: np.ndarray
     ) -> Intervals:
-        """Turn what `bootstrap.samples_of_table` returned for each kind into intervals."""
+        """Compute intervals from the samples that `bootstrap.samples_of_table` returned for each kind."""
         return Intervals(
             samples=self.samples,
             level=bootstrap.LEVEL,
@@ -199,10 +199,10 @@ class CocoEvaluator(_TableEvaluator):
 
 
 def image_ap50(image: EvaluatedImage, dt_classes: np.ndarray, dt_scores: np.ndarray) -> float:
-    """Return Matterport's AP of one image at IoU 0.5, classes pooled, without crowds.
+    """Return Matterport's AP of one image at IoU 0.5, with the classes pooled and without crowds.
 
     Args:
-        image: At least one of its objects counts.
+        image: An image with at least one object that counts.
         dt_classes: int [d], from 0.
         dt_scores: [d].
     """
@@ -210,7 +210,7 @@ def image_ap50(image: EvaluatedImage, dt_classes: np.ndarray, dt_scores: np.ndar
         return 0.0
     real = np.flatnonzero(~(image.instances.crowd | image.instances.ignore))
     overlaps = coco_mask.iou(image.detection_rles, [image.truth_rles[i] for i in real], [0] * len(real))
-    near = np.flatnonzero(overlaps.max(axis=1) >= 0.5)  # the others match nothing
+    near = np.flatnonzero(overlaps.max(axis=1) >= 0.5)  # the others cannot match
     gt_classes = image.instances.class_ids[real] - 1
     pred_match = np.full(len(dt_scores), -1.0)
     pred_match[near] = match_overlaps(overlaps[near], dt_classes[near], dt_scores[near], gt_classes, 0.5)[1]

@@ -1,4 +1,4 @@
-"""Predictions as COCO results: the entries of an image, made from what a model detects, and how images are called.
+"""Converts the detections of a model to COCO results, with their image and category ids.
 
 Legend: C classes of a dataset, with the background.
 """
@@ -20,10 +20,10 @@ Progress = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 class Predictor(Protocol):
-    """What evaluation needs of a model."""
+    """The interface that evaluation needs from a model."""
 
     def detect_instances(self, images: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Detect instances.
+        """Detect the instances in images.
 
         Args:
             images: uint8 [H, W, 3] each.
@@ -72,7 +72,7 @@ def predict_images(
     Args:
         predictor: A model; it gets `batch_size` images at a time.
         dataset: Prepared dataset.
-        image_ids: Which of its images.
+        image_ids: Ids of the images to predict.
         batch_size: Images per call.
         progress: Wraps the list of batches, for example `rich.progress.track`.
 
@@ -99,7 +99,8 @@ def detections_to_coco(
         categories: [C] category id of each class id.
 
     Returns:
-        One entry per detection, in order, without those whose box has no area and exact repetitions: neither can match.
+        One entry per detection, in order. Boxes without area and exact duplicates are left out, since neither can
+        match.
     """
     entries, known = [], set()
     columns = [np.asarray(detections[name]) for name in ("rois", "class_ids", "scores")]
@@ -120,7 +121,7 @@ def detections_to_coco(
             {
                 "image_id": key,
                 "category_id": categories[class_id],
-                "score": min(score, 1.0),  # a float32 softmax may end at 1.0000001
+                "score": min(score, 1.0),  # a float32 softmax may return 1.0000001
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "segmentation": with_text_counts(crop_to_rle(box_px.tolist(), crop, shape)),
             }
@@ -129,7 +130,7 @@ def detections_to_coco(
 
 
 def with_text_counts(rle: dict[str, Any]) -> dict[str, Any]:
-    """Return a compressed run-length code whose counts are text, as JSON needs them, instead of bytes."""
+    """Return a compressed RLE whose counts are text, as JSON needs them, instead of bytes."""
     counts = rle["counts"]
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts
     return {"size": [int(v) for v in rle["size"]], "counts": text}

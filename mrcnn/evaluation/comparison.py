@@ -1,8 +1,8 @@
-"""Two evaluations of the same images: how far their figures are apart, and how certain that is.
+"""Compares two evaluations of the same images: the differences of their figures, with confidence intervals.
 
-The difference has an interval of its own. Both are evaluated on the same drawn images, sample by sample, so what makes
-an image hard for both cancels out (a paired bootstrap): the intervals of two figures may overlap, and their difference
-can still be certain.
+The intervals come from a paired bootstrap: both evaluations use the same drawn images in every sample, so the
+difficulty of an image cancels out. A difference can therefore be certain even if the intervals of the two figures
+overlap.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class StoredEvaluation:
 
     Attributes:
         folder: The folder.
-        result: The content of result.json: `Result.to_json`, and under "evaluated" what was evaluated.
+        result: The content of result.json: `Result.to_json`, with the model, data and settings under "evaluated".
         stored: The content of matches.npz.
     """
 
@@ -49,7 +49,7 @@ def read_evaluation(folder: str | os.PathLike[str]) -> StoredEvaluation:
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give two folders that evaluate.py wrote (its --out)")
+        raise InputError(f"{folder} is not a folder; give two folders that evaluate.py wrote (its --out option)")
     path = folder / RESULT_FILE
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -66,18 +66,18 @@ def read_evaluation(folder: str | os.PathLike[str]) -> StoredEvaluation:
     table = stored.tables["mask"]
     objects = np.bincount(table.gt_image[~table.gt_crowd], minlength=len(stored.images))
     if [row["objects"] for row in result["per_image"]] != objects.tolist():
-        raise InputError(f"{path} and {TABLE_FILE} beside it are of different images; evaluate again")
+        raise InputError(f"{path} and {TABLE_FILE} in the same folder are of different images; evaluate again")
     return StoredEvaluation(folder, result, stored)
 
 
 @dataclasses.dataclass
 class Difference:
-    """A figure of both evaluations.
+    """One figure in both evaluations.
 
     Attributes:
         a, b: The figures.
         difference: b - a; None where one of them is undefined.
-        interval: Of the difference.
+        interval: Confidence interval of the difference.
         better: "a" or "b" where the interval excludes 0, else None.
     """
 
@@ -90,7 +90,7 @@ class Difference:
 
 @dataclasses.dataclass
 class ProtocolComparison:
-    """The figures of a benchmark's protocol: COCO's twelve, and class -> AP, AP50, AP75."""
+    """The differences in a benchmark's protocol: COCO's twelve figures, and AP, AP50 and AP75 of each class."""
 
     mask: dict[str, Difference]
     per_class: dict[str, dict[str, Difference]]
@@ -112,13 +112,13 @@ class Comparison:
 
     Attributes:
         images: Number of images.
-        samples, level, seed: Of the bootstrap.
+        samples, level, seed: Number of samples, confidence level and random seed of the bootstrap.
         mask, box: COCO's twelve figures -> difference.
-        official: Protocol that both have -> differences.
+        official: Protocol that both evaluations have -> differences.
         matterport: "mAP50" -> difference.
         per_class: Class -> "mask", "box" -> AP, AP50, AP75 -> difference.
         per_image: One entry for each image with objects, the largest loss first.
-        settings: Name -> (a, b), where they differ.
+        settings: Name -> its values (a, b), for the settings that differ.
     """
 
     images: int
@@ -143,11 +143,11 @@ def compare(a: StoredEvaluation, b: StoredEvaluation, samples: int = bootstrap.S
 
     Args:
         a, b: The evaluations. Differences are b - a.
-        samples: Samples of the bootstrap; 0 leaves the intervals out.
-        seed: Of the bootstrap.
+        samples: Number of bootstrap samples; 0 leaves the intervals out.
+        seed: Random seed of the bootstrap.
 
     Raises:
-        InputError: The evaluations are not of the same images with the same truth and classes.
+        InputError: The evaluations differ in images, labels or classes.
     """
     _refuse_different(a, b)
     images = len(a.stored.images)
@@ -183,13 +183,15 @@ def _differences(
     classes: Sequence[Mapping[str, Figures]],
     weights: np.ndarray | None,
 ) -> tuple[dict[str, Difference], dict[str, dict[str, Difference]]]:
-    """Compute the differences of all classes together, and of each class.
+    """Compute the differences over all classes, and those of each class.
 
     Args:
         a, b: The evaluations.
-        kind: Name of the tables. Earlier versions stored none of the protocols, which then get no interval.
-        figures, classes: COCO's twelve of both evaluations; class -> AP, AP50, AP75 and more.
-        weights: int32 [B, I] of the bootstrap, or None.
+        kind: Name of the tables. A table that is not stored (earlier versions stored none of the protocols) gets no
+            interval.
+        figures: COCO's twelve figures of each evaluation.
+        classes: Class -> AP, AP50, AP75 and more, of each evaluation.
+        weights: int32 [B, I], samples of the bootstrap, or None.
     """
     tables = [evaluation.stored.tables.get(kind) for evaluation in (a, b)]
     sampled = [
@@ -239,8 +241,8 @@ def _refuse_different(a: StoredEvaluation, b: StoredEvaluation) -> None:
     images, others = a.stored.images, b.stored.images
     if images != others:
         raise InputError(
-            f"{a.folder} and {b.folder} are of different images: {_image_difference(images, others)}. Evaluate both on "
-            "the same data, --split and --limit"
+            f"{a.folder} and {b.folder} are of different images: {_image_difference(images, others)}. Evaluate both "
+            "with the same data, --split and --limit"
         )
     if a.stored.names != b.stored.names:
         raise InputError(
@@ -256,7 +258,7 @@ def _refuse_different(a: StoredEvaluation, b: StoredEvaluation) -> None:
             image = images[int((first if at < len(first.gt_image) else second).gt_image[at])]
             raise InputError(
                 f"{a.folder} and {b.folder} were evaluated against different labels, for example of image {image}. "
-                "Were labels changed, or was --rectangles given only once? Evaluate both again"
+                "Were labels changed, or was --rectangles given for only one? Evaluate both again"
             )
 
 
@@ -271,7 +273,7 @@ def _image_difference(images: Sequence[str], others: Sequence[str]) -> str:
 
 
 def _different_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what was evaluated, where it differs; settings of the model by their names."""
+    """Return the entries of "evaluated" that differ, with the settings of the model under their own names."""
     flat = [{**{k: v for k, v in run.items() if k != "settings"}, **run.get("settings", {})} for run in (a, b)]
     return {
         name: (flat[0].get(name), flat[1].get(name))

@@ -1,4 +1,4 @@
-"""What a detector does at IoU 0.5: precision and recall over the score, confusion of classes, calibration.
+"""Curves and tables at IoU 0.5: precision and recall over the score, confusion of classes, calibration.
 
 Legend: that of `mrcnn.evaluation.match_table`; R recalls, A areas.
 """
@@ -28,10 +28,10 @@ _SCORES = np.arange(101) / 100
 
 
 def pr_curve(precision: np.ndarray, names: Sequence[str]) -> PRCurve:
-    """Return precision over recall at IoU 0.5 of the classes that have objects, and their mean.
+    """Return precision over recall at IoU 0.5 for the classes that have objects, and their mean.
 
     Args:
-        precision: That of `CocoArrays`, [T, R, K, A].
+        precision: `CocoArrays.precision`, [T, R, K, A].
         names: [K].
     """
     curves = precision[IOU_50, :, :, ALL].T  # [K, 101]
@@ -42,22 +42,22 @@ def pr_curve(precision: np.ndarray, names: Sequence[str]) -> PRCurve:
 
 
 def pr_curves(precision: np.ndarray, names: Sequence[str]) -> dict[str, list[list[float]]]:
-    """Return precision over recall at every IoU threshold, class -> [10][101]; arguments as of `pr_curve`."""
+    """Return precision over recall at every IoU threshold, class -> [10][101]; for the arguments see `pr_curve`."""
     curves = np.moveaxis(precision[..., ALL], 2, 0)  # [K, T, 101]
     return {name: curve.tolist() for name, curve in zip(names, curves, strict=True) if curve[0, 0] > -1}
 
 
 @dataclasses.dataclass
 class Outcomes:
-    """What became of every detection of a table at IoU 0.5, matched as COCO does.
+    """How every detection of a table is judged at IoU 0.5 by COCO's matching.
 
     Attributes:
-        hit: bool [D], on an object that counts.
-        mistake: bool [D], on no object; the rest lies on crowds and ignored objects.
-        gt: int [D], the object, or -1.
+        hit: bool [D], whether it matches an object that counts.
+        mistake: bool [D], whether it matches no object; the rest match crowds and ignored objects.
+        gt: int [D], the matched object, or -1.
         score: float64 [D].
         class_id: int [D], from 0.
-        objects: int [K], objects that count.
+        objects: int [K], number of objects that count.
     """
 
     hit: np.ndarray
@@ -69,7 +69,7 @@ class Outcomes:
 
 
 def outcomes_at_50(table: Table) -> Outcomes:
-    """Match a table at IoU 0.5."""
+    """Match a table at IoU 0.5 and return the outcome of every detection."""
     matches = match(table, thresholds=np.array([IOU]))
     gt = np.full(len(table.dt_score), -1)
     gt[matches.candidates] = matches.gt[0]
@@ -80,10 +80,10 @@ def outcomes_at_50(table: Table) -> Outcomes:
 
 
 def score_curves(outcomes: Outcomes, names: Sequence[str]) -> ScoreCurves:
-    """Return precision, recall and F1 of the detections with at least a score.
+    """Return precision, recall and F1 over the minimum score.
 
     Args:
-        outcomes: Of all detections.
+        outcomes: Outcomes of all detections.
         names: [K].
     """
     per_class = {
@@ -99,7 +99,7 @@ def _score_curve(outcomes: Outcomes, chosen: np.ndarray, objects: int) -> ScoreC
     counted = np.flatnonzero(chosen & (outcomes.hit | outcomes.mistake))
     order = counted[np.argsort(-outcomes.score[counted], kind="stable")]
     scores = outcomes.score[order]
-    hits = np.concatenate([[0], np.cumsum(outcomes.hit[order])])  # [n + 1], among the n best
+    hits = np.concatenate([[0], np.cumsum(outcomes.hit[order])])  # [n + 1], hits among the n best
 
     def figures(n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # Recall is undefined without objects, precision without detections.
@@ -124,15 +124,15 @@ def _none_for_nan(value: float) -> float | None:
 
 
 def confusion(table: Table, names: Sequence[str], min_score: float | None) -> Confusion:
-    """Pair objects and detections one to one by overlap, whatever their classes, and count the pairs of classes.
+    """Pair objects and detections one to one by overlap, regardless of class, and count the pairs of classes.
 
-    The pair with the largest IoU comes first; of equal ones that of the same class, then that of the better score. A
-    detection that is left over is a background object taken for something, unless it lies on a crowd.
+    Pairs are formed by descending IoU; ties go to pairs of the same class, then to the higher score. An unpaired
+    detection counts as background predicted as its class, unless it lies on a crowd.
 
     Args:
         table: Overlaps of masks.
         names: [K].
-        min_score: Detections below it are left out; None takes all.
+        min_score: Minimum score of a detection; None takes all.
     """
     strong = table.dt_score >= (0.0 if min_score is None else min_score)
     near = np.flatnonzero((table.pair_iou >= IOU) & strong[table.pair_dt])
@@ -152,12 +152,12 @@ def confusion(table: Table, names: Sequence[str], min_score: float | None) -> Co
 
 
 def calibration(outcomes: Outcomes, names: Sequence[str]) -> Calibration:
-    """Compare precision with score in ten bins, and return the expected calibration error.
+    """Compare precision with score in ten bins, and compute the expected calibration error (ECE).
 
-    ECE as in Guo et al. (arXiv:1706.04599), section 2.
+    The ECE is defined in Guo et al. (arXiv:1706.04599), section 2.
 
     Args:
-        outcomes: Of all detections; those on crowds do not count.
+        outcomes: Outcomes of all detections; those on crowds do not count.
         names: [K].
     """
     counted = outcomes.hit | outcomes.mistake

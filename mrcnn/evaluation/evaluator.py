@@ -1,10 +1,10 @@
-"""Evaluation on a dataset: COCO's figures for masks and boxes with confidence intervals, and what the errors are.
+"""Evaluates a model on a dataset: COCO's figures for masks and boxes, with confidence intervals and an error analysis.
 
     result = evaluate(model, dataset)            # or evaluate("predictions.json", dataset)
     result.mask.AP, result.intervals.mask["AP"], result.to_json()
-    headline(model, dataset).mask_AP             # three figures only, for use during training
+    headline(model, dataset).mask_AP             # only three figures, for use during training
 
-Every image is processed once, by each `Evaluator`: masks are compared and forgotten, and memory holds only numbers.
+Each `Evaluator` processes every image once and drops its masks after comparing them, so memory holds only numbers.
 """
 
 import dataclasses
@@ -35,18 +35,18 @@ Figures = TypeVar("Figures", covariant=True)
 
 
 class Evaluator(Protocol[Figures]):
-    """Computes figures from images and their predictions, which it sees one after the other."""
+    """Computes figures from images and their predictions, which it receives one at a time."""
 
     def reset(self) -> None:
         """Forget all images."""
         ...
 
     def process(self, image: EvaluatedImage) -> None:
-        """Take in the next image."""
+        """Add the next image."""
         ...
 
     def evaluate(self) -> Figures:
-        """Return the figures of all images that were processed."""
+        """Return the figures over all images processed so far."""
         ...
 
 
@@ -68,21 +68,21 @@ def evaluate(
     Args:
         source: A model with `detect_instances`, a COCO results file, or its list of entries.
         dataset: Prepared dataset; the truth is `dataset.load_instances(image_id)`.
-        image_ids: Which of its images; None means all. Predictions for others are left out.
+        image_ids: The images to evaluate; None means all. Predictions for other images are left out.
         batch_size: Images per call of the model.
         progress: Wraps the list of batches while a model runs, for example `rich.progress.track`.
-        store: A file for what the model detects, so that memory does not grow with it; images that it already has are
-            not predicted again.
-        samples: Samples of the bootstrap; 0 leaves the intervals out.
-        seed: Of the bootstrap.
-        slicing: Which slices of the data to name; None: attributes of images as they appear, and sizes.
-        benchmark: An evaluator of a benchmark's own protocols; what it returns becomes `Result.official`.
+        store: File that receives the predictions, so that memory does not grow with them. Images that it already has
+            are not predicted again.
+        samples: Number of bootstrap samples; 0 leaves the intervals out.
+        seed: Random seed of the bootstrap.
+        slicing: The slices of the data to evaluate; None means the attributes of the images and the object sizes.
+        benchmark: An evaluator for a benchmark's own protocols; its figures become `Result.official`.
 
     Returns:
         The figures, the curves and the predictions.
 
     Raises:
-        InputError: There is no image, or a prediction cannot be used.
+        InputError: There is no image, or a prediction is invalid.
     """
     ids = _checked_ids(dataset, image_ids)
     coco = CocoEvaluator(dataset, samples, seed, slicing or Slicing())
@@ -98,16 +98,16 @@ def evaluate(
 def headline(
     source: Source, dataset: "Dataset", image_ids: Sequence[int] | np.ndarray | None = None, batch_size: int = 1
 ) -> Headline:
-    """Compute what a training run wants to know after an epoch, and no more.
+    """Compute only the figures that a training run needs after an epoch.
 
     Args:
         source ... batch_size: As for `evaluate`.
 
     Returns:
-        Mask AP, mask AP50 and box AP, equal to those of `evaluate`, and what pictures of the images need.
+        Mask AP, mask AP50 and box AP, equal to those of `evaluate`, and the data for drawing the images.
 
     Raises:
-        InputError: There is no image, or a prediction cannot be used.
+        InputError: There is no image, or a prediction is invalid.
     """
     evaluator = HeadlineEvaluator(dataset)
     predictions = run_evaluators([evaluator], source, dataset, _checked_ids(dataset, image_ids), batch_size)
@@ -123,17 +123,17 @@ def run_evaluators(
     progress: Progress | None = None,
     store: Store | None = None,
 ) -> list[Entry] | Store:
-    """Reset the evaluators and have them process every image with its predictions, once.
+    """Reset the evaluators, then pass every image with its predictions to each of them once.
 
     Args:
-        evaluators: They share what was read of an image.
-        source ... store: As for `evaluate`; every image is there once.
+        evaluators: The evaluators; they share the data read for an image.
+        source ... store: As for `evaluate`; `image_ids` must not repeat an image.
 
     Returns:
-        The COCO results of these images: `store` where a model filled it, else a list.
+        The COCO results of these images: `store` if a model filled it, otherwise a list.
 
     Raises:
-        InputError: A prediction cannot be used.
+        InputError: A prediction is invalid.
     """
     pairs: Iterable[tuple[int, list[Entry]]]
     predictions: list[Entry] | Store
@@ -158,9 +158,9 @@ def run_evaluators(
 def _checked_ids(dataset: "Dataset", image_ids: Sequence[int] | np.ndarray | None) -> list[int]:
     ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)]
     if not ids:
-        raise InputError("there is no image to evaluate; the dataset is empty (is `prepare()` missing?)")
+        raise InputError("there is no image to evaluate: the dataset is empty (was `prepare()` called?)")
     if len(set(ids)) < len(ids):
-        raise InputError("image_ids has an image twice; each image is evaluated once")
+        raise InputError("image_ids has an image twice; list each image once")
     return ids
 
 

@@ -1,4 +1,4 @@
-"""One image of an evaluation, as evaluators get it: its truth and its predictions."""
+"""One image of an evaluation as it is passed to evaluators: its labelled objects and its predictions."""
 
 import dataclasses
 import functools
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass
 class EvaluatedImage:
-    """An image with its labelled objects and its predictions. What several evaluators need is computed once.
+    """An image with its labelled objects and its predictions. Values that several evaluators need are computed once.
 
     Attributes:
-        image_id: In the dataset.
-        key: `image_id` of its predictions.
+        image_id: Id in the dataset.
+        key: The `image_id` that its predictions carry.
         shape: (height, width) px.
-        instances: The objects.
-        entries: COCO results with compressed run-length codes.
+        instances: The labelled objects.
+        entries: COCO results with compressed RLEs.
     """
 
     image_id: int
@@ -34,11 +34,11 @@ class EvaluatedImage:
 
     @classmethod
     def read(cls, dataset: "Dataset", image_id: int, entries: list[Entry]) -> "EvaluatedImage":
-        """Read the truth of an image.
+        """Read the size and the labelled objects of an image.
 
         Args:
             dataset: Prepared dataset.
-            image_id: Of one of its images.
+            image_id: Id of one of its images.
             entries: The COCO results of the image.
         """
         shape = dataset.image_size(image_id)
@@ -46,16 +46,16 @@ class EvaluatedImage:
 
     @functools.cached_property
     def truth_rles(self) -> list[dict[str, Any]]:
-        """COCO's run-length codes of the objects' masks."""
+        """COCO's RLEs of the objects' masks."""
         crops = zip(self.instances.boxes_px.tolist(), self.instances.crops, strict=True)
         return [crop_to_rle(box, crop, self.shape) for box, crop in crops]
 
     @functools.cached_property
     def detection_rles(self) -> list[dict[str, Any]]:
-        """COCO's run-length codes of the predicted masks."""
+        """COCO's RLEs of the predicted masks."""
         return [entry["segmentation"] for entry in self.entries]
 
     @functools.cached_property
     def detection_areas(self) -> list[float]:
-        """px^2 of the predicted masks."""
-        return [float(coco_mask.area(rle)) for rle in self.detection_rles]  # one by one: lists fail from 256 masks on
+        """Areas of the predicted masks in px^2."""
+        return [float(coco_mask.area(rle)) for rle in self.detection_rles]  # one by one: a list fails from 256 masks

@@ -1,7 +1,7 @@
-"""The overlaps of detections with objects, computed once per evaluation; every figure is read from this table.
+"""Match tables: the overlaps of detections with objects, computed once per evaluation and used by every figure.
 
 Legend: I images, G objects, D detections, P pairs, T IoU thresholds, K classes (without the background). Detections
-stand image by image, in the order in which they were given; of each class the best 100 per image take part.
+are stored image by image in their given order; only the best 100 per image and class are kept.
 """
 
 import dataclasses
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pycocotools import mask as coco_mask
 
-THRESHOLDS = np.linspace(0.5, 0.95, 10)  # bit for bit those of COCOeval
+THRESHOLDS = np.linspace(0.5, 0.95, 10)  # bitwise equal to COCOeval's
 MAX_DETECTIONS = 100  # per image and class, as in COCO
-MIN_IOU = 0.1  # pairs that overlap less are not kept: every figure counts them as background
+MIN_IOU = 0.1  # pairs with less overlap are dropped: every figure counts them as background
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}  # px^2, COCO's
 
 
@@ -28,17 +28,17 @@ class Table:
         classes: K.
         gt_image, gt_class: int [G], from 0.
         gt_crowd: bool [G], objects that any number of detections may match: crowds and, unless `gt_ignored` is given,
-            ignored objects. Detections on them count neither way.
+            ignored objects. Neither they nor detections on them are scored.
         gt_area: [G] px^2, of the mask (also where boxes are compared, as in COCO).
         dt_image, dt_class: int [D], from 0.
         dt_score: [D].
-        dt_area: [D] px^2, of what is compared.
+        dt_area: [D] px^2, of the mask or box that is compared.
         dt_key: int [D], position of the detection among all that were added.
         pair_dt, pair_gt: int [P].
-        pair_iou: [P], IoU; for crowds the fraction of the detection that lies on them.
-        gt_ignored: bool [G], objects that count neither way, where these differ from the crowds.
-        bitmask_rules: Whether to match as BDD100K's bitmask protocol does: ignored objects do not come last, and of
-            equal IoUs the first object is taken.
+        pair_iou: [P], IoU; for a crowd, the fraction of the detection that lies on it.
+        gt_ignored: bool [G], objects that are not scored, if these differ from the crowds.
+        bitmask_rules: Whether to match by BDD100K's bitmask protocol: ignored objects are no last resort, and of
+            objects with equal IoU the first is taken.
     """
 
     images: int
@@ -60,21 +60,18 @@ class Table:
 
     @property
     def ignored(self) -> np.ndarray:
-        """bool [G], objects that count neither way."""
+        """bool [G], objects that are not scored."""
         return self.gt_crowd if self.gt_ignored is None else self.gt_ignored
 
     @functools.cached_property
     def by_score(self) -> np.ndarray:
-        """int [D], the detections, best score first. Computed once: a table does not change."""
+        """int [D], positions of the detections, best score first."""
         return np.argsort(-self.dt_score, kind="stable")
 
     @functools.cached_property
     def rank_in_image(self) -> np.ndarray:
         """int [D]: how many detections of its image and class precede each one in `by_score`."""
-        group = self.dt_image * self.classes + self.dt_class
-        ranks = np.empty(len(group), np.int64)
-        ranks[self.by_score] = ranks_in_group(group[self.by_score])
-        return ranks
+        return ranks_by_score(self.dt_image * self.classes + self.dt_class, self.dt_score)
 
 
 # The arrays with one value per object, detection or pair, and their types.
@@ -102,7 +99,7 @@ class Objects:
         classes: int [g], from 0.
         crowd: bool [g].
         areas: [g] px^2, of the masks.
-        shapes: g of COCO's run-length codes, or boxes [x, y, width, height] px.
+        shapes: g of COCO's RLEs, or boxes [x, y, width, height] px.
     """
 
     classes: ArrayLike
@@ -119,7 +116,7 @@ class Detections:
         classes: int [d], from 0.
         scores: [d].
         areas: [d] px^2, of `shapes`.
-        shapes: d of COCO's run-length codes, or boxes [x, y, width, height] px.
+        shapes: d of COCO's RLEs, or boxes [x, y, width, height] px.
     """
 
     classes: ArrayLike
@@ -129,12 +126,12 @@ class Detections:
 
 
 class TableBuilder:
-    """Builds a `Table` image by image. Masks are compared and forgotten, so memory holds only numbers."""
+    """Builds a `Table` image by image. Masks are dropped once compared, so memory holds only numbers."""
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
         self._images: list[dict[str, np.ndarray]] = []
-        self._given: list[int] = []  # detections of each image
+        self._given: list[int] = []  # number of detections of each image, before the limit per class
 
     def add(self, objects: Objects, detections: Detections) -> None:
         """Add the next image."""
@@ -192,7 +189,7 @@ class TableBuilder:
 
 
 def _starts(counts: list[int]) -> np.ndarray:
-    """Return int [n]: where each of n groups of these sizes starts."""
+    """Return the start of each of n consecutive groups of these sizes, int [n]."""
     return np.cumsum([0, *counts])[:-1]
 
 
@@ -201,7 +198,7 @@ def best_of_each_class(classes: np.ndarray, scores: np.ndarray, limit: int = MAX
 
     Args:
         classes: int [n].
-        scores: [n]; of equal scores the first counts as better.
+        scores: [n]; of equal scores the first ranks higher.
         limit: Detections per class.
 
     Returns:
@@ -209,13 +206,24 @@ def best_of_each_class(classes: np.ndarray, scores: np.ndarray, limit: int = MAX
     """
     if len(classes) <= limit:
         return np.arange(len(classes))
+    return np.flatnonzero(ranks_by_score(classes, scores) < limit)
+
+
+def ranks_by_score(groups: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return how many elements of the same group score higher than each element, int [n].
+
+    Args:
+        groups: int [n].
+        scores: [n]; of equal scores the first ranks higher.
+    """
     order = np.argsort(-scores, kind="stable")
-    ranks = ranks_in_group(classes[order])
-    return np.sort(order[ranks < limit])
+    ranks = np.empty(len(groups), np.int64)
+    ranks[order] = _ranks_in_group(groups[order])
+    return ranks
 
 
-def ranks_in_group(groups: np.ndarray) -> np.ndarray:
-    """Return int [n]: how many elements of the same group precede each element; groups are int [n]."""
+def _ranks_in_group(groups: np.ndarray) -> np.ndarray:
+    """Return how many elements of the same group precede each element, int [n]; `groups` is int [n]."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else ordered
@@ -225,7 +233,7 @@ def ranks_in_group(groups: np.ndarray) -> np.ndarray:
 
 
 def _overlaps(dt_shapes: list[Any], gt_shapes: list[Any], crowd: np.ndarray) -> np.ndarray:
-    """Compute the IoU [d, g], for crowds the fraction of the detection."""
+    """Compute the IoU [d, g]; for a crowd, the fraction of the detection that lies on it."""
     if not isinstance(dt_shapes[0], dict):
         dt_shapes, gt_shapes = np.asarray(dt_shapes, np.float64), np.asarray(gt_shapes, np.float64)  # type: ignore
     return coco_mask.iou(dt_shapes, gt_shapes, crowd.astype(np.uint8).tolist())

@@ -1,4 +1,4 @@
-"""Matching of detections with objects as COCO does it, for all images at once, and the rankings that result.
+"""Matches detections with objects by COCO's rules, for all images at once, and ranks the results.
 
 Legend: that of `mrcnn.evaluation.match_table`; c candidates, n detections of one class.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mrcnn.evaluation.match_table import MAX_DETECTIONS, THRESHOLDS, Table, ranks_in_group
+from mrcnn.evaluation.match_table import MAX_DETECTIONS, THRESHOLDS, Table, ranks_by_score
 
 
 @dataclasses.dataclass
@@ -17,9 +17,9 @@ class Matches:
     """The detections that can match, and the objects that they take.
 
     Attributes:
-        candidates: int [c], detections that overlap an object of their class by the lowest threshold or more.
-        hit: bool [T, c], matched.
-        on_ignored: bool [T, c], matched with an ignored object.
+        candidates: int [c], detections whose IoU with an object of their class reaches the lowest threshold.
+        hit: bool [T, c], whether the detection is matched.
+        on_ignored: bool [T, c], whether it is matched with an ignored object.
         gt: int32 [T, c], the object, or -1.
     """
 
@@ -30,16 +30,16 @@ class Matches:
 
 
 def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.ndarray = THRESHOLDS) -> Matches:
-    """Match as COCOeval does, for all images at once.
+    """Match detections with objects as COCOeval does, for all images at once.
 
-    Each detection, best score first, takes the free object of its class with the largest IoU; an ignored one only if no
-    other reaches the threshold; of equal IoUs the last object. Crowds are never used up. All detections that are the
-    n-th of their image and class are matched in one step, so the Python loop takes about 30 turns instead of one for
-    each detection, object and threshold.
+    In order of descending score, each detection takes the free object of its class with the largest IoU; of equal IoUs,
+    the last object. It takes an ignored object only if no other reaches the threshold. A crowd can be taken any number
+    of times. The n-th detections of every image and class are matched in one step, so the Python loop runs about 30
+    times instead of once per detection, object and threshold.
 
     Args:
         table: The overlaps.
-        gt_ignored: bool [G], objects that count neither way; None takes those of the table.
+        gt_ignored: bool [G], objects that are not scored; None takes those of the table.
         thresholds: IoU [T].
     """
     ignored = table.ignored if gt_ignored is None else gt_ignored
@@ -71,12 +71,9 @@ def match(table: Table, gt_ignored: np.ndarray | None = None, thresholds: np.nda
 
 
 def _turns(table: Table, candidates: np.ndarray) -> np.ndarray:
-    """Return int [c]: how many better candidates of its image and class precede each candidate."""
-    group = table.dt_image[candidates] * table.classes + table.dt_class[candidates]
-    by_score = np.argsort(-table.dt_score[candidates], kind="stable")
-    turn = np.empty(len(candidates), np.int64)
-    turn[by_score] = ranks_in_group(group[by_score])
-    return turn
+    """Return how many candidates of the same image and class score higher than each candidate, int [c]."""
+    groups = table.dt_image[candidates] * table.classes + table.dt_class[candidates]
+    return ranks_by_score(groups, table.dt_score[candidates])
 
 
 def _best_free(
@@ -87,7 +84,7 @@ def _best_free(
     Args:
         gt: int [p], the objects that each candidate overlaps, smallest IoU first.
         free: bool [T, p], whether the object can be taken.
-        candidate: int [p], rising.
+        candidate: int [p], ascending.
         last_choice: bool [G], objects that are taken only if no other can be.
 
     Returns:
@@ -103,13 +100,14 @@ def _best_free(
 
 @dataclasses.dataclass
 class Ranking:
-    """The detections of one class, best score first, and what became of them.
+    """The detections of one class, best score first, and how each was judged.
 
     Attributes:
         image: int [n].
         score: [n].
-        hit: bool [T, n], on an object that counts.
-        counted: bool [T, n], hits and mistakes; the others lie on ignored objects or outside the area range.
+        hit: bool [T, n], whether it matches an object that counts.
+        counted: bool [T, n], whether it is a hit or a mistake; the others match an ignored object or lie outside the
+            area range.
         per_image: int [I], objects that count.
     """
 
@@ -125,7 +123,7 @@ class Ranking:
         return int(self.per_image.sum())
 
     def recall(self) -> np.ndarray:
-        """Return float64 [T], the fraction of the objects that were found; there must be one."""
+        """Return the recall at each threshold, float64 [T]; at least one object must count."""
         return self.hit.sum(axis=1) / self.objects
 
 
@@ -141,10 +139,10 @@ def rank(
 
     Args:
         table: The overlaps.
-        matches: With these `gt_ignored`.
+        matches: The matches with the same `gt_ignored`.
         class_id: From 0.
         gt_ignored: bool [G].
-        area: (minimum, maximum) px^2; detections outside that match nothing do not count. None counts all.
+        area: (minimum, maximum) px^2; an unmatched detection outside this range does not count. None counts all.
         limit: Detections per image and class.
     """
     own = table.by_score[table.dt_class[table.by_score] == class_id]
@@ -168,7 +166,7 @@ def rank(
 def rank_classes(
     table: Table, gt_ignored: np.ndarray | None = None, area: tuple[float, float] | None = None
 ) -> list[Ranking]:
-    """Match a table and rank every class; the arguments are those of `match` and `rank`."""
+    """Match a table and rank the detections of every class; for the arguments see `match` and `rank`."""
     gt_ignored = table.ignored if gt_ignored is None else gt_ignored
     matches = match(table, gt_ignored)
     return [rank(table, matches, class_id, gt_ignored, area) for class_id in range(table.classes)]
@@ -179,7 +177,7 @@ def precision_at(hit: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarr
 
     Args:
         hit, counted: bool [T, n], best score first.
-        objects: Objects that count, 1 or more.
+        objects: Number of objects that count, at least 1.
 
     Returns:
         float64 [T, 101]; 0 at recalls that are not reached.
@@ -193,6 +191,6 @@ def precision_at(hit: np.ndarray, counted: np.ndarray, objects: int) -> np.ndarr
 
 
 def ignored_for_area(table: Table, area: Iterable[float]) -> np.ndarray:
-    """Return bool [G]: the objects that the table ignores, and those outside an area range (minimum, maximum) px^2."""
+    """Return the objects that the table ignores or that lie outside the area (minimum, maximum) px^2, bool [G]."""
     low, high = area
     return table.ignored | (table.gt_area < low) | (table.gt_area > high)

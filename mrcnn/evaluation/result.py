@@ -1,9 +1,9 @@
-"""The figures of an evaluation, one dataclass per concept; `to_json` turns any of them into what result.json holds.
+"""The figures of an evaluation, one dataclass per concept; `to_json` converts any of them to the form of result.json.
 
-Field names are the keys of the file. Figures are fractions from 0 to 1, None where there is no object (or no detection)
-to compute them from. Lists of ten belong to the IoU thresholds 0.50, 0.55 ... 0.95; lists of 101 to the recalls or
-scores 0, 0.01 ... 1. Dictionaries keyed by class have the names without the background. C is the number of classes
-with the background.
+Field names are the keys of the file. Figures are fractions from 0 to 1, or None if there is no object (or no detection)
+to compute them from. Lists of ten have one value per IoU threshold 0.50, 0.55 ... 0.95; lists of 101 have one per
+recall or score 0, 0.01 ... 1. Dictionaries keyed by class use the class names, without the background. C is the number
+of classes with the background.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ NOT_IN_JSON = {"json": False}  # metadata of a field that `to_json` leaves out
 
 
 def to_json(value: Any) -> Any:
-    """Return dictionaries, lists and numbers for a dataclass of figures, or for lists and dictionaries of them."""
+    """Convert dataclasses of figures, and lists and dictionaries of them, to dictionaries, lists and numbers."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = (field for field in dataclasses.fields(value) if field.metadata.get("json", True))
         return {field.name: to_json(getattr(value, field.name)) for field in fields}
@@ -38,7 +38,7 @@ class CocoFigures:
     Attributes:
         AP: Mean over the classes and the IoU thresholds 0.50:0.05:0.95.
         AP50, AP75: At one IoU threshold.
-        AP_S, AP_M, AP_L: For objects of less than 32^2 px, less than 96^2 px, and larger ones, by mask area.
+        AP_S, AP_M, AP_L: For objects whose mask area is below 32^2 px, between 32^2 and 96^2 px, and above.
         AR1, AR10, AR100: Recall with that many detections per image and class, averaged over the IoU thresholds.
         AR_S, AR_M, AR_L: AR100 by mask area.
     """
@@ -65,7 +65,7 @@ class ClassFigures:
     """The figures of one class.
 
     Attributes:
-        category_id: Of the source of the labels.
+        category_id: Category id in the source of the labels.
         objects: Number of objects, without crowds and ignored ones.
         ignored: Number of crowds and ignored objects.
         detections: Number of detections.
@@ -89,7 +89,7 @@ class PRCurve:
     Attributes:
         recall: [101].
         precision: Class -> [101], for the classes that have objects.
-        mean: [101] over these classes; empty if there is none.
+        mean: [101] over these classes; empty if no class has objects.
     """
 
     recall: list[float]
@@ -99,7 +99,7 @@ class PRCurve:
 
 @dataclasses.dataclass
 class BestScore:
-    """The score from which on F1 is largest, and the figures there; all None if there is no detection."""
+    """The minimum score at which F1 is largest, and the figures there; all None if there is no detection."""
 
     score: float | None = None
     precision: float | None = None
@@ -109,7 +109,7 @@ class BestScore:
 
 @dataclasses.dataclass
 class ScoreCurve:
-    """Precision, recall and F1 [101] of the detections with at least a score, and the best score."""
+    """Precision, recall and F1 over the minimum score, [101] each, and the score with the best F1."""
 
     precision: list[float | None]
     recall: list[float | None]
@@ -136,11 +136,11 @@ class ScoreCurves:
 
 @dataclasses.dataclass
 class Confusion:
-    """Which class was taken for which, by masks.
+    """How often each class was predicted for each true class, by masks.
 
     Attributes:
         iou: Minimum IoU of a pair.
-        score: Minimum score of a detection: the best one of all classes together; None takes all detections.
+        score: Minimum score of a detection: that with the best F1 over all classes; None takes all detections.
         classes: [C] names; the last is "background".
         counts: [C][C] pairs; rows are true classes, columns predicted ones.
     """
@@ -153,7 +153,7 @@ class Confusion:
 
 @dataclasses.dataclass
 class ClassErrors:
-    """The errors of one class: AP50, and per kind of error the AP50 that it costs and its count."""
+    """The errors of one class: its AP50 and, for each kind of error, the loss in AP50 and the count."""
 
     AP50: float
     delta_ap: dict[str, float]
@@ -162,16 +162,16 @@ class ClassErrors:
 
 @dataclasses.dataclass
 class ErrorSplit:
-    """TIDE's split of the errors of masks (arXiv:2008.08115); see `mrcnn.evaluation.tide`.
+    """The errors of masks by kind, as in TIDE (arXiv:2008.08115); see `mrcnn.evaluation.tide`.
 
     Attributes:
         iou: IoU threshold of a match.
         background_iou: IoU below which a detection lies on the background.
         AP50: AP at `iou`.
         delta_ap: Kind of error (class, place, both, duplicate, background, missed) -> gain in AP50 without such errors.
-        false_positives, false_negatives: The gain without any of them.
+        false_positives, false_negatives: Gain in AP50 without any of them.
         counts: Kind -> number of errors.
-        per_class: Class -> the same, for the classes that have objects.
+        per_class: Class -> its errors, for the classes that have objects.
     """
 
     iou: float
@@ -205,11 +205,11 @@ class ClassCalibration:
 
 @dataclasses.dataclass
 class Calibration:
-    """Whether 80 % of the detections with score 0.8 are right, by masks.
+    """How well scores predict precision, by masks: of the detections with score 0.8, 80 % should be right.
 
     Attributes:
         iou: IoU threshold of a match.
-        bins: Ten, by score.
+        bins: Ten bins of equal width in score.
         ece: Mean gap between score and precision, weighted by count.
         per_class: Class -> its error, for the classes that have detections.
     """
@@ -222,7 +222,7 @@ class Calibration:
 
 @dataclasses.dataclass
 class SliceFigures:
-    """The figures of masks for a part of the images or objects; `interval` is that of AP."""
+    """The mask figures of some of the images or objects; `interval` is the confidence interval of AP."""
 
     images: int
     objects: int
@@ -239,7 +239,7 @@ class Intervals:
     Attributes:
         samples: Number of samples.
         level: Confidence level, such as 0.95.
-        seed: Of the samples.
+        seed: Random seed of the samples.
         mask, box: COCO's twelve figures -> interval.
         per_class: Class -> "mask", "box" -> AP, AP50, AP75 -> interval.
         matterport: "mAP50" -> interval.
@@ -259,7 +259,7 @@ class MatterportFigures:
     """What users of Matterport's code call mAP: the mean of `compute_ap` over the images that have objects.
 
     Attributes:
-        mAP50: At IoU 0.5, classes pooled, without crowds. Not comparable with AP50.
+        mAP50: At IoU 0.5, with the classes pooled and without crowds. Not comparable with AP50.
     """
 
     mAP50: float | None
@@ -276,11 +276,11 @@ class ImageFigures:
 
 
 class BenchmarkFigures(Protocol):
-    """The figures of a benchmark's own protocols, a dataclass of its package; `to_json` turns it into JSON."""
+    """The figures of a benchmark's own protocols: a dataclass of the benchmark's package that `to_json` can convert."""
 
     @property
     def tables(self) -> Mapping[str, "Table"]:
-        """The overlaps that they were computed from, by the names of the protocols."""
+        """Name of the protocol -> the overlaps that its figures were computed from."""
         ...
 
 
@@ -293,8 +293,8 @@ class Result:
         objects: Number of objects, without crowds and ignored ones.
         ignored: Number of crowds and ignored objects.
         detections: Number of detections.
-        engine: The program that computes overlaps, and whose COCO figures these equal to the last bit.
-        mask: COCO's figures for masks. The headline.
+        engine: The library that computes the overlaps; the COCO figures equal those of its COCOeval to the last bit.
+        mask: COCO's figures for masks, the main result.
         box: COCO's figures for boxes.
         iou_thresholds: 0.50 ... 0.95.
         ap_by_iou: "mask", "box" -> AP at each threshold.
@@ -302,18 +302,18 @@ class Result:
         pr_curve: Precision of masks at IoU 0.5.
         pr_curves: "mask", "box" -> class -> [10][101], interpolated precision at every IoU threshold and recall.
         score_curves: Precision, recall and F1 over the minimum score.
-        confusion: Which class was taken for which.
-        errors: What the errors are and what they cost.
-        calibration: How far scores are from precisions.
+        confusion: How often each class was predicted for each true class.
+        errors: The kinds of errors and the AP50 that each costs.
+        calibration: How well scores predict precision.
         slices: Attribute ("weather", "size", ...) -> value -> figures; see `mrcnn.evaluation.slices`.
-        intervals: Confidence intervals; None without samples ({} in JSON).
+        intervals: Confidence intervals; None if no bootstrap was run ({} in JSON).
         matterport: Matterport's mAP.
-        official: The figures of a benchmark's own protocols; None without them ({} in JSON).
+        official: The figures of a benchmark's own protocols; None if there are none ({} in JSON).
         per_image: One entry for each image.
         image_ap50: Dataset image id -> Matterport's AP at 0.5, for the images with objects. Not in JSON.
         predictions: The COCO results that were evaluated, a list or a `Store` (iterable). Not in JSON.
-        tables: "mask", "box" and the protocols of `official` -> the overlaps that all figures were read from. Not in
-            JSON.
+        tables: "mask", "box" and the protocols of `official` -> the overlaps that all figures are computed from. Not
+            in JSON.
     """
 
     images: int
@@ -342,17 +342,17 @@ class Result:
     tables: "dict[str, Table]" = dataclasses.field(default_factory=dict, compare=False, metadata=NOT_IN_JSON)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all figures and curves as plain dictionaries, lists and numbers: the content of result.json."""
+        """Return the content of result.json: all figures and curves as dictionaries, lists and numbers."""
         result = to_json(self)
         return {**result, "intervals": result["intervals"] or {}, "official": result["official"] or {}}
 
 
 @dataclasses.dataclass
 class Headline:
-    """The figures that a training run follows, equal to those of `Result`.
+    """The figures that a training run tracks, equal to those of `Result`.
 
     Attributes:
-        mask_AP, mask_AP50, box_AP: COCO's.
+        mask_AP, mask_AP50, box_AP: COCO's figures.
         image_ap50: Dataset image id -> Matterport's AP at 0.5, for the images with objects.
         predictions: The COCO results that were evaluated.
     """

@@ -1,4 +1,4 @@
-"""Predictions on disk: written image by image and read image by image, so that memory does not grow with them."""
+"""Stores predictions on disk, written and read image by image, so that memory does not grow with their number."""
 
 import json
 import logging
@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """A file of JSON lines: what was evaluated, then one line per image, {"image_id": ..., "entries": [COCO results]}.
+    """A file of JSON lines: first the origin, then one line per image, {"image_id": ..., "entries": [COCO results]}.
 
-    Memory holds only where each image's line starts. A last line that was cut off by a crash is dropped on opening.
+    Memory holds only the position of each image's line. A last line cut off by a crash is dropped on opening.
 
     Attributes:
         path: The file.
@@ -27,20 +27,20 @@ class Store:
 
         Args:
             path: The file.
-            origin: What the detections come from (weights, settings, data). A file of another origin is started anew.
+            origin: Weights, settings and data that the detections come from. A file of another origin is started anew.
         """
         self.path = pathlib.Path(path)
         self._places: dict[int | str, int] = {}
         self._count = 0
         head = json.dumps({"origin": origin}, sort_keys=True) + "\n"
         if self.path.exists() and not self._read(head.encode()):
-            log.info("%s has detections of other weights, settings or data; starting it anew", self.path)
+            log.info("%s holds detections of other weights, settings or data; starting it anew", self.path)
             self.path.unlink()
         if not self.path.exists():
             self.path.write_text(head, encoding="utf-8")
 
     def _read(self, head: bytes) -> bool:
-        """Find the lines; return False where the file is of another origin."""
+        """Find the position of each line; return False if the file is of another origin."""
         with self.path.open("rb+") as file:
             if file.readline() != head:
                 return False
@@ -81,12 +81,12 @@ class Store:
             yield from self.of_image(key)
 
     def remove(self) -> None:
-        """Delete the file, once what was to be made of it is written."""
+        """Delete the file, once its content is no longer needed."""
         self.path.unlink(missing_ok=True)
 
 
 def entries_by_image(predictions: list[Entry] | Store) -> Callable[[int | str], list[Entry]]:
-    """Return a function from the `image_id` of an image to its entries."""
+    """Return a function that maps the `image_id` of an image to its entries."""
     if isinstance(predictions, Store):
         return predictions.of_image
     groups: dict[int | str, list[Entry]] = {}
@@ -96,7 +96,7 @@ def entries_by_image(predictions: list[Entry] | Store) -> Callable[[int | str], 
 
 
 def write_entries(path: str | os.PathLike[str], entries: Iterable[Entry]) -> None:
-    """Write entries as a JSON list, one at a time: they need not be in memory together.
+    """Write entries as a JSON list, one at a time, so that they never have to be in memory together.
 
     Raises:
         InputError: The file cannot be written.

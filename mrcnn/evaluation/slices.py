@@ -1,9 +1,9 @@
-"""Figures for parts of the data: images by an attribute, objects by size or by a flag such as "occluded".
+"""Figures for slices of the data: images by an attribute, objects by size or by a flag such as "occluded".
 
-A slice of images is evaluated as if it were the whole data. A slice of objects is evaluated as COCO does its sizes: the
-other objects are ignored, so detections on them do not count. Which object a detection that lies on none was meant for
-is unknown: unless its size tells, it is a mistake in every slice of objects, and this alone lowers the AP of rare kinds
-of objects. AR does not have this bias.
+A slice of images is evaluated as if it were the whole data. A slice of objects is evaluated as COCO evaluates sizes:
+the other objects are ignored, so detections on them do not count. A detection that lies on no object cannot be assigned
+to a slice, except to one of sizes. It counts as a mistake in every slice, which lowers the AP of rare kinds of objects.
+AR does not have this bias.
 
 Legend: that of `mrcnn.evaluation.match_table`; B samples of the bootstrap.
 """
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
     from mrcnn.structures.instances import Instances
 
-SAMPLES = 200  # of the bootstrap: the interval of one slice takes as long as that of all images
-_MIN_IMAGES = 5  # for an interval
-_MAX_VALUES = 30  # of an attribute; one with more is a name, not a category
+SAMPLES = 200  # of the bootstrap; each slice costs as much time as the whole data
+_MIN_IMAGES = 5  # a slice of fewer images gets no interval
+_MAX_VALUES = 30  # an attribute with more values is a name rather than a category
 
 
 class FlagNames(NamedTuple):
-    """How a flag of objects is shown: the name of the slices, and of the objects with and without the flag."""
+    """Display names of an object flag: of the attribute, and of the slices with and without the flag."""
 
     attribute: str
     yes: str
@@ -38,11 +38,11 @@ class FlagNames(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Slicing:
-    """The slices that a data set asks for.
+    """The slices to evaluate for a dataset.
 
     Attributes:
-        attributes: Attributes of images that come first; the others follow in the order in which they appear.
-        flags: Flag in what `dataset.object_flags` returns -> its names; other flags make no slices.
+        attributes: Attributes of images to list first; the others follow in their order of appearance.
+        flags: Flag returned by `dataset.object_flags` -> its names; other flags make no slices.
     """
 
     attributes: Sequence[str] = ()
@@ -52,16 +52,16 @@ class Slicing:
 def image_groups(
     dataset: "Dataset", image_ids: Sequence[int], first: Sequence[str] = ()
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Group images by what `image_info[i]["attributes"]` says of them.
+    """Group images by their attributes, `image_info[i]["attributes"]`.
 
     Args:
-        dataset: Of the images.
+        dataset: Dataset of the images.
         image_ids: [I].
-        first: Attributes that come first.
+        first: Attributes to list first.
 
     Returns:
-        Attribute -> value -> bool [I]; values in order of frequency. Images without an attribute are in none of its
-        groups.
+        Attribute -> value -> bool [I], the images of the group; the most frequent value comes first. An image without
+        an attribute is in none of its groups.
     """
     groups: dict[str, dict[str, np.ndarray]] = {}
     for position, image_id in enumerate(image_ids):
@@ -78,19 +78,19 @@ def image_groups(
 
 
 class ObjectFlags:
-    """Collects the flags of objects image by image: what `dataset.object_flags` returns, if it has that method."""
+    """Collects the flags of objects image by image from `dataset.object_flags`, if the dataset has that method."""
 
     def __init__(self, dataset: Any) -> None:
         self._read = getattr(dataset, "object_flags", None)
         self._rows: list[dict[str, np.ndarray]] = []
 
     def add(self, image_id: int, instances: "Instances") -> None:
-        """Add the next image."""
+        """Add the flags of the next image."""
         if self._read is not None:
             self._rows.append(self._read(image_id, instances))
 
     def joined(self) -> dict[str, np.ndarray]:
-        """Return flag -> bool [G], of all images."""
+        """Return flag -> bool [G], over the objects of all images."""
         names = self._rows[0] if self._rows else {}
         return {name: np.concatenate([row[name] for row in self._rows]) for name in names}
 
@@ -103,15 +103,15 @@ def slices(
     weights: np.ndarray | None,
     size_samples: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, SliceFigures]]:
-    """Evaluate every slice; fewer than five images get no interval, as it would seem narrower than it is.
+    """Evaluate every slice. Fewer than five images get no interval, since it would come out too narrow.
 
     Args:
         table: Overlaps of masks.
         groups: Attribute -> value -> bool [I].
         flags: Flag -> bool [G].
         names: Flag -> the names of its slices.
-        weights: int [B, I] of the bootstrap, or None for no intervals.
-        size_samples: "AP_S", "AP_M", "AP_L" -> float64 [B], which the intervals of COCO's figures have computed.
+        weights: int [B, I], samples of the bootstrap, or None for no intervals.
+        size_samples: "AP_S", "AP_M", "AP_L" -> float64 [B], as computed for the intervals of COCO's figures.
 
     Returns:
         Attribute -> value -> figures.
@@ -142,7 +142,7 @@ def slices(
 
 
 def _of_images(ranking: Ranking, chosen: np.ndarray) -> Ranking:
-    """Return the ranking of the chosen images, bool [I], alone."""
+    """Restrict a ranking to the chosen images, bool [I]."""
     kept = chosen[ranking.image]
     return Ranking(
         ranking.image[kept],

@@ -1,4 +1,4 @@
-"""The file matches.npz: the overlap tables of an evaluation, stored for comparisons with other evaluations.
+"""Writes and reads matches.npz, the match tables of an evaluation, for comparisons with other evaluations.
 
 Legend: I images, K classes (without the background).
 """
@@ -22,10 +22,10 @@ _FORMAT = 1
 
 @dataclasses.dataclass
 class StoredTables:
-    """The content of the file.
+    """The content of matches.npz.
 
     Attributes:
-        tables: "mask" and "box", and those of a benchmark's protocols.
+        tables: "mask", "box" and the protocols of a benchmark -> table.
         images: [I] file names.
         names: Class names without the background.
     """
@@ -38,12 +38,12 @@ class StoredTables:
 def save_tables(
     path: str | os.PathLike[str], tables: Mapping[str, Table], images: Sequence[str], names: Sequence[str]
 ) -> None:
-    """Write the tables of an evaluation; about 2 kB per image of 20 objects, 4 with BDD100K's protocols.
+    """Write the tables of an evaluation: about 2 kB per image of 20 objects, or 4 kB with BDD100K's protocols.
 
     Args:
         path: The .npz file.
         tables: `Result.tables`.
-        images: [I] file names; they tell whether another evaluation is of the same images.
+        images: [I] file names, by which a comparison checks that both evaluations are of the same images.
         names: [K] class names without the background.
 
     Raises:
@@ -67,19 +67,23 @@ def save_tables(
 
 
 def load_tables(path: str | os.PathLike[str]) -> StoredTables:
-    """Read what `save_tables` wrote; every figure computed from it is the same to the last bit.
+    """Read the tables that `save_tables` wrote. Figures computed from them are the same to the last bit.
 
     Raises:
-        InputError: The file is missing, broken, or not a file of tables.
+        InputError: The file is missing, damaged, or not a file of match tables.
     """
     path = pathlib.Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         if int(arrays["format"]) != _FORMAT:
-            raise InputError(f"{path} has format {arrays['format']}, this version reads {_FORMAT}: evaluate again")
+            raise InputError(
+                f"{path} has format {arrays['format']}, but this version reads format {_FORMAT}; evaluate again"
+            )
         images, names = arrays["images"].tolist(), arrays["names"].tolist()
-        kinds = arrays["kinds"].tolist() if "kinds" in arrays else ["mask", "box"]  # as earlier versions wrote it
+        kinds = (
+            arrays["kinds"].tolist() if "kinds" in arrays else ["mask", "box"]
+        )  # earlier versions did not store the kinds
         tables = {kind: _table(arrays, kind, len(images), len(names)) for kind in kinds}
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; evaluate again to write it") from error

@@ -1,19 +1,20 @@
-"""Why AP50 is not 1: TIDE's six kinds of errors and what each costs (Bolya et al. 2020, arXiv:2008.08115).
+"""Splits the loss in AP50 into TIDE's six kinds of errors (Bolya et al. 2020, arXiv:2008.08115).
 
-A mistake is a detection to which COCO's matching at IoU 0.5 gives no object. Its kind follows from its largest IoU with
-an object of its class (own) and of another class (other); the first that applies:
-    place       0.1 <= own < 0.5: the right class, badly placed
-    class       other >= 0.5: well placed, the wrong class
-    duplicate   own >= 0.5: the object has a better detection already
+A mistake is a detection that COCO's matching at IoU 0.5 leaves without an object. Its kind follows from its largest IoU
+with an object of its class (own) and of another class (other), by the first rule that applies:
+    place       0.1 <= own < 0.5: the right class in the wrong place
+    class       other >= 0.5: the right place, the wrong class
+    duplicate   own >= 0.5: the object already has a better detection
     background  own and other < 0.1
     both        the rest: 0.1 <= other < 0.5
-An object is missed if nothing matches it and repairing no mistake of place or class would.
+An object is missed if no detection matches it, even after repairing the mistakes of place and class.
 
-The cost of a kind is the AP50 without its errors, minus the AP50. A mistake of place or class becomes right if it is
-the best-scored one for an object that nothing matches, otherwise it is removed; other mistakes and missed objects are
-removed. The costs do not add up to 1 - AP50: one repair can make another worth more. Detections on crowds are no
-mistakes. This follows TIDE's code with two differences: AP50 is COCO's, so a class without objects does not count, and
-a class of which every object was missed gets AP 1 without them if it has no mistakes, else 0.
+The cost of a kind is the AP50 without its errors minus the actual AP50. A mistake of place or class is turned into a
+hit if it is the highest-scored one for an object that no detection matches; otherwise it is removed. All other mistakes
+and missed objects are removed. The costs do not add up to 1 - AP50, since one repair can increase the value of another.
+Detections on crowds are not mistakes. This follows TIDE's code with two differences. AP50 is COCO's, so a class without
+objects does not count. A class whose objects are all missed gets, without them, AP 1 if it has no mistakes and 0
+otherwise.
 
 Legend: that of `mrcnn.evaluation.match_table`.
 """
@@ -33,15 +34,15 @@ KINDS = ("class", "place", "both", "duplicate", "background", "missed")
 
 @dataclasses.dataclass
 class Errors:
-    """The kind of every error.
+    """The kind of every error of an evaluation.
 
     Attributes:
-        kind: str [D], "" for a detection that is no mistake.
-        about: int [D], the object with the largest IoU, of its class for mistakes of place and duplicates, of another
-            for mistakes of class and both; -1 for background.
-        iou: [D], that IoU.
-        repaired: int [r], the mistakes of place and class that become right without mistakes of their kind.
-        missed: bool [G].
+        kind: str [D], "" for a detection that is not a mistake.
+        about: int [D], the object with the largest IoU: one of the same class for "place" and "duplicate", one of
+            another class for "class" and "both", and -1 for "background".
+        iou: [D], the IoU with that object.
+        repaired: int [r], the mistakes of place and class that a repair turns into hits.
+        missed: bool [G], whether the object is missed.
     """
 
     kind: np.ndarray
@@ -52,11 +53,11 @@ class Errors:
 
 
 def find_errors(table: Table, outcomes: Outcomes) -> Errors:
-    """Find out what is wrong with every detection and object.
+    """Determine the kind of error of every detection, and the missed objects.
 
     Args:
         table: Overlaps of masks.
-        outcomes: Of its detections at IoU 0.5.
+        outcomes: Outcomes of its detections at IoU 0.5.
     """
     kind, about, iou = _kinds(table, outcomes)
     target = np.where((kind == "place") | (kind == "class"), about, -1)
@@ -68,11 +69,11 @@ def find_errors(table: Table, outcomes: Outcomes) -> Errors:
 
 
 def error_split(table: Table, outcomes: Outcomes, names: Sequence[str]) -> ErrorSplit:
-    """Count the errors of each kind and compute what they cost.
+    """Count the errors of each kind and compute their cost in AP50.
 
     Args:
         table: Overlaps of masks.
-        outcomes: Of its detections at IoU 0.5.
+        outcomes: Outcomes of its detections at IoU 0.5.
         names: [K].
     """
     errors = find_errors(table, outcomes)
@@ -110,7 +111,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _matched(table: Table, outcomes: Outcomes) -> np.ndarray:
-    """Return bool [G]: the objects that a detection is right about."""
+    """Return the objects that a detection matches, bool [G]."""
     matched = np.zeros(len(table.gt_class), bool)
     matched[outcomes.gt[outcomes.hit]] = True
     return matched
@@ -135,7 +136,7 @@ def _kinds(table: Table, outcomes: Outcomes) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _largest(table: Table, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return [D] the largest IoU of each detection among some pairs, and its object; 0 and -1 without one."""
+    """Return the largest IoU of each detection among some pairs and its object, [D]; 0 and -1 without a pair."""
     iou, gt = np.zeros(len(table.dt_score)), np.full(len(table.dt_score), -1)
     order = pairs[np.lexsort((-table.pair_gt[pairs], table.pair_iou[pairs]))]  # the last assignment is the largest
     iou[table.pair_dt[order]], gt[table.pair_dt[order]] = table.pair_iou[order], table.pair_gt[order]
@@ -143,7 +144,7 @@ def _largest(table: Table, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _repaired(target: np.ndarray, matched: np.ndarray, outcomes: Outcomes) -> np.ndarray:
-    """Return int [r]: the best mistake of place or class for each object that nothing matches."""
+    """Return the highest-scored mistake of place or class for each object that no detection matches, int [r]."""
     usable = np.flatnonzero(target >= 0)
     usable = usable[~matched[target[usable]]]
     order = usable[np.argsort(-outcomes.score[usable], kind="stable")]
@@ -167,7 +168,7 @@ def _without(kind: str, table: Table, outcomes: Outcomes, errors: Errors) -> np.
 def _class_aps(
     outcomes: Outcomes, classes: np.ndarray, hit: np.ndarray, kept: np.ndarray, objects: np.ndarray
 ) -> np.ndarray:
-    """Compute COCO's AP [K] at one IoU of the detections kept; nan for a class that has no object at all."""
+    """Compute COCO's AP at one IoU from the kept detections, [K]; nan for a class without any object."""
     result = np.full(len(objects), np.nan)
     for k in np.flatnonzero(outcomes.objects):
         own = np.flatnonzero(kept & (classes == k))

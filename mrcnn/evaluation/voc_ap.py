@@ -1,4 +1,4 @@
-"""Matterport's AP of one image: overlaps of masks, matching, and the area under the precision envelope.
+"""Computes Matterport's AP of one image: overlaps of masks, matching, and the area under the precision envelope.
 
 Legend: P predictions, T true objects, H W image. Boxes are [n, (y1, x1, y2, x2)] in pixels, zero rows are padding.
 
@@ -15,7 +15,7 @@ from mrcnn.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# Rows of flattened pixels converted to float32 at a time: 2^18 x 50 masks take 50 MB, and sums stay exact below 2^24.
+# Number of pixels converted to float32 at a time: with 50 masks they take 50 MB, and sums below 2^24 stay exact.
 _PIXELS_AT_ONCE = 1 << 18
 
 
@@ -27,18 +27,18 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
         masks2: [H, W, m], likewise.
 
     Returns:
-        float32 [n, m]. Two empty masks have IoU 0 (Matterport: nan).
+        float32 [n, m]. Two empty masks have IoU 0 (nan in Matterport's code).
 
     Raises:
-        InputError: The masks differ in height or width.
+        InputError: The two arrays differ in height or width.
     """
     n, m = masks1.shape[-1], masks2.shape[-1]
     if n == 0 or m == 0:
         return np.zeros((n, m), np.float32)
     if masks1.shape[:2] != masks2.shape[:2]:
         raise InputError(
-            f"masks of different size: {masks1.shape[:2]} and {masks2.shape[:2]} (height, width); bring both to the "
-            "size of the image, mini-masks with expand_mask"
+            f"the masks differ in size: {masks1.shape[:2]} and {masks2.shape[:2]} (height, width); bring both to the "
+            "size of the image (mini-masks with expand_mask)"
         )
     flat1, flat2 = masks1.reshape(-1, n), masks2.reshape(-1, m)  # [H*W, n], [H*W, m]
     intersection = np.zeros((n, m))
@@ -72,7 +72,7 @@ def match_overlaps(
         pred_scores: [P]; equal scores keep their order.
         gt_class_ids: int [T].
         iou_threshold: Minimum IoU of a match.
-        score_threshold: Objects with an IoU below it are skipped (Matterport's name; it is an IoU).
+        score_threshold: Objects with a lower IoU are skipped; despite the name, which is Matterport's, it is an IoU.
 
     Returns:
         gt_match: float [T], index of the matched prediction or -1.
@@ -103,7 +103,7 @@ def ap_from_matches(
 
     Returns:
         ap: In [0, 1]; 0 if there is no object.
-        precisions: [P + 2], never increasing.
+        precisions: [P + 2], non-increasing.
         recalls: [P + 2], from 0 to 1.
     """
     hits = np.cumsum(pred_match[np.argsort(-np.asarray(pred_scores, np.float64), kind="stable")] > -1)
@@ -166,14 +166,14 @@ def compute_ap(
     pred_masks: np.ndarray,
     iou_threshold: float = 0.5,
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Compute AP of one image at one IoU threshold, classes pooled.
+    """Compute AP of one image at one IoU threshold, with the classes pooled.
 
     Args:
         gt_boxes ... pred_masks: See `compute_matches`.
         iou_threshold: Minimum IoU of a match.
 
     Returns:
-        ap: In [0, 1]; 0 if there is no object (Matterport: nan).
+        ap: In [0, 1]; 0 if there is no object (nan in Matterport's code).
         precisions: [P + 2].
         recalls: [P + 2].
         overlaps: float32 [P, T], in the caller's order.
@@ -203,7 +203,7 @@ def compute_ap_range(
 
     Args:
         gt_box ... pred_mask: See `compute_matches`.
-        iou_thresholds: Any sequence or array; None means 0.50, 0.55 ... 0.95.
+        iou_thresholds: The thresholds; None means 0.50, 0.55 ... 0.95.
         verbose: Whether to log each figure at level INFO.
 
     Returns:
@@ -242,7 +242,7 @@ def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> 
         recall: In [0, 1]; 0 if there is no object.
         positive_ids: int [p], indices of the predicted boxes that reach the IoU with some object.
     """
-    # Late: Keras takes seconds to import, and no other figure needs it.
+    # Imported here because Keras takes seconds to import and no other figure needs it.
     from mrcnn.structures.boxes import compute_overlaps
 
     if len(pred_boxes) == 0 or len(gt_boxes) == 0:
@@ -254,14 +254,14 @@ def compute_recall(pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float) -> 
 
 
 def _real_rows(boxes: np.ndarray) -> np.ndarray:
-    """Return bool [n]: the boxes that are not zero padding."""
+    """Return which boxes are not zero padding, bool [n]."""
     return np.any(np.asarray(boxes).reshape(-1, 4) != 0, axis=1)
 
 
 def _trim(
     boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray, masks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Drop the rows whose box is padding. Ids, scores and masks may be longer or shorter only by padding."""
+    """Drop the rows whose box is padding. Ids, scores and masks may differ from the boxes in length only by padding."""
     rows = np.flatnonzero(_real_rows(boxes))
     # Copying [H, W, n] masks costs as much as the IoU, and most callers have no padding.
     if len(rows) != masks.shape[-1]:

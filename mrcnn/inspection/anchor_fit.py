@@ -1,4 +1,4 @@
-"""How well the anchors fit the objects of a dataset: the best IoU with any anchor, and settings that fit better.
+"""Measures how well anchors fit the objects of a dataset, and searches for settings that fit better.
 
 Legend: n objects, R ratios. Boxes are (y1, x1, y2, x2) in pixels of the network's input.
 """
@@ -6,7 +6,6 @@ Legend: n objects, R ratios. Boxes are (y1, x1, y2, x2) in pixels of the network
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,10 +15,8 @@ from mrcnn.inspection.statistics import SIZES, ObjectSet
 from mrcnn.modeling.anchors import compute_backbone_shapes, generate_anchors
 from mrcnn.structures.boxes import compute_overlaps
 
-# Anchors are positive from an IoU of 0.7; an object with no such anchor trains its best one alone.
-THRESHOLDS = (0.5, 0.7)
-SAMPLE_SIZE = 4000  # objects to fit on, evenly spread; more change the result by less than its rounding
-MAX_LOSS = 0.02  # of mean IoU, and of the fraction above 0.5, that one size of objects may lose in favour of others
+SAMPLE_SIZE = 4000  # objects to fit on, evenly spread; more would change the result by less than its rounding
+MAX_LOSS = 0.02  # how much one size of objects may lose for the others, in mean IoU and in the fraction above 0.5
 
 
 @dataclasses.dataclass
@@ -38,27 +35,52 @@ class TrainingBoxes:
 
 
 @dataclasses.dataclass
+class Fit:
+    """How well anchors fit some objects, by the IoU of each object with its best anchor.
+
+    Anchors are positive from an IoU of 0.7; an object without such an anchor trains only its best one.
+
+    Attributes:
+        objects: Number of objects.
+        mean: Mean IoU.
+        above_50, above_70: Fractions of the objects with an IoU of at least 0.5 and 0.7.
+    """
+
+    objects: int
+    mean: float
+    above_50: float
+    above_70: float
+
+    def to_json(self) -> dict[str, float]:
+        """Return the figures under the keys of statistics.json."""
+        return {"objects": self.objects, "mean": self.mean, "above_0.5": self.above_50, "above_0.7": self.above_70}
+
+
+Fits = dict[str, Fit | None]  # "all" and each of SIZES -> fit; None without objects
+
+
+@dataclasses.dataclass
 class Proposal:
-    """Proposed anchor settings, and how well the current and the proposed ones fit (see `fit`)."""
+    """Proposed anchor settings, and how well the current (before) and the proposed ones (after) fit, as from `fit`."""
 
     scales: tuple[int, ...]
     ratios: list[float]
-    before: dict[str, Any]
-    after: dict[str, Any]
+    before: Fits
+    after: Fits
 
     @property
     def options(self) -> str:
-        """Return the settings as options for the command line of a script."""
+        """Return the settings as command-line options of the scripts."""
         scales = ", ".join(map(str, self.scales))
         return f'--set "RPN_ANCHOR_SCALES=({scales})" --set "RPN_ANCHOR_RATIOS={self.ratios}"'
 
 
 def training_boxes(objects: ObjectSet, config: Config) -> list[TrainingBoxes]:
-    """Scale the boxes of a dataset to the network's input, grouped by the shape of that input.
+    """Scale the boxes of a dataset to the network's input and group them by its shape.
 
     Args:
         objects: Objects in the pixels of their images.
-        config: Settings; IMAGE_* are read. With "crop" each object is taken in the whole scaled image.
+        config: Settings; IMAGE_* are read. In mode "crop", boxes lie in the whole scaled image.
 
     Raises:
         InputError: See `mrcnn.data.images.resize_geometry`.
@@ -75,7 +97,7 @@ def training_boxes(objects: ObjectSet, config: Config) -> list[TrainingBoxes]:
             lambda low, high: low,
         )
         own = (sizes_of_objects == (height, width)).all(axis=1)
-        scale = np.array([plan.size[0] / height, plan.size[1] / width] * 2)  # each side is rounded by itself
+        scale = np.array([plan.size[0] / height, plan.size[1] / width] * 2)  # each side is rounded separately
         offset = np.array([plan.padding[0][0], plan.padding[1][0]] * 2)
         shape = plan.shape if plan.crop is None else plan.size
         groups.setdefault(shape, []).append((objects.boxes_px[own] * scale + offset, objects.sizes[own]))
@@ -94,8 +116,8 @@ def best_overlaps(
 ) -> np.ndarray:
     """Return the highest IoU of each box with any anchor of the pyramid.
 
-    Among the anchors of one level and ratio it is reached by the one whose centre is nearest in y and x: all have the
-    same area, and their intersection with the box shrinks with the distance. So one candidate of each is enough.
+    Among the anchors of one level and ratio, the best is the one whose centre is nearest in y and x: all have the same
+    area, and their intersection with the box shrinks with the distance. So one candidate per level and ratio is enough.
 
     Args:
         boxes: float [n, 4] px.
@@ -123,16 +145,14 @@ def best_overlaps(
 
 def fit(
     groups: Sequence[TrainingBoxes], config: Config, scales: Sequence | None = None, ratios: Sequence | None = None
-) -> dict[str, Any]:
-    """Measure how well anchors fit, over all objects and by COCO size, ready for JSON.
+) -> Fits:
+    """Measure how well anchors fit, over all objects and by COCO size.
 
     Returns:
-        For "all", "small", "medium" and "large": objects (their number), mean (of the best IoU), above_0.5 and
-        above_0.7 (fractions of the objects), or None if there are no objects.
+        "all", "small", "medium" and "large" -> fit, or None if there are no such objects.
     """
     overlaps, sizes = _all_overlaps(groups, config, scales, ratios)
-    figures = {"all": _figures(overlaps)}
-    return {**figures, **{name: _figures(overlaps[sizes == i]) for i, name in enumerate(SIZES)}}
+    return {"all": _fit(overlaps), **{name: _fit(overlaps[sizes == i]) for i, name in enumerate(SIZES)}}
 
 
 def overlaps_of(
@@ -143,7 +163,7 @@ def overlaps_of(
 
 
 def _all_overlaps(
-    groups: Sequence[TrainingBoxes], config: Config, scales: Any, ratios: Any
+    groups: Sequence[TrainingBoxes], config: Config, scales: Sequence | None, ratios: Sequence | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the best overlap float64 [n] and the size int [n] of all objects."""
     parts = [best_overlaps(group.boxes, group.shape, config, scales, ratios) for group in groups]
@@ -151,28 +171,29 @@ def _all_overlaps(
     return np.concatenate([empty, *parts]), np.concatenate([empty, *(group.sizes for group in groups)])
 
 
-def _figures(overlaps: np.ndarray) -> dict[str, Any] | None:
-    """Return number, mean and fractions above THRESHOLDS of some best overlaps."""
+def _fit(overlaps: np.ndarray) -> Fit | None:
+    """Return the figures of some best overlaps, or None if there are none."""
     if not len(overlaps):
         return None
-    fractions = {f"above_{threshold}": float((overlaps >= threshold).mean()) for threshold in THRESHOLDS}
-    return {"objects": len(overlaps), "mean": float(overlaps.mean()), **fractions}
+    above_50, above_70 = (float((overlaps >= threshold).mean()) for threshold in (0.5, 0.7))
+    return Fit(len(overlaps), float(overlaps.mean()), above_50, above_70)
 
 
 def propose(groups: Sequence[TrainingBoxes], config: Config) -> Proposal | None:
-    """Search for scales and ratios that overlap the objects better; their number stays, so that weights still fit.
+    """Search for scales and ratios that overlap the objects better, as many as now so that weights still fit.
 
     The distance of an object to an anchor is 1 - IoU, as in YOLOv2 (Redmon and Farhadi, arXiv:1612.08242, section 2),
-    but on the grid on which anchors lie. The search starts from the current settings and from the quantiles of size and
-    shape in log space. It moves each number by ever smaller factors as long as the mean distance falls and no size of
-    objects loses more than MAX_LOSS. The search is deterministic.
+    but on the grid of the anchors. The search starts from the current settings and from the quantiles of size and shape
+    in log space. It changes each number by ever smaller factors as long as the mean distance falls and no size of
+    objects loses more than MAX_LOSS. It is deterministic.
 
     Returns:
         The better of the two results, or None if there are no objects or neither beats the current settings.
     """
-    sample = _sample(groups)
-    if not sum(len(group.boxes) for group in sample):
+    before = fit(groups, config)
+    if before["all"] is None:
         return None
+    sample = _sample(groups)
     levels = len(config.RPN_ANCHOR_SCALES)
     current = np.array([*config.RPN_ANCHOR_SCALES, *config.RPN_ANCHOR_RATIOS], np.float64)
     boxes = np.concatenate([group.boxes for group in sample])
@@ -181,7 +202,7 @@ def propose(groups: Sequence[TrainingBoxes], config: Config) -> Proposal | None:
 
     def figures(numbers: np.ndarray) -> np.ndarray:
         """Return the mean IoU of all objects, then mean IoU and fraction above 0.5 of each size."""
-        overlaps, sizes = _all_overlaps(sample, config, numbers[:levels], numbers[levels:])
+        overlaps, sizes = _all_overlaps(sample, config, numbers[:levels].tolist(), numbers[levels:].tolist())
         own = [overlaps[sizes == i] for i in np.unique(sizes)]
         return np.array([overlaps.mean(), *(part.mean() for part in own), *((part >= 0.5).mean() for part in own)])
 
@@ -190,17 +211,21 @@ def propose(groups: Sequence[TrainingBoxes], config: Config) -> Proposal | None:
     best = max(ends, key=lambda numbers: float(figures(numbers)[0] if (figures(numbers) >= floor).all() else -1))
     scales = tuple(sorted(max(1, round(float(v))) for v in best[:levels]))
     ratios = sorted(round(float(v), 2) for v in best[levels:])
-    before, after = fit(groups, config), fit(groups, config, scales, ratios)
-    return Proposal(scales, ratios, before, after) if after["all"]["mean"] > before["all"]["mean"] else None
+    after = fit(groups, config, scales, ratios)
+    better = after["all"] is not None and after["all"].mean > before["all"].mean
+    return Proposal(scales, ratios, before, after) if better else None
 
 
 def _middles(values: np.ndarray, count: int) -> np.ndarray:
-    """Return the quantiles 0.5 / count, 1.5 / count, ... of `values`: each stands for equally many of them."""
+    """Return the quantiles 0.5 / count, 1.5 / count, ... of `values`, so that each represents equally many of them."""
     return np.exp(np.quantile(np.log(values), (np.arange(count) + 0.5) / count))
 
 
 def _climb(numbers: np.ndarray, figures: Callable[[np.ndarray], np.ndarray], floor: np.ndarray) -> np.ndarray:
-    """Move one number at a time, keeping a step if the first figure rises and, once all reach `floor`, all still do."""
+    """Change one number at a time, keeping a step if the first figure rises.
+
+    Once all figures reach `floor`, a step that takes one below it is not kept.
+    """
     score = figures(numbers)
     for factor in (1.25, 1.1, 1.04, 1.015):
         moved = True
@@ -217,6 +242,6 @@ def _climb(numbers: np.ndarray, figures: Callable[[np.ndarray], np.ndarray], flo
 
 
 def _sample(groups: Sequence[TrainingBoxes]) -> list[TrainingBoxes]:
-    """Return about SAMPLE_SIZE objects at most, evenly spread over all."""
+    """Return at most about SAMPLE_SIZE objects, evenly spread over the groups."""
     step = max(1, sum(len(group.boxes) for group in groups) // SAMPLE_SIZE)
     return [TrainingBoxes(group.shape, group.boxes[::step], group.sizes[::step]) for group in groups]

@@ -1,4 +1,4 @@
-"""Figures and tables of anchors for the notebooks: places, order, overlap with objects, training targets.
+"""Figures and tables of anchors for the notebooks: positions, order, overlap with objects, training targets.
 
 Legend: A anchors, n objects, C classes incl. background. Boxes are (y1, x1, y2, x2) in pixels of the network's input.
 """
@@ -23,7 +23,7 @@ KINDS = {1: "positive", 0: "neutral", -1: "negative"}
 
 
 def level_sizes(config: Config, shape: Sequence[int]) -> np.ndarray:
-    """Return the number of anchors of each level of the pyramid, int [levels], in their order: the finest level first.
+    """Return the number of anchors of each level of the pyramid, int [levels], the finest level first.
 
     Args:
         config: Settings; strides and RPN_ANCHOR_* are read.
@@ -34,7 +34,7 @@ def level_sizes(config: Config, shape: Sequence[int]) -> np.ndarray:
 
 
 def level_table(config: Config, shape: Sequence[int]) -> list[Row]:
-    """Return rows for `display_table`: the anchors of each level of the pyramid. Arguments as in `level_sizes`."""
+    """Return rows for `display_table`: the anchors of each pyramid level. For the arguments see `level_sizes`."""
     sizes = level_sizes(config, shape)
     rows = [["level", "stride, px", "cells", "anchor side, px", "anchors", "share"]]
     levels = zip(
@@ -56,7 +56,7 @@ def order_table(config: Config, shape: Sequence[int], indices: Sequence[int]) ->
 
     Args:
         config, shape: As in `level_sizes`.
-        indices: Positions of the anchors, 0..A-1.
+        indices: Positions of the anchors, from 0 to A - 1.
     """
     anchors, sizes = pyramid_anchors_px(config, tuple(shape)), level_sizes(config, shape)
     starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -157,12 +157,12 @@ def plot_kinds(
     limit: int = 40,
     save: Path | None = None,
 ) -> None:
-    """Draw the boxes of the objects, and positive, neutral and negative anchors in a panel each.
+    """Draw one panel each with the boxes of the objects and the positive, neutral and negative anchors.
 
     Args:
         image: uint8 [H, W, 3].
         config, class_ids, boxes: As in `anchor_kinds`.
-        limit: Maximum number of anchors of a kind, chosen by `np.random`.
+        limit: Maximum number of anchors of each kind, chosen by `np.random`.
         save: File to write instead of showing the figure.
 
     Raises:
@@ -194,7 +194,7 @@ def plot_refinement(
     ax: Axes | None = None,
     save: Path | None = None,
 ) -> Axes:
-    """Draw the positive anchors of a sample, dotted, and the boxes that their targets refine them to, solid.
+    """Draw the sampled positive anchors, dotted, and the boxes that their targets refine them to, solid.
 
     Args:
         image: uint8 [H, W, 3].

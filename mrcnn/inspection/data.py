@@ -1,4 +1,4 @@
-"""Training images as the network receives them, under several settings of the augmentation."""
+"""Draws training images as the network receives them, under several settings of the augmentation."""
 
 import copy
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ def augmented(
     count: int = 3,
     seed: int = 0,
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Augment one image with its objects a few times by each preset, for `display_images` with `count` columns.
+    """Augment one image and its objects several times with each preset, for `display_images` with `count` columns.
 
     Args:
         dataset: Prepared dataset; copy-paste takes objects from its other images.
         config: Settings; IMAGE_* and MINI_MASK_SHAPE are read.
-        image_id: Position in the dataset.
+        image_id: Id of the image in the dataset.
         presets: Names of `mrcnn.augment_settings.PRESETS`.
-        count: Images of each preset.
+        count: Number of images per preset.
         seed: Seed of the random choices.
 
     Returns:

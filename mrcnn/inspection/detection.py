@@ -1,6 +1,6 @@
-"""Figures of the steps of detection on one image: scores, proposals, classes, suppression, masks, activations.
+"""Figures of the steps of detection in one image: scores, proposals, classes, suppression, masks, activations.
 
-`stages` is what `MaskRCNN.stages(image)` returns. Legend: P proposals, C classes incl. background. Boxes are (y1, x1,
+`stages` is the result of `MaskRCNN.stages(image)`. Legend: P proposals, C classes incl. background. Boxes are (y1, x1,
 y2, x2) in pixels of the network's input.
 """
 
@@ -30,11 +30,11 @@ Stages = dict[str, np.ndarray]
 
 
 def network_image(model: "MaskRCNN", image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Resize and pad an image, uint8 [H, W, 3], as for the network.
+    """Resize and pad an image, uint8 [H, W, 3], as is done for the network.
 
     Returns:
-        The network's input as an image, uint8 [H, W, 3], and its window int (y1, x1, y2, x2) [4] px: what is not
-        padding.
+        The network's input as an image, uint8 [H, W, 3], and its window int (y1, x1, y2, x2) [4] px: the part that is
+        not padding.
 
     Raises:
         InputError: See `MaskRCNN.mold_inputs`.
@@ -47,7 +47,7 @@ def network_image(model: "MaskRCNN", image: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def score_maps(stages: Stages, config: Config, shape: Sequence[int]) -> list[np.ndarray]:
-    """Return the highest objectness score of the anchors of each cell.
+    """Return the highest objectness score among the anchors of each cell.
 
     Args:
         stages: Stages of the image.
@@ -81,7 +81,7 @@ def plot_score_maps(image: np.ndarray, maps: Sequence[np.ndarray], save: Path | 
 
 
 def plot_proposals(image: np.ndarray, stages: Stages, limit: int = 50, save: Path | None = None) -> None:
-    """Draw the best anchors, the boxes that they are refined to, and the best proposals that suppression leaves.
+    """Draw the best anchors, the boxes that they are refined to, and the best proposals left after suppression.
 
     Args:
         image: uint8 [H, W, 3], the network's input.
@@ -120,7 +120,7 @@ class Classified:
         class_ids: int [P], 0 is background.
         scores: float [P].
         confident: int [k], positions of the proposals above the minimum score.
-        kept: int [m], positions of those that the suppression within each class leaves, by descending score.
+        kept: int [m], positions of those left after suppression within each class, by descending score.
     """
 
     boxes: np.ndarray
@@ -145,7 +145,7 @@ def classify(stages: Stages, config: Config, shape: Sequence[int], window: np.nd
     scores = probs[rows, class_ids]
     proposals = stages["proposals"][0]
     deltas = stages["mrcnn_bbox"][0][rows, class_ids] * config.BBOX_STD_DEV
-    # Normalised like the network's: pixel boxes are a pixel wider, which changes the IoU of tiny ones.
+    # Normalised, as in the network: boxes in pixels are a pixel wider, which changes the IoU of tiny ones.
     refined = clip_boxes(apply_box_deltas(proposals, deltas), norm_boxes(np.asarray(window), tuple(shape)))
     area = (refined[:, 2:] - refined[:, :2]).prod(axis=1)
     confident = np.flatnonzero((class_ids > 0) & (scores >= config.DETECTION_MIN_CONFIDENCE) & (area > 0))
@@ -198,7 +198,7 @@ def plot_classified(
 
 
 def step_table(steps: Classified, class_names: Sequence[str]) -> list[list[str]]:
-    """Return rows for `display_table`: the number of proposals of each class that each step leaves."""
+    """Return rows for `display_table`: the number of proposals of each class left after each step."""
     rows = [["class", "proposals", "with enough score", "after suppression"]]
     for class_id in np.unique(steps.class_ids):
         counts = [np.count_nonzero(steps.class_ids == class_id)]
@@ -219,8 +219,8 @@ def mask_pictures(
         count: Maximum number of detections.
 
     Returns:
-        Pictures uint8 [h, w, 3] and titles, in three rows: the image in the box, the mask of its class as the network
-        outputs it, and that mask at the size of the box, cut at 0.5.
+        Pictures uint8 [h, w, 3] and titles, in three rows: the part of the image in the box, the mask of its class as
+        the network outputs it, and that mask at the size of the box, cut at 0.5.
     """
     detections = stages["detections"][0]
     boxes, class_ids = denorm_boxes(detections[:, :4], image.shape[:2]), detections[:, 4].astype(int)
@@ -243,7 +243,7 @@ def mask_pictures(
 def activation_pictures(
     stages: Stages, names: Sequence[str] = ("C2", "C4", "P2"), channels: int = 6
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Draw the channels of feature maps that vary most, for `display_images` with `channels` columns.
+    """Draw the channels of feature maps that vary the most, for `display_images` with `channels` columns.
 
     Args:
         stages: Stages of an image.
@@ -251,7 +251,7 @@ def activation_pictures(
         channels: Number of channels of each map.
 
     Returns:
-        Pictures float [h, w], each scaled to 0 to 1 by its own range, and titles.
+        Pictures float [h, w], each scaled from its own range to [0, 1], and titles.
     """
     pictures, titles = [], []
     for name in (name for name in names if name in stages):

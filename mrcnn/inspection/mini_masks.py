@@ -1,4 +1,4 @@
-"""What masks lose when they are shrunk to mini-masks and expanded again.
+"""Measures and draws what masks lose when they are shrunk to mini-masks and expanded again.
 
 Legend: n objects, H W image. Boxes are (y1, x1, y2, x2) px.
 """
@@ -14,24 +14,24 @@ from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.structures.masks import expand_mask, minimize_mask
 from mrcnn.visualization.figures import Path, axes_for, show_or_save
 
-# Sides of objects in pixels that separate the rows of the table
+# Sides of objects, in pixels, that separate the rows of the table.
 BORDERS = (8, 16, 32, 64, 128, 256)
 
 
 def round_trip_pictures(
     masks: np.ndarray, boxes: np.ndarray, names: Sequence[str], mini_shape: Sequence[int], count: int = 4
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Draw the largest masks, their mini-masks, the masks expanded from these, and the pixels that differ.
+    """Draw the largest masks, their mini-masks, the masks expanded from those, and the pixels that differ.
 
     Args:
         masks: bool [H, W, n].
         boxes: int [n, (y1, x1, y2, x2)].
-        names: [n].
+        names: [n] class names.
         mini_shape: (height, width) of a mini-mask.
         count: Number of masks.
 
     Returns:
-        Four pictures, bool [h, w], of each mask, and their titles, for `display_images` with four columns.
+        Four pictures of each mask, bool [h, w], and their titles, for `display_images` with four columns.
     """
     minis = minimize_mask(boxes, masks, mini_shape)
     expanded = expand_mask(boxes, minis, masks.shape)
@@ -57,17 +57,17 @@ def round_trip_ious(
     sizes: Sequence[int] = (14, 28, 56, 112),
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Measure the IoU of full masks with themselves after the round trip through mini-masks of several sizes.
+    """Measure the IoU of full masks before and after a round trip through mini-masks of several sizes.
 
     Args:
         dataset: Prepared dataset.
         config: Settings; IMAGE_* are read.
-        image_ids: Positions of the images in the dataset.
+        image_ids: Ids of the images in the dataset.
         sizes: Sides of square mini-masks.
         progress: Wraps the loop over the images, for a progress bar.
 
     Returns:
-        The longer side of each object's box in pixels, int [n], and the IoUs of each size, float [n].
+        The longer side of each object's box in pixels, int [n], and size -> IoU of each object, float [n].
 
     Raises:
         InputError: See `load_image_gt`.
@@ -84,7 +84,7 @@ def round_trip_ious(
 
 
 def round_trip_table(sides: np.ndarray, ious: dict[int, np.ndarray]) -> list[list[str]]:
-    """Return rows for `display_table`: the mean IoU by side of the object, one column per size of the mini-mask.
+    """Return rows for `display_table`: the mean IoU by side of the object, with one column per mini-mask size.
 
     Args:
         sides, ious: As `round_trip_ious` returns them: int [n] px, float [n] for each size.
@@ -107,7 +107,7 @@ def round_trip_table(sides: np.ndarray, ious: dict[int, np.ndarray]) -> list[lis
 def plot_round_trip(
     sides: np.ndarray, ious: dict[int, np.ndarray], ax: Axes | None = None, save: Path | None = None
 ) -> Axes:
-    """Plot the IoU over the longer side of the object, one point per object and size of the mini-mask.
+    """Plot the IoU over the longer side of the object, with one point per object and mini-mask size.
 
     Args:
         sides, ious: As `round_trip_ious` returns them: int [n] px, float [n] for each size.

@@ -15,20 +15,20 @@ from mrcnn.data.images import parse_image_meta, unmold_image
 from mrcnn.structures.boxes import apply_box_deltas
 from mrcnn.visualization.figures import Path, axes_for, show_or_save
 
-CROP = 112  # side in pixels of the picture of a ROI
+CROP = 112  # side of the picture of a ROI, in pixels
 
 
 @dataclasses.dataclass
 class TrainingRois:
-    """Training targets of the heads for one image.
+    """The training targets of the heads for one image.
 
     Attributes:
-        image_id: Position in the dataset.
+        image_id: Id in the dataset.
         image: uint8 [H, W, 3], the network's input.
-        proposals: int [P, 4], P random proposals, before sampling.
+        proposals: int [P, 4], the P random proposals before sampling.
         rois: int [R, 4].
         class_ids: int [R], 0 is background.
-        deltas: float [R, (dy, dx, log(dh), log(dw))], the box targets, in units of BBOX_STD_DEV.
+        deltas: float [R, (dy, dx, log(dh), log(dw))], the box targets in units of BBOX_STD_DEV.
         refined: float [R, 4], the ROIs after applying their deltas.
         masks: float [R, mh, mw], the mask targets.
     """
@@ -59,7 +59,7 @@ def training_rois(batch: tuple[Sequence, Sequence], config: Config, number: int 
     (images, metas, *_, proposals, rois), (class_ids, deltas, masks) = batch
     roi_classes = class_ids[number, ..., 0]
     rows = np.arange(len(roi_classes))
-    chosen = deltas[number, rows, roi_classes]  # [R, 4], those of the class
+    chosen = deltas[number, rows, roi_classes]  # [R, 4], those of the ROI's class
     refined = apply_box_deltas(rois[number].astype(np.float32), chosen * config.BBOX_STD_DEV)
     return TrainingRois(
         int(parse_image_meta(metas)["image_id"][number]),
@@ -92,14 +92,14 @@ def target_table(targets: TrainingRois, class_names: Sequence[str], count: int =
 def target_pictures(
     targets: TrainingRois, class_names: Sequence[str], count: int = 5
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Draw the image within the largest ROIs, one per object, above their mask targets.
+    """Draw the image in the largest ROIs, one per object, above their mask targets.
 
     Returns:
         Pictures uint8 [CROP, CROP, 3] and float [mh, mw], and titles, for `display_images` with `count` columns.
     """
     areas = (targets.rois[:, 2:] - targets.rois[:, :2]).prod(axis=1)
     ranked = targets.positives[np.argsort(-areas[targets.positives], kind="stable")]
-    # ROIs that are refined to the same box have the same object.
+    # ROIs that are refined to the same box belong to the same object.
     _, first = np.unique(np.round(targets.refined[ranked]), axis=0, return_index=True)
     chosen = ranked[np.sort(first)][:count]
     boxes = targets.rois[chosen].astype(int)
@@ -109,12 +109,12 @@ def target_pictures(
 
 
 def positive_fractions(batches: Iterable[tuple[Sequence, Sequence]]) -> np.ndarray:
-    """Return the fraction of ROIs with an object in each image of some batches, float [images]."""
+    """Return the fraction of ROIs with an object in each image of the batches, float [images]."""
     return np.concatenate([(outputs[0][..., 0] > 0).mean(axis=1) for _, outputs in batches])
 
 
 def plot_positives(fractions: np.ndarray, config: Config, ax: Axes | None = None, save: Path | None = None) -> Axes:
-    """Plot `positive_fractions`, one bar per image, their mean, and the limit that the settings impose.
+    """Plot `positive_fractions` as one bar per image, with their mean and the limit that the settings impose.
 
     Args:
         fractions: float [images].

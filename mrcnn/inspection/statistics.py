@@ -5,7 +5,6 @@ Legend: M images, n objects, C classes incl. background. Boxes are (y1, x1, y2, 
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 
@@ -28,8 +27,8 @@ class ObjectSet:
         image_sizes: int [M, (height, width)].
         image_ids: int [n], positions in the dataset, ascending.
         class_ids: int [n].
-        boxes_px: int [n, 4], around the masks.
-        areas_px: int [n], pixels of the masks.
+        boxes_px: int [n, 4], the boxes around the masks.
+        areas_px: int [n], the areas of the masks.
         left_out: Number of crowds and ignored objects, which are not included.
     """
 
@@ -54,7 +53,7 @@ class ObjectSet:
 
 
 def collect(dataset: Dataset, progress: Callable[[Iterable], Iterable] = iter) -> ObjectSet:
-    """Load the objects image by image as training does and keep boxes and areas, so one image's masks at a time.
+    """Load the objects image by image as training does, keeping only their boxes and areas in memory.
 
     Args:
         dataset: Prepared dataset.
@@ -78,48 +77,133 @@ def collect(dataset: Dataset, progress: Callable[[Iterable], Iterable] = iter) -
     return ObjectSet(names, image_sizes, table[:, 0], table[:, 1], table[:, 2:6], table[:, 6], left_out)
 
 
-def summarise(objects: ObjectSet) -> dict[str, Any]:
-    """Compute the statistics of a dataset, ready for JSON.
+@dataclasses.dataclass
+class ObjectsPerImage:
+    """The distribution of the number of objects per image.
 
-    Returns:
-        images, objects, left_out, images_without_objects; objects_per_image (mean, median, most, and histogram, whose
-        entry k is the number of images with k objects); sizes (small, medium, large, and percentiles of the square
-        root of the area in pixels); classes by name (objects, share, images, small, medium, large).
+    Attributes:
+        mean, median, most: Mean, median and maximum; 0 without images.
+        histogram: Entry k is the number of images with k objects.
     """
+
+    mean: float
+    median: float
+    most: int
+    histogram: list[int]
+
+
+@dataclasses.dataclass
+class SizeCounts:
+    """The sizes of the objects.
+
+    Attributes:
+        small, medium, large: Number of objects of each of SIZES.
+        sqrt_area_px: Each of PERCENTILES, as text -> that percentile of the square root of the mask area in pixels;
+            None without objects.
+    """
+
+    small: int
+    medium: int
+    large: int
+    sqrt_area_px: dict[str, float | None]
+
+
+@dataclasses.dataclass
+class ClassSummary:
+    """The objects of one class.
+
+    Attributes:
+        objects: Number of objects.
+        share: Fraction of all objects.
+        images: Number of images that contain the class.
+        small, medium, large: Number of objects of each of SIZES.
+    """
+
+    objects: int
+    share: float
+    images: int
+    small: int
+    medium: int
+    large: int
+
+
+@dataclasses.dataclass
+class Summary:
+    """The statistics of a dataset; field names are keys of statistics.json.
+
+    Attributes:
+        images: Number of images.
+        objects: Number of objects, without crowds and ignored ones.
+        left_out: Number of crowds and ignored objects.
+        images_without_objects: Number of images without objects.
+        objects_per_image: Distribution of the number of objects per image.
+        sizes: Sizes of all objects.
+        classes: Class -> its objects.
+    """
+
+    images: int
+    objects: int
+    left_out: int
+    images_without_objects: int
+    objects_per_image: ObjectsPerImage
+    sizes: SizeCounts
+    classes: dict[str, ClassSummary]
+
+
+@dataclasses.dataclass
+class ShownObjects:
+    """The objects that an epoch of training shows with one setting of BALANCE; field names are keys of statistics.json.
+
+    Attributes:
+        images: Number of images in the epoch.
+        classes: Class -> number of objects shown.
+        shares: Class -> fraction of the objects shown.
+    """
+
+    images: float
+    classes: dict[str, float]
+    shares: dict[str, float]
+
+
+def summarise(objects: ObjectSet) -> Summary:
+    """Compute the statistics of a dataset."""
     per_image = np.bincount(objects.image_ids, minlength=len(objects.image_sizes))
     counts, roots = objects.class_counts, np.sqrt(objects.areas_px)
     by_size = np.zeros((len(objects.class_names), len(SIZES)), int)
     np.add.at(by_size, (objects.class_ids, objects.sizes), 1)
+    small, medium, large = by_size.sum(axis=0).tolist()
     total = len(objects.class_ids)
-    return {
-        "images": len(per_image),
-        "objects": total,
-        "left_out": objects.left_out,
-        "images_without_objects": int((per_image == 0).sum()),
-        "objects_per_image": {
-            "mean": float(per_image.mean()) if len(per_image) else 0.0,
-            "median": float(np.median(per_image)) if len(per_image) else 0.0,
-            "most": int(per_image.max(initial=0)),
-            "histogram": np.bincount(per_image).tolist(),
-        },
-        "sizes": {
-            **dict(zip(SIZES, by_size.sum(axis=0).tolist(), strict=True)),
-            "sqrt_area_px": {str(p): float(np.percentile(roots, p)) if total else None for p in PERCENTILES},
-        },
-        "classes": {
-            name: {
-                "objects": int(by_size[i].sum()),
-                "share": float(by_size[i].sum() / max(1, total)),
-                "images": int((counts[:, i] > 0).sum()),
-                **dict(zip(SIZES, by_size[i].tolist(), strict=True)),
-            }
+    return Summary(
+        images=len(per_image),
+        objects=total,
+        left_out=objects.left_out,
+        images_without_objects=int((per_image == 0).sum()),
+        objects_per_image=ObjectsPerImage(
+            mean=float(per_image.mean()) if len(per_image) else 0.0,
+            median=float(np.median(per_image)) if len(per_image) else 0.0,
+            most=int(per_image.max(initial=0)),
+            histogram=np.bincount(per_image).tolist(),
+        ),
+        sizes=SizeCounts(
+            small=small,
+            medium=medium,
+            large=large,
+            sqrt_area_px={str(p): float(np.percentile(roots, p)) if total else None for p in PERCENTILES},
+        ),
+        classes={
+            name: ClassSummary(
+                int(by_size[i].sum()),
+                float(by_size[i].sum() / max(1, total)),
+                int((counts[:, i] > 0).sum()),
+                *by_size[i].tolist(),
+            )
             for i, name in enumerate(objects.class_names)
             if i > 0
         },
-    }
+    )
 
 
-def balancing(objects: ObjectSet, config: Config) -> dict[str, Any]:
+def balancing(objects: ObjectSet, config: Config) -> dict[str, ShownObjects]:
     """Compute how many objects of each class an epoch shows, without balancing and with each setting of BALANCE.
 
     Args:
@@ -127,7 +211,8 @@ def balancing(objects: ObjectSet, config: Config) -> dict[str, Any]:
         config: Settings; REPEAT_THRESHOLD is read.
 
     Returns:
-        For "none", "repeat-factor" and "class-aware": images in an epoch, classes (objects by name) and their shares.
+        Setting ("none", "repeat-factor", "class-aware") -> the objects that an epoch shows; "class-aware" is left out
+        if there are no objects.
 
     Raises:
         InputError: REPEAT_THRESHOLD is outside 0..1.
@@ -140,9 +225,9 @@ def balancing(objects: ObjectSet, config: Config) -> dict[str, Any]:
     for name, factors in weights.items():
         shown = effective_class_counts(counts, factors)[1:]
         shares = shown / max(1e-9, shown.sum())
-        result[name] = {
-            "images": float(factors.sum()),
-            "classes": dict(zip(objects.class_names[1:], shown.tolist(), strict=True)),
-            "shares": dict(zip(objects.class_names[1:], shares.tolist(), strict=True)),
-        }
+        result[name] = ShownObjects(
+            images=float(factors.sum()),
+            classes=dict(zip(objects.class_names[1:], shown.tolist(), strict=True)),
+            shares=dict(zip(objects.class_names[1:], shares.tolist(), strict=True)),
+        )
     return result

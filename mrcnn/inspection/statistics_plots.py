@@ -1,10 +1,9 @@
 """Plots of `mrcnn.inspection.statistics` and `mrcnn.inspection.anchor_fit`.
 
-`save` is that of `mrcnn.visualization.figures`.
+For `save` see `mrcnn.visualization.figures`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,15 +12,15 @@ from matplotlib.ticker import ScalarFormatter
 
 from mrcnn.config import Config
 from mrcnn.inspection.anchor_fit import TrainingBoxes
-from mrcnn.inspection.statistics import SIZE_BORDERS, SIZES, ObjectSet
+from mrcnn.inspection.statistics import SIZE_BORDERS, SIZES, ObjectSet, ShownObjects, Summary
 from mrcnn.visualization.figures import Path, finish
 
 BLUE, ORANGE, GRAY = "#3b6ea8", "#d9822b", "#9a9a9a"
 SIZE_COLOURS = ("#f2c14e", "#6aa84f", "#3b6ea8")
 
 
-def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path | None = None) -> None:
-    """Plot the objects of each class by size, and the classes that an epoch shows with each setting of BALANCE.
+def plot_classes(summary: Summary, balancing: dict[str, ShownObjects], save: Path | None = None) -> None:
+    """Plot the sizes of the objects of each class, and the class shares in an epoch with each setting of BALANCE.
 
     Args:
         summary: Result of `summarise`.
@@ -31,25 +30,25 @@ def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path 
     Raises:
         InputError: `save` cannot be written.
     """
-    tall = 0.45 * len(summary["classes"]) + 2  # inches
+    tall = 0.45 * len(summary.classes) + 2  # inches
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, tall))
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.45 / tall), "ncols": 3, "frameon": False}
-    names = list(summary["classes"])
+    names = list(summary.classes)
     rows = np.arange(len(names))
     start = np.zeros(len(names))
     for size, colour in zip(SIZES, SIZE_COLOURS, strict=True):
-        fractions = np.array([c[size] / max(1, c["objects"]) for c in summary["classes"].values()])
+        fractions = np.array([getattr(own, size) / max(1, own.objects) for own in summary.classes.values()])
         left.barh(rows, fractions, left=start, color=colour, label=size)
         start += fractions
-    for row, entry in enumerate(summary["classes"].values()):
-        left.text(1.02, row, f"{entry['objects']:,} in {entry['images']:,} images", va="center")
+    for row, own in enumerate(summary.classes.values()):
+        left.text(1.02, row, f"{own.objects:,} in {own.images:,} images", va="center")
     left.set_xlim(0, 1)
     left.set_title("Objects by size (COCO: mask below 32², 96² px)")
     left.legend(**below)
     _name_rows(left, names)
     height = 0.8 / len(balancing)
-    for i, (setting, entry) in enumerate(balancing.items()):
-        values = [entry["shares"][name] for name in names]
+    for i, (setting, shown) in enumerate(balancing.items()):
+        values = [shown.shares[name] for name in names]
         offset = (i - (len(balancing) - 1) / 2) * height
         colour = (GRAY, BLUE, ORANGE)[i]
         label = "no balancing" if setting == "none" else f"BALANCE={setting}"
@@ -65,7 +64,7 @@ def plot_classes(summary: dict[str, Any], balancing: dict[str, Any], save: Path 
     finish(figure, save)
 
 
-def plot_objects(objects: ObjectSet, summary: dict[str, Any], save: Path | None = None) -> None:
+def plot_objects(objects: ObjectSet, summary: Summary, save: Path | None = None) -> None:
     """Plot histograms of the objects per image and of their sizes.
 
     Args:
@@ -77,11 +76,10 @@ def plot_objects(objects: ObjectSet, summary: dict[str, Any], save: Path | None 
         InputError: `save` cannot be written.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4))
-    histogram, numbers = summary["objects_per_image"]["histogram"], summary["objects_per_image"]
-    left.bar(np.arange(len(histogram)), histogram, width=0.9, color=BLUE)
-    left.axvline(numbers["mean"], color=ORANGE, linewidth=2)
-    mean, median, maximum = (numbers[key] for key in ("mean", "median", "most"))
-    left.set_title(f"Objects per image: mean {mean:.2f}, median {median:g}, maximum {maximum}")
+    numbers = summary.objects_per_image
+    left.bar(np.arange(len(numbers.histogram)), numbers.histogram, width=0.9, color=BLUE)
+    left.axvline(numbers.mean, color=ORANGE, linewidth=2)
+    left.set_title(f"Objects per image: mean {numbers.mean:.2f}, median {numbers.median:g}, maximum {numbers.most}")
     left.set_xlabel("objects")
     left.set_ylabel("images")
     roots = np.sqrt(np.maximum(objects.areas_px, 1))
@@ -113,7 +111,7 @@ def plot_anchors(
         groups: Result of `training_boxes`.
         config: Settings; its anchors are drawn.
         overlaps: Name of the settings -> best IoU of each object, float [n].
-        proposed: Other (scales, ratios) to draw.
+        proposed: Proposed (scales, ratios) to draw as well, or None.
         save: File to write instead of showing the figure.
 
     Raises:
@@ -166,11 +164,11 @@ def plot_anchors(
 
 
 def plot_shares(parts: dict[str, dict[str, float]], titles: dict[str, str], save: Path | None = None) -> None:
-    """Plot fractions as bars, one panel per part, three in a row.
+    """Plot fractions as bars, with one panel per part and three panels in a row.
 
     Args:
-        parts: Part -> name -> fraction, 0 to 1, shown in percent.
-        titles: Titles of the parts.
+        parts: Part -> name -> fraction from 0 to 1, shown in per cent.
+        titles: Part -> title of its panel.
         save: File to write instead of showing the figure.
 
     Raises:

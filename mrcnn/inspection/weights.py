@@ -37,7 +37,7 @@ def plot_histograms(model: "MaskRCNN", layers: Sequence[str], save: Path | None 
 
     Args:
         model: Model with weights.
-        layers: Names of layers, also of those inside the RPN; unknown ones are left out.
+        layers: Names of layers, including those inside the RPN; unknown names are ignored.
         save: File to write instead of showing the figure.
 
     Raises:
@@ -61,11 +61,11 @@ def filter_table(model: "MaskRCNN", images: Sequence[np.ndarray]) -> list[list[s
 
     Args:
         model: Inference model with weights.
-        images: uint8 [H, W, 3], few enough for one batch.
+        images: uint8 [H, W, 3] each, few enough for one batch.
 
     Returns:
-        Layer, number of filters, dead ones (output never above 0 anywhere in any image) and weak ones (norm of the
-        kernel below WEAK times the median); then the sums. Layers without either are left out.
+        Layer, number of filters, of dead ones (the output is never above 0, anywhere in any image) and of weak ones
+        (the norm of the kernel is below WEAK times the median); then the sums. Layers without either are left out.
 
     Raises:
         InputError: See `MaskRCNN.mold_inputs`.
@@ -95,7 +95,7 @@ def filter_table(model: "MaskRCNN", images: Sequence[np.ndarray]) -> list[list[s
 
 
 def _is_rectified(name: str, network: Any) -> bool:
-    """Return whether a ReLU follows the layer. The last convolution of a block has a sum in between."""
+    """Return whether a ReLU follows the layer directly; after the last convolution of a block there is a sum first."""
     if not _RECTIFIED.fullmatch(name):
         return False
     others = {layer.name for layer in network.layers}
@@ -103,7 +103,7 @@ def _is_rectified(name: str, network: Any) -> bool:
 
 
 def drift(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, float]:
-    """Measure the relative change of each layer between two weight files: norm of the difference over norm before.
+    """Measure the relative change of each layer between two weight files: norm of the difference / norm before.
 
     Args:
         before, after: .h5 files of the same network.
@@ -124,7 +124,7 @@ def drift(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, floa
 
 
 def plot_drift(drifts: dict[str, dict[str, float]], ax: Axes | None = None, save: Path | None = None) -> Axes:
-    """Plot `drift` of each stage, one point per layer, the layers in groups from the image to the heads.
+    """Plot the `drift` of each stage with one point per layer, grouped from the image to the heads.
 
     Args:
         drifts: Name of the stage -> layer -> relative change.

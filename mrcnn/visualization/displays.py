@@ -1,7 +1,7 @@
-"""Figures of images and of instances with masks, boxes and captions.
+"""Figures of images, and of instances with masks, boxes and captions.
 
-Objects have the colours of their classes, the same in every figure; captions do not cover each other. `save` and `ax`
-are those of `mrcnn.visualization.figures`.
+Instances have the colour of their class, the same in every figure, and captions do not overlap. For `save` and `ax` see
+`mrcnn.visualization.figures`.
 
 Legend: n instances, H W image, C classes incl. background. Images are [H, W, 3] RGB of any number type, from 0 to 255.
 Boxes are [n, (y1, x1, y2, x2)] in pixels. Masks are [H, W, n], bool or numbers from 0 to 1.
@@ -75,14 +75,14 @@ def display_top_masks(
     limit: int = 4,
     save: Path | None = None,
 ) -> None:
-    """Show the image and, for each class, all its masks in one panel, the classes with the largest area first.
+    """Show an image and one panel with the masks of each class, the classes with the largest area first.
 
     Args:
         image: [H, W, 3].
         mask: [H, W, n].
         class_ids: int [n].
         class_names: [C].
-        limit: Number of classes.
+        limit: Maximum number of classes; missing ones get an empty panel.
         save: File to write instead of showing the figure.
 
     Raises:
@@ -153,7 +153,7 @@ def show_instances(
 
 
 def instance_captions(class_ids: np.ndarray, class_names: Sequence[str], scores: np.ndarray | None = None) -> list[str]:
-    """Return "class score" of each instance; int [n] class ids, [C] names, float [n] scores or None."""
+    """Return the caption "class score" of each instance; class ids int [n], names [C], scores float [n] or None."""
     return [class_names[c] + ("" if scores is None else f" {scores[i]:.3f}") for i, c in enumerate(class_ids)]
 
 
@@ -164,7 +164,7 @@ def difference_captions(
     matches: tuple[np.ndarray, np.ndarray, np.ndarray],
     class_names: Sequence[str],
 ) -> list[str]:
-    """Return the captions of `display_differences`: "missed" and class of each object, score / IoU of each prediction.
+    """Return the captions for `display_differences`: "missed" and the class of an object, score / IoU of a prediction.
 
     Args:
         gt_class_ids: int [m].

@@ -1,4 +1,4 @@
-"""Drawing into images with OpenCV: masks, boxes and captions, fast enough for video and sharp enough for a report.
+"""Draws masks, boxes and captions into images with OpenCV, fast enough for video and sharp enough for a report.
 
 Images are uint8 [H, W, 3] RGB. Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive. Legend: n instances, H W
 image, C classes incl. background.
@@ -17,9 +17,9 @@ from mrcnn.structures.instances import Instances
 Colour = tuple[float, float, float]
 Plate = tuple[float, float, float, float]  # (y1, x1, y2, x2) px of a caption's background
 
-# Hues in the order of the classes: far apart for neighbours, and readable on dark streets.
+# Hues in the order of the classes: neighbours differ clearly, and all are readable on dark streets.
 _HUES = (0.00, 0.58, 0.33, 0.14, 0.80, 0.47, 0.07, 0.66, 0.24, 0.90)
-# A caption is about 15 px high and would hide a smaller object, whose colour still tells its class.
+# A caption is about 15 px high and would hide a smaller object. The colour still tells its class.
 _MIN_CAPTIONED_PX = 24
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -55,16 +55,16 @@ def draw_instances(
     Args:
         image: uint8 [H, W, 3].
         instances: Instances in drawing order, the last on top; crowds and ignored objects are gray.
-        class_names: [C] for captions; None draws none. An instance smaller than 24 px gets no caption, nor does one
-            whose caption would cover that of an instance on top of it.
+        class_names: [C] names for captions; None draws none. An instance smaller than 24 px gets no caption, nor does
+            one whose caption would cover that of an instance on top of it.
         scores: float [n] from 0 to 1, shown in the captions.
         scale: Enlargement of the result. Lines and letters keep their size, so small images stay readable.
         alpha: Opacity of the masks.
         boxes: Whether to draw boxes.
-        pen: Factor on the size of lines and letters, for images that are viewed from afar or scaled down.
+        pen: Scale factor for lines and letters, for images that are viewed from afar or scaled down.
 
     Returns:
-        uint8 [round(H * scale), round(W * scale), 3]; `image` is left as it is.
+        uint8 [round(H * scale), round(W * scale), 3]; `image` is not changed.
     """
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     canvas = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
@@ -78,7 +78,7 @@ def draw_instances(
     if class_names is None:
         return canvas
     taken: list[Plate] = []
-    for n in reversed(range(len(colors))):  # the instance on top chooses a place first
+    for n in reversed(range(len(colors))):  # the instance on top chooses its place first
         y1, x1, y2, x2 = np.round(instances.boxes_px[n] * scale).astype(int).tolist()
         if max(y2 - y1, x2 - x1) < _MIN_CAPTIONED_PX * pen:
             continue
@@ -113,7 +113,7 @@ def draw_box(image: np.ndarray, box: Sequence[int], color: Sequence[float]) -> n
     Args:
         image: [H, W, 3] of any number type.
         box: (y1, x1, y2, x2) px.
-        color: Three values as they appear in the image.
+        color: Three values to write into the image.
 
     Returns:
         `image`.
@@ -130,7 +130,7 @@ def tint_mask(canvas: np.ndarray, mask: np.ndarray, color: Sequence[int], alpha:
     """Tint the pixels of a mask and draw its outline, in place.
 
     Args:
-        canvas: uint8 [H, W, 3], may be a part of an image; nothing is drawn beyond it.
+        canvas: uint8 [H, W, 3]; may be a view into an image, and nothing is drawn beyond it.
         mask: uint8 [H, W], 0 or 1.
         color: (r, g, b) from 0 to 255.
         alpha: Opacity of the tint.
@@ -147,7 +147,7 @@ def tint_mask(canvas: np.ndarray, mask: np.ndarray, color: Sequence[int], alpha:
 def free_place(
     size: tuple[float, float], box: Sequence[float], taken: Sequence[Plate], shape: Sequence[int]
 ) -> Plate | None:
-    """Find a place where a caption covers no other: above its box, inside at the top, below, or beside it.
+    """Find a place where a caption covers no other: above its box, inside it at the top, below it or beside it.
 
     Args:
         size: (height, width) px of the caption.
@@ -170,13 +170,13 @@ def free_place(
 
 
 def write_line(image: np.ndarray, text: str, origin: tuple[int, int], max_width: int) -> None:
-    """Write a line of dark text, shrunk to at most `max_width` px where it can be, in place.
+    """Write a line of dark text in place, shrunk towards `max_width` px as far as it stays readable.
 
     Args:
         image: uint8 [H, W, 3].
         text: Text without line breaks.
         origin: (x, y) px, the left end of its baseline.
-        max_width: Pixels.
+        max_width: Width in pixels.
     """
     size = 0.5
     while size > 0.3 and cv2.getTextSize(text, _FONT, size, 1)[0][0] > max_width:
@@ -196,7 +196,7 @@ def _stroke(size: float) -> int:
 
 
 def _write_plate(canvas: np.ndarray, text: str, plate: Plate, color: Sequence[int], size: float) -> None:
-    """Write a caption on a background of `color`, in black or white, whichever is easier to read."""
+    """Write a caption on a background of `color`, in black or white, whichever is more readable."""
     y1, x1, y2, x2 = (round(v) for v in plate)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), [int(v) for v in color], -1)
     bright = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140

@@ -1,7 +1,8 @@
-"""Matplotlib figures of images: how a figure is opened, what is drawn on its axes, and how it is shown or saved.
+"""Opens Matplotlib figures of images, draws on their axes, and shows or saves them.
 
-Functions that show something take `save=PATH` (write the figure, then close it) or `ax=` (draw there and show nothing).
-Without either they show the figure if there is a display or a notebook, and otherwise leave it open for `plt.savefig`.
+Functions that show something take `save=PATH` (write the figure, then close it) or `ax=` (draw on these axes and show
+nothing). Without either, they show the figure if there is a display or a notebook, and otherwise leave it open for
+`plt.savefig`.
 
 Images are [H, W, 3] RGB of any number type, from 0 to 255. Boxes are (y1, x1, y2, x2) in pixels.
 """
@@ -24,7 +25,7 @@ from mrcnn.visualization.drawing import Colour, Plate, free_place, tint_mask
 Path = str | os.PathLike[str]
 
 _CAPTION_PT = 8
-_PX_PER_LINE = 1000  # image side in pixels for each pixel of an outline's width
+_PX_PER_LINE = 1000  # an outline is one pixel wide per this many pixels of the image's longer side
 
 
 def axes_for(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Any, Axes]:
@@ -33,7 +34,7 @@ def axes_for(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Any, Axes]:
 
 
 def show_or_save(figure: Any, axis: Axes, given: Axes | None, save: Path | None) -> Axes:
-    """Finish a figure, unless the caller gave the axes and does not save.
+    """Finish a figure, unless the caller passed its own axes and does not save.
 
     Returns:
         The axes.
@@ -62,7 +63,7 @@ def finish(figure: Any, save: Path | None) -> None:
 
 
 def display_copy(image: np.ndarray) -> np.ndarray:
-    """Return an image as a uint8 [H, W, 3] copy; label images [H, W] of any type are returned as they are."""
+    """Return an image as a uint8 [H, W, 3] copy; a label image [H, W] of any type is returned unchanged."""
     image = np.asarray(image)
     if image.ndim == 2:
         return image
@@ -95,12 +96,12 @@ def tint_instance(canvas: np.ndarray, mask: np.ndarray, color: Sequence[float]) 
 def draw_captions(
     axis: Axes, shape: Sequence[int], captions: Sequence[tuple[Sequence[float], str | None, Colour]]
 ) -> None:
-    """Draw captions where they cover no other; one that finds no place is left out.
+    """Draw captions without overlaps; a caption that finds no place is left out.
 
     Args:
-        axis: Axes that show the image already.
+        axis: Axes that already show the image.
         shape: (H, W, ...) of the image.
-        captions: (box in pixels, text or None, colour) of each. The last one chooses its place first.
+        captions: (box in pixels, text or None, colour) of each caption. The last one chooses its place first.
     """
     extent = axis.get_window_extent()
     pixels = max(shape[1] / extent.width, shape[0] / extent.height)  # image pixels in one pixel of the figure

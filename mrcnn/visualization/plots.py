@@ -1,6 +1,6 @@
 """Plots of evaluation and training: precision-recall curves, overlaps, losses.
 
-`save` and `ax` are those of `mrcnn.visualization.figures`. Legend: C classes incl. background.
+For `save` and `ax` see `mrcnn.visualization.figures`. Legend: C classes incl. background.
 """
 
 import colorsys
@@ -49,11 +49,11 @@ def plot_pr_curves(
     ax: Axes | None = None,
     save: Path | None = None,
 ) -> Axes:
-    """Plot the precision-recall curve of each class, in its colour, and their mean.
+    """Plot the precision-recall curve of each class in its colour, and their mean.
 
     Args:
         result: Result of `evaluate`.
-        class_names: [C], entry 0 is the background; their order decides the colours.
+        class_names: [C], entry 0 is the background; the order determines the colours.
         title: Title above the plot.
         ax: Axes to draw on.
         save: File to write instead of showing the figure.
@@ -84,7 +84,7 @@ def plot_pr_curves(
             linestyle=(0, (5, 2)),
             label=f"mean  {result.mask.AP50:.3f}",
         )
-        # Beside the axes, because curves may run anywhere inside them.
+        # Placed beside the axes, because curves may run anywhere inside them.
         axis.legend(title="AP50", loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
     else:
         axis.text(0.5, 0.5, "no labelled object", ha="center", va="center", color="gray")
@@ -102,7 +102,8 @@ def plot_overlaps(
     ax: Axes | None = None,
     save: Path | None = None,
 ) -> Axes:
-    """Show the IoU of every prediction with every object as a grid, marking pairs above the threshold of a wrong class.
+    """Show the IoU of every prediction with every object as a grid, and mark pairs of different classes above a
+    threshold.
 
     Args:
         gt_class_ids: int [m]; zeros are padding.
@@ -129,7 +130,7 @@ def plot_overlaps(
     axis.set_yticks(range(rows), names)
     axis.set_xticks(range(columns), [class_names[c] for c in gt_class_ids], rotation=90)
     for i, j in np.ndindex(rows, columns):
-        if grid[i, j] >= 0.005:  # smaller ones would read 0.00
+        if grid[i, j] >= 0.005:  # smaller values would read 0.00
             wrong = grid[i, j] > threshold and gt_class_ids[j] != pred_class_ids[i]
             axis.text(
                 j,
@@ -146,7 +147,7 @@ def plot_overlaps(
 
 
 def plot_losses(histories: dict[str, dict[str, Sequence[float]]], save: Path | None = None) -> None:
-    """Plot the loss over the stages of a training, and its terms.
+    """Plot the loss and its terms over the stages of a training run.
 
     Args:
         histories: Name of the stage -> `history` of Keras' History: name of the loss -> one value per epoch.
@@ -181,7 +182,7 @@ def plot_losses(histories: dict[str, dict[str, Sequence[float]]], save: Path | N
 
 
 def _darker(color: Colour) -> Colour:
-    """Return a class colour made darker, for lines on white."""
+    """Darken a class colour for lines on white."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*color)
     return colorsys.hls_to_rgb(hue, min(lightness, 0.42), saturation)
 

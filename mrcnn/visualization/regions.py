@@ -1,6 +1,6 @@
 """Figures of boxes: anchors, proposals and ROIs, and the boxes that they are refined to.
 
-`save` and `ax` are those of `mrcnn.visualization.figures`.
+For `save` and `ax` see `mrcnn.visualization.figures`.
 
 Legend: n boxes, H W image, h w mask target, C classes incl. background. Images are [H, W, 3] RGB of any number type,
 from 0 to 255. Boxes are [n, (y1, x1, y2, x2)] in pixels. Masks are [H, W, n], bool or numbers from 0 to 1.
@@ -34,7 +34,7 @@ def random_colors(N: int, bright: bool = True) -> list[Colour]:
 
     Args:
         N: Number of colours.
-        bright: Whether the brightness is 1, else 0.7.
+        bright: Whether the brightness is 1 instead of 0.7.
 
     Returns:
         (r, g, b) from 0 to 1.
@@ -55,7 +55,7 @@ def draw_rois(
     ax: Axes | None = None,
     save: Path | None = None,
 ) -> Axes:
-    """Show a random choice of training ROIs, dashed, with their refined boxes and masks; background ROIs are gray.
+    """Show a random selection of training ROIs, dashed, with their refined boxes and masks; background ROIs are gray.
 
     Args:
         image: [H, W, 3].
@@ -121,7 +121,7 @@ def draw_boxes(
         title: Title above the image.
         ax: Axes to draw on.
         save: File to write instead of showing the figure.
-        colors: (r, g, b) from 0 to 1 for each box; None draws random ones, to tell neighbours apart.
+        colors: (r, g, b) from 0 to 1 for each box; None uses random colours, to tell neighbours apart.
 
     Returns:
         The axes.
@@ -130,7 +130,7 @@ def draw_boxes(
         InputError: Neither `boxes` nor `refined_boxes` is given, or `save` cannot be written.
     """
     if boxes is None and refined_boxes is None:
-        raise InputError("draw_boxes got no boxes: give boxes, refined_boxes or both.")
+        raise InputError("draw_boxes received no boxes: give boxes, refined_boxes or both")
     count = len(boxes if boxes is not None else refined_boxes)  # type: ignore[arg-type]
     figure, axis = axes_for(ax, (12, 12))
     canvas = drawing_copy(image)

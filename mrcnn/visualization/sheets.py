@@ -1,4 +1,4 @@
-"""Contact sheets: many images in one, such as truth and predictions of the worst, median and best images."""
+"""Draws contact sheets: many images in one, such as the truth and predictions of the worst, median and best images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,17 +23,17 @@ _WHITE = (255, 255, 255)
 def samples_sheet(
     result: "Result", dataset: "Dataset", count: int = 6, min_score: float = 0.3, cell_width: int = 640
 ) -> np.ndarray:
-    """Draw truth and predictions side by side for the worst, the median and the best images of an evaluation.
+    """Draw truth and predictions side by side for the worst, median and best images of an evaluation.
 
     Args:
         result: Result of `evaluate`.
         dataset: Dataset that was evaluated.
-        count: Number of images, a third of each kind. If there are no more than `count`, all of them, the worst first.
+        count: Number of images, a third of each kind. If there are no more than that, all are shown, the worst first.
         min_score: Minimum score of the predictions that are drawn.
         cell_width: Width of each image on the sheet in pixels.
 
     Returns:
-        uint8 [height, width, 3]. Titles name each image, its rank and its AP at IoU 0.5.
+        uint8 [height, width, 3]; each title names the image, its rank and its AP at IoU 0.5.
 
     Raises:
         InputError: No evaluated image has an object, or an image or the stored predictions cannot be read.
@@ -56,7 +56,7 @@ def truth_and_predictions(
     Args:
         result: Result of `evaluate` or `headline`.
         dataset: Dataset that was evaluated.
-        image_id: Position of an evaluated image in the dataset.
+        image_id: Id of an evaluated image.
         min_score: Minimum score of the predictions that are drawn.
         cell_width: Width of each image on the sheet in pixels.
 
@@ -88,7 +88,7 @@ def truth_and_predictions(
 
 
 def _worst_median_best(ap50: dict[int, float], count: int) -> list[tuple[str, int]]:
-    """Return (rank in words, image id) of `count` images."""
+    """Choose `count` images and return (rank in words, image id) of each."""
     ranked = sorted(ap50, key=lambda image_id: (ap50[image_id], image_id))
     n, third = len(ranked), max(1, count // 3)
     if n <= count:
@@ -114,12 +114,12 @@ def _decoded(entries: list[dict], dataset: "Dataset") -> tuple[Instances, np.nda
 def contact_sheet(
     rows: Sequence[Sequence[np.ndarray]], titles: Sequence[Sequence[str]], cell_width: int = 640
 ) -> np.ndarray:
-    """Arrange images in rows on white, each under its title.
+    """Arrange images in rows on a white background, each below its title.
 
     Args:
-        rows: Rows of images, uint8 [H, W, 3]; each is scaled to `cell_width`.
+        rows: Rows of images, uint8 [H, W, 3]; each image is scaled to `cell_width`.
         titles: A title for each image.
-        cell_width: Pixels.
+        cell_width: Width of each image in pixels.
 
     Returns:
         uint8 [height, width, 3].

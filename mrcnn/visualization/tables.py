@@ -1,4 +1,4 @@
-"""Tables for notebooks: rows of values, and the statistics of a model's weights."""
+"""Shows tables in notebooks: rows of values, and the statistics of a model's weights."""
 
 import html
 import logging
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def display_table(table: Sequence[Sequence[Any]]) -> str:
-    """Show rows of values as an HTML table in a notebook; log them elsewhere.
+    """Show rows of values as an HTML table in a notebook; elsewhere, log them.
 
     Args:
         table: Rows of values; the first may hold headings.
@@ -46,7 +46,7 @@ def display_weight_stats(model: Any) -> str:
         for variable, value in zip(layer.weights, layer.get_weights(), strict=True):
             name = variable.path
             low, high, spread = float(value.min()), float(value.max()), float(value.std())
-            # Biases and shifts of BatchNorm start at zero: equal values mean a dead weight in kernels alone.
+            # Biases and the shifts of BatchNorm start at zero, so equal values only indicate a dead weight in kernels.
             odd = (low == high and value.ndim > 1) or low < -1000 or high > 1000
             figures = [f"{number:+.6f}" for number in (low, high, spread)]
             table.append([name + (" *" if odd else ""), str(value.shape), *figures])

@@ -1,18 +1,18 @@
-"""What each choice of a training recipe is worth: the same training, with one more choice in each line of a table.
+"""Measure the gain of each choice in a training recipe: repeat a training run, adding one choice per line of a table.
 
   seed recipe        heads, then all layers at a tenth of the rate; flips; a square input
   + augmentation     --augment default: scale and crop, colours
   + class balance    --balance repeat-factor
   + larger backbone
-  + rectangular      an input of the images' shape: nearly the pixels of the square, without padding
+  + rectangular      an input of the images' shape: nearly as many pixels as the square, without padding
 
-Each line is one call of scripts/train.py and one of scripts/evaluate.py in its own folder in --out, with the same data,
-seed and steps. A choice that lowers mask AP is left out of the lines after it. Finished lines are not repeated: run the
-same command again to resume.
+Each line is one call of scripts/train.py and one of scripts/evaluate.py in a folder of its own in --out, with the same
+data, seed and steps. A choice that lowers mask AP is left out of the lines after it. To resume, run the same command
+again; finished lines are not repeated.
 
---size small trains on drawn street scenes on CPUs, starting from the shipped weights; the larger backbone is theirs at
-twice the width with the same outputs (Net2Net, Chen et al. 2016, arXiv:1511.05641). --size large trains on BDD100K on a
-GPU, starting from ImageNet weights.
+--size small trains on drawn street scenes on CPUs, starting from the shipped weights. Its larger backbone is the
+shipped one at twice the width with the same outputs (Net2Net, Chen et al. 2016, arXiv:1511.05641). --size large trains
+on BDD100K on a GPU, starting from ImageNet weights.
 """
 
 import argparse
@@ -41,23 +41,23 @@ from mrcnn.evaluation import comparison
 
 from .common import square
 
-SUMMARY = "what augmentation, class balance, backbone and a rectangular input are worth"
+SUMMARY = "gain in AP from augmentation, class balance, a larger backbone and a rectangular input"
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
 SCENES = {"train": 300, "val": 100, "seed": 11}
-RARE = 3  # number of classes that count as rare
+RARE = 3  # number of classes counted as rare
 KEYS = """\
 keys of the JSON file:
   lines     for each line: "options" of scripts/train.py; "AP", "AP50" of masks with "interval" (95 %, over the images);
             "rare_AP", the mean over the rarest classes; "per_class"; "minutes" of training by the clock and
-            "cpu_minutes" of all its threads; "difference" in AP to the last line that was kept, with its "interval" and
-            which of the two is "better" ("b": this one; null: the interval contains 0); "kept"
+            "cpu_minutes" of all its threads; "difference" in AP from the last line that was kept, with its "interval"
+            and which of the two is "better" ("b": this one; null: the interval contains 0); "kept"
   rare      the rarest classes, with the number of their objects in the training images
   command   options common to all lines
 """
 
 
 class Size(NamedTuple):
-    """Options of all lines, and what the last two lines add."""
+    """The options of all lines, and the settings that the last two lines add."""
 
     options: tuple[str, ...]
     settings: tuple[str, ...]
@@ -90,16 +90,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help=f"BDD100K folder; without it, {SCENES['train']} scenes are drawn for training "
+        help=f"BDD100K folder; by default {SCENES['train']} scenes are drawn for training "
         f"and {SCENES['val']} for evaluation",
     )
-    parser.add_argument("--size", choices=sorted(SIZES), default="small", help="default: %(default)s")
+    parser.add_argument(
+        "--size", choices=sorted(SIZES), default="small", help="scale of the runs (default: %(default)s)"
+    )
     parser.add_argument(
         "--epochs",
         type=positive_int,
         nargs=2,
         metavar=("HEADS", "ALL"),
-        help=f"default: small {' '.join(SIZES['small'].epochs)}, large {' '.join(SIZES['large'].epochs)}",
+        help="epochs of the two stages (default: "
+        f"small {' '.join(SIZES['small'].epochs)}, large {' '.join(SIZES['large'].epochs)})",
     )
     parser.add_argument(
         "--set",
@@ -109,12 +112,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="override a setting of all lines",
     )
-    parser.add_argument("--out", metavar="DIR", default="runs/ablation", help="default: %(default)s")
+    parser.add_argument("--out", metavar="DIR", default="runs/ablation", help="output folder (default: %(default)s)")
 
 
 def choices(size: Size, out: pathlib.Path) -> dict[str, list[str]]:
-    """Return what each line adds to the options of scripts/train.py."""
-    from mrcnn.modeling.pretrained import fetch  # late: other benchmarks measure memory, and Keras takes 800 MiB
+    """Return the options of scripts/train.py that each line adds."""
+    from mrcnn.modeling.pretrained import (
+        fetch,
+    )  # imported here because Keras takes 800 MiB and other benchmarks measure memory
 
     backbone = _set(size.backbone)
     if size is SIZES["small"]:
@@ -129,10 +134,10 @@ def choices(size: Size, out: pathlib.Path) -> dict[str, list[str]]:
 
 
 def widen(source: pathlib.Path, target: pathlib.Path, noise: float = 0.01) -> pathlib.Path:
-    """Write weights whose backbone has every channel twice, so that the network computes the same as before (Net2Net).
+    """Write weights with every channel of the backbone duplicated, so that the network computes the same (Net2Net).
 
-    A layer that reads doubled channels gets half of each weight. Factors of 1 +- `noise` let the copies diverge in
-    training.
+    The weights of a layer that reads duplicated channels are halved. Factors of 1 +- `noise` let the copies diverge
+    during training.
 
     Returns:
         `target`.
@@ -157,7 +162,7 @@ def widen(source: pathlib.Path, target: pathlib.Path, noise: float = 0.01) -> pa
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Train, evaluate and print the table; return the figures."""
+    """Train and evaluate all lines, print the table and return the figures."""
     size, out = SIZES[args.size], pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     data = args.data or str(out / "streets")
@@ -165,7 +170,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         _call("streets.py", ["--out", data, *(f"--{name}={value}" for name, value in SCENES.items())], out)
     epochs = [str(count) for count in args.epochs or size.epochs]
     common = [*size.options, "--recipe", "seed", "--epochs", *epochs, "--val-images", "0", *_set(size.settings)]
-    own = _set(args.overrides)  # the user's settings come last, so they win
+    own = _set(args.overrides)  # the user's settings come last and take precedence
     report: dict[str, Any] = {"command": [*common, *own], "rare": _rare(data), "lines": {}}
     kept: list[str] = []
     best: comparison.StoredEvaluation | None = None
@@ -199,7 +204,7 @@ def _call(script: str, options: list[str], folder: pathlib.Path) -> None:
 
 
 def _rare(data: str) -> dict[str, int]:
-    """Return the classes with the fewest training objects, of those that have any: name -> objects."""
+    """Return the classes with the fewest training objects, but at least one: name -> number of objects."""
     dataset = open_dataset(data, "train")
     counts = dict(zip(dataset.class_names[1:], image_class_counts(dataset).sum(axis=0)[1:].tolist(), strict=True))
     return dict(sorted(((name, n) for name, n in counts.items() if n), key=lambda item: item[1])[:RARE])
@@ -224,10 +229,10 @@ def _train_and_evaluate(folder: pathlib.Path, data: str, options: list[str]) -> 
 
 
 def _figures(run: comparison.StoredEvaluation, rare: Iterable[str]) -> dict[str, Any]:
-    """Return the figures that evaluate.py found."""
+    """Return the figures that evaluate.py computed."""
     result = run.result
     per_class = {name: own["mask"]["AP"] for name, own in result["per_class"].items()}
-    known = [per_class[name] for name in rare if per_class.get(name) is not None]  # None: no ground truth
+    known = [per_class[name] for name in rare if per_class.get(name) is not None]  # None: no labelled object
     return {
         "AP": result["mask"]["AP"],
         "AP50": result["mask"]["AP50"],
@@ -240,7 +245,7 @@ def _figures(run: comparison.StoredEvaluation, rare: Iterable[str]) -> dict[str,
 def show(report: dict[str, Any]) -> None:
     """Print the table."""
     rare = ", ".join(f"{name} {count}" for name, count in report["rare"].items())
-    title = f"mask AP in %, gain over the last line that was kept, 95 % intervals; rare: {rare} objects"
+    title = f"mask AP in %, gain over the last line that was kept, 95 % intervals; rare classes (objects): {rare}"
     table = Table(title=title, box=box.SIMPLE)
     for column in ("", "AP", "AP50", "gain", "AP rare", "minutes", "CPU minutes"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: a square input, the network's options, and summaries of measured seconds."""
+"""Shared by the benchmarks: settings for a square input, options of the network, and summaries of measured seconds."""
 
 import argparse
 from typing import Any
@@ -13,9 +13,9 @@ def square(side: int) -> list[str]:
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --backbone, --against and --set."""
-    parser.add_argument("--backbone", default="resnet50", help="default: %(default)s")
+    parser.add_argument("--backbone", default="resnet50", help="backbone of the network (default: %(default)s)")
     parser.add_argument(
-        "--against", choices=["torchvision"], help="also measure this (needs pip install '.[benchmark]')"
+        "--against", choices=["torchvision"], help="also measure this library (needs pip install '.[benchmark]')"
     )
     parser.add_argument(
         "--set",
@@ -38,5 +38,5 @@ def in_words(seconds: float, between: list[float]) -> str:
 
 
 def median_ratio(theirs: Any, ours: Any) -> float:
-    """Return the median of the per-round ratios; both sides of a round met the same load."""
+    """Return the median of the ratios of each round, in which both sides ran under the same load."""
     return float(np.median(np.asarray(theirs) / np.asarray(ours)))

@@ -1,13 +1,12 @@
-"""From image files and labels to the network's inputs: images per second of one core, and memory.
+"""Measure the way from image files and labels to the network's inputs: images per second of one core, and memory.
 
 Draws street scenes of 720 x 1280 as JPEGs of about 130 KB with 18 labelled objects each, and makes batches of them as
-training does: 1024 x 1024, mini-masks of 56 x 56. In the same process, on the same images and alternating with it runs
-the data path of the original matterport/Mask_RCNN (full masks, RPN targets in numpy), reimplemented in
-benchmarks/original.py.
+training does: 1024 x 1024, mini-masks of 56 x 56. The data path of the original matterport/Mask_RCNN (full masks, RPN
+targets in numpy), reimplemented in benchmarks/original.py, runs alternately in the same process on the same images.
 
-One process on one core, OpenCV without threads. A rate is images per second OF CPU TIME of that core, so that other
-programs on the machine hardly affect it; the figures by the clock stand beside it. Each rate is the median of the
-repetitions, with the minimum and the maximum.
+Everything runs in one process on one core, with OpenCV limited to one thread. A rate is images per second OF CPU TIME
+of that core, so that other programs on the machine hardly affect it; rates by the clock are shown beside it. Each rate
+is the median of the repetitions, with the minimum and the maximum.
 """
 
 import argparse
@@ -45,10 +44,10 @@ from mrcnn.data.sample_maker import WORKER_KINDS, SampleMaker
 
 from .common import square
 
-SUMMARY = "images per second and memory of loading and augmentation, against the original"
-OBJECTS, FILE_BYTES = 18, 130_000  # per image; BDD100K's averages
-SQUARE = square(1024)  # the original has no other shape
-PASSES = 3  # passes of ours through all images per repetition: it takes a fraction of the original's time
+SUMMARY = "images per second and memory of loading and augmentation, compared with the original"
+OBJECTS, FILE_BYTES = 18, 130_000  # per image, as in BDD100K on average
+SQUARE = square(1024)  # the only shape that the original has
+PASSES = 3  # passes of our data path per repetition, which take a fraction of the time of the original's one pass
 KEYS = """\
 keys of the JSON file:
   images_per_second_per_core            polygon labels, no augmentation (per second of CPU time, median)
@@ -62,7 +61,7 @@ keys of the JSON file:
   jpeg_decode      milliseconds that OpenCV's libjpeg-turbo takes for these files alone, and the rate that this allows
   memory_mib       peak resident memory of a separate process: before the first batch, its growth, and the peak
   loaders          images per second by the clock for each number and kind of workers (--loaders)
-  input, machine   what was measured, and on what; repetitions
+  input, machine   description of the images and the machine; repetitions
 """
 
 
@@ -76,8 +75,8 @@ class Case(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = KEYS
     add = parser.add_argument
-    add("--images", type=cli.positive_int, default=16, metavar="N", help="scenes (default: %(default)s)")
-    add("--repeat", type=cli.positive_int, default=5, metavar="N", help="repetitions (default: %(default)s)")
+    add("--images", type=cli.positive_int, default=16, metavar="N", help="number of scenes (default: %(default)s)")
+    add("--repeat", type=cli.positive_int, default=5, metavar="N", help="number of repetitions (default: %(default)s)")
     add(
         "--loaders",
         type=cli.positive_int,
@@ -89,8 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print the tables; return the figures."""
-    logging.getLogger().setLevel(logging.WARNING)  # hides the summaries of the data sets
+    """Measure, print the tables and return the figures."""
+    logging.getLogger().setLevel(logging.WARNING)  # hides the summaries of the datasets
     with tempfile.TemporaryDirectory(prefix="benchmark") as name:
         folder = pathlib.Path(name)
         size = draw_images(folder, args.images)
@@ -166,7 +165,7 @@ def open_dataset(folder: pathlib.Path, kind: str) -> BDD100KDataset:
 
 
 def make_maker(folder: pathlib.Path, kind: str) -> SampleMaker:
-    """Return what makes the batches of `mrcnn.data.loader.Loader`, with one image per batch."""
+    """Return the maker of the batches of `mrcnn.data.loader.Loader`, with one image per batch."""
     dataset = open_dataset(folder, kind)
     config = BDD100KConfig().override([*SQUARE, *preset_settings("default" if kind.endswith("_augmented") else "none")])
     return SampleMaker(dataset, config, 1, len(dataset.image_ids), augmentation=Augmentation.from_config(config))
@@ -187,7 +186,7 @@ def interleaved(cases: dict[str, Case], images: int, repeat: int) -> dict[str, n
     """Return (CPU, wall) seconds per image of each case, float64 [repeat, 2]; every repetition runs all cases."""
     times: dict[str, list] = {name: [] for name in cases}
     for case in cases.values():
-        case.step(repeat * PASSES, 0)  # fills imports and caches
+        case.step(repeat * PASSES, 0)  # loads modules and fills caches
     for number in range(repeat):
         for name, case in cases.items():
             cpu, wall = time.process_time(), time.perf_counter()
@@ -200,7 +199,7 @@ def interleaved(cases: dict[str, Case], images: int, repeat: int) -> dict[str, n
 
 
 def split_time(folder: pathlib.Path, kind: str, total: np.ndarray) -> dict[str, float]:
-    """Return milliseconds of CPU time per image by stage; what the stages leave of the median is "batch"."""
+    """Return milliseconds of CPU time per image by stage; "batch" is the rest of the median."""
     maker = make_maker(folder, kind)
     spent: dict[str, list[float]] = {}
     for i in range(PASSES * len(maker.dataset.image_ids)):
@@ -212,7 +211,7 @@ def split_time(folder: pathlib.Path, kind: str, total: np.ndarray) -> dict[str, 
 
 
 def _stages(maker: SampleMaker, number: int) -> list[tuple[str, float]]:
-    """Process one image step by step, as `SampleMaker.sample` does: (stage, seconds)."""
+    """Process one image step by step as `SampleMaker.sample` does, and return (stage, seconds) of each."""
     dataset, config, augmentation = maker.dataset, maker.config, maker.augmentation
     image_id, rng = number % len(dataset.image_ids), np.random.default_rng(number)
     clock = [time.process_time()]
@@ -238,7 +237,7 @@ def _stages(maker: SampleMaker, number: int) -> list[tuple[str, float]]:
 
 
 def decode_alone(folder: pathlib.Path, repeat: int) -> dict[str, float]:
-    """Return the CPU time of OpenCV's decoder for bytes in memory: no loader that decodes each file can be faster."""
+    """Return the CPU time of OpenCV's decoder for files in memory, a lower limit for loaders that decode each file."""
     files = [np.frombuffer(path.read_bytes(), np.uint8) for path in sorted(folder.glob("images/10k/train/*.jpg"))]
     rounds = []
     for _ in range(repeat):
@@ -274,7 +273,7 @@ def _in_process(kind: str, folder: pathlib.Path) -> dict[str, float] | None:
 
 
 def measure_memory(kind: str, folder: pathlib.Path) -> dict[str, float] | None:
-    """Return MiB of this process before its first batch, its growth and peak; None if the system does not tell."""
+    """Return the MiB of this process before its first batch, its growth and its peak; None if they are unknown."""
     cv2.setNumThreads(1)
     step = original_way(folder) if kind == "original" else make_maker(folder, kind).batch
     count = len(list(folder.glob("images/10k/train/*.jpg")))
@@ -286,7 +285,7 @@ def measure_memory(kind: str, folder: pathlib.Path) -> dict[str, float] | None:
 
 
 def _peak_mib() -> float | None:
-    """Return the peak of resident memory. (Linux children inherit getrusage's value, so small ones look large.)"""
+    """Return the peak of resident memory. On Linux, child processes inherit getrusage's value, so it is not used."""
     try:
         lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -354,7 +353,7 @@ def show(report: dict[str, Any]) -> None:
     console.print(table)
     decode = report["jpeg_decode"]
     console.print(
-        f"decoding these JPEGs alone: {decode['milliseconds']:.2f} ms, at most "
+        f"decoding these JPEGs alone takes {decode['milliseconds']:.2f} ms, which allows at most "
         f"{decode['images_per_second']:.0f} images per second"
     )
     for name, memory in report["memory_mib"].items():

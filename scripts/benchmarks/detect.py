@@ -1,10 +1,10 @@
-"""Detection in one image: from its pixels to boxes, classes, scores and full masks.
+"""Measure detection in one image, from its pixels to boxes, classes, scores and full masks.
 
 The image is a drawn street, cropped to a square of the network's input size. Weights are random and there is no score
 threshold, so there are always 100 detections with masks to paste. The first calls, in which the backend traces and
 compiles, are not counted.
 
-With --against torchvision, its Mask R-CNN R50-FPN detects in the same image, alternating with ours.
+With --against torchvision, torchvision's Mask R-CNN R50-FPN detects in the same image, alternating with ours.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from bdd100k.cli import positive_int
 from . import torchvision_model
 from .common import add_network_arguments, in_words, median_ratio, spread, square
 
-SUMMARY = "seconds from an image to its detections, optionally against torchvision"
+SUMMARY = "seconds from an image to its detections, optionally compared with torchvision"
 KEYS = """\
 keys of the JSON file, for each of "sizes":
   detect       seconds of MaskRCNN.detect_instances and the full masks: median, and "spread" (10th, 90th percentile)
@@ -45,12 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="sides of the images, multiples of 64 (default: 512 1024)",
     )
-    parser.add_argument("--rounds", type=positive_int, default=10, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--rounds", type=positive_int, default=10, metavar="N", help="number of rounds (default: %(default)s)"
+    )
     add_network_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print the table; return the figures."""
+    """Measure, print the table and return the figures."""
     import keras
 
     if args.against:
@@ -87,7 +89,7 @@ def street(size: int) -> np.ndarray:
 
 
 def _ours(image: np.ndarray, backbone: str, overrides: list[str]) -> tuple[dict[str, Callable[[], float]], int]:
-    """Return the calls to measure, each of which returns its seconds, and the number of classes."""
+    """Return the calls to measure, each of which returns its duration in seconds, and the number of classes."""
     from bdd100k.config import BDD100KConfig
     from mrcnn.model import MaskRCNN
 
@@ -108,7 +110,7 @@ def _ours(image: np.ndarray, backbone: str, overrides: list[str]) -> tuple[dict[
 
 
 def clocked(call: Callable[[], Any]) -> Callable[[], float]:
-    """Wrap a call so that it returns the seconds that it takes."""
+    """Wrap a call so that it returns its duration in seconds."""
 
     def run() -> float:
         began = time.perf_counter()
@@ -119,9 +121,7 @@ def clocked(call: Callable[[], Any]) -> Callable[[], float]:
 
 
 def in_turns(calls: dict[str, Callable[[], float]], rounds: int) -> dict[str, np.ndarray]:
-    """Return the seconds of each call by the clock, [rounds]; every round runs all calls, so that they meet the same
-    load.
-    """
+    """Return the seconds of each call by the clock, [rounds]; every round runs all calls, under the same load."""
     taken = [[call() for call in calls.values()] for _ in range(WARM_UP + rounds)]
     return dict(zip(calls, np.array(taken[WARM_UP:]).T, strict=True))
 

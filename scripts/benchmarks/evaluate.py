@@ -1,16 +1,16 @@
-"""Time evaluation without inference: 1,000 images with 18 objects and 100 detections each, on two cores.
+"""Measure evaluation without inference: 1,000 images with 18 objects and 100 detections each, on two cores.
 
-Objects are ellipses of BDD100K's sizes in images of 720 x 1280; detections are boxes with 28 x 28 masks, as the model
-returns them: 40 of an image lie on its objects, moved a little, 60 anywhere. The stages, timed by the clock:
+Objects are ellipses of BDD100K's sizes in images of 720 x 1280. Detections are boxes with 28 x 28 masks, as the model
+returns them: in each image 40 lie on its objects, slightly moved, and 60 anywhere. The stages, timed by the clock:
 
   paste     masks pasted into their boxes and encoded, detections written to a file
   evaluate  COCO's figures for masks and boxes, per class, slices, errors, curves, intervals from 500 samples
-  official  BDD100K's two protocols, masks flattened
+  official  BDD100K's two protocols, on flattened masks
   write     result.json and predictions.json
 
-For comparison, the one figure that Matterport's code has, mAP at IoU 0.5, is computed in Matterport's way: every mask
-pasted at full size, the overlaps by a dot product of full masks, one image after the other. This takes too long for
-1,000 images, so it is timed on a sample of them, in the same process, and must give the same figure for these images.
+For comparison, the only figure of Matterport's code, mAP at IoU 0.5, is computed in Matterport's way: every mask is
+pasted at full size, and overlaps are dot products of full masks, one image at a time. This takes too long for 1,000
+images, so it is timed on a sample of them in the same process, for which both ways must give the same figure.
 """
 
 import argparse
@@ -40,20 +40,20 @@ from mrcnn.evaluation.results_file import Store, write_entries
 from mrcnn.files import write_json
 from mrcnn.structures.instances import Instances
 
-SUMMARY = "time of a whole evaluation without inference, compared with the original's way"
+SUMMARY = "time of a whole evaluation without inference, compared with the original"
 SHAPE = (720, 1280)
 OBJECTS, DETECTIONS, NEAR = 18, 100, 40
-CLASS_FRACTIONS = (0.18, 0.02, 0.62, 0.06, 0.03, 0.01, 0.03, 0.05)  # of the objects in BDD100K, roughly
+CLASS_FRACTIONS = (0.18, 0.02, 0.62, 0.06, 0.03, 0.01, 0.03, 0.05)  # roughly the fractions of the objects in BDD100K
 KEYS = """\
 keys of the JSON file:
   seconds          clock time of each stage and "total", for all images
-  cpu_seconds      processor time of all threads, without what other programs took
-  cpu_milliseconds the same per image; and "original"
+  cpu_seconds      processor time of all threads of this process
+  cpu_milliseconds the same per image, and that of "original"
   ratio            processor time per image, original's way / ours: its single figure against all our stages
   ratio_clock      the same by the clock
   ratio_same       original's way / ours for this figure alone (overlaps and mAP50 from encoded masks)
-  mAP50            of the sample, both ways
-  AP               of all images: mask, box, bitmask, rle, to check that two runs evaluated the same
+  mAP50            mAP at IoU 0.5 of the sample, both ways
+  AP               AP of all images: mask, box, bitmask, rle, to check that two runs evaluated the same
   memory_mib       resident memory: "scenes" (objects and detections, before the first stage), "after" all stages,
                    "peak" of the stages, "original_peak" of the original's way
   images, sample, cores
@@ -63,15 +63,19 @@ keys of the JSON file:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.epilog = KEYS
-    parser.add_argument("--images", type=int, default=1000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--images", type=int, default=1000, metavar="N", help="number of images (default: %(default)s)")
     parser.add_argument(
-        "--sample", type=int, default=12, metavar="N", help="images for the original's way (default: %(default)s)"
+        "--sample",
+        type=int,
+        default=12,
+        metavar="N",
+        help="number of images for the original's way (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the scenes (default: %(default)s)")
 
 
 class Scenes:
-    """A dataset of ellipses with what a model would detect in it."""
+    """A dataset of ellipses, with detections as a model would make them."""
 
     def __init__(self, images: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -102,7 +106,7 @@ class Scenes:
         return SHAPE
 
     def _boxes(self, count: int) -> np.ndarray:
-        """int [n, (y1, x1, y2, x2)]; half of the objects are under 40 pixels."""
+        """Draw boxes, int [n, (y1, x1, y2, x2)] px; half of the objects are smaller than 40 pixels."""
         size = np.exp(self.rng.normal(3.6, 0.9, (count, 2))).clip(6, 500).astype(int)
         corner = (self.rng.random((count, 2)) * (np.array(SHAPE) - size)).astype(int)
         return np.concatenate([corner, corner + size], axis=1)
@@ -130,7 +134,7 @@ class Scenes:
 
 
 def ellipse(height: int, width: int) -> np.ndarray:
-    """bool [height, width]"""
+    """Return a filled ellipse, bool [height, width]."""
     y, x = (np.arange(height) + 0.5) / height * 2 - 1, (np.arange(width) + 0.5) / width * 2 - 1
     return y[:, None] ** 2 + x[None] ** 2 < 1
 
@@ -191,7 +195,7 @@ def _use_two_cores() -> int:
 
 
 class _Time(NamedTuple):
-    """Seconds by the clock, and of the processor in all threads."""
+    """Seconds by the clock, and processor time of all threads."""
 
     clock: float
     cpu: float
@@ -204,7 +208,7 @@ def _timed(function: Any) -> tuple[Any, _Time]:
 
 
 def _ours(dataset: Any, out: pathlib.Path, stages: dict[str, _Time]) -> tuple[Store, Result, OfficialFigures]:
-    """Run all stages, and put their times into `stages`."""
+    """Run all stages and record their times in `stages`."""
     store = Store(out / "detections.jsonl", {})
     categories = list(range(len(CLASS_NAMES) + 1))
 
@@ -230,14 +234,14 @@ def _ours(dataset: Any, out: pathlib.Path, stages: dict[str, _Time]) -> tuple[St
 
 
 class _Finished:
-    """A model that is never called: the store has everything."""
+    """A model that is never called, because the store has the detections of all images."""
 
     def detect_instances(self, images: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        raise AssertionError("an image is missing in the store")
+        raise AssertionError("an image is missing from the store")
 
 
 def evaluate_map50(dataset: Any, store: Store, sample: list[int]) -> list[float]:
-    """Compute Matterport's AP of each image of a sample in our way."""
+    """Compute Matterport's AP of each image of a sample with our code."""
     aps = []
     for image_id in sample:
         entries = store.of_image(image_key(dataset, image_id))
@@ -248,7 +252,7 @@ def evaluate_map50(dataset: Any, store: Store, sample: list[int]) -> list[float]
 
 
 def original_ap50(objects: Instances, found: dict[str, np.ndarray]) -> float:
-    """Compute AP of one image at IoU 0.5 in the original's way: masks of the whole image, multiplied with each other.
+    """Compute AP of one image at IoU 0.5 in the original's way, by dot products of full masks.
 
     Crowds are left out, as in our figure.
     """
@@ -284,7 +288,7 @@ def original_ap50(objects: Instances, found: dict[str, np.ndarray]) -> float:
 
 
 def _memory() -> dict[str, float]:
-    """Return resident memory now (VmRSS) and at its peak (VmHWM), MiB; 0 where the system does not say."""
+    """Return current (VmRSS) and peak (VmHWM) resident memory in MiB; 0 if they are unknown."""
     try:
         lines = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
         return {name: int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")}
@@ -293,13 +297,13 @@ def _memory() -> dict[str, float]:
 
 
 def _forget_peak() -> None:
-    """Reset the peak of memory, where the system allows it."""
+    """Reset the memory peak, if the system allows it."""
     with contextlib.suppress(OSError):
         pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 
 def _show(report: dict[str, Any]) -> None:
-    table = Table("", "seconds", "of processor", "ms per image, of processor", box=box.SIMPLE)
+    table = Table("", "seconds", "CPU seconds", "CPU ms per image", box=box.SIMPLE)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, value in report["seconds"].items():

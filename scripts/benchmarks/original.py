@@ -1,8 +1,8 @@
-"""The data path of matterport/Mask_RCNN (2018), reimplemented step by step: the baseline of `benchmark.py data`.
+"""The data path of matterport/Mask_RCNN (2018), reimplemented as the baseline of `benchmark.py data`.
 
-The steps, their order, libraries, array sizes and dtypes are the original's: every instance has a mask of the image's
-size, filled from its polygons, zoomed and padded; boxes come from those masks; each mask is cropped and resized alone;
-RPN targets are assigned in numpy for all anchors; the image leaves as float32 minus the mean.
+The steps, their order, the libraries, array sizes and dtypes are those of the original. Every instance has a mask of
+the image's size, filled from its polygons, zoomed and padded, from which its box is computed. Each mask is cropped and
+resized separately. RPN targets are assigned in numpy for all anchors. The image is returned as float32 minus the mean.
 
 Legend: H W moulded image, h w mini-mask, n instances, A anchors, S sampled anchors, G padded ground-truth slots. Boxes
 are (y1, x1, y2, x2) pixels.
@@ -23,22 +23,22 @@ from mrcnn.data.images import compose_image_meta
 
 
 class OriginalLoader:
-    """Batches of one image each."""
+    """Makes batches of one image each."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.anchors = make_anchors(config)  # once, as in the original's generator
+        self.anchors = make_anchors(config)  # computed once, as in the original's generator
 
     def batch(self, path: str, polygons: Sequence[Sequence[np.ndarray]], class_ids: np.ndarray) -> list[np.ndarray]:
         """Return the network's inputs for one image.
 
         Args:
-            path: of the image.
-            polygons: of each object; each polygon float [k, (x, y)].
+            path: Path of the image.
+            polygons: Polygons of each object, float [k, (x, y)] each.
             class_ids: int [n].
 
         Returns:
-            image float32 [1, H, W, 3], meta, RPN match [1, A, 1], RPN deltas [1, S, 4], class ids [1, G], boxes [1, G,
+            Image float32 [1, H, W, 3], meta, RPN match [1, A, 1], RPN deltas [1, S, 4], class ids [1, G], boxes [1, G,
             4] and mini-masks bool [1, h, w, G].
         """
         config, side = self.config, self.config.IMAGE_MAX_DIM
@@ -69,7 +69,7 @@ class OriginalLoader:
 
 
 def full_masks(polygons: Sequence[Sequence[np.ndarray]], shape: Sequence[int]) -> np.ndarray:
-    """Return bool [h, w, n], each object filled by scikit-image, as the original's samples do in `load_mask`."""
+    """Fill each object with scikit-image, as `load_mask` of the original's samples does: bool [h, w, n]."""
     masks = np.zeros((shape[0], shape[1], len(polygons)), np.uint8)
     for i, rings in enumerate(polygons):
         for ring in rings:
@@ -79,7 +79,7 @@ def full_masks(polygons: Sequence[Sequence[np.ndarray]], shape: Sequence[int]) -
 
 
 def resize_image(original: np.ndarray, side: int) -> tuple[np.ndarray, float, list, tuple[int, int, int, int]]:
-    """Resize in the mode "square" for an image larger than `side`: (image, scale, padding, window)."""
+    """Resize an image larger than `side` in the mode "square"; return (image, scale, padding, window)."""
     h, w = original.shape[:2]
     scale = side / max(h, w)
     height, width = round(h * scale), round(w * scale)
@@ -93,15 +93,15 @@ def resize_image(original: np.ndarray, side: int) -> tuple[np.ndarray, float, li
 
 
 def resize_masks(masks: np.ndarray, scale: float, padding: list) -> np.ndarray:
-    """Sample the nearest pixels with scipy's zoom, then pad."""
+    """Resize masks to the nearest pixels with SciPy's zoom, then pad them."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns about how it rounds
+        warnings.simplefilter("ignore")  # SciPy warns about its rounding
         masks = scipy.ndimage.zoom(masks, zoom=[scale, scale, 1], order=0)
     return np.pad(masks, padding, mode="constant", constant_values=0)
 
 
 def tight_boxes(masks: np.ndarray) -> np.ndarray:
-    """Return int32 [n, 4], computed one mask after the other."""
+    """Compute the boxes one mask at a time, int32 [n, 4]."""
     boxes = np.zeros((masks.shape[-1], 4), np.int32)
     for i in range(masks.shape[-1]):
         mask = masks[:, :, i]
@@ -112,7 +112,7 @@ def tight_boxes(masks: np.ndarray) -> np.ndarray:
 
 
 def mini_masks(boxes: np.ndarray, masks: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Return bool [h, w, n], each mask cropped to its box and resized by scikit-image (bilinear, zeros outside)."""
+    """Crop each mask to its box and resize it with scikit-image (bilinear, zeros outside): bool [h, w, n]."""
     minis = np.zeros((*shape, masks.shape[-1]), bool)
     for i, (y1, x1, y2, x2) in enumerate(boxes):
         crop = masks[y1:y2, x1:x2, i].astype(float)  # recent scikit-image refuses bool
@@ -122,7 +122,7 @@ def mini_masks(boxes: np.ndarray, masks: np.ndarray, shape: Sequence[int]) -> np
 
 
 def make_anchors(config: Config) -> np.ndarray:
-    """Return float64 [A, 4] pixels, ordered by level, row, column and ratio."""
+    """Return the anchors in pixels, float64 [A, 4], ordered by level, row, column and ratio."""
     levels = []
     for size, stride in zip(config.RPN_ANCHOR_SCALES, config.BACKBONE_STRIDES, strict=True):
         root = np.sqrt(np.array(config.RPN_ANCHOR_RATIOS))
@@ -134,7 +134,7 @@ def make_anchors(config: Config) -> np.ndarray:
 
 
 def overlaps_with(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """Return the IoU, float64 [A, n], one column at a time."""
+    """Compute the IoU one column at a time, float64 [A, n]."""
     areas = (anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])
     overlaps = np.zeros((len(anchors), len(boxes)))
     for i, (y1, x1, y2, x2) in enumerate(boxes):
@@ -146,7 +146,7 @@ def overlaps_with(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def rpn_targets(anchors: np.ndarray, boxes: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Mark anchors as object (1), background (-1) or neutral (0), int32 [A]; return deltas of the first, [S, 4]."""
+    """Mark anchors as object (1), background (-1) or neutral (0), int32 [A], and compute deltas [S, 4] of the first."""
     match, deltas = np.zeros(len(anchors), np.int32), np.zeros((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4))
     overlaps = overlaps_with(boxes, anchors)
     nearest = np.argmax(overlaps, axis=1)
@@ -170,7 +170,7 @@ def _centre_and_size(box: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _drop(match: np.ndarray, value: int, limit: Any) -> None:
-    """Keep at most `limit` anchors with this value; the others, drawn at random, become neutral."""
+    """Keep at most `limit` anchors with this value; randomly chosen others become neutral."""
     places = np.where(match == value)[0]
     if len(places) > limit:
         match[np.random.choice(places, len(places) - limit, replace=False)] = 0

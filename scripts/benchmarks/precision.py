@@ -1,9 +1,10 @@
-"""Loss curves in 16 bits against float32: the same training of a small network, once in each precision.
+"""Compare loss curves in 16 bits with float32: train a small network in the same way in each precision.
 
 Trains all layers on drawn street scenes from the shipped weights. The images are smaller than those that the weights
-were trained on, so the losses fall. The difference between two curves is the mean over the steps of |a - b| / b, after
+were trained on, so that there is something to learn and the losses fall. The difference between two curves is the mean
+over the steps of |a - b| / b, after
 smoothing over 20 steps. Compare it with the noise: the difference between two float32 trainings that see the same
-images in the same order but sample other anchors and ROIs.
+images in the same order but sample different anchors and ROIs.
 """
 
 import argparse
@@ -18,8 +19,8 @@ from rich.table import Table
 from bdd100k.cli import positive_int
 from mrcnn.config import PRECISIONS
 
-SUMMARY = "loss curves in bfloat16 and float16 against float32"
-SMOOTHED = 20  # steps
+SUMMARY = "loss curves in bfloat16 and float16, compared with float32"
+SMOOTHED = 20  # number of steps to average
 KEYS = """\
 keys of the JSON file:
   curves            for "float32", "float32, other draws" and each precision: the loss of each step
@@ -33,8 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.epilog = KEYS
     add = parser.add_argument
-    add("--steps", type=positive_int, default=200, metavar="N", help="default: %(default)s")
-    add("--precisions", nargs="+", choices=PRECISIONS[1:], default=["bfloat16"], help="default: %(default)s")
+    add("--steps", type=positive_int, default=200, metavar="N", help="number of steps (default: %(default)s)")
+    add(
+        "--precisions",
+        nargs="+",
+        choices=PRECISIONS[1:],
+        default=["bfloat16"],
+        help="precisions (default: %(default)s)",
+    )
     add(
         "--size",
         type=positive_int,
@@ -43,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="height and width of the images (default: %(default)s)",
     )
-    add("--learning-rate", type=float, default=0.0003, metavar="R", help="default: %(default)s")
+    add("--learning-rate", type=float, default=0.0003, metavar="R", help="learning rate (default: %(default)s)")
     add("--plot", metavar="FILE", help="plot the curves to this file")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Train in each precision and print the table; return the figures."""
+    """Train in each precision, print the table and return the figures."""
     import keras
 
     trainings = {"float32": ("float32", 1), "float32, other draws": ("float32", 2)}
@@ -78,7 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(precision: str, seed: int, args: argparse.Namespace) -> tuple[np.ndarray, float]:
-    """Return the loss of each step, and the CPU time of a step. The seed is that of the network, not of the images."""
+    """Return the loss of each step, and the median CPU time of a step. `seed` affects the network, not the images."""
     from bdd100k.config import StreetsConfig
     from bdd100k.open_data import open_dataset
     from mrcnn.data.loader import Loader
@@ -106,7 +113,7 @@ def train(precision: str, seed: int, args: argparse.Namespace) -> tuple[np.ndarr
 
 
 def smooth(curve: np.ndarray) -> np.ndarray:
-    """Return means over SMOOTHED steps."""
+    """Return the running mean over SMOOTHED steps."""
     width = min(SMOOTHED, len(curve))
     return np.convolve(curve, np.full(width, 1 / width), "valid")
 

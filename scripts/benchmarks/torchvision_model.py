@@ -1,4 +1,4 @@
-"""torchvision's Mask R-CNN R50-FPN on the same images, for `--against torchvision`.
+"""Runs torchvision's Mask R-CNN R50-FPN on the same images, for `--against torchvision`.
 
 It runs in its own process, so that the threads and libraries of the two frameworks do not interfere.
 """
@@ -23,14 +23,14 @@ def refuse_without() -> None:
 
 
 class Other:
-    """A call that runs in another process; calling this object returns the seconds that it took there."""
+    """A call that runs in another process; calling this object returns its duration there in seconds."""
 
     def __init__(self, make: Callable[..., Callable[..., Any]], *args: Any) -> None:
         """Start the process.
 
         Args:
             make: `detector` or `trainer`.
-            args: its arguments.
+            args: Arguments of `make`.
         """
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -59,10 +59,10 @@ def _serve(pipe: Connection, make: Callable[..., Callable[..., Any]], args: tupl
 
 
 def detector(image: np.ndarray, classes: int) -> Callable[[], Any]:
-    """Return a call that detects in one image, uint8 [H, W, 3], at its own size.
+    """Return a call that detects in one image, uint8 [H, W, 3], at its original size.
 
-    The weights are random and every box counts, so the mask head gets its 100 boxes and all masks are pasted, as in
-    ours.
+    The weights are random and there is no score threshold, so the mask head gets 100 boxes and all masks are pasted, as
+    in our model.
     """
     import torch
 
@@ -80,7 +80,7 @@ def detector(image: np.ndarray, classes: int) -> Callable[[], Any]:
 
 
 def trainer(classes: int, size: int) -> Callable[[dict[str, np.ndarray]], Any]:
-    """Return a call that trains one step of SGD on a batch of our loader: all layers but stem and res2, its default."""
+    """Return a call that trains one SGD step on a batch of our loader: all layers but stem and res2, as by default."""
     import torch
 
     model = _model(classes, size).train()
@@ -98,9 +98,7 @@ def trainer(classes: int, size: int) -> Callable[[dict[str, np.ndarray]], Any]:
 
 
 def _model(classes: int, size: int, **options: Any) -> Any:
-    """Build what `maskrcnn_resnet50_fpn` builds for COCO weights (frozen BatchNorm, stem and res2), with random
-    weights.
-    """
+    """Build `maskrcnn_resnet50_fpn` as for COCO weights (BatchNorm, stem and res2 frozen), but with random weights."""
     from torchvision.models.detection import MaskRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
@@ -109,14 +107,14 @@ def _model(classes: int, size: int, **options: Any) -> Any:
 
 
 def _to_tensor(image: np.ndarray) -> Any:
-    """Convert uint8 [H, W, 3] to float [3, H, W] in 0 to 1."""
+    """Convert an image, uint8 [H, W, 3], to float [3, H, W] from 0 to 1."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
 
 
 def _target(inputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-    """Return an image's objects from our batch: boxes [n, (x1, y1, x2, y2)] px, labels [n], masks uint8 [n, H, W]."""
+    """Convert an image's objects from our batch: boxes [n, (x1, y1, x2, y2)] px, labels [n], masks uint8 [n, H, W]."""
     import torch
 
     real = np.flatnonzero(inputs["input_gt_class_ids"][row] > 0)

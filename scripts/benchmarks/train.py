@@ -1,11 +1,11 @@
-"""A training step: seconds, memory, how long it waits for data, and what compilation costs.
+"""Measure a training step: its seconds and memory, the time spent waiting for data, and the cost of compilation.
 
-Trains on drawn street scenes (720 x 1280 JPEGs, 18 objects each) as `scripts/train.py` does: the loader makes batches
-while the step runs, and the time between the end of a step and the arrival of its next batch counts as waiting. The
-first step, in which the backend traces and compiles, is measured separately.
+Trains on drawn street scenes (720 x 1280 JPEGs, 18 objects each) as `scripts/train.py` does: the loader prepares
+batches while the step runs, and the time between the end of a step and the arrival of its next batch counts as waiting.
+The first step, in which the backend traces and compiles, is measured separately.
 
-With --against torchvision, its Mask R-CNN R50-FPN trains on the same batches, alternating with ours step by step. For
-equal work use --layers 3+, because torchvision trains these layers by default.
+With --against torchvision, torchvision's Mask R-CNN R50-FPN trains on the same batches, alternating with ours step by
+step. For equal work use --layers 3+, because torchvision trains these layers by default.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from rich.table import Table
 from . import torchvision_model
 from .common import add_network_arguments, in_words, median_ratio, spread, square
 
-SUMMARY = "seconds, memory, waiting and compilation of training steps"
+SUMMARY = "seconds, memory, waiting time and compilation of training steps"
 KEYS = """\
 keys of the JSON file:
   seconds_per_step   median over the measured steps, and "spread" (10th and 90th percentile)
-  seconds_per_image  the same for one image
-  compile_seconds    the first step minus an ordinary one
-  build_seconds      building the network
+  seconds_per_image  the same per image
+  compile_seconds    duration of the first step minus the median
+  build_seconds      time to build the network
   data_wait          fraction of the steps' time spent waiting for batches
   peak_memory_mib    peak resident memory of the process, without GPU memory
   torchvision        seconds of its step, if requested, and "ratio": torchvision / ours, median over the steps
@@ -44,18 +44,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_network_arguments(parser)
     parser.add_argument(
-        "--layers", default="all", help="heads, 3+, 4+, 5+, all, or a regular expression (default: %(default)s)"
+        "--layers",
+        default="all",
+        help="layers to train: heads, 3+, 4+, 5+, all, or a regular expression (default: %(default)s)",
     )
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per step (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=10, metavar="N", help="measured steps (default: %(default)s)")
     parser.add_argument(
-        "--loaders", type=int, default=2, metavar="N", help="threads that make batches (default: %(default)s)"
+        "--batch", type=int, default=1, metavar="N", help="number of images per step (default: %(default)s)"
     )
-    parser.add_argument("--augment", default="default", help="preset of augmentation (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=10, metavar="N", help="number of measured steps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--loaders",
+        type=int,
+        default=2,
+        metavar="N",
+        help="number of threads that prepare batches (default: %(default)s)",
+    )
+    parser.add_argument("--augment", default="default", help="augmentation preset (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print the table; return the figures."""
+    """Measure, print the table and return the figures."""
     import keras
 
     from bdd100k.config import BDD100KConfig
@@ -111,9 +121,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _steps(
     network: Any, loader: Any, other: Callable[[dict[str, np.ndarray]], float] | None
 ) -> tuple[list[float], list[float], list[float]]:
-    """Return the seconds that each step waited for its batch, of the whole step including the wait, and of the other's
-    step.
-    """
+    """Run all steps; return the seconds that each waited for its batch, took in all, and took in the other library."""
     waits: list[float] = []
     steps: list[float] = []
     others: list[float] = []

@@ -1,7 +1,7 @@
-"""Several devices, and several hosts, against one device with the whole batch: the same losses and the same weights.
+"""Compares several devices and hosts with one device that takes the whole batch: losses and weights must be equal.
 
-Each training is a process of its own (tests/hosts_worker.py): devices and hosts are fixed before the first operation.
-Sampling leaves anchors and ROIs out, so each image must also get the random numbers that it has in the whole batch.
+Each training runs in its own process (tests/hosts_worker.py), because devices and hosts are fixed before the first
+operation. Anchors and ROIs are sampled, so each image must also get the same random numbers as in the whole batch.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ LIMIT = 400  # seconds; about 20 on a quiet core
 def start(batches: str, *hosts: str) -> subprocess.Popen:
     flags = f"--xla_force_host_platform_device_count={batches[-3]}"
     environment = {**os.environ, "KERAS_BACKEND": keras.config.backend(), "XLA_FLAGS": flags}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # compiling is what takes the time
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # most of the time is spent compiling
     command = [sys.executable, "-m", "tests.hosts_worker", batches, *hosts]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
@@ -58,7 +58,7 @@ def assert_same(found: dict, expected: dict) -> None:
 
 @pytest.fixture(scope="module")
 def trainings() -> list[dict]:
-    """With one device, and on TensorFlow also with two. On JAX hosts and devices are one: each host has two."""
+    """Train on one device, and on TensorFlow also on two. JAX treats hosts and devices alike: each host has two."""
     return finish(start("1x4,2x2" if TENSORFLOW else "1x4"))
 
 

@@ -1,4 +1,4 @@
-"""Hosts that join: one that never comes, one with other options, a port in use. Each host is a process of its own."""
+"""Hosts that fail to join: one that never starts, one with other options, a port in use. Each host is a process."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def start(addresses: list[str], index: int, limit: float, **terms) -> subprocess
 
 
 def message_of(process: subprocess.Popen) -> str:
-    """What a process that ends with 2 says."""
+    """Return the error message of a process that must exit with code 2."""
     try:
         _, errors = process.communicate(timeout=120)
     finally:

@@ -1,4 +1,4 @@
-"""What is private or undocumented in Keras and relied on: a test for each, which fails where Keras changes it."""
+"""Tests each private or undocumented name of Keras that is used, so that a change in Keras is noticed."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def dense_model() -> keras.Model:
 
 
 def test_variables_are_up_to_date_within_fit():
-    """y = w x with w = 1, x = 1 and the target 0: a step of SGD at 0.1 makes 0.8 of w."""
+    """For y = w x with w = 1, x = 1 and target 0, a step of SGD at 0.1 changes w to 0.8."""
     model, seen = dense_model(), []
 
     class Look(keras.callbacks.Callback):
@@ -50,7 +50,7 @@ def test_variable_index_is_the_order_of_building():
 
 
 def test_gradients_of_replicas_are_not_summed_by_keras():
-    """Keras' optimizer calls the method that is overridden, on TensorFlow alone."""
+    """Keras' optimizer calls the overridden method, but only on TensorFlow."""
     assert hasattr(keras.optimizers.Optimizer, "_all_reduce_sum_gradients") == (BACKEND == "tensorflow")
     called = []
 
@@ -69,7 +69,7 @@ def test_gradients_of_replicas_are_not_summed_by_keras():
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow alone builds from a batch")
 def test_fit_does_not_build_a_model_from_a_batch():
-    """`fit` calls the method that is overridden, once for its training data."""
+    """`fit` calls the overridden method once, for its training data."""
     called = []
 
     class Model(keras_private.BuiltModel):

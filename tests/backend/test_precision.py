@@ -1,4 +1,4 @@
-"""16-bit convolutions: what stays float32, and how far the losses move."""
+"""16-bit convolutions: which parts stay float32, and how much the losses change."""
 
 import functools
 
@@ -18,7 +18,7 @@ from tests.shapes import ShapesConfig, ShapesDataset
 
 pytestmark = pytest.mark.graph
 
-# by how much the losses may differ; JAX compiles for half a minute, so one of them does there
+# Allowed differences of the losses. JAX compiles for half a minute, so only one precision is tested there.
 HALVES = {"bfloat16": 0.02, "float16": 0.003} if keras.config.backend() == "tensorflow" else {"bfloat16": 0.02}
 
 
@@ -27,7 +27,7 @@ def dtype_of(tensor) -> str:
 
 
 def training_model(precision: str, folder) -> MaskRCNN:
-    """All anchors are proposals, unmoved, so that every precision meets the same objects."""
+    """Build a model whose proposals are its unmoved anchors, so that every precision sees the same objects."""
     keras.utils.set_random_seed(5)
     proposals = ["PRE_NMS_LIMIT=4092", "POST_NMS_ROIS_TRAINING=4092", "RPN_NMS_THRESHOLD=1.0"]
     config = ShapesConfig().override([f"PRECISION={precision}", *proposals])
@@ -39,14 +39,14 @@ def training_model(precision: str, folder) -> MaskRCNN:
 
 
 def step(network, batch) -> tuple[dict, dict]:
-    with keras.StatelessScope():  # JAX cannot keep the states of the random numbers from inside a compiled function
+    with keras.StatelessScope():  # JAX cannot keep random states that change inside a compiled function
         tensors = network(batch)
         return tensors, network.loss_terms(batch, tensors)
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """By precision: the outputs of the training graph for one batch, and the losses."""
+    """Return precision -> the outputs of the training graph for one batch, and the losses."""
     folder, dataset, found = tmp_path_factory.mktemp("logs"), ShapesDataset().load_shapes(4), {}
     for precision in ("float32", *HALVES):
         model = training_model(precision, folder)
@@ -64,7 +64,7 @@ def test_boxes_scores_targets_and_losses_stay_float32(outputs, precision):
     network = model.keras_model
     assert {dtype_of(v) for v in network.trainable_variables} == {"float32"}
     assert dtype_of(network.get_layer("fpn_p3").output) == precision, "the convolutions should be 16 bits"
-    # the boxes are those of float32, bit for bit: 16 bits would move them by pixels
+    # boxes equal those in float32 bit for bit: 16 bits would move them by pixels
     for name in ("proposals", "output_rois", "target_bbox"):
         np.testing.assert_array_equal(
             keras.ops.convert_to_numpy(tensors[name]), keras.ops.convert_to_numpy(outputs["float32"][1][name]), name
@@ -104,7 +104,7 @@ def apply(optimizer, gradient: list[float], weight: keras.Variable) -> None:
 
 
 def test_float16_scales_the_loss(tmp_path):
-    """A step that overflows changes nothing but the factor; the others train. SGD without momentum: w - rate * g."""
+    """A step that overflows only changes the scale; other steps train. SGD without momentum is w - rate * g."""
     config = ShapesConfig().override(["PRECISION=float16", "GRADIENT_CLIP_NORM=0.0"])
     weight = keras.Variable([1.0, 2.0], name="kernel")
     with precision_of(config):

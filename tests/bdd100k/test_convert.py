@@ -1,4 +1,4 @@
-"""Conversion between the label formats: there and back, and what a format cannot hold is counted."""
+"""Conversion between the label formats and back; content that a format cannot hold is counted."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def write(path, document):
 
 
 def content(path):
-    """What a label file says, in a form that can be compared."""
+    """Return the content of a label file in a comparable form."""
     found = {}
     for image in read_labels(path).images:
         objects = []
@@ -211,7 +211,7 @@ def test_run_lengths_keep_overlaps(tmp_path, to):
 
 
 def test_polygon_that_is_hidden_does_not_come_back(tmp_path):
-    """In layers the first square is under the second; as run lengths nothing would hide it."""
+    """As layers, the second square covers the first; as RLEs, nothing would hide it."""
     square = [{"vertices": [[1, 1], [5, 1], [5, 5], [1, 5]], "types": "LLLL", "closed": True}]
     source = write(tmp_path / "s.json", frames(*({"id": i, "category": "car", "poly2d": square} for i in "12")))
     for to in ("scalabel", "coco"):
@@ -255,7 +255,7 @@ def test_size_that_the_labels_do_not_say(tmp_path, caplog):
 @settings(max_examples=60, deadline=None)
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))), st.integers(0, 5), st.integers(0, 5))
 def test_traced_polygons_fill_to_the_same_mask(mask, top, left):
-    """Holes, parts that touch at corners, single pixels: nothing is lost on the way."""
+    """Holes, parts that touch at corners and single pixels survive the conversion."""
     found = tighten(mask, top, left)
     if found is None:
         return
@@ -285,7 +285,7 @@ def test_ring_is_one_polygon_with_the_area_of_the_ring():
     ),
 )
 def test_bitmasks_through_every_format_and_back(tmp_path_factory, owner, kinds):
-    """Any bitmask, through both JSON formats in both forms of masks, is the same picture in the end."""
+    """Any bitmask stays the same image after conversion through both JSON formats with both forms of masks."""
     folder = tmp_path_factory.mktemp("trip")
     pixels = np.zeros((6, 7, 4), np.uint8)
     for i, (category, flags, number) in enumerate(kinds, 1):

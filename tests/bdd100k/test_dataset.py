@@ -84,7 +84,7 @@ def test_official_100k_layouts_have_boxes_only(tmp_path, place):
 
 
 def test_images_of_both_packages(tmp_path):
-    """Detection labels of the 100K set find their images though a 10K folder lies beside."""
+    """Detection labels of the 100K set find their images even if there is a 10K folder."""
     for place in ("10k/train/a", "100k/train/a", "100k/train/b", "10k/test/c", "10k/test/d", "100k/test/e"):
         image(tmp_path / f"images/{place}.jpg")
     labels(tmp_path / "labels/det_20/det_train.json", names=("a", "b"), box2d=BOX)
@@ -125,7 +125,7 @@ def test_flat_folder_prefers_the_file_of_the_split(tmp_path):
 
 
 def frame_file(path, name, category, oldest):
-    """One image's labels in the oldest layout, or as a Scalabel frame."""
+    """Write one image's labels in the oldest layout, or as a Scalabel frame."""
     label = {"id": 0, "category": category, "attributes": {}, "poly2d": SQUARE}
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"frames": [{"timestamp": 1, "objects": [label]}]} if oldest else {"labels": [label]}
@@ -159,7 +159,7 @@ def test_folder_that_the_archives_were_unpacked_in(tmp_path):
 
 
 def test_size_of_the_whole_file(tmp_path):
-    """Scalabel's config.imageSize stands for frames without a size."""
+    """Scalabel's config.imageSize applies to frames without a size."""
     image(tmp_path / "a.jpg", 16, 20)
     labels(tmp_path / "l.json", poly2d=SQUARE)
     frames = json.loads((tmp_path / "l.json").read_text())

@@ -56,7 +56,7 @@ def test_files_and_table(run_script, tmp_path, capsys):
 
 
 def test_report_and_comparison(run_script, tmp_path, capsys):
-    """Of the same run with itself, of one that knows less, and of folders that cannot be compared."""
+    """Compares a run with itself, with a run that has fewer predictions, and with folders that cannot be compared."""
     a, b, few = (tmp_path / name for name in ("a", "b", "few"))
     assert run_script("--out", a) == 0
     report = (a / "report.html").read_text()
@@ -103,7 +103,7 @@ def test_limit_chooses_among_the_images_of_a_file(run_script, tmp_path):
 
 
 def test_submission_and_a_stopped_run(run_script, tmp_path, monkeypatch):
-    """With BDD100K's classes; the second call goes on where Ctrl-C stopped the first."""
+    """With BDD100K's classes: the second call resumes where Ctrl-C stopped the first."""
     dataset = Drawn(*[[("car", (10, 10, 60, 70)), ("bus", (0, 0, 9, 9), "occluded")]] * 5)
     dataset.instances = [dataset.load_instances(i) for i in dataset.image_ids]
     models = []

@@ -109,7 +109,7 @@ def test_flattened_curve_stays_within_the_tolerance():
 
 
 def test_two_controls_and_a_line_vertex_are_one_curve():
-    """Files have CCL as well as CCC: the third point ends the curve whatever its letter."""
+    """Files contain CCL as well as CCC: the third point ends the curve, regardless of its letter."""
     vertices = np.array([[0, 0], [0, 4], [4, 4], [4, 0], [2, -3]], float)
     np.testing.assert_array_equal(flatten_path(vertices, "LCCLL"), flatten_path(vertices, "LCCCL"))
 
@@ -169,7 +169,7 @@ def test_several_paths_are_united_also_where_one_lies_in_another(tmp_path):
 
 
 def test_later_polygons_hide_earlier_ones(tmp_path):
-    """Two cars: the second covers the right half of the first; a third object lies wholly under a fourth."""
+    """The second car covers the right half of the first; a third object is completely covered by a fourth."""
 
     def square(x1, y1, x2, y2):
         return [{"vertices": [[x1, y1], [x2, y1], [x2, y2], [x1, y2]], "types": "LLLL", "closed": True}]
@@ -423,8 +423,8 @@ def test_real_boxes_are_those_in_the_file(shared_data):
 
 @pytest.mark.parametrize("name", ["ins_seg_rle_sample.json", "scalabel_ins_seg.json"])
 def test_real_polygons_agree_with_their_run_lengths(shared_data, tmp_path, name):
-    """Raw polygons overlap (one object keeps a quarter of itself); in layers they give the official masks but for the
-    outline, which the official painter draws a little wider."""
+    """Raw polygons overlap (one object keeps a quarter of its area). As layers they give the official masks, except for
+    the outlines, which are slightly wider in the official masks."""
     path = shared_data / "bdd_labels_only" / name
     (exact,) = images_of(path)
     text = path.read_text().replace('"rle"', '"not_used"')
@@ -440,7 +440,7 @@ def test_real_polygons_agree_with_their_run_lengths(shared_data, tmp_path, name)
 
 
 def test_real_curves(shared_data):
-    """Label c has five paths, b and a have CC pairs; a finer flattening changes next to nothing."""
+    """Label c has five paths, b and a have CC pairs; a finer flattening changes almost nothing."""
     path = shared_data / "bdd_labels_only" / "bdd100k__label__testcases__example_annotation.json"
     raw = json.loads(path.read_text())[0]["labels"]
     (frame,) = images_of(path)

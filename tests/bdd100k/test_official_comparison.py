@@ -1,4 +1,4 @@
-"""Differences of BDD100K's protocol figures: their intervals against evaluations of the very images that were drawn."""
+"""Compares intervals of differences in BDD100K's figures with evaluations of the drawn images."""
 
 import json
 
@@ -22,7 +22,7 @@ FLAGS = [(), (), (), ("crowd",), ("ignore",), ("crowd", "ignore")]
 
 
 def scene():
-    """Images with crowds and ignored objects, and the predictions of two detectors, the second the better one."""
+    """Return images with crowds and ignored objects, and the predictions of two detectors, the better one second."""
     rng = np.random.default_rng(5)
 
     def box():
@@ -44,7 +44,7 @@ def scene():
 
 
 def evaluated(truth, rows, samples=0):
-    """The result of images in this order, which may be there more than once."""
+    """Evaluate images in this order, with repetitions."""
     dataset = Drawn(*truth)
     entries = [found(i, *row) for i, image in enumerate(rows) for row in image]
     return evaluate(entries, dataset, samples=samples, benchmark=OfficialEvaluator(dataset, intervals=samples > 0))

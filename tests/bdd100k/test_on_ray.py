@@ -1,6 +1,7 @@
-"""--engine ray without a cluster: a stand-in for Ray, which does not train but says or raises what Ray does.
+"""Tests --engine ray without a cluster, with a stand-in for Ray that does not train but returns or raises what Ray
+does.
 
-Trainings with two workers were run by hand, with Ray 2.60, on both backends: to the end, killed, resumed.
+Training with two workers was tested by hand with Ray 2.60 on both backends: run to the end, killed, and resumed.
 """
 
 import argparse
@@ -20,7 +21,7 @@ class TrainingFailed(Exception):
 
 
 class StandIn:
-    """Ray with `resources`; `fit` raises `error` if there is one. `given` is what the trainer was given."""
+    """Ray with `resources`; `fit` raises `error` if given. `given` records the arguments of the trainer."""
 
     def __init__(self, monkeypatch, resources: dict[str, float], error: BaseException | None = None) -> None:
         self.given: dict = {}
@@ -63,13 +64,13 @@ def test_ray_is_not_installed(monkeypatch):
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ({"CPU": 2.0}, "--workers 4: the Ray cluster has 2 CPUs"),
-        ({"CPU": 64.0, "GPU": 3.0}, "--workers 4: the Ray cluster has 3 GPUs"),
+        ({"CPU": 2.0}, "--workers 4: the Ray cluster has only 2 CPUs"),
+        ({"CPU": 64.0, "GPU": 3.0}, "--workers 4: the Ray cluster has only 3 GPUs"),
     ],
 )
 def test_a_cluster_that_is_too_small(monkeypatch, resources, message):
     StandIn(monkeypatch, resources)
-    with pytest.raises(InputError, match=message):  # Ray would wait for machines, without end
+    with pytest.raises(InputError, match=message):  # Ray itself would wait for machines forever
         train_on_ray(arguments(), arguments(), 4)
 
 
@@ -78,7 +79,7 @@ def test_workers_share_the_gpus(monkeypatch, resume, overrides):
     ray, args = StandIn(monkeypatch, {"CPU": 64.0, "GPU": 9.0}), arguments(resume=resume)
     train_on_ray(args, arguments(), 2)
     assert ray.given["scaling"].num_workers == 2 and ray.given["scaling"].resources_per_worker == {"GPU": 4}
-    assert ray.given["work"].args[0].overrides == overrides  # a run that goes on has its own
+    assert ray.given["work"].args[0].overrides == overrides  # a resumed run keeps its own
 
 
 def test_workers_find_this_source_tree(monkeypatch):
@@ -95,6 +96,6 @@ def test_how_a_training_ends(monkeypatch):
     StandIn(monkeypatch, {"CPU": 2.0}, TrainingFailed())
     with pytest.raises(InputError, match="a worker failed; .* --resume with --engine ray --workers 2 continues"):
         train_on_ray(arguments(), arguments(), 2)
-    StandIn(monkeypatch, {"CPU": 2.0}, SystemExit(1))  # Ctrl-C, as Ray has it
+    StandIn(monkeypatch, {"CPU": 2.0}, SystemExit(1))  # as Ray handles Ctrl-C
     with pytest.raises(KeyboardInterrupt):
         train_on_ray(arguments(), arguments(), 2)

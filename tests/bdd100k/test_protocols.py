@@ -1,4 +1,4 @@
-"""Both protocols of BDD100K: the official toolkits' own expected numbers, and cases worked out on paper."""
+"""Compares both protocols of BDD100K with the expected numbers of the official toolkits and with hand-worked cases."""
 
 import json
 
@@ -23,7 +23,7 @@ def official(dataset, entries, write=None, samples=0):
     return evaluate(entries, dataset, samples=samples, benchmark=OfficialEvaluator(dataset, write, samples > 0))
 
 
-# The test case that the bitmask evaluation of the toolkit carries, and the figures that it asserts.
+# The test case of the toolkit's bitmask evaluation, with the figures that it asserts.
 OFFICIAL_TRUTH = [
     ("pedestrian", (0, 0, 10, 10)),
     ("rider", (20, 10, 40, 20)),
@@ -91,8 +91,8 @@ def test_rle_figures_are_those_that_scalabel_asserts(shared_data, tmp_path):
 
 
 def test_best_score_has_the_pixel():
-    # On paper: the car of 0.9 covers columns 0-9, so that of 0.6 keeps columns 10-14 of its 5-14. The truth is exactly
-    # the second one: COCO finds IoU 1 (and a mistake before it), flattened it is 50 / 100 = 0.5, good for AP50 alone.
+    # By hand: the car of score 0.9 covers columns 0-9, so that of 0.6 keeps columns 10-14 of its 5-14. The truth equals
+    # the second one. COCO gets IoU 1 after a mistake; flattened, the IoU is 50 / 100 = 0.5, which only counts for AP50.
     dataset = Drawn([("car", (0, 5, 10, 15))])
     result = official(dataset, [found(0, "car", (0, 5, 10, 15), 0.6), found(0, "car", (0, 0, 10, 10), 0.9)])
     assert result.mask.AP50 == result.mask.AP == pytest.approx(0.5)
@@ -115,7 +115,7 @@ def test_what_is_covered_wholly_is_not_counted():
 
 def test_ignored_objects_are_not_put_last_by_the_bitmask_code():
     # The detection is both objects together: IoU 0.5 with each. COCO's code takes the one that counts. The bitmask code
-    # takes the first, which is ignored, so that nothing is found.
+    # takes the first, which is ignored, so there is no hit.
     dataset = Drawn([("car", (0, 10, 10, 20), "ignore"), ("car", (0, 0, 10, 10))])
     got = official(dataset, [found(0, "car", (0, 0, 10, 20), 0.9)]).official
     assert got.rle.mask.AP50 == pytest.approx(1) and got.bitmask.mask.AP50 == 0

@@ -1,4 +1,4 @@
-"""report.html says what the Result says, needs nothing from elsewhere, and stays small."""
+"""Tests that report.html shows the figures of the Result, loads nothing from elsewhere, and stays small."""
 
 import base64
 import itertools
@@ -30,7 +30,7 @@ def report_of(result, dataset, tmp_path, evaluated=EVALUATED):
 
 
 def no_outside(page):
-    """Asserts that a browser would fetch nothing for this page."""
+    """Assert that a browser would fetch nothing for this page, and return its root."""
     root = parse(page)
     assert not root.all("script") and not root.all("link") and not root.all("iframe")
     for element in root.all():
@@ -103,7 +103,7 @@ def test_errors_slices_confusion_calibration(root, result):
 
 
 def test_curves_are_the_results(root, result):
-    """The points of the SVG path, taken back to data units, lie on the curve of the result."""
+    """The points of the SVG path, converted to data units, lie on the curve of the result."""
     panels = section(root, "curves").all("figure")
     names = list(result.pr_curves["mask"])
     assert [p.all("b")[0].text for p in panels] == names * 2
@@ -129,7 +129,7 @@ def test_worst_and_best_images(root, result):
 
 
 def test_pictures(root, scenes, result):
-    """Each JPEG is the image; outlines are where the objects are; every picture says what it shows."""
+    """Each JPEG is the image, outlines are where the objects are, and every picture has a text alternative."""
     scene = root.all("div", data_kind="worst")[0]
     position = int(scene.attributes["data-image"]) - 100
     truth, detections = scene.all("svg")
@@ -176,7 +176,7 @@ def test_names_are_escaped_and_the_paper_is_told_apart(page, root, result):
 
 
 def test_every_kind_of_error_in_the_gallery(tmp_path):
-    """Hand-made mistakes: each stands under its kind and says what is wrong."""
+    """Each hand-made mistake is listed under its kind and describes what is wrong."""
     here, there = (10, 10, 40, 50), (60, 10, 90, 50)
     dataset = Drawn(
         [("car", here)], [("car", here)], [("car", here)], [("car", here)], [("bus", there)], [("car", here)]
@@ -200,17 +200,17 @@ def test_every_kind_of_error_in_the_gallery(tmp_path):
         "class": [("truck 0.70, but it is a car (IoU 1.00)", "b.jpg")],
         "place": [("car 0.60, IoU 0.33 with the car", "c.jpg")],
         "both": [("truck 0.40, IoU 0.33 with a car", "f.jpg")],
-        "duplicate": [("car 0.80, found already with a better score (IoU 0.95)", "a.jpg")],
+        "duplicate": [("car 0.80, already detected with a better score (IoU 0.95)", "a.jpg")],
         "background": [("rider 0.50, no object there", "d.jpg")],
-        "missed": [("bus of 1,200 px, not found", "e.jpg"), ("car of 1,200 px, not found", "f.jpg")],
+        "missed": [("bus of 1,200 px, not detected", "e.jpg"), ("car of 1,200 px, not detected", "f.jpg")],
     }
     assert result.confusion.score == 0.9  # weaker detections are not drawn
     shown = {
         s.attributes["data-image"]: [(path.attributes["class"], path.all("title")[0].text) for path in s.all("path")]
         for s in root.all("div", data_image=...)
     }
-    assert shown["1"] == [("right", "car: found"), ("right", "car 0.90: right")]
-    assert shown["2"] == [("wrong", "car: not found")] and shown["5"] == [("wrong", "bus: not found")]
+    assert shown["1"] == [("right", "car: detected"), ("right", "car 0.90: right")]
+    assert shown["2"] == [("wrong", "car: not detected")] and shown["5"] == [("wrong", "bus: not detected")]
     zoo = section(root, "published").all("tbody")[1].children
     assert zoo[-1].figures()[:2] == [result.official.bitmask.mask.AP, result.box.AP]
     assert zoo[0].all("td")[0].text == "16.24"
@@ -229,7 +229,7 @@ def test_nothing_found_and_nothing_to_find(tmp_path):
 
 
 def test_size_is_bounded(tmp_path, monkeypatch):
-    """Images of noise, which JPEG cannot make small, and many more images than pictures."""
+    """Images of noise, which JPEG cannot compress well, and many more images than pictures."""
     scenes = Scenes(images=30, objects=20, seed=5, shape=(360, 640))
     noise = np.random.default_rng(0).integers(0, 256, (360, 640, 3)).astype(np.uint8)
     monkeypatch.setattr(scenes, "load_image", lambda _: noise)

@@ -1,4 +1,4 @@
-"""The held-out test split: drawn by hash, listed with a checksum, left out of train and taken by test."""
+"""The held-out test split: chosen by hash, listed with a checksum, left out of train and used by test."""
 
 import hashlib
 import logging

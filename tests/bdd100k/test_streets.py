@@ -42,7 +42,9 @@ def full_mask(item: street_scenes.SceneObject) -> np.ndarray:
 
 
 def pixels_inside(paths: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Brute force: a pixel is inside a path if the ray to the right of its centre crosses it an odd number of times."""
+    """Count by brute force: a pixel is inside if the ray to the right of its centre crosses the path an odd number of
+    times.
+    """
     y, x = np.mgrid[:height, :width] + 0.5
     union = np.zeros((height, width), bool)
     for path in paths:
@@ -86,7 +88,7 @@ def test_scene_depends_on_seed_and_index_only(scenes: list[street_scenes.Scene])
 def test_the_painter_is_frozen(index: int, scenes: list[street_scenes.Scene]) -> None:
     """A change of these images invalidates the figures of the shipped weights, which were trained on such scenes.
 
-    After a deliberate change: raise VERSION, train new weights and publish their figures.
+    After a deliberate change, increase VERSION, train new weights and publish their figures.
     """
     digest = hashlib.sha256(scenes[index].image.tobytes())
     for item in scenes[index].objects:
@@ -96,7 +98,7 @@ def test_the_painter_is_frozen(index: int, scenes: list[street_scenes.Scene]) ->
 
 
 def test_scenes_have_bdd100k_proportions(scenes: list[street_scenes.Scene]) -> None:
-    """Bands around BDD100K's figures: 17.8 objects an image, cars above half, then pedestrians, trains rarest."""
+    """Figures are close to BDD100K's: 17.8 objects per image, more than half cars, then pedestrians, trains rarest."""
     count = collections.Counter(item.category for scene in scenes for item in scene.objects)
     total = sum(count.values())
     assert set(count) == set(CLASS_NAMES)
@@ -189,7 +191,7 @@ def test_painting_order_hides_what_is_behind() -> None:
 
 
 def test_visible_fraction_decides_on_labels_and_flags() -> None:
-    """Hand-made id map: half hidden is occluded, 10 % visible is not labelled, nothing hidden is neither."""
+    """In a hand-made id map, an object hidden by half is occluded, and one that is 10 % visible is not labelled."""
     ids = np.zeros((HEIGHT, WIDTH), np.uint8)
     ids[100:120, 200:230] = 1
     ids[300:320, 200:210] = 2
@@ -313,7 +315,7 @@ def test_same_request_draws_nothing_again(folder) -> None:
 
 @pytest.mark.parametrize("other", [{"train": 4}, {"seed": 5}, {"test": 0}])
 def test_another_request_is_refused(folder, other: dict) -> None:
-    with pytest.raises(InputError, match="holds other drawn scenes"):
+    with pytest.raises(InputError, match="contains other drawn scenes"):
         write_streets(folder, **{"train": 3, "val": 2, "test": 1, "seed": 4, **other})
 
 

@@ -1,4 +1,4 @@
-"""Copy-paste, colours, and whole augmented samples: what the masks say against what the picture shows."""
+"""Copy-paste, colours, and whole augmented samples: compares the masks with the image."""
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ SHAPE = (120, 200)
 
 
 class Painted(Dataset):
-    """Each object is painted in gray 40 * class + 80 on black 20, so that a picture shows its masks; four classes.
+    """Each object is painted in gray 40 * class + 80 on black 20, so that the image shows its masks; four classes.
 
     Rectangles and discs on a grid do not overlap. The last image alone has class 4.
     """
@@ -73,7 +73,7 @@ GEOMETRY = [
 
 
 def assert_painted(sample: Sample) -> None:
-    """Boxes are those of the masks, inside each mask is the gray of its class, and outside the masks is none."""
+    """Assert that boxes fit the masks, and that exactly the pixels of each mask have the gray of its class."""
     np.testing.assert_array_equal(sample.boxes_px, extract_bboxes(sample.masks))
     assert sample.masks.sum(axis=2).max() <= 1  # nothing overlaps, pasted or not
     kernel = np.ones((5, 5), np.uint8)
@@ -82,7 +82,7 @@ def assert_painted(sample: Sample) -> None:
         assert (np.abs(sample.image[inner > 0].astype(int) - 80 - 40 * class_id) <= 2).all()
     painted = cv2.erode((sample.image[:, :, 0] > 70).astype(np.uint8), kernel) > 0
     left_out = (painted & ~sample.masks.any(axis=2)).sum()
-    assert left_out <= 4 or sample.lost > 0  # a rest of a dropped object may be in the picture
+    assert left_out <= 4 or sample.lost > 0  # a remnant of a dropped object may be in the image
     assert sample.labelled == 6
 
 
@@ -132,8 +132,8 @@ def test_mini_masks_hold_what_the_full_masks_hold():
     assert np.mean(overlaps) > 0.98 and np.min(overlaps) > 0.9
 
 
-def test_small_rests_are_dropped_and_counted():
-    """Zoomed to the double; a larger share drops more of the same objects, and all of the rest is counted as lost."""
+def test_small_remnants_are_dropped_and_counted():
+    """At double size, a larger minimum fraction drops more of the same objects, and all of them are counted as lost."""
     zoomed = ("AUGMENT_SCALE=(2.0, 2.0)", "TRAIN_EMPTY_IMAGES=True")
     runs = [maker(*zoomed, f"AUGMENT_MIN_AREA={least}") for least in (0.0, 0.5, 1.0)]
     totals = np.zeros(3, int)

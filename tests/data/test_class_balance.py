@@ -1,4 +1,4 @@
-"""Balancing of rare classes against the formulas worked out by hand, and against counts of what is drawn."""
+"""Compares the balancing of rare classes with hand-worked formulas and with counts of drawn images."""
 
 import logging
 
@@ -15,7 +15,7 @@ COUNTS = np.array([[0, 3, 0, 0, 0]] * 7 + [[0, 1, 2, 0, 0], [0, 1, 1, 0, 0], [0,
 
 
 class Labelled(Dataset):
-    """Images that are nothing but class ids."""
+    """Images that consist only of class ids."""
 
     def __init__(self, class_ids: list[list[int]], classes: int = 4) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ def test_repeat_factors_follow_the_formula_of_lvis():
 
 
 def test_class_aware_weights_equal_the_two_draws():
-    """Exactly, by the law of total probability over the classes that occur."""
+    """They are exactly equal, by the law of total probability over the classes that occur."""
     expected = np.zeros(10)
     for c in (1, 2, 3):
         images = np.flatnonzero(COUNTS[:, c])

@@ -1,4 +1,4 @@
-"""Dataset, the "rect" mode, and augmentation of full masks against pictures of the masks themselves."""
+"""Tests Dataset, the mode "rect", and augmentation of full masks against images of the masks."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.legacy_imgaug import import_augmenters
 
 
 class Discs(Dataset):
-    """One picture, 90 x 120: gray 40, and each of two discs painted white in a colour channel of its own."""
+    """One gray image (40) of 90 x 120 with two discs, each painted white in its own colour channel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ def test_rect_fits_into_exactly_its_size(shape, size, expected):
 
 
 def augmented(augmenter):
-    """The picture and its masks, both augmented; the window."""
+    """Return the augmented image and masks, and the window."""
     image, meta, class_ids, boxes, masks = load_image_gt(Discs(), DiscsConfig(), 0, augmentation=augmenter)
     np.testing.assert_array_equal(class_ids, [1, 2])
     return image, masks, meta[7:11].astype(int), boxes
@@ -106,7 +106,7 @@ def augmented(augmenter):
     ],
 )
 def test_masks_stay_on_their_objects_under_any_augmenter(name, arguments):
-    """Fix 13: the original moved the masks under nine augmenters only; under any other the image left them behind."""
+    """Fix 13: the original moved the masks under nine augmenters only; under all others they stayed in place."""
     augmenters = import_augmenters()
     image, masks, _, boxes = augmented(getattr(augmenters, name)(seed=1, **arguments))
     for i in range(2):
@@ -117,8 +117,8 @@ def test_masks_stay_on_their_objects_under_any_augmenter(name, arguments):
         assert boxes[i].tolist() == [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
 
 
-def test_the_window_moves_with_the_picture():
-    """Fix 13: padding is black, the picture is not, so the window can be seen."""
+def test_the_window_moves_with_the_image():
+    """Fix 13: padding is black and the image is not, so the window is visible."""
     augmenters = import_augmenters()
     for augmenter in (
         augmenters.Affine(translate_px={"x": 9, "y": -4}),

@@ -1,4 +1,4 @@
-"""Geometry of augmentation against the same change of full masks and pictures, by numpy or a brute-force sampler."""
+"""Compares the geometry of augmentation with the same change of full masks and images, by numpy or brute force."""
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ seeds = st.integers(0, 10_000)
 
 
 def objects(seed: int, shape=SHAPE) -> tuple[Instances, np.ndarray]:
-    """Drawn instances and their full masks [H, W, n]."""
+    """Draw instances and their full masks [H, W, n]."""
     masks, class_ids = scene(seed, shape, count=5)
     kept = masks.any(axis=(0, 1))
     instances = Instances.from_masks(masks[:, :, kept], class_ids[kept])
@@ -29,7 +29,7 @@ def objects(seed: int, shape=SHAPE) -> tuple[Instances, np.ndarray]:
 
 
 def sampled(picture: np.ndarray, matrix: np.ndarray, shape) -> np.ndarray:
-    """The picture under an affine map, by the definition: each pixel's centre looked up bilinearly, 0 outside."""
+    """Apply an affine map to an image by definition: look up each pixel's centre bilinearly, with 0 outside."""
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     u, v = (inverse[i, 0] * x + inverse[i, 1] * y + inverse[i, 2] - 0.5 for i in (0, 1))
@@ -46,7 +46,7 @@ def sampled(picture: np.ndarray, matrix: np.ndarray, shape) -> np.ndarray:
 
 
 def assert_same(found: Instances, kept: np.ndarray, masks: np.ndarray) -> None:
-    """`found` are exactly the masks that have a pixel, with their boxes."""
+    """Assert that `found` are exactly the masks that have a pixel, with their boxes."""
     np.testing.assert_array_equal(kept, np.flatnonzero(masks.any(axis=(0, 1))))
     np.testing.assert_array_equal(found.to_masks(masks.shape), masks[:, :, kept])
     np.testing.assert_array_equal(found.boxes_px, extract_bboxes(masks[:, :, kept]))
@@ -64,7 +64,7 @@ def test_the_identity_changes_nothing(seed):
 @few
 @given(seeds, st.sampled_from([0, 90, 180, 270]), st.booleans())
 def test_quarter_turns_and_flips_are_exact(seed, angle, flip):
-    """In a square frame, a turn to the right is numpy's rot90 with k = -1, and the flip comes after it."""
+    """In a square image, a turn to the right is numpy's rot90 with k = -1, and the flip comes after it."""
     instances, masks = objects(seed, (100, 100))
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (100, 100, 3), np.uint8)
@@ -115,8 +115,8 @@ def test_any_turn_and_scale_equals_the_full_masks_sampled_by_the_definition(seed
 
 @few
 @given(seeds, st.floats(-40, 40))
-def test_the_picture_is_sampled_where_the_masks_are(seed, angle):
-    """Turned or only resized: a picture painted with its mask still has the mask's outline."""
+def test_the_image_is_sampled_where_the_masks_are(seed, angle):
+    """Turned or only resized, an image painted with its mask still has the mask's outline."""
     rng = np.random.default_rng(seed)
     mask = disc(SHAPE, (45, 70), (25, 40))
     image = np.where(mask[:, :, None], 255, 0).astype(np.uint8).repeat(3, axis=2)
@@ -161,7 +161,7 @@ def test_place_image_never_gives_the_image_itself():
     assert not np.shares_memory(place_image(image, Placement((64, 64), (64, 64), (-8, -8), (48, 48), 1.0)), image)
 
 
-def test_small_pictures_are_averaged_not_picked():
+def test_small_images_are_averaged_not_picked():
     """A fine checkerboard shrunk to a quarter is gray; picking pixels would leave black and white."""
     board = (np.indices((128, 128)).sum(axis=0) % 2 * 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
     plan = resize_geometry((128, 128), 128, 128, 0, "square")

@@ -1,4 +1,4 @@
-"""The loader against Matterport's way through full masks, and its promises about order, seeds and threads."""
+"""Compares the loader with Matterport's full-mask path, and tests order, seeds and threads."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -337,7 +337,7 @@ def test_an_epoch_of_several_hosts_is_rounded_up_to_whole_batches():
 
 
 class Recorder(keras.Model):
-    """Learns nothing; keeps the image ids of the batches."""
+    """A model that learns nothing and records the image ids of the batches."""
 
     def __init__(self) -> None:
         super().__init__()

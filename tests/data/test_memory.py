@@ -1,4 +1,4 @@
-"""Loading must not need memory for objects times pixels: a crowded street, in a process of its own that is watched."""
+"""Tests that loading a crowded street needs no memory for objects times pixels, in a separate process."""
 
 import pathlib
 import subprocess

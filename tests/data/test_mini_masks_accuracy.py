@@ -1,9 +1,10 @@
-"""What training sees of the labels (boxes and mini-masks) against the exact shapes and against full masks.
+"""Compares the boxes and mini-masks of training with the exact shapes and with full masks.
 
-Truth is the share of each moulded pixel that the label covers, computed exactly (area), cut at one half; and the centre
-of mass and the box of the label, moved by the exact factors. The way through full masks is `load_image_gt`, that is
-Matterport's: it is off itself, because its nearest pixels have their corner centres aligned (up to half a pixel towards
-the borders) and its bilinear resize has zeros outside (corners drop out).
+The truth is the exact fraction of each moulded pixel that the label covers, thresholded at one half, and the centre of
+mass and the box of the label, moved by the exact factors. The full-mask path is `load_image_gt`, as in Matterport's
+code.
+It is inexact itself: its nearest-pixel sampling aligns the centres of the corners (up to half a pixel off towards the
+borders), and its bilinear resize has zeros outside (corners drop out).
 """
 
 from typing import NamedTuple
@@ -22,7 +23,7 @@ SIDE = 1024
 
 
 class Found(NamedTuple):
-    """Figures of every object, [n] or [n, ...]; shifts in moulded pixels."""
+    """The figures of every object, [n] or [n, ...]; shifts are in moulded pixels."""
 
     agreement: np.ndarray  # IoU of the loader's mask and the full one, both through mini-masks
     fast: np.ndarray  # IoU of the loader's mask with the truth
@@ -37,14 +38,14 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def centres(masks: np.ndarray) -> np.ndarray:
-    """float [n, (y, x)] of masks [H, W, n]."""
+    """Return the centres of mass of masks [H, W, n], float [n, (y, x)]."""
     area = masks.sum(axis=(0, 1))
     y, x = (np.arange(size) + 0.5 for size in masks.shape[:2])
     return np.stack([y @ masks.sum(axis=1), x @ masks.sum(axis=0)], axis=1) / area[:, None]
 
 
 def covered(masks: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """bool [SIDE, SIDE, n]: at least half of the pixel belongs to the label's mask. Exact, as the masks are shrunk."""
+    """Return whether half of each pixel belongs to the label's mask, bool [SIDE, SIDE, n]; exact for shrinking."""
     y1, x1, y2, x2 = window
     truth = np.zeros((SIDE, SIDE, masks.shape[2]), bool)
     for i in range(masks.shape[2]):

@@ -1,4 +1,4 @@
-"""The same batches whatever makes them, on one host or several, from any step on; workers that end when told to."""
+"""Tests that all workers make the same batches, on one host or several, from any step, and end when told to."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.scenes import SceneConfig, Scenes
 
 
 def maker(**changes) -> SampleMaker:
-    """Strong augmentation on seven scenes, five steps an epoch."""
+    """Return a maker with strong augmentation, seven scenes and five steps per epoch."""
     config, dataset = SceneConfig().override([*preset_settings("strong"), "AUGMENT_MIN_DIMS=(90, 120)"]), Scenes(7)
     settings = dict(batch_size=2, steps=5, seed=11, whole_epochs=True, donors=Donors.from_dataset(dataset))
     return SampleMaker(dataset, config, augmentation=Augmentation.from_config(config), **{**settings, **changes})
@@ -62,7 +62,7 @@ def test_steps_that_nobody_asks_for_any_more_are_dropped_and_close_can_be_undone
 
 
 def test_hosts_share_the_images_of_one_host():
-    """Three hosts with batches of 2 make the batches of one host with 6."""
+    """Three hosts with batches of 2 make the same batches as one host with batches of 6."""
     one = maker(batch_size=6)
     hosts = [maker(shard=(number, 3)) for number in range(3)]
     for step in STEPS:
@@ -117,7 +117,7 @@ def test_errors_of_processes_arrive_with_the_images_name_and_their_end_with_advi
             prefetcher.get((0, 1))
         with pytest.raises(InputError, match="a worker process of the loader ended: it ran out of memory"):
             prefetcher.get((0, 2))
-        assert prefetcher.get((0, 0)).labelled == 8  # new processes
+        assert prefetcher.get((0, 0)).labelled == 8  # by new processes
     finally:
         prefetcher.close()
 

@@ -1,4 +1,4 @@
-"""scripts/convert.py with what cannot be converted: exit code 2, one message with the file, nothing half-written."""
+"""scripts/convert.py with invalid input: exit code 2, one message that names the file, nothing half-written."""
 
 import json
 import pathlib
@@ -30,7 +30,7 @@ def frames(**changes):
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """Runs the script in a folder with the good file s.json: (exit code, what it wrote to stderr)."""
+    """Return a function that runs the script in a folder with the valid file s.json: (exit code, stderr)."""
     main = runpy.run_path(str(SCRIPT))["main"]
     (tmp_path / "s.json").write_text(json.dumps(frames()))
     monkeypatch.chdir(tmp_path)
@@ -164,7 +164,7 @@ JSON = st.recursive(PLAIN, lambda s: st.lists(s, max_size=3) | st.dictionaries(s
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_any_value_anywhere_converts_or_is_named(tmp_path_factory, kind, data):
-    """One value of a good file replaced by anything: no error but InputError naming the file."""
+    """If one value of a valid file is replaced by anything, the only error is an InputError that names the file."""
     folder = tmp_path_factory.mktemp("fuzz")
     source = folder / "s.json"
     source.write_text(json.dumps(frames()))

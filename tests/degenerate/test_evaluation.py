@@ -1,4 +1,4 @@
-"""Predictions that cannot be used: each is refused with the file, the entry and what is wrong."""
+"""Invalid predictions: each is refused with the file, the entry and the fault."""
 
 import json
 

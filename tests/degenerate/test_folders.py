@@ -1,4 +1,4 @@
-"""Broken annotations of every format: one message that names the file and the label, nothing lost in silence."""
+"""Broken labels in every format: one message names the file and the label, and nothing is lost silently."""
 
 import json
 import re
@@ -29,7 +29,7 @@ NAN, HUGE = float("nan"), 10**400
 
 
 def replaced(kind, first, rest=None):
-    """The annotation of a.jpg with its first object replaced: (document or text, label id in messages)."""
+    """Replace the first object of a.jpg; return (document or text, label id in messages)."""
     if kind == "via":
         entry = via_entry("a")
         entry["regions"][0] = first
@@ -135,7 +135,7 @@ def test_bad_label_is_left_out_and_named(tmp_path, caplog, kind, label, why):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "yolo"])
 @pytest.mark.parametrize("damage", ["empty", "cut off", "no text", "another document"])
 def test_broken_file(tmp_path, kind, damage):
-    """A file that cannot be read at all ends the work, with its name."""
+    """An unreadable file raises an error with its name."""
     source = folder(tmp_path, kind, ("a",))
     data = source.read_bytes()
     half = data[: len(data) // 2]
@@ -149,7 +149,7 @@ def test_broken_file(tmp_path, kind, damage):
 
 
 def test_yolo_files(tmp_path):
-    """A number that is cut off leaves half a point. An empty file means no objects."""
+    """A missing number leaves half a point. An empty file means no objects."""
     source = folder(tmp_path, "yolo", ("a",))
     good = source.read_text()
     write(source, good.rsplit(" ", 1)[0])
@@ -312,7 +312,7 @@ JSON = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3), max_leaves
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_value_anywhere_is_read_or_named(tmp_path_factory, kind, data):
-    """One value of a good file replaced by anything: no error but InputError, and no label vanishes in silence."""
+    """If a value of a valid file is replaced, the only error is InputError, and no label is lost silently."""
     root = tmp_path_factory.mktemp("fuzz")
     source = folder(root, kind)
     document = json.loads(source.read_text())

@@ -1,4 +1,4 @@
-"""Labels and folders that cannot be used: a message that names file and place, or a dropped label that is reported."""
+"""Invalid labels and folders: an error names the file and the place, or the label is dropped and reported."""
 
 import json
 import re

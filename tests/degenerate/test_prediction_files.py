@@ -1,4 +1,4 @@
-"""Predictions as Scalabel JSON or bitmasks that cannot be used, each refused with its place; edges that can be."""
+"""Invalid predictions as Scalabel JSON or bitmasks, each refused with its place, and valid edge cases."""
 
 import json
 
@@ -123,7 +123,7 @@ def test_no_truth_gives_null_in_both_protocols():
 def test_other_classes_take_coco_results_only(tmp_path):
     scenes = Scenes(images=1)
     for path in (write(tmp_path, label()), tmp_path):
-        with pytest.raises(InputError, match="this data has others, so give COCO results"):
+        with pytest.raises(InputError, match="this dataset has other classes; give COCO results"):
             load_any(path, scenes)
 
 
@@ -131,7 +131,7 @@ def test_other_classes_take_coco_results_only(tmp_path):
 
 
 def bitmask_folder(tmp_path, scores, a=((BOX, 3, 1),), b=()):
-    """A folder of two PNGs; `a` and `b` are (box, category, index)."""
+    """Write a folder of two PNGs; `a` and `b` are (box, category, index)."""
     folder = tmp_path / "masks"
     folder.mkdir()
     for name, rows in (("a", a), ("b", b)):

@@ -1,4 +1,4 @@
-"""scripts/train.py with what users get wrong: one message that says what and where, exit code 2, nothing left."""
+"""scripts/train.py with typical mistakes: one message says what is wrong and where, exit code 2, no files left."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ TRAIN = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
 
 @pytest.fixture
 def train(monkeypatch, capsys, tmp_path):
-    """Runs the script in this process: (exit code, what it wrote to stderr)."""
+    """Return a function that runs the script in this process: (exit code, stderr)."""
     main = runpy.run_path(str(TRAIN))["main"]
 
     def run(*arguments: object) -> tuple[int, str]:
@@ -29,7 +29,7 @@ def train(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two images with one car each, as BDD100K's polygons."""
+    """Write two images with one car each, as BDD100K's polygons."""
     data = tmp_path / "data"
     images = data / "images" / "10k" / "train"
     labels = data / "labels" / "ins_seg" / "polygons"
@@ -99,11 +99,11 @@ def test_options_that_do_not_fit(train, folder, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--workers", 4), ("--workers 4 goes with --engine ray", "--loaders", "--hosts")),
+        (("--workers", 4), ("--workers 4 needs --engine ray", "--loaders", "--hosts")),
         (("--engine", "ray"), ("--engine ray needs", "--workers N")),
-        (("--engine", "ray", "--workers", 2, "--hosts", "a:1,b:2"), ("leave --hosts and --host-index out",)),
-        (("--hosts", "a:1,b:2"), ("--host-index N", "go together")),
-        (("--host-index", 0), ("--hosts HOST:PORT,...", "go together")),
+        (("--engine", "ray", "--workers", 2, "--hosts", "a:1,b:2"), ("leave out --hosts and --host-index",)),
+        (("--hosts", "a:1,b:2"), ("--host-index N", "must be given together")),
+        (("--host-index", 0), ("--hosts HOST:PORT,...", "must be given together")),
         (("--hosts", "a:1,b:2", "--host-index", 2), ("host index is 2; with 2 hosts it is 0 to 1",)),
     ],
 )

@@ -30,7 +30,7 @@ np.savez(out, detections=detections, masks=masks, shape=molded.shape[1:3])
 
 
 def detect(backend: str, out: pathlib.Path) -> dict[str, np.ndarray]:
-    """Raw detections of two drawn scenes, in a process of its own."""
+    """Return the raw detections in two drawn scenes, computed in a separate process."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", DETECT, str(WEIGHTS), str(out)]
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=600)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mrcnn.backend.environment import git_revision
 from mrcnn.config import Config
 from mrcnn.engine import out_of_memory, run_pictures
 from mrcnn.engine.epoch_log import Clock, event_writer, results_table, row_lines
 from mrcnn.engine.results_csv import Results, read_results
-from mrcnn.engine.run_folder import git_revision
 from mrcnn.errors import InputError
 
 
@@ -76,7 +76,7 @@ def test_waiting_is_the_part_of_a_step_before_its_batch():
     # steps begin at 10, 12, 14; another thread asks for their batches and gets them
     clock = Clock(FakeLoader([(-1, 9.0, 11.5), (-1, 11.5, 11.9), (-1, 14.5, 15.0)]))
     clock.begun, clock.start, clock.end = [10.0, 12.0, 14.0], 10.0, 20.0
-    assert clock.waited() == pytest.approx(1.5 + 0.0 + 0.5)  # the last was not asked for before 14.5
+    assert clock.waited() == pytest.approx(1.5 + 0.0 + 0.5)  # the last one was only requested at 14.5
     assert clock.seconds == 10.0 and clock.step_seconds() == pytest.approx((20 - 12) / 2)
     own = Clock(FakeLoader([]))
     own.loader.handed = [(own.thread, 10.0, 10.25), (own.thread, 12.0, 12.5)]
@@ -146,7 +146,7 @@ def test_objects_of_a_batch_are_drawn_where_they_lie(mini):
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as PyTorch's."""
+    """An exception with the name of PyTorch's."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if it had not been: the same weights, to the last bit, and the same losses."""
+"""Tests that a resumed run equals one that never stopped: the same losses, and the same weights bit for bit."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def dataset() -> ShapesDataset:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Weights that all runs begin with."""
+    """Return the weights with which all runs begin."""
     path = tmp_path_factory.mktemp("start") / "start.h5"
     keras.utils.set_random_seed(5)
     new_model(path.parent).keras_model.save_weights(path)
@@ -57,7 +57,7 @@ def start(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def straight(start, dataset, tmp_path_factory):
-    """[model, losses] of the run that was never stopped."""
+    """Return [model, losses] of the run that was never stopped."""
     model = new_model(tmp_path_factory.mktemp("straight"))
     model.load_weights(start)
     return model, train(model, dataset, keep=2)["loss"]
@@ -102,7 +102,7 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_weights(start, straight, 
 @pytest.mark.slow
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="the case above shows the others")
 def test_the_state_between_epochs_is_that_of_its_last_step(start, straight, dataset, tmp_path):
-    """What kill -9 leaves: the state of the last step at which it was written. The steps after it are done again."""
+    """After kill -9, the last written state is resumed, and the steps after it are repeated."""
     model = new_model(tmp_path)
     model.load_weights(start)
 

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder is what happened in it; measuring mask AP after each epoch changes nothing."""
+"""Tests that the files of a run match what happened, and that measuring mask AP after each epoch changes nothing."""
 
 import csv
 import dataclasses
@@ -28,13 +28,13 @@ from tests.shapes import ShapesConfig, ShapesDataset
 
 pytestmark = pytest.mark.graph
 
-# with averages, a checkpoint has other weights than those that are trained
+# With averages, the weights of a checkpoint differ from those that are trained.
 SETTINGS = [
     "STEPS_PER_EPOCH=3",
     "EMA_MOMENTUM=0.5",
     "GRADIENT_CLIP_NORM=0.1",
     "PRE_NMS_LIMIT=2000",
-    "POST_NMS_ROIS_TRAINING=512",  # so many that some meet an object: there is something to learn
+    "POST_NMS_ROIS_TRAINING=512",  # enough that some overlap an object, so that there is something to learn
 ]
 LAYERS, RATE, IMAGES = "mrcnn_class_logits", 0.0005, 5
 
@@ -54,25 +54,27 @@ def train(model, dataset, epochs, **options):
 
 
 def _find_everywhere(network):
-    """Weights with which every anchor is an object, of one class as much as of another, until some are learnt."""
+    """Set weights with which every anchor is an object of each class alike, until some are learned."""
     layers = weights.leaf_layers(network)
     for name in ("mrcnn_class_logits", "mrcnn_bbox_fc", "rpn_bbox_pred"):
         for variable in layers[name]:
             variable.assign(np.zeros(variable.shape, np.float32))
     layers["mrcnn_class_logits"][1].assign(np.float32([-3, 0, 0, 0]))
     kernel = layers["rpn_class_raw"][0]
-    kernel.assign(keras.ops.convert_to_numpy(kernel) * 1e-3)  # or all scores are 1, and the first anchors are taken
+    kernel.assign(
+        keras.ops.convert_to_numpy(kernel) * 1e-3
+    )  # otherwise all scores are 1 and the first anchors are taken
 
 
 @pytest.fixture(scope="module")
 def evaluated():
-    """What `Validator` evaluated in the fixture `runs`: a result for each epoch."""
+    """Return the results of `Validator` in the fixture `runs`, one for each epoch."""
     return []
 
 
 @pytest.fixture(scope="module")
 def runs(dataset, val_dataset, evaluated, tmp_path_factory):
-    """Two runs from the same weights, with and without mask AP: (model, history, next random number) of each."""
+    """Train from the same weights with and without mask AP; return (model, history, next random number) of each."""
     keras.utils.set_random_seed(1)
     runs, start = [], None
     evaluate_images = Validator._evaluate
@@ -127,7 +129,7 @@ def test_ap_is_that_of_the_checkpoint(runs, folder, evaluated, val_dataset):
         assert result.mask.AP == history["val_mask_AP"][number]
         assert result.mask.AP50 == history["val_mask_AP50"][number]
         assert result.box.AP == history["val_box_AP"][number]
-        # the AP of a network that has learnt for six steps is near 0: so the detections themselves
+        # the AP after six steps is near 0, so compare the detections themselves
         assert result.detections > 0 and objects_of(result) == objects_of(during)
         np.testing.assert_allclose(scores_of(result), scores_of(during), rtol=1e-6)
     first, second = (np.sort(scores_of(result)) for result in evaluated)
@@ -159,7 +161,7 @@ def test_folder_says_how_the_run_came_about(runs, folder, dataset):
 
 
 class Scripted:
-    """`Validator._evaluate` that returns these mask APs, one an epoch."""
+    """A `Validator._evaluate` that returns these mask APs, one per epoch."""
 
     def __init__(self, result, aps):
         self.result, self.aps, self.calls = result, iter(aps), []
@@ -171,7 +173,7 @@ class Scripted:
 
 @pytest.fixture
 def scripted(runs, folder, val_dataset, monkeypatch):
-    """Sets the mask APs of the epochs to come."""
+    """Return a function that sets the mask APs of the next epochs."""
     names = json.loads((folder / "validation.json").read_text())["images"]
     ids = [i for i in val_dataset.image_ids if val_dataset.image_info[i]["id"] in names]
     result = headline([], val_dataset, ids)
@@ -195,7 +197,7 @@ def test_the_best_checkpoint_is_kept_and_the_stage_ends_without_a_better_one(
     assert made.calls == [ids] * 4  # the images of the epochs before
     assert model.training_run.best_checkpoint.read_bytes() == (folder / "mask_rcnn_shapes_0004.h5").read_bytes()
     assert run_folder.find_last(model.model_dir, "shapes").endswith("_0006.h5")
-    # what is done again counts once, and the best checkpoint of what is left comes back
+    # repeated epochs count once, and the best checkpoint of the remaining ones is restored
     model.epoch = 3
     scripted([0.05, 0.04])
     train(model, dataset, 5, val=val_dataset, validate=IMAGES)
@@ -215,7 +217,7 @@ def test_the_number_of_images_follows_from_the_time_of_an_epoch(runs, val_datase
     monkeypatch.setattr("mrcnn.engine.validation.MINIMUM_IMAGES", 2)
     monkeypatch.setattr("mrcnn.engine.run_pictures.validation_sheet", lambda *args: np.zeros((4, 4, 3), np.uint8))
     train(model, dataset, model.epoch + 1, val=val_dataset, validate=True)
-    # 0.09 * 60 s = 5.4 s for 0.5 s each: 10, more than there are
+    # 0.09 * 60 s = 5.4 s at 0.5 s each: 10 images, more than there are
     assert [len(call) for call in made.calls] == [2, 8, 9]
     os.unlink(os.path.join(model.log_dir, "validation.json"))
     # validation by loss takes 2.7 of them, which leaves 5, and batches are whole
@@ -233,7 +235,7 @@ def test_what_cannot_be_validated_is_said(runs, dataset, val_dataset):
 
 
 class ResourceExhaustedError(Exception):
-    """Named as TensorFlow's."""
+    """An exception with the name of TensorFlow's."""
 
 
 def test_full_memory_ends_in_one_message_with_numbers(runs, dataset):

@@ -1,4 +1,4 @@
-"""How a stage of training begins, and the attributes that clients of MaskRCNN read and assign."""
+"""Tests how a training stage begins, and the attributes that clients of MaskRCNN read and assign."""
 
 import dataclasses
 import os

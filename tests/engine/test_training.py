@@ -1,4 +1,4 @@
-"""Training of a tiny network: the loss is the sum of its five terms, it falls, it stops when it is not finite."""
+"""Tests training of a tiny network: the loss is the sum of five terms, falls, and stops the run if it is not finite."""
 
 import re
 
@@ -26,7 +26,7 @@ def dataset() -> ShapesDataset:
 
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
-    """A model after two calls of train(): the heads, then everything. [model, both histories, log folder]"""
+    """Train the heads, then all layers; return [model, both histories, log folder]."""
     keras.utils.set_random_seed(1)
     config = ShapesConfig().override(["TRAIN_BN=None", "STEPS_PER_EPOCH=12"])
     model = MaskRCNN("training", config, tmp_path_factory.mktemp("logs"))

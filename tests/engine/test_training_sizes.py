@@ -1,4 +1,4 @@
-"""Training in every resize mode, also on rectangles and on images that differ in size."""
+"""Tests training in every resize mode, including rectangles and images of different sizes."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.graph
 
 
 class CutShapes(ShapesDataset):
-    """The shapes, cut to 96 x 100 in every second image: two sizes, neither a multiple of 64."""
+    """Shapes with every second image cut to 96 x 100: two sizes, neither a multiple of 64."""
 
     def load_image(self, image_id: int) -> np.ndarray:
         return super().load_image(image_id)[:, : self.image_size(image_id)[1]]
@@ -111,7 +111,7 @@ def test_weights_survive_the_change_of_size(tmp_path):
 
 
 def test_lists_of_data_generator_train_the_network(mixed, tmp_path):
-    """RPN targets that come with the batch are used: those that call every anchor background leave no box loss."""
+    """RPN targets in the batch are used: if they mark every anchor as background, there is no box loss."""
     config = config_of()
     model = MaskRCNN("training", config, tmp_path)
     model.compile(0.005, 0.9)

@@ -1,4 +1,4 @@
-"""Samples of the bootstrap against an evaluation of the very images that were drawn."""
+"""Compares samples of the bootstrap with an evaluation of the drawn images."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.evaluation_scenes import Noisy, Nothing, Scenes, overlap_table
 
 
 def drawn_lists(truth, detections, weights):
-    """COCO's lists where every image stands as often as it was drawn."""
+    """Return COCO's lists with every image as often as it was drawn."""
     images, annotations, results = [], [], []
     for image, count in enumerate(weights):
         for _ in range(count):
@@ -78,7 +78,7 @@ def test_hits_reach_a_recall_as_coco_rounds_it():
     objects = np.array([1, 3, 7, 10, 29, 50, 100, 113, 399])
     steps, begin = bootstrap._recalls_reached(objects)
     for n, first in zip(objects, begin, strict=True):
-        needed = np.searchsorted(np.arange(0, n + 1) / n, np.linspace(0, 1, 101))  # what COCO looks up
+        needed = np.searchsorted(np.arange(0, n + 1) / n, np.linspace(0, 1, 101))  # as COCO looks it up
         for hits in range(n + 1):
             assert steps[first + hits] == (needed <= hits).sum()
 

@@ -1,4 +1,4 @@
-"""Two stored evaluations: differences and their intervals, and what may not be compared."""
+"""Tests the comparison of two stored evaluations: differences, intervals, and evaluations that cannot be compared."""
 
 import json
 
@@ -43,7 +43,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def folder(scenes, tmp_path_factory):
-    """Runs of noisy predictions ("all") and of those without every second one ("half")."""
+    """Store evaluations of noisy predictions ("all") and of every second one ("half")."""
     folder = tmp_path_factory.mktemp("runs")
     every = stored(folder / "all", Noisy(scenes), scenes)
     rng = np.random.default_rng(0)

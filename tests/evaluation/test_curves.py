@@ -1,4 +1,4 @@
-"""Score curves by brute force, confusion and calibration counted by hand, slices against evaluations of the part."""
+"""Compares score curves with brute force, confusion and calibration with counts by hand, slices with evaluations."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_score_curves_count_what_is_left_above_each_score():
             assert curve.recall[n] == pytest.approx(right / objects)
             assert curve.f1[n] == pytest.approx(f1s[-1])
             assert curve.precision[n] == (pytest.approx(right / left.sum()) if left.any() else None)
-        # Scores are multiples of 0.1, so the curve meets every set that a least score can leave.
+        # Scores are multiples of 0.1, so the curve contains every set that a minimum score can give.
         assert curve.best.f1 == pytest.approx(max(f1s))
         assert f1s[round(curve.best.score * 100)] == pytest.approx(max(f1s))
 
@@ -40,9 +40,9 @@ def test_confusion_pairs_by_overlap_whatever_the_class():
         found(0, *e)
         for e in [
             ("car", A, 0.9),
-            ("truck", (0, 0, 20, 19), 0.95),  # on the car, but the other overlaps it more
-            ("car", C, 0.8),  # the truck, taken for a car
-            ("car", B, 0.85),  # on a crowd: neither way
+            ("truck", (0, 0, 20, 19), 0.95),  # on the car, but another overlaps it more
+            ("car", C, 0.8),  # the truck, predicted as a car
+            ("car", B, 0.85),  # on a crowd: does not count
             ("rider", (60, 30, 70, 40), 0.9),  # nothing there
             ("pedestrian", D, 0.1),
         ]
@@ -85,7 +85,7 @@ def test_calibration_by_hand():
     ]
     result = evaluate(entries, Drawn(truth), samples=0).calibration
     bins = result.bins
-    assert [b.count for b in bins] == [0] * 8 + [2, 2]  # that on the crowd does not count; 1.0 is in the last bin
+    assert [b.count for b in bins] == [0] * 8 + [2, 2]  # the one on the crowd does not count; 1.0 is in the last bin
     assert bins[8].precision == 0.5 and bins[8].score == pytest.approx(0.85) and bins[5].precision is None
     assert bins[9].precision == 1 and bins[9].score == pytest.approx(0.975)
     assert result.ece == pytest.approx((2 * 0.35 + 2 * 0.025) / 4)
@@ -134,11 +134,11 @@ def test_slices_by_occlusion_ignore_the_other_objects():
     truth = [("car", A, "occluded"), ("car", B), ("car", C), ("car", D, "truncated", "occluded")]
     entries = [found(0, "car", B, 0.9), found(0, "car", (30, 30, 40, 40), 0.8), found(0, "car", A, 0.7)]
     slices = evaluate(entries, Drawn(truth), samples=0, slicing=SLICING).slices
-    # Occluded: A and D. The hit on B counts neither way, so the ranking is: mistake, A. Half of them is found.
+    # Occluded: A and D. The hit on B does not count, so the ranking is: mistake, A. Half of them are detected.
     assert slices["occlusion"]["occluded"].objects == 2
     assert slices["occlusion"]["occluded"].AP50 == pytest.approx(51 * 0.5 / 101)
     assert slices["occlusion"]["occluded"].AR100 == 0.5
-    # Visible: B and C. B is found first; what comes later does not matter.
+    # Visible: B and C. B is detected first; later detections do not matter.
     assert slices["occlusion"]["visible"].AP50 == pytest.approx(51 / 101)
     assert slices["truncation"]["truncated"].AR100 == 0 and slices["truncation"]["truncated"].objects == 1
     assert slices["truncation"]["whole"].AR100 == pytest.approx(2 / 3)

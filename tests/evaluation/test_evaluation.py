@@ -1,4 +1,4 @@
-"""evaluate() against COCOeval and compute_ap run on full masks, files against models, and the edges of the figures."""
+"""Compares evaluate() with COCOeval and compute_ap on full masks, and files with models; tests edge cases."""
 
 import contextlib
 import io
@@ -36,7 +36,7 @@ def result(scenes):
 
 
 def full_masks(scenes):
-    """What the model found, per image: boxes, class ids, scores and masks [H, W, n] pasted at full size."""
+    """Return the detections of each image: boxes, class ids, scores and masks [H, W, n] pasted at full size."""
     found = Noisy(scenes).detect_instances([scenes.load_image(i) for i in scenes.image_ids])
     for image in found:
         masks = [
@@ -61,7 +61,7 @@ def xywh(box):
 
 
 def coco_stats(scenes, kind, class_id=None):
-    """The twelve figures by pycocotools alone, from full masks."""
+    """Compute the twelve figures with pycocotools alone, from full masks."""
     images = [{"id": 7 + int(i), "height": SHAPE[0], "width": SHAPE[1]} for i in scenes.image_ids]
     truth, found = [], []
     for i, image in enumerate(full_masks(scenes)):
@@ -124,7 +124,7 @@ def assert_same_figures(figures, expected):
 @pytest.mark.parametrize("name,kind", [("mask", "segm"), ("box", "bbox")])
 def test_figures_are_those_of_pycocotools(scenes, result, name, kind):
     expected = coco_stats(scenes, kind)
-    assert 0 < expected["AP"] < expected["AP50"] < 1  # the scene says something
+    assert 0 < expected["AP"] < expected["AP50"] < 1  # the scene is informative
     assert_same_figures(getattr(result, name), expected)
 
 

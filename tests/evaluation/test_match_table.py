@@ -1,4 +1,4 @@
-"""Matches of all images at once against COCOeval's loop and faster-coco-eval."""
+"""Compares the matching of all images at once with COCOeval's loop and faster-coco-eval."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from mrcnn.evaluation.match_table import (
     Objects,
     TableBuilder,
     best_of_each_class,
-    ranks_in_group,
+    ranks_by_score,
 )
 from mrcnn.evaluation.matching import ignored_for_area, match, precision_at, rank
 from tests.coco_reference import coco_lists, reference_arrays
@@ -37,7 +37,7 @@ def test_figures_equal_cocoeval_beyond_100_detections_of_a_class():
 
 
 def assert_same_figures(result, arrays):
-    """The figures of a result, of all classes and of each, are those of these arrays of masks and boxes."""
+    """Assert that the figures of a result, over all classes and of each, equal those of these arrays."""
     for kind, expected in arrays.items():
         assert vars(getattr(result, kind)) == pytest.approx(vars(expected.figures()), abs=1e-9)
         for k, own in enumerate(result.per_class.values()):
@@ -90,7 +90,7 @@ def test_headline_is_that_of_the_whole_evaluation():
 
 
 def test_images_of_a_table_in_another_order():
-    """As if they had been added in that order: positions of objects, detections and pairs follow."""
+    """The table is the same as if the images had been added in that order."""
     shapes = [[[0, 0, 9, 9]], [[0, 0, 9, 9], [20, 20, 9, 9]], []]
     images = [
         (Objects([0] * len(s), [False] * len(s), [81] * len(s), s), Detections([0], [score], [81], [[1, 0, 9, 9]]))
@@ -110,7 +110,7 @@ def test_images_of_a_table_in_another_order():
 
 
 def one_pair_each(ious, crowd=(), bitmask_rules=False):
-    """Matches at IoU 0.5 of detections, the best first, with objects of one class; `ious` [D, G]."""
+    """Match detections, the best first, with objects of one class at IoU 0.5; `ious` is [D, G]."""
     ious = np.array(ious)
     builder = TableBuilder(1)
     n, m = ious.shape
@@ -129,7 +129,10 @@ def one_pair_each(ious, crowd=(), bitmask_rules=False):
 
 
 def test_rules_of_matching_by_hand():
-    assert one_pair_each([[0.6, 0.8], [0.7, 0.9]]) == [1, 0]  # the better score chooses first, the other takes the rest
+    assert one_pair_each([[0.6, 0.8], [0.7, 0.9]]) == [
+        1,
+        0,
+    ]  # the better score chooses first, the other takes what is left
     assert one_pair_each([[0.8, 0.4], [0.9, 0.4]]) == [0, -1]  # taken, and 0.4 is too little
     assert one_pair_each([[0.5, 0.49]]) == [0]  # the threshold itself is enough
     assert one_pair_each([[0.7, 0.7]]) == [1]  # of equal ones COCO takes the last ...
@@ -142,5 +145,7 @@ def test_rules_of_matching_by_hand():
 def test_best_of_each_class_in_the_given_order():
     scores = np.array([0.1, 0.9, 0.5, 0.5, 0.8, 0.2])
     assert best_of_each_class(np.array([0, 0, 0, 0, 1, 0]), scores, 2).tolist() == [1, 2, 4]
-    assert ranks_in_group(np.array([3, 1, 3, 3, 1])).tolist() == [0, 0, 1, 2, 1]
-    assert ranks_in_group(np.zeros(0, int)).tolist() == []
+    groups = np.array([3, 1, 3, 3, 1])
+    assert ranks_by_score(groups, np.zeros(5)).tolist() == [0, 0, 1, 2, 1]
+    assert ranks_by_score(groups, np.array([0.1, 0.2, 0.3, 0.2, 0.9])).tolist() == [2, 1, 0, 1, 0]
+    assert ranks_by_score(np.zeros(0, int), np.zeros(0)).tolist() == []

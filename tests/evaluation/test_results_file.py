@@ -1,4 +1,4 @@
-"""The file that detections go into: continued after a stop, cut-off lines, other origins, and memory."""
+"""Tests the file of detections: continuation after a stop, cut-off lines, other origins, and memory."""
 
 import json
 import tracemalloc
@@ -13,7 +13,7 @@ from tests.evaluation_scenes import Noisy, Nothing, Scenes
 
 
 class Counting(Noisy):
-    """Noisy, with the number of images that it saw; stops like Ctrl-C before image `stop_at`."""
+    """Noisy that counts its images and stops like Ctrl-C before image `stop_at`."""
 
     def __init__(self, scenes, stop_at=None):
         super().__init__(scenes)
@@ -37,10 +37,10 @@ def test_a_stopped_run_goes_on(scenes, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         evaluate(Counting(scenes, stop_at=4), scenes, store=Store(path, {"weights": "a"}), samples=0)
     with path.open("a") as file:
-        file.write('{"image_id": 104, "entries": [{"image')  # the line that the stop cut off
+        file.write('{"image_id": 104, "entries": [{"image')  # the line cut off by the stop
     rest = Counting(scenes)
     rest.rng, rest.truth = Noisy(scenes).rng, iter(scenes.instances)
-    rest.detect_instances([scenes.load_image(i) for i in range(4)])  # its random numbers go on from there
+    rest.detect_instances([scenes.load_image(i) for i in range(4)])  # its random numbers continue from there
     rest.seen = 0
     store = Store(path, {"weights": "a"})
     result = evaluate(rest, scenes, store=store, samples=0)
@@ -78,7 +78,7 @@ def test_nothing_found_is_an_answer_too(scenes, tmp_path):
 
 
 def test_memory_grows_by_numbers_not_by_masks(tmp_path):
-    """20 more images of 540 x 960 pixels with 12 detections: their masks would be 124 MB, a crop of each 10 MB."""
+    """Adds 20 images of 540 x 960 pixels with 12 detections: full masks would take 124 MB, crops 10 MB."""
     peaks = []
     for images in (5, 25):
         scenes = Scenes(images=5, shape=(540, 960), objects=3)

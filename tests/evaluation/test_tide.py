@@ -1,4 +1,4 @@
-"""TIDE's kinds of errors on scenes drawn by hand, with the AP worked out beside them."""
+"""Tests TIDE's kinds of errors on hand-made scenes whose AP is worked out in comments."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_one_error_of_each_kind():
         ("car", NOWHERE, 0.5),
         ("car", C_MOVED, 0.4),
     )
-    # The objects B and C would be found without the errors of place and class, so only D is missed.
+    # The objects B and C would be detected without the errors of place and class, so only D is missed.
     assert errors.counts == {"class": 1, "place": 1, "both": 1, "duplicate": 1, "background": 1, "missed": 1}
     # Cars: the first detection is right (precision 1 up to recall 0.5: 51 of 101 points), nothing after it.
     base = 51 / 101
@@ -33,8 +33,8 @@ def test_one_error_of_each_kind():
     gains = errors.delta_ap
     # With the moved one in place, the fourth detection is the second hit: precision 2/4 for the other 50 points.
     assert gains["place"] == pytest.approx(50 * 0.5 / 101 / 3)
-    assert gains["class"] == pytest.approx(1 / 3)  # the truck is found
-    assert gains["missed"] == pytest.approx(1 / 3)  # nothing is left to be said against pedestrians
+    assert gains["class"] == pytest.approx(1 / 3)  # the truck is detected
+    assert gains["missed"] == pytest.approx(1 / 3)  # pedestrians have no other errors
     assert gains["both"] == gains["duplicate"] == gains["background"] == pytest.approx(0)  # all after the last hit
     assert errors.false_positives == pytest.approx(0)
     assert errors.false_negatives == pytest.approx(1 - base / 3)
@@ -57,7 +57,9 @@ def test_only_the_best_mistake_about_an_object_becomes_right():
     assert errors.AP50 == 0
     # The car of score 0.9 becomes the truck, first in the ranking: AP 1; cars and buses have no object.
     assert errors.delta_ap["class"] == pytest.approx(1)
-    assert errors.delta_ap["place"] == pytest.approx(0)  # the class error was better, so this one only goes
+    assert errors.delta_ap["place"] == pytest.approx(
+        0
+    )  # the class error has a better score, so this one is only removed
 
 
 def test_detections_on_crowds_are_no_mistakes():

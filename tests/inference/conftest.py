@@ -1,4 +1,4 @@
-"""The detector that the tests of detection share, in arrays and in files."""
+"""Provides the detector that the tests of detection share."""
 
 import keras
 import numpy as np
@@ -10,11 +10,11 @@ from tests.shapes import ShapesConfig
 
 @pytest.fixture(scope="package")
 def model(tmp_path_factory):
-    """Random weights, proposals that are anchors, nothing called background: there always is something to find."""
+    """Build a model with random weights whose proposals are anchors and never background, so it always detects some."""
     keras.utils.set_random_seed(3)
     model = MaskRCNN("inference", ShapesConfig(), tmp_path_factory.mktemp("logs"))
     rpn = model.keras_model.get_layer("rpn_model")
-    # small kernels keep the scores apart: saturated ones would all tie, and the first anchors lie in the padding
+    # small kernels keep scores distinct; saturated ones would tie, and the first anchors lie in the padding
     for layer, factor in (
         (rpn.get_layer("rpn_bbox_pred"), 0.0),
         (rpn.get_layer("rpn_class_raw"), 0.01),

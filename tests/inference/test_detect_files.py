@@ -1,4 +1,4 @@
-"""Files in, pictures and JSON out: what is written is what detect() finds, whatever kind of file it comes from."""
+"""Tests detection in files: pictures and JSON contain what detect() returns, for every kind of file."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "detect.py"
 
 @pytest.fixture(scope="module")
 def images():
-    """Of two sizes."""
+    """Draw images of two sizes."""
     dataset = ShapesDataset().load_shapes(12)
     drawn = [dataset.load_image(i) for i in dataset.image_ids]
     return [cv2.resize(image, (200, 100)) if i == 1 else image for i, image in enumerate(drawn)]
@@ -36,7 +36,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, images):
-    """a.png, sub/b.png, a file that is cut off, and a video of ten frames."""
+    """Write a.png, sub/b.png, a truncated file, and a video of ten frames."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "sub").mkdir()
     cv2.imwrite(str(folder / "a.png"), images[0][..., ::-1])
@@ -51,14 +51,14 @@ def folder(tmp_path_factory, images):
 
 @pytest.fixture(scope="module")
 def expected(folder, model, images):
-    """Name -> what detect() gives for the image as the file holds it."""
+    """Return name -> the result of detect() for the image as stored in the file."""
     frames = read_frames(find_sources([folder]), lambda *_: None)
     return {frame.name: (frame.image, model.detect([frame.image])[0]) for frame in frames}
 
 
 @pytest.fixture
 def run(monkeypatch, model):
-    """The script, with the tiny model in place of one from a file."""
+    """Return a function that runs the script with the tiny model instead of one from a file."""
     spec = importlib.util.spec_from_file_location("detect_script", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -140,7 +140,7 @@ def test_pictures_change_under_the_masks(model, folder, expected, tmp_path):
     assert moved[found["masks"].any(axis=-1)].mean() > 0.95
     video = [f.image for f in read_frames(find_sources([tmp_path / "clip.avi"]), lambda *_: None)]
     assert len(video) == 10
-    for n, frame in enumerate(video, 1):  # tinted where something was found, left alone elsewhere but for JPEG
+    for n, frame in enumerate(video, 1):  # tinted where something was detected, unchanged elsewhere except for JPEG
         image, found = expected[f"clip-{n:07d}.jpg"]
         changed, covered = np.abs(frame.astype(int) - image).mean(axis=-1), found["masks"].any(axis=-1)
         assert changed[covered].mean() > 25
@@ -223,7 +223,7 @@ def test_a_video_that_breaks_off_is_reported(folder, tmp_path):
         (["{empty}"], "no images or videos"),
         (["{folder}/a.png", "--no-pictures"], "nothing to write"),
         (["{folder}/a.png", "--min-score", "3"], "from 0 to 1"),
-        (["{folder}/a.png", "--weights", "none"], "finds nothing"),
+        (["{folder}/a.png", "--weights", "none"], "names no trained weights"),
         (["{folder}/a.png", "--weights", "last", "--logs", "{empty}"], "no run with a checkpoint"),
     ],
 )
@@ -235,7 +235,7 @@ def test_wrong_use_ends_with_2(run, folder, tmp_path, capsys, arguments, message
 
 
 def test_weights_of_another_program(model, expected, tmp_path, caplog):
-    """The file says neither settings nor classes: the former are Matterport's and --set, the latter are counted."""
+    """A file without settings and classes: settings are Matterport's and --set, and classes are counted."""
     save_weights(model.keras_model, tmp_path / "theirs.h5")
     tiny, usual = ShapesConfig(), detector.PublishedConfig()
     settings = [
@@ -247,7 +247,7 @@ def test_weights_of_another_program(model, expected, tmp_path, caplog):
     ]
     with caplog.at_level("INFO"):
         other, categories = detector.load_model(str(tmp_path / "theirs.h5"), "logs", None, settings, 0.05)
-    assert "Matterport's, with ResNet-101" in caplog.text
+    assert "Matterport's with ResNet-101" in caplog.text
     assert categories == [(0, "BG"), (1, "class 1"), (2, "class 2"), (3, "class 3")]
     image, found = expected["a.png"]
     again = other.detect([image])[0]

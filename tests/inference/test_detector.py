@@ -1,4 +1,4 @@
-"""detect() on what users give it: any kind of image, any number, any size, every resize mode."""
+"""Tests detect() with any kind, number and size of images, in every resize mode."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_no_image_and_odd_images(model):
 
 @pytest.mark.slow
 def test_sizes_that_follow_the_image(model, images, tmp_path):
-    """Images of two sizes in turn; each gives what a network built for that one size gives."""
+    """Images of two sizes alternate; each gives the result of a network built for that size."""
     model.keras_model.save_weights(tmp_path / "weights.h5")
 
     def load(*settings: str) -> MaskRCNN:
@@ -65,7 +65,7 @@ def test_a_training_model_does_not_detect(images, tmp_path):
 
 
 def test_detect_moulds_with_the_method_that_a_client_overrides(model, images, tmp_path):
-    """Forks override `mold_inputs`; here images are turned upside down first, as if the user had turned them."""
+    """Forks override `mold_inputs`; here images are turned upside down first, as if the caller had turned them."""
 
     class Turned(MaskRCNN):
         def mold_inputs(self, images):

@@ -1,4 +1,4 @@
-"""The figures of the notebooks are true: order of anchors, sampled ROIs, suppression, dead filters, drift."""
+"""Tests the figures of the notebooks: order of anchors, sampled ROIs, suppression, dead filters, drift."""
 
 import keras
 import matplotlib.pyplot as plt
@@ -38,7 +38,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def model(config, tmp_path_factory):
-    """Random weights, proposals that are anchors, every proposal of some class: suppression has something to do."""
+    """Build a model with random weights whose proposals are anchors of some class, for suppression to work on."""
     keras.utils.set_random_seed(1)
     model = MaskRCNN("inference", config, tmp_path_factory.mktemp("logs"))
     rpn = model.keras_model.get_layer("rpn_model")
@@ -81,7 +81,7 @@ def test_order_table_names_the_cell_whose_middle_the_anchor_has(config):
 
 
 def iou(a, b):
-    """Return the IoU of two boxes, in plain arithmetic."""
+    """Return the IoU of two boxes by plain arithmetic."""
     high = max(0, min(a[2], b[2]) - max(a[0], b[0]))
     wide = max(0, min(a[3], b[3]) - max(a[1], b[1]))
     both = high * wide

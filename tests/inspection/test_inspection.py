@@ -1,4 +1,4 @@
-"""run_graph, ancestor and stages against the network's own outputs and the arithmetic between the stages."""
+"""Compares run_graph, ancestor and stages with the network's outputs and the arithmetic between the stages."""
 
 import numpy as np
 import pytest
@@ -31,8 +31,8 @@ def test_stages_end_in_the_outputs_of_the_network(model, image, stages):
     anchors = model.get_anchors((128, 128, 3))[None]
     outputs = model.keras_model.predict_on_batch([molded, metas.astype("float32"), anchors])
     names = ("detections", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask", "proposals", "rpn_class", "rpn_bbox")
-    # The two graphs are compiled apart and may sum in another order. Untrained features are in the hundreds, and so are
-    # the terms of each sum; its rounding is relative to them.
+    # The two graphs are compiled separately and may sum in another order. Untrained features are in the hundreds, as
+    # are the terms of each sum, and rounding is relative to them.
     largest = max(np.abs(stages[level]).max() for level in ("P2", "P3", "P4", "P5"))
     for name, value in zip(names, outputs, strict=True):
         np.testing.assert_allclose(stages[name], value, rtol=0, atol=1e-6 * largest, err_msg=name)

@@ -1,5 +1,6 @@
-"""Figures of hand-made datasets; the best anchor against all anchors; proposals on objects of known sizes."""
+"""Tests figures of hand-made datasets, the best anchor against all anchors, and proposals for known sizes."""
 
+import dataclasses
 import json
 import pathlib
 import runpy
@@ -16,8 +17,8 @@ from bdd100k.streets.scenes import write_streets
 from mrcnn import errors
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
-from mrcnn.inspection.anchor_fit import best_overlaps, fit, overlaps_of, propose, training_boxes
-from mrcnn.inspection.statistics import ObjectSet, balancing, collect, summarise
+from mrcnn.inspection.anchor_fit import Fit, best_overlaps, fit, overlaps_of, propose, training_boxes
+from mrcnn.inspection.statistics import ClassSummary, ObjectSet, ObjectsPerImage, balancing, collect, summarise
 from mrcnn.modeling.anchors import compute_backbone_shapes, generate_pyramid_anchors
 from mrcnn.structures.boxes import compute_overlaps
 from mrcnn.structures.instances import Instances
@@ -27,7 +28,7 @@ NAMES = ["BG", "cat", "dog", "owl"]
 
 
 class Drawn(Dataset):
-    """Rectangles: 4 images, classes cat, dog and owl (none), one crowd; one mask with a hole."""
+    """Four images of rectangles: classes cat, dog and owl (no objects), one crowd, one mask with a hole."""
 
     RECTANGLES = (  # per image: class id, y1, x1, height, width
         [(1, 0, 0, 10, 10), (1, 20, 20, 40, 30), (2, 5, 40, 100, 100)],
@@ -59,7 +60,7 @@ def objects():
 
 
 def sized(heights, widths, image=(720, 1280), seed=0):
-    """An ObjectSet of boxes of these sizes at places that do not depend on the anchors."""
+    """Return an ObjectSet of boxes of these sizes at positions independent of the anchors."""
     heights, widths = np.asarray(heights), np.asarray(widths)
     rng = np.random.default_rng(seed)
     y, x = (rng.random(len(heights)) * (side - sizes) for side, sizes in zip(image, (heights, widths), strict=True))
@@ -72,22 +73,22 @@ def test_figures_of_a_drawn_set(objects):
     figures = summarise(objects)
     assert objects.boxes_px.tolist()[1] == [20, 20, 60, 50]
     assert objects.areas_px.tolist() == [100, 1200, 10000, 1023, 9216]
-    assert [figures[key] for key in ("images", "objects", "left_out", "images_without_objects")] == [4, 5, 1, 1]
-    assert figures["objects_per_image"] == {"mean": 1.25, "median": 1.0, "most": 3, "histogram": [1, 2, 0, 1]}
-    assert [figures["sizes"][size] for size in ("small", "medium", "large")] == [2, 1, 2]  # 96 x 96 is large already
-    assert figures["sizes"]["sqrt_area_px"]["50"] == pytest.approx(np.sqrt(1200))
-    assert figures["classes"] == {
-        "cat": {"objects": 3, "share": 0.6, "images": 2, "small": 1, "medium": 1, "large": 1},
-        "dog": {"objects": 2, "share": 0.4, "images": 2, "small": 1, "medium": 0, "large": 1},
-        "owl": {"objects": 0, "share": 0.0, "images": 0, "small": 0, "medium": 0, "large": 0},
+    assert (figures.images, figures.objects, figures.left_out, figures.images_without_objects) == (4, 5, 1, 1)
+    assert figures.objects_per_image == ObjectsPerImage(mean=1.25, median=1.0, most=3, histogram=[1, 2, 0, 1])
+    assert (figures.sizes.small, figures.sizes.medium, figures.sizes.large) == (2, 1, 2)  # 96 x 96 is already large
+    assert figures.sizes.sqrt_area_px["50"] == pytest.approx(np.sqrt(1200))
+    assert figures.classes == {
+        "cat": ClassSummary(objects=3, share=0.6, images=2, small=1, medium=1, large=1),
+        "dog": ClassSummary(objects=2, share=0.4, images=2, small=1, medium=0, large=1),
+        "owl": ClassSummary(objects=0, share=0.0, images=0, small=0, medium=0, large=0),
     }
 
 
 def test_a_set_without_objects():
     empty = sized([], [])
     figures = summarise(empty)
-    assert (figures["objects"], figures["objects_per_image"]["mean"]) == (0, 0.0)
-    assert figures["sizes"]["sqrt_area_px"]["50"] is None
+    assert (figures.objects, figures.objects_per_image.mean) == (0, 0.0)
+    assert figures.sizes.sqrt_area_px["50"] is None
     assert list(balancing(empty, Config())) == ["none", "repeat-factor"]
     groups = training_boxes(empty, Config())
     assert fit(groups, Config())["all"] is None and propose(groups, Config()) is None
@@ -101,12 +102,12 @@ def test_effect_of_balancing():
     config = Config()
     config.REPEAT_THRESHOLD = 0.4
     shown = balancing(some, config)
-    assert shown["none"]["classes"] == {"cat": 9, "dog": 1, "owl": 0}
-    assert shown["repeat-factor"]["classes"] == pytest.approx({"cat": 10, "dog": 2, "owl": 0})
-    assert shown["repeat-factor"]["images"] == pytest.approx(11)
-    assert shown["repeat-factor"]["shares"]["dog"] == pytest.approx(2 / 12)
+    assert shown["none"].classes == {"cat": 9, "dog": 1, "owl": 0}
+    assert shown["repeat-factor"].classes == pytest.approx({"cat": 10, "dog": 2, "owl": 0})
+    assert shown["repeat-factor"].images == pytest.approx(11)
+    assert shown["repeat-factor"].shares["dog"] == pytest.approx(2 / 12)
     # class-aware: half of the draws are dogs, whose image has a cat too; of a pass of 10 images 5 + 5 / 9 are that one
-    assert shown["class-aware"]["classes"]["dog"] == pytest.approx(5 + 5 / 9)
+    assert shown["class-aware"].classes["dog"] == pytest.approx(5 + 5 / 9)
 
 
 # Anchors
@@ -155,8 +156,8 @@ def test_a_known_fit():
     areas = np.array([64, 256]) ** 2
     exact = ObjectSet(NAMES, np.array([[1024, 1536]]), np.zeros(2, int), np.ones(2, int), boxes, areas, 0)
     figures = fit(training_boxes(exact, config), config)
-    best = {"objects": 1, "mean": 1.0, "above_0.5": 1.0, "above_0.7": 1.0}
-    assert figures == {"all": {**best, "objects": 2}, "small": None, "medium": best, "large": best}
+    best = Fit(objects=1, mean=1.0, above_50=1.0, above_70=1.0)
+    assert figures == {"all": dataclasses.replace(best, objects=2), "small": None, "medium": best, "large": best}
 
 
 def test_proposal_for_known_sizes():
@@ -169,18 +170,18 @@ def test_proposal_for_known_sizes():
     assert len(first.scales) == 5 and len(first.ratios) == 3
     assert min(abs(np.array(first.ratios) - 0.25)) < 0.03
     assert all(min(abs(np.array(first.scales) / size - 1)) < 0.15 for size in (30, 60, 120))
-    assert first.after["all"]["mean"] > first.before["all"]["mean"] + 0.2
+    assert first.after["all"].mean > first.before["all"].mean + 0.2
     again = config.override(part for part in first.options.replace('"', "").split("--set ") if part.strip())
-    assert overlaps_of(groups, again).mean() == pytest.approx(first.after["all"]["mean"])
+    assert overlaps_of(groups, again).mean() == pytest.approx(first.after["all"].mean)
 
 
 def test_a_proposal_does_not_give_up_a_size():
-    """2000 small squares would take every scale from 20 large ones if only the mean counted."""
+    """If only the mean counted, 2000 small squares would claim every scale at the expense of 20 large ones."""
     sizes = np.concatenate([np.random.default_rng(0).integers(10, 30, 2000), np.full(20, 400)])
     groups = training_boxes(sized(sizes, sizes), BDD100KConfig())
     proposal = propose(groups, BDD100KConfig())
-    assert proposal.after["small"]["mean"] > proposal.before["small"]["mean"]
-    assert proposal.after["large"]["mean"] > proposal.before["large"]["mean"] - 0.03
+    assert proposal.after["small"].mean > proposal.before["small"].mean
+    assert proposal.after["large"].mean > proposal.before["large"].mean - 0.03
 
 
 def test_nothing_to_propose_for_anchors_that_fit():
@@ -221,9 +222,9 @@ def test_attributes_and_flags(streets):
         assert shares["car"] == pytest.approx(np.mean(cars))
         assert shares["all"] == pytest.approx(np.mean([label["attributes"][flag] for label in labels]))
     summary = summarise(collect(dataset))
-    assert summary["objects"] == len(labels)
-    for name, entry in summary["classes"].items():
-        assert entry["objects"] == sum(label["category"] == name for label in labels)
+    assert summary.objects == len(labels)
+    for name, own in summary.classes.items():
+        assert own.objects == sum(label["category"] == name for label in labels)
 
 
 def test_script_with_classes_of_its_own(monkeypatch, capsys, tmp_path):
@@ -276,4 +277,4 @@ def test_script(streets, monkeypatch, capsys, tmp_path):
     assert code == 2 and "the 1 images have no object" in output.err
     (tmp_path / "file").write_text("")
     code, output = run("--out", tmp_path / "file")
-    assert code == 2 and "cannot make this folder" in output.err
+    assert code == 2 and "cannot create this folder" in output.err

@@ -1,4 +1,4 @@
-"""The backbones against published sizes: parameter counts and names of the layers that other code looks up."""
+"""Compares the backbones with published parameter counts, and tests names of layers that other code looks up."""
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ def test_without_stage_5():
 
 
 def test_pyramid_adds_the_coarser_level_upsampled():
-    """With kernels that pass the first channel on, P4 is C4 + upsampled C5 and P6 every other P5."""
+    """With kernels that pass on the first channel, P4 is C4 + upsampled C5, and P6 is every other pixel of P5."""
     shapes = [(16, 16, 1), (16, 16, 1), (8, 8, 1), (4, 4, 1), (2, 2, 1)]
     stages = [keras.Input(shape) for shape in shapes]
     pyramid = keras.Model(stages[1:], fpn_graph(stages, 1))  # C1 is not used, and not every Keras takes it as an input

@@ -1,4 +1,4 @@
-"""Networks of one and four channels, and a batch size that is changed after the network was built."""
+"""Tests networks of one and four channels, and a batch size that is changed after the network was built."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ class SomeChannels(ShapesDataset):
 
 
 def batch(*channels: int, **kwargs) -> np.ndarray:
-    """input_image of the first batch, with the channels in this order; images are scaled by 2 / 3 and flipped."""
+    """Return input_image of the first batch with the channels in this order; images are scaled by 2 / 3 and flipped."""
 
     class ChannelsConfig(ShapesConfig):
         IMAGE_CHANNEL_COUNT = len(channels)

@@ -1,4 +1,4 @@
-"""The converted ImageNet weights of ResNet-101 give the features that keras.applications computes with the original."""
+"""Tests that the converted ImageNet weights of ResNet-101 give the features of keras.applications."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from mrcnn.modeling.backbone import resnet_graph
 
 @pytest.fixture(scope="module")
 def theirs():
-    """ResNet-101 of keras.applications with drawn weights, statistics of BatchNorm included."""
+    """Return ResNet-101 of keras.applications with random weights, including statistics of BatchNorm."""
     model = keras.applications.ResNet101(weights=None, include_top=False, input_shape=(64, 96, 3))
     rng = np.random.default_rng(7)
     for weight in model.weights:
@@ -24,7 +24,7 @@ def theirs():
 
 @pytest.fixture(scope="module")
 def ours(theirs, tmp_path_factory):
-    """Our backbone with the converted file."""
+    """Return our backbone with the converted file."""
     folder = tmp_path_factory.mktemp("imagenet")
     layers = {
         layer.name: {f"{layer.name}/{weight.name}:0": keras.ops.convert_to_numpy(weight) for weight in layer.weights}
@@ -52,7 +52,7 @@ def test_the_stem_reads_red_green_blue_where_theirs_reads_blue_green_red(theirs,
 
 
 def test_all_stages_give_the_same_features(theirs, ours):
-    """From behind the first pooling on, whose padding differs by a pixel between the two."""
+    """Compares all stages after the first pooling, whose padding differs by a pixel between the two."""
     pooled = np.random.default_rng(2).uniform(0, 1, (1, 16, 24, 64)).astype(np.float32)
     expected = between(theirs, "pool1_pool", "conv5_block3_out").predict_on_batch(pooled)
     first = next(layer.name for layer in ours.layers if isinstance(layer, keras.layers.MaxPooling2D))

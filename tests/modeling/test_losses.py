@@ -1,4 +1,4 @@
-"""The losses against the same sums written out in numpy, and what the original got wrong in them."""
+"""Compares the losses with the same sums in numpy, and tests the faults of the original."""
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ def test_rpn_losses_are_means_over_what_was_sampled():
 
 
 def test_each_image_uses_its_own_active_classes():
-    """Matterport read those of image 0 for the whole batch, and divided by their sum even if that was 0."""
+    """Matterport used those of image 0 for the whole batch, and divided by their sum even if that was 0."""
     logits = np.array([[[0, 0, 2]], [[0, 2, 0]]], "f")  # predicted: class 2 in image 0, class 1 in image 1
     targets = np.array([[1], [1]])
     first, second = cross_entropy(1, logits[0, 0]), cross_entropy(1, logits[1, 0])
@@ -52,7 +52,7 @@ def test_each_image_uses_its_own_active_classes():
 
 
 def test_padded_rois_are_not_trained_as_background():
-    """Matterport averaged over the zero rows too: the loss, and what background learns, depended on the padding."""
+    """Matterport averaged over the zero rows too, so that the loss depended on the padding."""
     logits, active = DRAW.normal(size=(1, 6, 4)).astype("f"), np.ones((1, 4))
     targets = np.array([[3, 1, 0, 0, 0, 0]])
     valid = np.array([[True, True, True, False, False, False]])
@@ -64,7 +64,7 @@ def test_padded_rois_are_not_trained_as_background():
 
 
 def test_mask_loss_from_logits_keeps_its_gradient_where_probabilities_saturate():
-    """A pixel that is sure and wrong: float32 sigmoid(20) is 1, so on probabilities (Matterport) it learns nothing."""
+    """A confident wrong pixel: float32 sigmoid(20) is 1, so from probabilities (Matterport) it learns nothing."""
     logits = np.full((1, 1, 1, 1, 2), 20.0, "f")
     masks, class_ids = np.zeros((1, 1, 1, 1), "f"), np.array([[1]])
     loss, gradient = value_and_gradient(lambda x: losses.mrcnn_mask_loss(masks, class_ids, x), logits)
@@ -112,7 +112,7 @@ def test_sums_are_float32_for_half_precision_input():
 
 
 def test_class_weights_make_a_weighted_mean():
-    """Against numpy; the rows of the class of weight 0 and the padding rows count for nothing."""
+    """Rows of a class of weight 0 and padding rows do not count."""
     rng = np.random.default_rng(8)
     logits, ids = rng.normal(size=(2, 6, 4)).astype(np.float32), rng.integers(0, 4, (2, 6)).astype(np.int32)
     weights, valid = [1.0, 0.0, 2.5, 0.5], np.ones((2, 6), bool)

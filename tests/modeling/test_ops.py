@@ -1,4 +1,4 @@
-"""NMS against a brute-force loop, crop-and-resize against hand-drawn grids and TensorFlow's own operations."""
+"""Compares NMS with a brute-force loop, and crop-and-resize with hand-made grids and TensorFlow's operations."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ on_tensorflow = pytest.mark.skipif(keras.config.backend() != "tensorflow", reaso
 
 
 def iou(a, b) -> float:
-    """The rule of TensorFlow's kernel, one pair at a time: corners in any order, boxes without area overlap nothing."""
+    """Compute IoU by the rule of TensorFlow's kernel: corners in any order, and boxes without area overlap nothing."""
     a, b = (np.concatenate([np.minimum(x[:2], x[2:]), np.maximum(x[:2], x[2:])]) for x in (a, b))
     area_a, area_b = np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])
     if area_a <= 0 or area_b <= 0:
@@ -37,7 +37,7 @@ def greedy(boxes, scores, max_outputs, threshold, class_ids=None, valid=None) ->
 
 
 def draw_scene(seed: int, images: int = 2, count: int = 75):
-    """Small whole coordinates and few scores: many ties, equal, swapped and empty boxes, IoUs of exactly 0.5."""
+    """Draw boxes with small whole coordinates and few scores: many ties, equal, swapped and empty boxes, IoU 0.5."""
     draw = np.random.default_rng(seed)
     corner = draw.integers(0, 12, (images, count, 2))
     boxes = np.concatenate([corner, corner + draw.integers(-2, 8, (images, count, 2))], -1).astype("float32")
@@ -72,7 +72,7 @@ def test_nms_is_the_greedy_loop(monkeypatch, run, tile, max_outputs, threshold, 
 
 
 def test_nms_with_a_long_chain():
-    """Each box suppresses only the next: every other one stays, and each round within a tile settles just one more."""
+    """Each box suppresses only the next, so every other one stays, and each round in a tile decides only one more."""
     top = np.arange(40, dtype="float32")
     boxes = np.stack([top, 0 * top, top + 3, 0 * top + 1], -1)[
         None
@@ -148,7 +148,7 @@ GRID = (10 * np.arange(5)[:, None] + np.arange(5)).astype("float32")[None, :, :,
             [[0, 0], [10, 12], [30, 32], [0, 0]],
         ),  # rows -1, 1, 3, 5: the first and last are 0
         ([0.5, 0.75, 0.5, 0.75], (2, 2), [[23, 23], [23, 23]]),  # a box without size samples its point
-        ([0.75, 1, 0.25, 0], (2, 3), [[34, 32, 30], [14, 12, 10]]),  # swapped corners turn the picture round
+        ([0.75, 1, 0.25, 0], (2, 3), [[34, 32, 30], [14, 12, 10]]),  # swapped corners rotate the image by 180 degrees
         ([0, 0.5, 1, 1], (1, 1), [[23]]),  # a single sample is the centre of the box
         ([np.nan, 0, 1, 1], (1, 2), [[0, 0]]),
         ([7, 7, 9, 9], (1, 2), [[0, 0]]),
@@ -162,7 +162,7 @@ def test_crop_by_hand(box, size, expected):
 
 
 def draw_pyramid():
-    """Two images, three levels (the last without boxes), boxes that end at the edge and beyond it."""
+    """Draw two images with three levels (the last without boxes), and boxes that end at the edge and beyond it."""
     draw = np.random.default_rng(2)
     maps = [draw.normal(size=(2, *shape, 3)).astype("float32") for shape in ((16, 20), (8, 10), (4, 5))]
     low = draw.uniform(-0.2, 0.8, (2, 11, 2))
@@ -209,7 +209,7 @@ def test_crop_and_its_gradient_are_tensorflows():
 
 
 def test_gradient_is_the_change_of_the_result():
-    """The crop is linear in the map, so the gradient of a weighted sum tells the sum of any other map exactly."""
+    """The crop is linear in the map, so the gradient of a weighted sum gives the sum for any other map exactly."""
     maps, boxes, levels = draw_pyramid()
     draw = np.random.default_rng(4)
     weights = draw.normal(size=(2, 11, 4, 3, 3)).astype("float32")
@@ -228,7 +228,7 @@ def test_gradient_is_the_change_of_the_result():
 
 
 def test_the_edge_is_decided_by_the_originals_rounding():
-    """Boxes that end at 1.0: their last sample is just past the edge, hence 0, exactly where float32 sums say so."""
+    """For boxes that end at 1.0, float32 rounding decides whether the last sample is past the edge, hence 0."""
     f = np.float32
     low = np.random.default_rng(6).uniform(0, 0.95, (1, 500)).astype(f)
     one, zero = np.ones_like(low), np.zeros_like(low)

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: whole, broken, resumed, wrong, and with no server at all."""
+"""Tests downloads from a local server: complete, interrupted, resumed, wrong, and without a server."""
 
 import dataclasses
 import hashlib
@@ -26,7 +26,7 @@ CONTENT = hdf5_bytes()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves the server's `content`. `break_after` ends a transfer early, `ranges` says whether it can be resumed."""
+    """Serves the server's `content`; `break_after` ends a transfer early, and `ranges` allows resuming it."""
 
     def do_GET(self):
         server = self.server

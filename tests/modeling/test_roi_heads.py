@@ -1,4 +1,4 @@
-"""Levels, pooling, the two unusual layers and the final detections, on cases that can be checked by hand."""
+"""Tests levels, pooling, the two unusual layers and the final detections on hand-worked cases."""
 
 import keras
 import numpy as np
@@ -24,13 +24,13 @@ def numpy(tensor) -> np.ndarray:
 
 
 def meta(images: int, side: int, window=None, classes: int = 3) -> np.ndarray:
-    """Image meta of square images: id, original shape, shape, window, scale, active classes."""
+    """Return the meta of square images: id, original shape, shape, window, scale, active classes."""
     row = [0, side, side, 3, side, side, 3, *(window or (0, 0, side, side)), 1.0, *[1] * classes]
     return np.repeat(np.array([row], "f"), images, axis=0)
 
 
 def test_levels_follow_the_size_of_the_region():
-    """In a 1024 px image 224 px is level 4; a level more per octave, changing over at sqrt(2)."""
+    """In a 1024 px image, 224 px is level 4; each octave adds a level, with the change at sqrt(2)."""
     sides = np.array([10, 56, 79, 80, 112, 158, 159, 224, 316, 317, 448, 1000])
     boxes = np.stack([np.zeros(12), np.zeros(12), sides / 1024, sides / 1024], axis=1).astype("f")[None]
     levels = numpy(roi_levels(keras.ops.convert_to_tensor(boxes), (1024, 1024)))
@@ -40,14 +40,14 @@ def test_levels_follow_the_size_of_the_region():
 
 
 def test_padding_and_inverted_regions_have_a_level():
-    """log2 of their area is minus infinity or nan, and what that is as an integer depended on the machine."""
+    """log2 of their area is minus infinity or nan, whose integer value depends on the machine."""
     boxes = np.array([[[0, 0, 0, 0], [0.5, 0.5, 0.5, 0.9], [0.8, 0.2, 0.3, 0.9], [0.9, 0.9, 0.1, 0.1]]], "f")
     levels = numpy(roi_levels(keras.ops.convert_to_tensor(boxes), (1024, 1024)))
     assert levels[0, :3].tolist() == [2, 2, 2] and 2 <= levels[0, 3] <= 5
 
 
 def test_each_region_is_pooled_from_its_level_and_its_image():
-    """Maps that hold 10 * image + level everywhere, so the pooled value tells where it was taken."""
+    """Maps contain 10 * image + level everywhere, so the pooled value shows where it came from."""
     maps = [np.ones((2, 64 // 2**k, 64 // 2**k, 1), "f") * (k + 2) + [[[[0]]], [[[10]]]] for k in range(4)]
     sides = np.array([56, 112, 224, 250]) / 256  # levels 4 + log2(side / (224 / 256 * ...)) of a 256 px image
     boxes = np.stack([0 * sides, 0 * sides, sides, sides], axis=1).astype("f")
@@ -60,7 +60,7 @@ def test_each_region_is_pooled_from_its_level_and_its_image():
 
 
 def test_pooling_samples_the_corners_of_the_box():
-    """P2 of a 64 px image, 16 x 16, holds its column number: the box from column 3 to 9 gives 3, 5, 7, 9."""
+    """P2 of a 64 px image, 16 x 16, contains its column numbers, so the box from column 3 to 9 gives 3, 5, 7, 9."""
     column = np.broadcast_to(np.arange(16, dtype="f"), (16, 16))[None, :, :, None]
     maps = [column] + [np.full((1, 16 // 2**k, 16 // 2**k, 1), -1, "f") for k in (1, 2, 3)]
     box = np.array([[[2 / 15, 3 / 15, 5 / 15, 9 / 15]]], "f")
@@ -123,7 +123,7 @@ def test_heads_in_half_precision_give_float32_that_is_close():
 
 
 def detect(boxes, class_ids, scores, window=(0, 0, 1, 1), **settings) -> np.ndarray:
-    """refine_detections on regions that need no correction."""
+    """Call refine_detections with regions that need no correction."""
     config = Config()
     for key, value in {"DETECTION_MAX_INSTANCES": 5, **settings}.items():
         setattr(config, key, value)
@@ -149,7 +149,7 @@ def test_confidence_is_a_lower_limit_and_zero_turns_it_off():
 
 
 def test_a_region_outside_the_window_hides_no_object():
-    """It is clipped to an empty box. In the original that box, if it scored best, suppressed the rest of its class."""
+    """It is clipped to an empty box, which in the original suppressed the rest of its class if it scored best."""
     outside = [0.1, 0.85, 0.5, 0.95]
     found = detect([outside, LEFT], [1, 1], [0.99, 0.9], window=(0, 0, 1, 0.8))
     np.testing.assert_allclose(found[0], [*LEFT, 1, 0.9], atol=1e-6)

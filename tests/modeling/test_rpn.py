@@ -1,4 +1,4 @@
-"""The RPN's layers and the proposal steps on inputs whose answer is known."""
+"""Tests the RPN's layers and the proposal steps on inputs with known results."""
 
 import keras
 import numpy as np
@@ -92,7 +92,7 @@ def test_half_precision_leaves_the_boxes_alone():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_head_answers_in_the_order_of_the_anchors(stride):
-    """A spot at one cell must light up the anchors whose centre lies there: weights that copy the input say which."""
+    """With weights that copy the input, a spot at one cell must activate the anchors whose centre lies there."""
     model = rpn.build_rpn_model(stride, 3, 1, channels=1)
     identity = np.zeros((3, 3, 1, 1), "float32")
     # "same" padding of a strided convolution over an even size pads only below and right: the kernel's first cell is it

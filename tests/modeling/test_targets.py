@@ -1,4 +1,4 @@
-"""Anchor and ROI targets on scenes that can be checked by hand or by brute force, and what the original got wrong."""
+"""Compares anchor and ROI targets with hand-worked scenes and brute force, and tests the faults of the original."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ def make_config(**settings) -> Config:
 
 
 def sample_anchors(anchors, gt_boxes, gt_class_ids, sampled, seed=1):
-    """One image: index, match, deltas."""
+    """Sample the anchors of one image; return index, match, deltas."""
     inputs = np.asarray(anchors, "f"), np.asarray(gt_boxes, "f")[None], np.asarray(gt_class_ids, "int32")[None]
     config = make_config(RPN_TRAIN_ANCHORS_PER_IMAGE=sampled)
     outputs = rpn_targets(*map(keras.ops.convert_to_tensor, inputs), config, keras.random.SeedGenerator(seed))
@@ -28,7 +28,7 @@ def sample_anchors(anchors, gt_boxes, gt_class_ids, sampled, seed=1):
 
 
 def labels_and_boxes(anchors, gt_boxes, gt_class_ids, how):
-    """What each anchor is (1, -1, 0) and, where positive, the box it should become; nothing is sampled away."""
+    """Return the kind of each anchor (1, -1, 0) and the target box of positive ones, without sampling."""
     size = 2 * len(anchors)
     deviation = np.array([0.1, 0.1, 0.2, 0.2])
     if how == "numpy":
@@ -52,7 +52,7 @@ ANCHORS = np.array([[0, 0, 10, 10], [0, 10, 10, 20], [0, 20, 10, 30], [50, 50, 6
 
 @BOTH
 def test_an_object_that_no_anchor_overlaps_makes_no_anchor_positive(how):
-    """In the original its best IoU is 0, which every anchor has: all of them became positive, with huge deltas."""
+    """In the original, its best IoU is 0, which every anchor has, so all became positive with huge deltas."""
     boxes, class_ids = np.array([[200, 200, 204, 204], [0, 0, 10, 10]], float), np.array([1, 1])
     labels, _ = labels_and_boxes(ANCHORS, boxes, class_ids, how)
     assert labels.tolist() == [1, -1, -1, -1]
@@ -92,7 +92,7 @@ def test_without_objects_everything_is_background(how):
 @BOTH
 @pytest.mark.parametrize("objects", [3, 20])
 def test_labels_equal_the_rules_written_out(how, objects):
-    """20 objects are three chunks of the graph function, the last one not full; padding lies between them."""
+    """20 objects fill three chunks of the graph function, the last one partly, with padding in between."""
     draw = np.random.default_rng(objects)
     corners = draw.uniform(0, 200, (400, 2))
     anchors = np.concatenate([corners, corners + draw.uniform(10, 60, (400, 2))], axis=1)
@@ -112,7 +112,7 @@ def test_labels_equal_the_rules_written_out(how, objects):
 
 
 def rules_written_out(anchors, boxes, class_ids):
-    """Faster R-CNN's rules, one anchor at a time -> labels, the object of each positive anchor."""
+    """Apply Faster R-CNN's rules one anchor at a time; return labels and the object of each positive anchor."""
     overlaps = compute_overlaps(anchors, boxes)
     objects, crowds = np.flatnonzero(class_ids > 0), np.flatnonzero(class_ids < 0)
     labels, target = np.zeros(len(anchors), int), np.zeros(len(anchors), int)
@@ -135,7 +135,7 @@ def test_at_most_half_of_the_sampled_anchors_are_positive_and_negatives_fill_up(
     assert np.all(index[:8] < 30) and np.all(index[8:] >= 30)
     index, match, _ = sample_anchors(grid, grid[:3], np.ones(3), 16)
     assert match.tolist() == [1] * 3 + [-1] * 13 and set(index[:3]) == {0, 1, 2}
-    index, match, deltas = sample_anchors(grid[:5], grid[:1], np.ones(1), 16)  # fewer anchors than asked for
+    index, match, deltas = sample_anchors(grid[:5], grid[:1], np.ones(1), 16)  # fewer anchors than requested
     assert match.tolist() == [1] + [-1] * 4 + [0] * 11 and sorted(index[:5]) == [0, 1, 2, 3, 4]
     assert not np.any(deltas)
 
@@ -173,9 +173,9 @@ def sample_rois(proposals, class_ids=GT_CLASS_IDS, boxes=GT_BOXES, masks=None, *
 
 
 def test_padded_proposals_are_never_sampled_as_background():
-    """The zero rows overlap nothing, so the original's rule alone would take them for background.
+    """The zero rows overlap nothing, so the original's rule alone would treat them as background.
 
-    Two positives ask for six negatives; of real background there are four proposals, and twenty rows of padding.
+    Two positives need six negatives, but there are only four background proposals and twenty rows of padding.
     """
     proposals = np.concatenate([GT_BOXES[:2], FAR_AWAY[:4], np.zeros((20, 4), "f")])
     rois, class_ids, _, _ = sample_rois(proposals)
@@ -244,7 +244,7 @@ def test_masks_are_what_lies_under_the_roi(mini):
 
 
 def test_no_gradient_flows_into_the_proposals():
-    """The original had none to stop it: the box loss pulled the RPN towards its own targets."""
+    """In the original, the box loss reached the RPN through its own targets."""
     config = make_config(TRAIN_ROIS_PER_IMAGE=12, ROI_POSITIVE_RATIO=0.25, MASK_SHAPE=[4, 4])
     gt = [keras.ops.convert_to_tensor(array[None]) for array in (GT_CLASS_IDS, GT_BOXES, np.ones((8, 8, 3), bool))]
     proposals = np.concatenate([GT_BOXES[:2] + np.float32(0.01), FAR_AWAY])[None]
@@ -271,6 +271,6 @@ def test_layer_draws_anew_in_every_compiled_step_and_repeats_with_the_seed():
 
     first, second = draws()
     assert not np.array_equal(first, second)
-    assert not np.array_equal(first[0], first[1])  # the images of a batch draw apart
+    assert not np.array_equal(first[0], first[1])  # the images of a batch are sampled independently
     for found, expected in zip(draws(), (first, second), strict=True):
         np.testing.assert_array_equal(found, expected)

@@ -1,4 +1,4 @@
-"""Weights by layer name: against Keras' own by-name reader and writer, and against plain h5py."""
+"""Compares weights by layer name with Keras' by-name reader and writer and with plain h5py."""
 
 import re
 
@@ -24,7 +24,7 @@ def rpn_layers(ratios: int) -> list[L.Layer]:
 
 
 def network(classes: int = 5, nested: bool = True, stem: int = 4, ratios: int = 3) -> keras.Model:
-    """The layer names of Mask R-CNN at toy size; the RPN is a model inside the model, or lies flat in it."""
+    """Build a tiny network with the layer names of Mask R-CNN; the RPN is a nested model, or part of the model."""
     image = keras.Input((8, 8, 3))
     x = L.Conv2D(stem, 3, name="conv1")(image)
     x = L.BatchNormalization(name="bn_conv1")(x)
@@ -43,14 +43,14 @@ def network(classes: int = 5, nested: bool = True, stem: int = 4, ratios: int = 
 
 
 def randomize(model: keras.Model, seed: int) -> keras.Model:
-    """Other values in every weight, BatchNorm's included, so that swapped arrays show."""
+    """Fill every weight, including BatchNorm's, with random values, so that swapped arrays are detected."""
     rng = np.random.default_rng(seed)
     model.set_weights([rng.uniform(0.5, 1.5, value.shape).astype("float32") for value in model.get_weights()])
     return model
 
 
 def values(model: keras.Model) -> dict[str, np.ndarray]:
-    """Layer/weight -> value, read straight from the layers."""
+    """Return layer/weight -> value, read directly from the layers."""
     found = {}
     for layer in model.layers:
         for inner in getattr(layer, "layers", [layer]):
@@ -224,7 +224,7 @@ def test_exclude_loads_the_rest(tmp_path):
 
 
 def test_layers_that_no_file_gave_values_to_are_named_at_inference(tmp_path, caplog):
-    """Fix 15: the original left random heads without a word. A second file that has them ends the warning."""
+    """Fix 15: the original silently left heads random. Loading a second file that has them ends the warning."""
     from mrcnn.model import MaskRCNN
     from tests.shapes import ShapesConfig
 
@@ -278,7 +278,7 @@ def test_bad_arguments_to_save(tmp_path, dtype, folder, message):
 
 
 def broken_files(folder):
-    """name -> what the message must say."""
+    """Return name -> the expected message."""
     model = network()
     (folder / "text.h5").write_text("<html>not found</html>")
     model.save(folder / "archive.keras")
