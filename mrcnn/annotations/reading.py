@@ -1,5 +1,6 @@
 """What the label readers share: images found by name, sizes, class lists, text files."""
 
+import codecs
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -45,13 +46,14 @@ def sibling(image: pathlib.Path, folder: str, suffix: str) -> pathlib.Path | Non
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
-    """Return the lines of a text file.
+    """Return the lines of a text file: UTF-8, or UTF-16 with a byte order mark, as some Windows programs write it.
 
     Raises:
-        InputError: it cannot be read, or is not UTF-8.
+        InputError: it cannot be read, or is not such text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        data = path.read_bytes()
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
     except OSError as error:

@@ -95,7 +95,7 @@ def _header(file: BinaryIO) -> tuple[int, int, int]:
             orientation = tags.get(EXIF_ORIENTATION)
         except (SyntaxError, ValueError, TypeError, struct.error):  # damaged: decoders ignore it
             orientation = None
-        return *image.size, orientation if orientation in range(1, 9) else 1
+        return *image.size, orientation if isinstance(orientation, int) and orientation in range(1, 9) else 1
 
 
 def _png_exif(file: BinaryIO) -> bytes:
