@@ -22,7 +22,8 @@ from mrcnn.annotations.labelme import read_labelme
 from mrcnn.annotations.mask_png import mask_folder_of, mask_of, read_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotations
 from mrcnn.annotations.via import read_via
-from mrcnn.annotations.yolo import NAME_FILES, read_yolo, yolo_label_path
+from mrcnn.annotations.yolo import read_yolo, yolo_label_path
+from mrcnn.annotations.yolo_settings import name_files
 from mrcnn.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -108,8 +109,7 @@ class Folder:
             if kind in found:
                 found[kind].append(path)
         kinds = {kind: paths for kind, paths in found.items() if paths}
-        named = any((folder / name).is_file() for name in NAME_FILES for folder in (self.root, self.root / "labels"))
-        if any(yolo_label_path(path) for path in (self.images if named else self.images[:_SNIFFED])):
+        if any(yolo_label_path(path) for path in (self.images if name_files(self.root) else self.images[:_SNIFFED])):
             kinds["yolo"] = []
         if any(mask_of(path) or mask_folder_of(path) for path in self.images[:200]):
             kinds["masks"] = []

@@ -53,7 +53,8 @@ def read_lines(path: pathlib.Path) -> list[str]:
     """
     try:
         data = path.read_bytes()
-        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig").splitlines()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if wide else "utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
     except OSError as error:
