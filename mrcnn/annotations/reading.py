@@ -2,13 +2,13 @@
 
 import codecs
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from mrcnn.annotations.findings import MISSING_IMAGE, Findings
-from mrcnn.annotations.json_fields import is_side
+from mrcnn.annotations.json_fields import is_side, number
 from mrcnn.annotations.schema import AnnotatedImage
-from mrcnn.errors import InputError
+from mrcnn.errors import InputError, LabelError
 
 # Finds an image by the name that a label file gives it: (name, label file) -> path or None.
 Finder = Callable[[str, pathlib.Path], pathlib.Path | None]
@@ -22,6 +22,36 @@ def locate(name: str, source: pathlib.Path, find: Finder, findings: Findings) ->
         findings.add(MISSING_IMAGE, "no image file of this name is in the folder", source, image=name)
         return None
     return AnnotatedImage(name, path, source)
+
+
+def read_each(
+    entries: Iterable[tuple[str, Any]], read: Callable[[str, Any], None], image: AnnotatedImage, findings: Findings
+) -> None:
+    """Read the labels of an image; those that cannot be used become findings.
+
+    Args:
+        entries: (label id, label as in the file).
+        read: adds one label to the image, given its id and the label; raises LabelError if it cannot be used.
+        image: names the image and its label file.
+        findings: takes what cannot be used.
+    """
+    for label_id, entry in entries:
+        try:
+            read(label_id, entry)
+        except LabelError as error:
+            findings.add(error.kind, str(error), image.source, image=image.name, label=label_id)
+
+
+def numbered(entries: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Return the labels of a format without label ids, each with its place as its id: "0", "1", ..."""
+    return ((str(place), entry) for place, entry in enumerate(entries))
+
+
+def two_points(form: str, points: Any) -> list[tuple[float, float]]:
+    """Return the two points (x, y) px that give a shape. Raises LabelError with its name if they are not two points."""
+    if not isinstance(points, list) or len(points) != 2 or any(not isinstance(p, list) or len(p) != 2 for p in points):
+        raise LabelError(f"a {form} needs two points [x, y], it has {points!r:.60}")
+    return [(number(x, "x"), number(y, "y")) for x, y in points]
 
 
 def known_size(height: Any, width: Any) -> tuple[int, int] | None:
