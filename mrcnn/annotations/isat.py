@@ -8,7 +8,7 @@ from typing import Any
 from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.json_fields import flag, number, read_json
 from mrcnn.annotations.object_masks import cut_out, keep_part
-from mrcnn.annotations.reading import Finder, known_size, listed_classes, locate, numbered, read_each
+from mrcnn.annotations.reading import Finder, class_in, known_size, listed_classes, locate, numbered, read_each
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points
@@ -49,20 +49,16 @@ def _is_hole(entry: Any) -> bool:
 
 def _add(image: AnnotatedImage, holes: list[Any], groups: dict[Any, Annotation], label_id: str, entry: Any) -> None:
     """Add an object to an image, or a hole with its layer to the holes, which cut into the layers below."""
-    name, form = (
-        (entry.get("category"), entry.get("shape_type", "polygon")) if isinstance(entry, dict) else (None, None)
-    )
-    if not isinstance(name, str) or not name.strip():
-        raise LabelError(f"{json_type(entry)} has category {name!r:.60}, not a class name")
-    if form != "polygon":
-        raise LabelError(f"shape_type {form!r:.60} is not read; draw a polygon")
+    name = class_in(entry, "category", "object")
+    if entry.get("shape_type", "polygon") != "polygon":
+        raise LabelError(f"shape_type {entry['shape_type']!r:.60} is not read; draw a polygon")
     outline, layer = as_points(entry.get("segmentation")), number(entry.get("layer") or 0, "layer")
     if name == HOLE:
         holes.append((layer, outline))
         return
     above = [hole for height, hole in holes if height > layer]
-    part = Annotation(label_id, name.strip(), polygons=[outline], crowd=flag(entry, "iscrowd"))
+    part = Annotation(label_id, name, polygons=[outline], crowd=flag(entry, "iscrowd"))
     if above:
         part.polygons, part.rle = None, cut_out([outline], above, image.size)
     group = entry.get("group")
-    keep_part(part, (group, part.name, part.crowd) if isinstance(group, int | str) and group else None, groups, image)
+    keep_part(part, (group, name, part.crowd) if isinstance(group, int | str) and group else None, groups, image)

@@ -12,7 +12,16 @@ import numpy as np
 from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.json_fields import read_json
 from mrcnn.annotations.object_masks import keep_part, png_mask
-from mrcnn.annotations.reading import Finder, known_size, listed_classes, locate, numbered, read_each, two_points
+from mrcnn.annotations.reading import (
+    Finder,
+    class_in,
+    known_size,
+    listed_classes,
+    locate,
+    numbered,
+    read_each,
+    two_points,
+)
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points, ellipse, rectangle
@@ -52,14 +61,10 @@ def read_labelme(paths: Sequence[pathlib.Path], find: Finder, findings: Findings
 
 def _add_shape(image: AnnotatedImage, groups: dict[Any, Annotation], label_id: str, shape: Any) -> None:
     """Add a shape to the objects of an image, or its outline to the object of its group."""
-    if not isinstance(shape, dict):
-        raise LabelError(f"shape is {json_type(shape)}, not an object")
-    label = shape.get("label")
-    if not isinstance(label, str) or not label.strip():
-        raise LabelError(f"label is {label!r:.60}, not a class name")
+    label = class_in(shape, "label", "shape")
     if label in ("_background_", "__ignore__"):
         return
-    part = Annotation(label_id, label.strip())
+    part = Annotation(label_id, label)
     form = shape.get("shape_type") or "polygon"  # old files hold nothing but polygons and have no shape_type
     if form == "mask":
         part.rle = _mask(shape, image.size)

@@ -8,7 +8,7 @@ from typing import Any
 from mrcnn.annotations.findings import MISSING_IMAGE, Findings
 from mrcnn.annotations.json_fields import is_side, number
 from mrcnn.annotations.schema import AnnotatedImage
-from mrcnn.errors import InputError, LabelError
+from mrcnn.errors import InputError, LabelError, json_type
 
 # Finds an image by the name that a label file gives it: (name, label file) -> path or None.
 Finder = Callable[[str, pathlib.Path], pathlib.Path | None]
@@ -45,6 +45,25 @@ def read_each(
 def numbered(entries: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     """Return the labels of a format without label ids, each with its place as its id: "0", "1", ..."""
     return ((str(place), entry) for place, entry in enumerate(entries))
+
+
+def class_in(entry: Any, key: str, what: str) -> str:
+    """Return the class name that a label holds under a key.
+
+    Args:
+        entry: the label as in the file.
+        key: the key.
+        what: what the format calls a label.
+
+    Raises:
+        LabelError: the label is not an object, or has no such name.
+    """
+    if not isinstance(entry, dict):
+        raise LabelError(f"{what} is {json_type(entry)}, not an object")
+    name = entry.get(key)
+    if not isinstance(name, str) or not name.strip():
+        raise LabelError(f"{key} is {name!r:.60}, not a class name")
+    return name.strip()
 
 
 def two_points(form: str, points: Any) -> list[tuple[float, float]]:

@@ -13,9 +13,18 @@ import numpy as np
 from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.json_fields import number, read_json
 from mrcnn.annotations.object_masks import cut_out, keep_part, png_mask
-from mrcnn.annotations.reading import Finder, known_size, listed_classes, locate, numbered, read_each, two_points
+from mrcnn.annotations.reading import (
+    Finder,
+    class_in,
+    known_size,
+    listed_classes,
+    locate,
+    numbered,
+    read_each,
+    two_points,
+)
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
-from mrcnn.errors import InputError, LabelError, json_type
+from mrcnn.errors import InputError, LabelError
 from mrcnn.structures.polygons import as_points, rectangle
 
 
@@ -49,45 +58,38 @@ def _find(find: Finder, name: str, source: pathlib.Path) -> pathlib.Path | None:
 
 
 def _add(image: AnnotatedImage, groups: dict[Any, Annotation], label_id: str, entry: Any) -> None:
-    """Add an object to an image, or a part to the object of its instance."""
-    name = entry.get("classTitle") if isinstance(entry, dict) else None
-    if not isinstance(name, str) or not name.strip():
-        raise LabelError(f"object is {json_type(entry)} with classTitle {name!r:.60}, not a class name")
-    part = Annotation(label_id, name.strip())
-    form = entry.get("geometryType")
+    """Add an object to an image, or its parts to the object of its instance."""
+    name = class_in(entry, "classTitle", "object")
+    form, points, instance = entry.get("geometryType"), entry.get("points"), entry.get("instance")
     if form in ("bitmap", "alpha_mask"):
-        part.rle = _bitmap(entry.get(form) or entry.get("bitmap"), image.size)
+        parts = [Annotation(label_id, name, rle=_bitmap(entry.get(form) or entry.get("bitmap"), image.size))]
     elif form in ("rectangle", "oriented_bbox"):
-        part.polygons = [_rectangle(entry)]
+        parts = [Annotation(label_id, name, polygons=[_rectangle(points, entry.get("angle", 0))])]
     elif form in ("polygon", "multipolygon"):
-        _set_polygons(part, entry.get("parts") if form == "multipolygon" else [entry.get("points")], image.size)
+        rings = entry.get("parts") if form == "multipolygon" else [points]
+        parts = [_polygon(label_id, name, ring, image) for ring in (rings if isinstance(rings, list) else [rings])]
     else:
         raise LabelError(f"geometryType {form!r:.60} has no area; draw a polygon, bitmap or rectangle")
-    instance = entry.get("instance")
-    keep_part(part, (instance, part.name) if isinstance(instance, str) and instance else None, groups, image)
+    for part in parts:
+        keep_part(part, (instance, name) if isinstance(instance, str) and instance else label_id, groups, image)
 
 
-def _set_polygons(part: Annotation, rings: Any, size: tuple[int, int] | None) -> None:
-    """Give an object its polygons, or a run-length code if they have holes."""
+def _polygon(label_id: str, name: str, ring: Any, image: AnnotatedImage) -> Annotation:
+    """An object with a polygon, or if that has holes with a run-length code."""
     try:
-        outlines = [as_points(ring["exterior"]) for ring in rings]
-        holes = [as_points(hole) for ring in rings for hole in ring.get("interior") or []]
+        outline, holes = as_points(ring["exterior"]), [as_points(hole) for hole in ring.get("interior") or []]
     except (TypeError, KeyError, AttributeError):
         raise LabelError("points are not {'exterior': [[x, y], ...], 'interior': [...]}") from None
     if holes:
-        part.rle = cut_out(outlines, holes, size)
-    else:
-        part.polygons = outlines
+        return Annotation(label_id, name, rle=cut_out([outline], holes, image.size))
+    return Annotation(label_id, name, polygons=[outline])
 
 
-def _rectangle(entry: dict[str, Any]) -> np.ndarray:
+def _rectangle(points: Any, turned: Any) -> np.ndarray:
     """The corners of a rectangle, which may be turned by an angle: radians, clockwise on the screen."""
-    points = entry.get("points")
     (x1, y1), (x2, y2) = two_points("rectangle", points.get("exterior") if isinstance(points, dict) else points)
-    corners, angle = (
-        rectangle(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)),
-        number(entry.get("angle", 0), "angle"),
-    )
+    corners = rectangle(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+    angle = number(turned, "angle")
     turn = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
     return (corners - corners.mean(axis=0)) @ turn + corners.mean(axis=0)
 
