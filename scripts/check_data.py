@@ -26,9 +26,11 @@ Problems, which should be fixed:
             size differs (from the size in the labels), duplicate image (the same name twice), image in two splits
   labels    unusable frame, unusable label (broken coordinates, codes or boxes), unknown name, no area (no pixel of the
             image lies inside), outside the image (by more than a pixel), self-crossing outline,
-            duplicate object (same image, same class, IoU above 0.95), no masks (boxes only: no masks to train on)
+            duplicate object (same image, same class, IoU above 0.95), soft mask (a mask image that was smoothed or
+            is a JPEG), no masks (boxes only: no masks to train on)
 Notes, which may be intended:
-  image without labels, image without objects, box without mask, hidden object (nearer labels cover all of it)
+  image without labels, image without objects, box without mask, hidden object (nearer labels cover all of it),
+  void pixels (255 in a mask image, which is no object there)
 
 Each finding names the label file, the image and the label id. Next to each kind stands what training does about it:
 what cannot be used is left out, the rest is kept. Training makes the same check in about a second, from boxes alone.

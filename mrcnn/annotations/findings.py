@@ -33,10 +33,12 @@ KINDS = {
     "outside the image": Kind(True, "cut off at the border"),
     "self-crossing outline": Kind(True, "kept as filled: areas enclosed twice are outside"),
     "duplicate object": Kind(True, "kept"),
+    "soft mask": Kind(True, "cut at half of the maximum"),
     "no masks": Kind(True, "impossible"),
     NO_LABELS: Kind(False, "left out"),
     "image without objects": Kind(False, "skipped, unless TRAIN_EMPTY_IMAGES"),
     "box without mask": Kind(False, "left out, unless boxes may serve as masks"),
+    "void pixels": Kind(False, "left out"),
     "hidden object": Kind(False, "left out: nearer labels cover it"),
 }
 

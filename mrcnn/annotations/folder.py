@@ -21,7 +21,7 @@ from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.isat import read_isat
 from mrcnn.annotations.json_fields import read_json
 from mrcnn.annotations.labelme import read_labelme
-from mrcnn.annotations.mask_png import mask_folder_of, mask_of, read_masks
+from mrcnn.annotations.mask_png import log_values, mask_folder_of, mask_of, read_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotations
 from mrcnn.annotations.supervisely import read_supervisely
 from mrcnn.annotations.via import read_via
@@ -189,6 +189,8 @@ def open_folder(
     dataset = AnnotatedDataset()
     dataset.add_annotations(found, images, rectangles_as_masks, source=found.format)
     dataset.prepare()
+    if kind == "masks":
+        log_values(images)
     log_summary(f"{folder.root} ({FORMATS[kind]}, {split or 'all'})", images, found.findings)
     return dataset
 

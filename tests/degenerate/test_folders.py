@@ -278,8 +278,8 @@ def test_size_that_differs(tmp_path, kind):
 @pytest.mark.parametrize(
     ("pixels", "why"),
     [
-        (np.zeros((12, 20, 3), np.uint8), "is RGB; a mask needs one channel"),
-        (np.zeros((12, 20, 4), np.uint8), "is RGBA"),
+        (np.tile(np.uint8([0, 0, 9]), (12, 20, 1)), "is RGB with colours; a mask needs one channel"),
+        (np.tile(np.uint8([0, 9, 0, 255]), (12, 20, 1)), "is RGBA with colours"),
         (np.zeros((20, 12), np.uint8), r"is 12 x 20, its image is 20 x 12 \(width x height\)"),
     ],
 )
