@@ -87,7 +87,7 @@ def cut_out(
 
     Args:
         outlines: polygons [k, (x, y)] px; their union is the object.
-        holes: polygons that do not belong to it.
+        holes: polygons [k, (x, y)] px that do not belong to it.
         size: (height, width) of the image, px.
 
     Raises:
