@@ -10,6 +10,7 @@ from mrcnn.errors import InputError
 
 NAME_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "names.txt")
 _YAML = (".yaml", ".yml")
+_NAMES = re.compile(rb"(^|[\r\n{,])\W{0,3}n\0?a\0?m\0?e\0?s\W{0,3}:")  # the entry 'names', in UTF-8 or UTF-16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +33,11 @@ class YoloSettings:
 def name_files(root: pathlib.Path) -> list[pathlib.Path]:
     """Return the files that may hold the class names: the first one of NAME_FILES, else any YAML file with `names`."""
     folders = [folder for folder in (root, root / "labels") if folder.is_dir()]
-    usual = next(
-        (path for name in NAME_FILES for path in (folder / name for folder in folders) if path.is_file()), None
-    )
-    if usual is not None:
-        return [usual]
-    others = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() in _YAML]
-    return [path for path in others if re.search(rb"(?m)^\W{0,3}names\W?\s*:", path.read_bytes().replace(b"\0", b""))]
+    usual = [folder / name for name in NAME_FILES for folder in folders if (folder / name).is_file()]
+    if usual:
+        return usual[:1]
+    files = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    return [path for path in files if path.suffix.lower() in _YAML and _NAMES.search(path.read_bytes())]
 
 
 def read_settings(root: pathlib.Path) -> YoloSettings:
@@ -55,10 +54,10 @@ def read_settings(root: pathlib.Path) -> YoloSettings:
     for other in found[1:]:
         if dataclasses.replace(other, path=first.path) != first:
             raise InputError(f"{root}: {first.path.name} and {other.path.name} differ; call the right one data.yaml")
-    if not first.names or len(set(first.names)) != len(first.names):
-        raise InputError(
-            f"{first.path}: {f'a name comes twice: {first.names}' if first.names else 'has no class names'}"
-        )
+    if not first.names:
+        raise InputError(f"{first.path}: has no class names")
+    if len(set(first.names)) != len(first.names):
+        raise InputError(f"{first.path}: a name comes twice: {first.names}")
     return first
 
 

@@ -136,10 +136,11 @@ def test_random_polygons_are_not_taken_for_poses(tmp_path):
 def test_any_yaml_file_with_names(tmp_path, name):
     root = poses(tmp_path, ["0 0.1 0.1 0.5 0.1 0.5 0.5"])
     (root / "data.yaml").rename(root / name)
-    write(root / "hyp.yaml", "lr0: 0.01\nnames_of_nothing: 3")
+    write(root / "hyp.yaml", "lr0: 0.01\nnames_of_nothing: 3\nfilenames: 4")
+    (root / "folder.yaml").mkdir()
     write(root / "broken.yaml", "a: [")
     assert open_folder(root).class_names == ["BG", "leaf", "stem"]
-    write(root / "copy.yaml", 'nc: 2\n"names": {0: leaf, 1: stem}')
+    write(root / "copy.yaml", '{nc: 2, "names": {0: leaf, 1: stem}}')
     assert open_folder(root).class_names == ["BG", "leaf", "stem"]
     write(root / "other.yaml", "names: [a]")
     with pytest.raises(InputError, match=r"\.(yaml|YML) and \S+ differ; call the right one data\.yaml"):
