@@ -41,9 +41,9 @@ def yolo_label_path(image: pathlib.Path) -> pathlib.Path | None:
 def read_yolo(root: pathlib.Path, files: Sequence[pathlib.Path], findings: Findings) -> Annotations:
     """Read YOLO segmentation labels: lines "class x1 y1 x2 y2 ...", polygons in fractions of the image's sides.
 
-    Class names come from a YAML file (`names`) or classes.txt, one per line. A line with four numbers after the class is
-    a box (centre, size). With `kpt_shape` in data.yaml the lines are poses: boxes, whose keypoints are not used. An
-    image without a text file has no objects, as in YOLO's own training.
+    Class names come from `names` in a YAML file, or from classes.txt, one per line. A line with four numbers after the
+    class is a box (centre, size). With `kpt_shape` in data.yaml the lines are poses: boxes, whose keypoints are not
+    used. An image without a text file has no objects, as in YOLO's own training.
 
     Args:
         root: the folder.
