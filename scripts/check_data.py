@@ -26,11 +26,13 @@ Problems (to be fixed):
             size differs (from the size in the labels), duplicate image (the same name twice), image in two splits
   labels    unusable frame, unusable label (broken coordinates, codes or boxes), unknown name, no area (no pixel of the
             image lies inside), outside the image (by more than a pixel), self-crossing outline,
-            duplicate object (same image, same class, IoU above 0.95), no masks (boxes only: no masks to train on),
-            only crowds (iscrowd is set for every object: nothing to train on)
+            duplicate object (same image, same class, IoU above 0.95), soft mask (a mask image that was smoothed or
+            is a JPEG), no masks (boxes only: no masks to train on), only crowds (iscrowd is set for every object:
+            nothing to train on)
 Notes (may be intended):
   image without labels, image without objects, box without mask, hidden object (nearer labels cover all of it),
-  crowd or ignored object (neither an object nor background), one name, several categories (they are one class)
+  void pixels (255 in a mask image, which is no object there), crowd or ignored object (neither an object nor
+  background), one name, several categories (they are one class)
 
 Each finding names the label file, the image and the label id. Next to each kind of finding is what training does about
 it: it leaves out what cannot be used and keeps the rest. Training runs the same check itself, from boxes alone, in

@@ -3,8 +3,10 @@
 In each image: a "leaf", rows 1..3 and columns 2..5, and a "stem", rows 5..8 and columns 10..17 (one class with masks).
 """
 
+import base64
 import json
 import pathlib
+import zlib
 
 import cv2
 import numpy as np
@@ -60,6 +62,50 @@ def labelme_document(name: str) -> dict:
     }
 
 
+def via3_document(names: tuple[str, ...] = NAMES) -> dict:
+    """The class is a choice whose options have ids; the last attribute describes whole images."""
+    attributes = {
+        "1": {"aname": "class", "anchor_id": "FILE1_Z0_XY1", "type": 4, "options": {"0": "stem", "1": "leaf"}},
+        "2": {"aname": "caption", "anchor_id": "FILE1_Z0_XY0", "type": 1, "options": {}},
+    }
+    files, views, regions = {}, {}, {}
+    for i, name in enumerate(names, 1):
+        files[str(i)] = {"fid": i, "fname": f"{name}.jpg", "type": 2, "loc": 1, "src": ""}
+        views[str(i)] = {"fid_list": [i]}
+        for key, xy, av in (
+            ("c", [], {"2": "a plant"}),
+            ("leaf", [7, *(v for point in LEAF for v in point)], {"1": "1"}),
+            ("stem", [2, 10, 5, 8, 4], {"1": "0"}),
+        ):
+            regions[f"{i}_{key}"] = {"vid": str(i), "flg": 0, "z": [], "xy": xy, "av": av}
+    return {
+        "project": {"pid": "__VIA_PROJECT_ID__", "data_format_version": "3.1.1", "vid_list": list(views)},
+        "config": {"file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}}},
+        "attribute": attributes,
+        "file": files,
+        "metadata": regions,
+        "view": views,
+    }
+
+
+def isat_document(name: str) -> dict:
+    objects = [
+        {"category": kind, "group": i, "segmentation": points, "layer": 1.0, "iscrowd": False, "note": ""}
+        for i, (kind, points) in enumerate((("leaf", LEAF), ("stem", STEM)), 1)
+    ]
+    info = {"description": "ISAT", "folder": "x", "name": f"{name}.jpg", "width": WIDTH, "height": HEIGHT, "depth": 3}
+    return {"info": info, "objects": objects}
+
+
+def supervisely_document() -> dict:
+    png = cv2.imencode(".png", np.full((4, 8), 255, np.uint8))[1].tobytes()
+    data = base64.b64encode(zlib.compress(png)).decode()
+    leaf = {"geometryType": "polygon", "points": {"exterior": LEAF, "interior": []}}
+    stem = {"geometryType": "bitmap", "bitmap": {"data": data, "origin": [10, 5]}}
+    objects = [{"id": 1, "classTitle": "leaf", "tags": [], **leaf}, {"id": 2, "classTitle": "stem", "tags": [], **stem}]
+    return {"description": "", "tags": [], "size": {"height": HEIGHT, "width": WIDTH}, "objects": objects}
+
+
 def coco_document(names: tuple[str, ...] = NAMES) -> dict:
     annotations = []
     for image_id in range(len(names)):
@@ -99,6 +145,19 @@ def folder(root: pathlib.Path, kind: str, names: tuple[str, ...] = NAMES) -> pat
     inner = kind in ("yolo", "masks", "mask folders")
     for name in names:
         picture(root / "images" / f"{name}.jpg" if inner else root / f"{name}.jpg")
+    if kind == "via3":
+        return write(root / "via3.json", via3_document(names))
+    if kind == "isat":
+        for name in names:
+            write(root / f"{name}.json", isat_document(name))
+        return root / f"{names[0]}.json"
+    if kind == "supervisely":
+        for name in names:
+            picture(root / "img" / f"{name}.jpg")
+            (root / f"{name}.jpg").unlink()
+            write(root / "ann" / f"{name}.jpg.json", supervisely_document())
+        write(root / "meta.json", {"classes": [{"title": "leaf", "shape": "polygon"}], "tags": []})
+        return root / "ann" / f"{names[0]}.jpg.json"
     if kind == "via":
         return write(root / "via.json", {f"{name}.jpg1": via_entry(name) for name in names})
     if kind == "labelme":
@@ -123,4 +182,4 @@ def folder(root: pathlib.Path, kind: str, names: tuple[str, ...] = NAMES) -> pat
     return root / "masks" / (f"{names[0]}.png" if kind == "masks" else f"{names[0]}/0.png")
 
 
-KINDS = ("via", "labelme", "coco", "yolo", "masks", "mask folders")
+KINDS = ("via", "via3", "labelme", "isat", "supervisely", "coco", "yolo", "masks", "mask folders")

@@ -77,7 +77,7 @@ def _check_file(path: Any, info: dict, name: str, findings: Findings, decode: bo
         size = image_size(path)
         kind = "broken image"
         if decode:
-            read_image(path)
+            size = read_image(path).shape[:2]
     except InputError as error:
         findings.add(kind, str(error).removeprefix(f"{path}: "), path, image=name)
         return

@@ -104,7 +104,7 @@ class AnnotatedDataset(Dataset):
         if image.id_mask is not None:
             masks = split_ids(read_mask(image.id_mask, shape))
         else:
-            masks = [tighten(read_mask(path, shape) > 0, 0, 0) for path in image.mask_files]
+            masks = [tighten(read_mask(path, shape, one_object=True) > 0, 0, 0) for path in image.mask_files]
         labels = [Annotation(str(i), self.class_info[1]["name"]) for i in range(len(masks))]
         return to_instances(labels, masks, self.ids_of(info["source"]))
 

@@ -2,8 +2,9 @@
 
     dataset = open_folder("leaves", "train")
 
-VIA 1 and 2, labelme and COCO JSON, YOLO segmentation text files, mask PNGs. Splits are folders or files called train,
-val and test (also train2017, stage1_train, valid); where there are none, a fifth of the images is drawn for val.
+COCO, VIA 1 to 3, labelme, ISAT and Supervisely JSON, YOLO segmentation text files, mask images. Splits are folders or
+files called train, val and test (also train2017, stage1_train, valid); where there are none, a fifth of the images is
+drawn for val.
 """
 
 import hashlib
@@ -17,12 +18,16 @@ from mrcnn.annotations import json_kind
 from mrcnn.annotations.coco import read_coco
 from mrcnn.annotations.dataset import AnnotatedDataset, log_summary, sized
 from mrcnn.annotations.findings import Findings
+from mrcnn.annotations.isat import read_isat
 from mrcnn.annotations.json_fields import Id, read_json
 from mrcnn.annotations.labelme import read_labelme
-from mrcnn.annotations.mask_png import mask_folder_of, mask_of, read_masks
+from mrcnn.annotations.mask_png import log_values, mask_folder_of, mask_of, read_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotations
+from mrcnn.annotations.supervisely import read_supervisely
 from mrcnn.annotations.via import read_via
-from mrcnn.annotations.yolo import NAME_FILES, read_yolo, yolo_label_path
+from mrcnn.annotations.via3 import read_via3
+from mrcnn.annotations.yolo import read_yolo, yolo_label_path
+from mrcnn.annotations.yolo_settings import name_files
 from mrcnn.errors import InputError, LabelError
 
 log = logging.getLogger(__name__)
@@ -31,8 +36,18 @@ FORMATS = {
     json_kind.COCO: "COCO JSON",
     json_kind.VIA: "VGG Image Annotator JSON",
     json_kind.LABELME: "labelme JSON",
+    json_kind.VIA3: "VGG Image Annotator 3 JSON",
+    json_kind.ISAT: "ISAT JSON",
+    json_kind.SUPERVISELY: "Supervisely JSON",
     "yolo": "YOLO text files",
-    "masks": "mask PNGs",
+    "masks": "mask images",
+}
+READERS = {  # of JSON files that need nothing but their images
+    json_kind.VIA: read_via,
+    json_kind.LABELME: read_labelme,
+    json_kind.VIA3: read_via3,
+    json_kind.ISAT: read_isat,
+    json_kind.SUPERVISELY: read_supervisely,
 }
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 VAL_FRACTION = 0.2  # of the images, where no folder says which are for validation
@@ -109,7 +124,7 @@ class Folder:
         Raises:
             InputError: a JSON file cannot be read.
         """
-        found: dict[str, list[pathlib.Path]] = {json_kind.COCO: [], json_kind.VIA: [], json_kind.LABELME: []}
+        found: dict[str, list[pathlib.Path]] = {json_kind.COCO: [], **{kind: [] for kind in READERS}}
         seen: dict[pathlib.Path, list[str | None]] = {}
         for path in self.documents:
             before = seen.setdefault(path.parent, [])
@@ -120,8 +135,7 @@ class Folder:
             if kind in found:
                 found[kind].append(path)
         kinds = {kind: paths for kind, paths in found.items() if paths}
-        named = any((folder / name).is_file() for name in NAME_FILES for folder in (self.root, self.root / "labels"))
-        if any(yolo_label_path(path) for path in (self.images if named else self.images[:_SNIFFED])):
+        if any(yolo_label_path(path) for path in (self.images if name_files(self.root) else self.images[:_SNIFFED])):
             kinds["yolo"] = []
         if any(mask_of(path) or mask_folder_of(path) for path in self.images[:200]):
             kinds["masks"] = []
@@ -190,6 +204,8 @@ def open_folder(
     dataset = AnnotatedDataset()
     dataset.add_annotations(found, images, rectangles_as_masks, source=found.format)
     dataset.prepare()
+    if kind == "masks":
+        log_values(images)
     log_summary(f"{folder.root} ({FORMATS[kind]}, {split or 'all'})", images, found.findings)
     return dataset
 
@@ -208,7 +224,7 @@ def _read(folder: Folder, kind: str, paths: list[pathlib.Path], split: str | Non
     if kind == json_kind.COCO:
         splits = _coco_splits(paths, folder.root)
         return read_coco(_coco_files(splits, split), _coco_classes(list(splits), folder.root), folder.find, findings)
-    return (read_via if kind == json_kind.VIA else read_labelme)(paths, folder.find, findings)
+    return READERS[kind](paths, folder.find, findings)
 
 
 def _once(found: Annotations, root: pathlib.Path) -> list[AnnotatedImage]:
@@ -267,7 +283,7 @@ def split_of(parts: Iterable[str]) -> str | None:
 
 
 def _split_of(image: AnnotatedImage, root: pathlib.Path, kind: str) -> str | None:
-    if kind in (json_kind.COCO, json_kind.VIA):  # the file of a split may be named after it
+    if kind in (json_kind.COCO, json_kind.VIA, json_kind.VIA3):  # the file of a split may be named after it
         own = split_of(image.source.relative_to(root).with_suffix("").parts)
         if own:
             return own

@@ -13,7 +13,8 @@ import re
 from mrcnn.annotations.json_fields import Id, category_names
 from mrcnn.errors import InputError
 
-COCO, VIA, LABELME, SCALABEL = "coco", "via", "labelme", "scalabel"
+COCO, VIA, VIA3, LABELME, SCALABEL = "coco", "via", "via3", "labelme", "scalabel"
+ISAT, SUPERVISELY = "isat", "supervisely"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class JsonKind:
     """What a JSON file holds.
 
     Attributes:
-        format: COCO, VIA, LABELME or SCALABEL; None for any other JSON.
+        format: COCO, VIA, VIA3, LABELME, ISAT, SUPERVISELY or SCALABEL; None for any other JSON.
         masks: the key of a Scalabel file's masks, "rle" (taken before the other) or "poly2d"; None for boxes alone.
         categories: (id, name) of the categories of a COCO file.
     """
@@ -57,6 +58,12 @@ def _kind(path: pathlib.Path, size: int, changed: int) -> JsonKind:
         return JsonKind(VIA)
     if has("shapes") and (has("imagePath") or has("shape_type")):
         return JsonKind(LABELME)
+    if has("metadata", "view", "attribute", "file"):
+        return JsonKind(VIA3)
+    if has("objects") and _after(data, "description", rb'"ISAT') is not None:
+        return JsonKind(ISAT)
+    if has("objects", "tags") and _after(data, "size", rb"\{") is not None:
+        return JsonKind(SUPERVISELY)
     if has("name") and (has("labels") or has("frames", "objects")):
         masks = "rle" if _after(data, "rle", rb"\{") else "poly2d" if _after(data, "poly2d", rb"\[") else None
         return JsonKind(SCALABEL, masks)

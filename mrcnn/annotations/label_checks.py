@@ -15,6 +15,7 @@ from mrcnn.annotations.checks import ObjectTable
 from mrcnn.annotations.dataset import AnnotatedDataset
 from mrcnn.annotations.findings import CROWD, NO_LABELS, Findings
 from mrcnn.annotations.folder import Folder, open_folder, recognise
+from mrcnn.annotations.mask_png import check_values
 from mrcnn.annotations.object_masks import object_mask, visible_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotation
 
@@ -42,6 +43,7 @@ def check_annotated(dataset: AnnotatedDataset, full: bool, progress: Progress = 
     mask_files = has_mask_files(dataset)
     if mask_files and full:
         checks.check_instances(dataset, findings, progress)
+        check_values(_images(dataset), findings)
         return findings
     _check_labels(dataset, findings, full, progress)
     if dataset.findings.boxes_left_out:
@@ -54,7 +56,7 @@ def check_annotated(dataset: AnnotatedDataset, full: bool, progress: Progress = 
 
 
 def has_mask_files(dataset: AnnotatedDataset) -> bool:
-    """Return whether objects are in mask PNGs, which only `load_instances` opens."""
+    """Return whether objects are in mask images, which only `load_instances` opens."""
     return any(image.has_mask_files for image in _images(dataset))
 
 

@@ -3,16 +3,18 @@
 Boxes are int32 [4] (y1, x1, y2, x2) in pixels, y2 and x2 exclusive; crops are bool [y2 - y1, x2 - x1].
 """
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mrcnn.annotations.schema import AnnotatedImage, Annotation
-from mrcnn.errors import InputError
+from mrcnn.errors import InputError, LabelError
 from mrcnn.structures import masks
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.polygons import polygons_to_crop
-from mrcnn.structures.rle import rle_to_crop
+from mrcnn.structures.rle import crop_to_rle, rle_to_crop
 
 BoxAndCrop = tuple[np.ndarray, np.ndarray]
 
@@ -76,6 +78,93 @@ def uncovered(mask: BoxAndCrop | None, covers: Sequence[BoxAndCrop | None]) -> B
     present = [cover for cover in covers if cover is not None]
     boxes_px = np.array([box for box, _ in present], np.int32).reshape(-1, 4)
     return masks.uncovered(*mask, boxes_px, [crop for _, crop in present])
+
+
+def cut_out(
+    outlines: Sequence[np.ndarray], holes: Sequence[np.ndarray], size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Return the run-length code of polygons with holes.
+
+    Args:
+        outlines: polygons [k, (x, y)] px; their union is the object.
+        holes: polygons [k, (x, y)] px that do not belong to it.
+        size: (height, width) of the image, px.
+
+    Raises:
+        LabelError: no pixel is left, or the size is not known.
+    """
+    if size is None:
+        raise LabelError("has a hole, which needs the size of the image in the file")
+    mask = uncovered(polygons_to_crop(outlines, size), [polygons_to_crop([hole], size) for hole in holes])
+    if mask is None:
+        raise LabelError("no pixel of the image lies inside its outline", "no area")
+    box, crop = mask
+    return crop_to_rle(box.tolist(), crop, size)
+
+
+def png_mask(data: bytes, left: int, top: int, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Return the run-length code of a mask that is a PNG of the object's surroundings.
+
+    Args:
+        data: the PNG: pixels that are not transparent, or in a PNG without transparency not 0, are the object.
+        left, top: where its first pixel lies in the image; what lies outside the image is cut off.
+        size: (height, width) of the image, px.
+
+    Raises:
+        LabelError: it is no PNG of a mask, no pixel of it lies in the image, or the size is not known.
+    """
+    from PIL import Image  # late: few files have such masks
+
+    if size is None:
+        raise LabelError("a mask needs the size of the image in the file")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = np.asarray(image.getchannel("A") if "A" in image.getbands() else image)
+    except (OSError, SyntaxError) as error:
+        raise LabelError(f"mask is not a PNG ({error})") from None
+    if pixels.ndim != 2:
+        raise LabelError(f"mask has shape {pixels.shape}; it needs one channel, or a transparent one")
+    inside = pixels[max(-top, 0) : max(size[0] - top, 0), max(-left, 0) : max(size[1] - left, 0)] > 0
+    mask = masks.tighten(inside, max(top, 0), max(left, 0))
+    if mask is None:
+        raise LabelError(
+            f"mask of shape {pixels.shape} at row {top}, column {left} has no pixel in the image", "no area"
+        )
+    box, crop = mask
+    return crop_to_rle(box.tolist(), crop, size)
+
+
+def keep_part(part: Annotation, group: Hashable, groups: dict[Hashable, Annotation], image: AnnotatedImage) -> None:
+    """Add an object to an image, or a part of an object to what is there of it.
+
+    Args:
+        part: with polygons or a run-length code; the size of the image is known if it has a run-length code.
+        group: parts with the same group are one object; None for an object of its own.
+        groups: group -> the object of the image.
+        image: takes the object.
+
+    Raises:
+        LabelError: it has no class name.
+    """
+    known = groups.get(group) if group is not None else None
+    if known is None:
+        image.keep(part)
+        if group is not None:
+            groups[group] = part
+    elif known.polygons is not None and part.polygons is not None:
+        known.polygons += part.polygons
+    else:
+        known.rle, known.polygons = _union(known, part, image.size), None
+
+
+def _union(first: Annotation, second: Annotation, size: tuple[int, int] | None) -> dict[str, Any]:
+    """The run-length code of two parts of an object, at least one of which has such a code."""
+    from pycocotools import mask as coco
+
+    assert size is not None
+    polygons = (first.polygons or []) + (second.polygons or [])
+    codes = coco.frPyObjects([polygon.ravel().tolist() for polygon in polygons], *size) if polygons else []
+    return coco.merge([*codes, *(part.rle for part in (first, second) if part.rle is not None)])
 
 
 def to_instances(

@@ -1,13 +1,14 @@
 """What the label readers share: images found by name, sizes, class lists, text files."""
 
+import codecs
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from mrcnn.annotations.findings import MISSING_IMAGE, Findings
-from mrcnn.annotations.json_fields import as_side
+from mrcnn.annotations.json_fields import as_side, number
 from mrcnn.annotations.schema import AnnotatedImage
-from mrcnn.errors import InputError, LabelError
+from mrcnn.errors import InputError, LabelError, json_type
 
 # Finds an image by the name that a label file gives it: (name, label file) -> path, or None if there is no such file.
 # Raises LabelError if several files may be meant.
@@ -25,6 +26,55 @@ def locate(name: str, source: pathlib.Path, find: Finder, findings: Findings) ->
         findings.add(MISSING_IMAGE, why, source, image=name)
         return None
     return AnnotatedImage(name, path, source)
+
+
+def read_each(
+    entries: Iterable[tuple[str, Any]], read: Callable[[str, Any], None], image: AnnotatedImage, findings: Findings
+) -> None:
+    """Read the labels of an image; those that cannot be used become findings.
+
+    Args:
+        entries: (label id, label as in the file).
+        read: adds one label to the image, given its id and the label; raises LabelError if it cannot be used.
+        image: names the image and its label file.
+        findings: takes what cannot be used.
+    """
+    for label_id, entry in entries:
+        try:
+            read(label_id, entry)
+        except LabelError as error:
+            findings.add(error.kind, str(error), image.source, image=image.name, label=label_id)
+
+
+def numbered(entries: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Return the labels of a format without label ids, each with its place as its id: "0", "1", ..."""
+    return ((str(place), entry) for place, entry in enumerate(entries))
+
+
+def class_in(entry: Any, key: str, what: str) -> str:
+    """Return the class name that a label holds under a key.
+
+    Args:
+        entry: the label as in the file.
+        key: the key.
+        what: what the format calls a label.
+
+    Raises:
+        LabelError: the label is not an object, or has no such name.
+    """
+    if not isinstance(entry, dict):
+        raise LabelError(f"{what} is {json_type(entry)}, not an object")
+    name = entry.get(key)
+    if not isinstance(name, str) or not name.strip():
+        raise LabelError(f"{key} is {name!r:.60}, not a class name")
+    return name.strip()
+
+
+def two_points(form: str, points: Any) -> list[tuple[float, float]]:
+    """Return the two points (x, y) px that give a shape. Raises LabelError with its name if they are not two points."""
+    if not isinstance(points, list) or len(points) != 2 or any(not isinstance(p, list) or len(p) != 2 for p in points):
+        raise LabelError(f"a {form} needs two points [x, y], it has {points!r:.60}")
+    return [(number(x, "x"), number(y, "y")) for x, y in points]
 
 
 def known_size(height: Any, width: Any) -> tuple[int, int] | None:
@@ -50,13 +100,15 @@ def sibling(image: pathlib.Path, folder: str, suffix: str) -> pathlib.Path | Non
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
-    """Return the lines of a text file.
+    """Return the lines of a text file: UTF-8, or UTF-16 with a byte order mark, as some Windows programs write it.
 
     Raises:
-        InputError: it cannot be read, or is not UTF-8.
+        InputError: it cannot be read, or is not such text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        data = path.read_bytes()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if wide else "utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
     except OSError as error:

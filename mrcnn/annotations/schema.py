@@ -59,8 +59,8 @@ class AnnotatedImage:
         source: the label file.
         size: (height, width) in px as the labels state it, then that of the image file.
         objects: the labelled objects, in the order of the file.
-        id_mask: in place of `objects`, a PNG whose values are instance ids, 0 for the background.
-        mask_files: in place of `objects`, one PNG per object; its non-zero pixels are the object.
+        id_mask: in place of `objects`, a mask image whose values are instance ids, 0 for the background.
+        mask_files: in place of `objects`, one mask image per object; its non-zero pixels are the object.
         coco_id: its id in a COCO file, a number or text.
         split: "train", "val" or "test", where folders or files say it.
         attributes: properties of the image as labelled, such as weather.
@@ -85,7 +85,7 @@ class AnnotatedImage:
 
     @property
     def has_mask_files(self) -> bool:
-        """Whether the objects are in mask PNGs, which are decoded when the image is loaded."""
+        """Whether the objects are in mask images, which are decoded when the image is loaded."""
         return self.id_mask is not None or self.mask_files is not None
 
     def keep(self, label: Annotation) -> None:

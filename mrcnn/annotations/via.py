@@ -1,16 +1,17 @@
 """Read VGG Image Annotator 1 and 2: JSON exports and projects."""
 
+import functools
 import pathlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.json_fields import number, read_json
-from mrcnn.annotations.reading import ONE_CLASS, Finder, listed_classes, locate
-from mrcnn.annotations.schema import Annotation, Annotations
+from mrcnn.annotations.reading import ONE_CLASS, Finder, listed_classes, locate, numbered, read_each
+from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points, ellipse, rectangle
 
@@ -32,59 +33,71 @@ def read_via(paths: Sequence[pathlib.Path], find: Finder, findings: Findings) ->
     Raises:
         InputError: a file is not a VIA file, or several attributes might be the class.
     """
-    entries = [(path, key, entry) for path in paths for key, entry in _entries(path).items()]
-    attribute = _class_attribute([entry for _, _, entry in entries], paths)
+    return read_entries("via", [entry for path in paths for entry in _entries(path)], find, findings)
+
+
+def read_entries(
+    form: str, entries: Sequence[tuple[pathlib.Path, str, Any]], find: Finder, findings: Findings
+) -> Annotations:
+    """Read images and regions of any version of VIA, which are in the form of version 2.
+
+    Args:
+        form: name of the format.
+        entries: (file, key, image) with the image {"filename": ..., "regions": ...}.
+        find: finds the images.
+        findings: takes what cannot be used.
+
+    Raises:
+        InputError: several attributes might be the class.
+    """
+    attribute = _class_attribute(entries)
     images = []
     for path, key, entry in entries:
         whole = isinstance(entry, dict) and isinstance(entry.get("regions"), list | dict)
         if not whole or not isinstance(entry.get("filename"), str):
-            findings.add("unusable frame", "needs 'filename' and 'regions'", path, place=f"entry {key!r}")
+            findings.add("unusable frame", "needs 'filename' of an image and 'regions'", path, place=f"entry {key!r}")
             continue
         image = locate(entry["filename"], path, find, findings)
         if image is None:
             continue
-        for place, region in enumerate(_regions(entry)):
-            try:
-                image.keep(_object(region, str(place), attribute))
-            except LabelError as error:
-                findings.add(error.kind, str(error), path, image=image.name, label=str(place))
+        read_each(_regions(entry), functools.partial(_add_region, image, attribute), image, findings)
         images.append(image)
-    return Annotations("via", images, listed_classes(images), findings)
+    return Annotations(form, images, listed_classes(images), findings)
 
 
-def _entries(path: pathlib.Path) -> dict[str, Any]:
+def _entries(path: pathlib.Path) -> list[tuple[pathlib.Path, str, Any]]:
     document = read_json(path)
     entries = document.get("_via_img_metadata", document) if isinstance(document, dict) else None
     if not isinstance(entries, dict):
         raise InputError(f"{path}: a VIA file is an object with one entry per image, this is {json_type(document)}")
-    return entries
+    return [(path, key, entry) for key, entry in entries.items()]
 
 
-def _regions(entry: Any) -> list[Any]:
-    """The regions of an image: VIA 1 has an object {"0": region, ...}, VIA 2 a list."""
+def _regions(entry: Any) -> Iterable[tuple[str, Any]]:
+    """The regions of an image with their ids: VIA 1 and 3 have an object {id: region, ...}, VIA 2 a list."""
     regions = entry.get("regions") if isinstance(entry, dict) else None
-    return list(regions.values()) if isinstance(regions, dict) else regions if isinstance(regions, list) else []
+    return regions.items() if isinstance(regions, dict) else numbered(regions if isinstance(regions, list) else [])
 
 
-def _class_attribute(entries: Sequence[Any], paths: Sequence[pathlib.Path]) -> str | None:
+def _class_attribute(entries: Sequence[tuple[pathlib.Path, str, Any]]) -> str | None:
     """The region attribute that holds the class; None if regions have no attributes."""
     found = [
         region["region_attributes"]
-        for entry in entries
-        for region in _regions(entry)
+        for _, _, entry in entries
+        for _, region in _regions(entry)
         if isinstance(region, dict) and isinstance(region.get("region_attributes"), dict)
     ]
     names = list(Counter(name for attributes in found for name in attributes))
     named = [name for wanted in CLASS_ATTRIBUTES for name in names if name.strip().lower() == wanted]
     if named or len(names) < 2:
-        return (named or names or [None])[0]
+        return next(iter([*named, *names]), None)
     raise InputError(
-        f"{paths[0]}: regions have the attributes {', '.join(sorted(names))}, and none is called 'class'. Rename the "
-        "one that holds the class to 'class'"
+        f"{entries[0][0]}: regions have the attributes {', '.join(sorted(names))}, and none is called 'class'. Rename "
+        "the one that holds the class to 'class'"
     )
 
 
-def _object(region: Any, label_id: str, attribute: str | None) -> Annotation:
+def _add_region(image: AnnotatedImage, attribute: str | None, label_id: str, region: Any) -> None:
     shape = region.get("shape_attributes") if isinstance(region, dict) else None
     if not isinstance(shape, dict):
         raise LabelError(f"region is {json_type(region)} without 'shape_attributes'")
@@ -92,7 +105,7 @@ def _object(region: Any, label_id: str, attribute: str | None) -> Annotation:
     if attribute is not None:
         attributes = region.get("region_attributes")
         name = _class_name(attributes.get(attribute) if isinstance(attributes, dict) else None, attribute)
-    return Annotation(label_id, name, polygons=[_outline(shape)])
+    image.keep(Annotation(label_id, name, polygons=[_outline(shape)]))
 
 
 def _class_name(value: Any, attribute: str) -> str:

@@ -1,6 +1,9 @@
-"""Read YOLO segmentation and box labels: one text file per image."""
+"""Read YOLO segmentation, box and pose labels: one text file per image."""
 
+import dataclasses
+import logging
 import pathlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,13 +11,25 @@ import numpy as np
 from mrcnn.annotations.findings import UNKNOWN_NAME, Findings
 from mrcnn.annotations.reading import read_lines, sibling
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
+from mrcnn.annotations.yolo_settings import YoloSettings, read_settings
 from mrcnn.data.images import image_size
 from mrcnn.errors import InputError, LabelError
 from mrcnn.structures.polygons import as_points
 
-NAME_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "names.txt")
+log = logging.getLogger(__name__)
+
 # Rounded coordinates may lie a little outside the image; a number further out is not a normalised coordinate.
 _BEYOND = 0.05
+_NEARLY_ALL = 0.9  # fraction of the labels: a few may be faulty
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """One label: its image, its place in the text file, and its numbers (the class first)."""
+
+    image: AnnotatedImage
+    place: str
+    numbers: np.ndarray
 
 
 def yolo_label_path(image: pathlib.Path) -> pathlib.Path | None:
@@ -26,8 +41,9 @@ def yolo_label_path(image: pathlib.Path) -> pathlib.Path | None:
 def read_yolo(root: pathlib.Path, files: Sequence[pathlib.Path], findings: Findings) -> Annotations:
     """Read YOLO segmentation labels: lines "class x1 y1 x2 y2 ...", polygons in fractions of the image's sides.
 
-    Class names come from data.yaml (`names`) or classes.txt (one per line). A line with four numbers after the class is
-    a box (centre, size). An image without a text file has no objects, as in YOLO's own training.
+    Class names come from `names` in a YAML file, or from classes.txt, one per line. A line with four numbers after the
+    class is a box (centre, size). With `kpt_shape` in data.yaml the lines are poses: boxes, whose keypoints are not
+    used. An image without a text file has no objects, as in YOLO's own training.
 
     Args:
         root: the folder.
@@ -35,10 +51,10 @@ def read_yolo(root: pathlib.Path, files: Sequence[pathlib.Path], findings: Findi
         findings: takes what cannot be used.
 
     Raises:
-        InputError: there are no class names, or a text file cannot be read.
+        InputError: there are no class names, a text file cannot be read, or the lines may be polygons as well as poses.
     """
-    names = read_names(root)
-    images = []
+    settings = read_settings(root)
+    images, lines = [], []
     for file in files:
         labels = yolo_label_path(file)
         image = AnnotatedImage(file.relative_to(root).as_posix(), file, labels or file)
@@ -48,76 +64,112 @@ def read_yolo(root: pathlib.Path, files: Sequence[pathlib.Path], findings: Findi
             except InputError as error:
                 findings.add("unreadable image", str(error).removeprefix(f"{file}: "), file, image=image.name)
                 continue
-            for place, line in enumerate(read_lines(labels), 1):
-                try:
-                    if line.strip():
-                        image.objects.append(_object(line, f"line {place}", names, image.size))
-                except LabelError as error:
-                    findings.add(error.kind, str(error), labels, image=image.name, label=f"line {place}")
+            lines += _lines(image, findings)
         images.append(image)
-    return Annotations("yolo", images, list(enumerate(names, 1)), findings)
+    keypoints = _keypoints(
+        settings, [line.numbers[1:] for line in lines if len(line.numbers) > 5 and np.isfinite(line.numbers).all()]
+    )
+    for line in lines:
+        try:
+            line.image.objects.append(_object(line, settings.names, keypoints))
+        except LabelError as error:
+            findings.add(error.kind, str(error), line.image.source, image=line.image.name, label=line.place)
+    return Annotations("yolo", images, list(enumerate(settings.names, 1)), findings)
 
 
-def _object(line: str, label_id: str, names: Sequence[str], size: tuple[int, int]) -> Annotation:
-    words = line.split()
-    try:
-        values = np.array([float(word) for word in words])
-    except ValueError:
-        raise LabelError(f"has something other than numbers: {line.strip()!r:.60}") from None
-    if not np.isfinite(values).all():
+def _lines(image: AnnotatedImage, findings: Findings) -> list[_Line]:
+    """Parse the text file of an image."""
+    lines = []
+    for number, text in enumerate(read_lines(image.source), 1):
+        words, place = text.split(), f"line {number}"
+        try:
+            numbers = np.array([float(word) for word in words])
+        except ValueError:
+            detail = f"has something other than numbers: {text.strip()!r:.60}"
+            findings.add("unusable label", detail, image.source, image=image.name, label=place)
+            continue
+        if words:
+            lines.append(_Line(image, place, numbers))
+    return lines
+
+
+def _object(line: _Line, names: Sequence[str], keypoints: tuple[int, int] | None) -> Annotation:
+    if not np.isfinite(line.numbers).all():
         raise LabelError("has a number that is not finite")
-    if values[0] not in range(len(names)):
-        raise LabelError(f"class {words[0]}; the classes are 0 to {len(names) - 1}", UNKNOWN_NAME)
-    points = values[1:]
+    number, points = line.numbers[0], line.numbers[1:]
+    if number not in range(len(names)):
+        raise LabelError(f"class {number:g}; the classes are 0 to {len(names) - 1}", UNKNOWN_NAME)
+    if keypoints is not None:
+        pose = 4 + keypoints[0] * keypoints[1]
+        if len(points) not in (4, pose):
+            raise LabelError(f"has {len(points)} numbers after the class; kpt_shape {list(keypoints)} needs {pose}")
+        points = points[:4]
     if len(points) < 4 or len(points) % 2:
         raise LabelError(f"has {len(points)} numbers after the class; a polygon has pairs x y, three or more")
     if points.min() < -_BEYOND or points.max() > 1 + _BEYOND:
         raise LabelError(f"has the coordinate {points[np.abs(points - 0.5).argmax()]:g}; they go from 0 to 1")
-    name, (height, width) = names[int(values[0])], size
+    assert line.image.size is not None
+    name, (height, width) = names[int(number)], line.image.size
     if len(points) == 4:
         x, y, w, h = points * (width, height, width, height)
-        return Annotation(label_id, name, box_px=(x - w / 2, y - h / 2, x + w / 2, y + h / 2))
-    return Annotation(label_id, name, polygons=[as_points(points.reshape(-1, 2) * (width, height))])
+        return Annotation(line.place, name, box_px=(x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+    return Annotation(line.place, name, polygons=[as_points(points.reshape(-1, 2) * (width, height))])
 
 
-def read_names(root: pathlib.Path) -> list[str]:
-    """Return the class names in order, from data.yaml or classes.txt in the folder or in its labels folder.
+def _keypoints(settings: YoloSettings, lines: Sequence[np.ndarray]) -> tuple[int, int] | None:
+    """Return the `kpt_shape` of pose labels, None for polygons: as data.yaml says, or as only one reading fits.
+
+    Args:
+        settings: from data.yaml or classes.txt.
+        lines: the numbers after the class, of all labels with more than a box.
 
     Raises:
-        InputError: there is no such file, or it cannot be understood.
+        InputError: both readings fit.
     """
-    places = [folder / name for name in NAME_FILES for folder in (root, root / "labels")]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise InputError(f"{root}: YOLO labels need class names: data.yaml with 'names', or classes.txt, one per line")
-    names = (
-        _yaml_names(path) if path.suffix in (".yaml", ".yml") else [n.strip() for n in read_lines(path) if n.strip()]
+    if settings.keypoints or settings.polygons or not lines:
+        return settings.keypoints
+    usual, count = Counter(map(len, lines)).most_common(1)[0]
+    if count < _NEARLY_ALL * len(lines):  # all poses of a data set have the same keypoints
+        return None
+    numbers = np.array([line for line in lines if len(line) == usual])
+    length = usual - 4
+    shapes = [(length // size, size) for size in (2, 3) if length % size == 0 and _may_be_poses(numbers, size)]
+    if not shapes:
+        return None
+    if length % 2 or numbers.max() > 1 + _BEYOND:
+        log.info("%s: no 'kpt_shape'; the labels are read as boxes with %d keypoints of %d", settings.path, *shapes[0])
+        return shapes[0]
+    question = (
+        f"{settings.path}: the labels may be polygons, or boxes with keypoints (poses), which have no masks. Write "
+        f"'task: segment' into data.yaml for polygons, 'kpt_shape: {list(shapes[0])}' for poses"
     )
-    if not names or len(set(names)) != len(names):
-        raise InputError(f"{path}: {'has no class names' if not names else f'a name comes twice: {names}'}")
-    return names
+    if len(lines) > 1:
+        raise InputError(question)
+    log.warning("%s; read as a polygon", question)  # one label is not enough to refuse it
+    return None
 
 
-def _yaml_names(path: pathlib.Path) -> list[str]:
-    """The entry `names` of a YAML file, a list or a map from 0, 1, 2, ..."""
-    import yaml  # late: only YOLO folders need it
+def _may_be_poses(numbers: np.ndarray, size: int) -> bool:
+    """Return whether nearly all lines can be a box, inside the image, around keypoints that fill much of it.
 
-    try:
-        # every scalar stays text as it is written: a class may be called "no", "on" or "1.0"
-        document = yaml.load("\n".join(read_lines(path)), Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        what = getattr(error, "problem", None) or str(error)
-        raise InputError(f"{path}: broken YAML{place}: {what}") from error
-    names = document.get("names") if isinstance(document, dict) else None
-    if names is None:
-        raise InputError(f"{path}: has no 'names'; write names: [cat, dog]")
-    if isinstance(names, dict):
-        numbers = [str(i) for i in range(len(names))]
-        if set(names) != set(numbers):
-            raise InputError(f"{path}: the numbers of 'names' are not 0, 1, 2, ...: {', '.join(map(str, names))}")
-        names = [names[i] for i in numbers]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path}: 'names' is neither a list of names nor a map from numbers to names")
-    return [name.strip() for name in names]
+    Polygons hardly do so by chance: their first corner would be the centre and their second one the size of that box.
+    Lines of a parallelogram are the rotated boxes of YOLO (OBB).
+
+    Args:
+        numbers: float64 [n, k], after the class; fractions of the image's sides.
+        size: numbers of a keypoint, 2 or 3.
+    """
+    if numbers.shape[1] == 8:
+        first, second, third, fourth = numbers.reshape(-1, 4, 2).swapaxes(0, 1)
+        if np.mean(np.abs(first + third - second - fourth).max(axis=1) < 0.01) > _NEARLY_ALL:
+            return False
+    centre, sides = numbers[:, None, :2], numbers[:, None, 2:4]
+    points = numbers[:, 4:].reshape(len(numbers), -1, size)
+    seen = (points[..., 2] if size == 3 else points.max(axis=-1)) > 0  # what is not labelled is at 0 0
+    if size == 3 and not np.isin(points[..., 2], (0, 1, 2)).all():
+        return False
+    away = np.abs(points[..., :2] - centre)
+    inside = ((away <= sides / 2 + 0.02).all(-1) | ~seen).all(-1)
+    inside &= ((np.abs(centre - 0.5) + sides / 2 < 0.52) & (sides > 0)).all(axis=(1, 2))
+    filled = (np.where(seen[..., None], away, 0) / np.maximum(sides, 1e-9)).max(axis=(1, 2)) > 0.2
+    return bool(np.mean(inside & filled) > _NEARLY_ALL)

@@ -5,12 +5,14 @@ Names and results are Matterport's. "Moulded" is the image as the network takes 
 Legend: N batch, H W image, C classes with background. Boxes are (y1, x1, y2, x2).
 """
 
+import io
 import os
 import pathlib
 import random
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ from mrcnn.structures.masks import bilinear_resize
 
 NO_PADDING = [(0, 0), (0, 0), (0, 0)]
 EXIF_ORIENTATION = 0x0112  # tag: 1 as stored, 2..4 flipped or upside down, 5..8 with rows and columns swapped
+TRANSPOSED = (5, 6, 7, 8)
 
 
 def read_image(path: str | os.PathLike | None) -> np.ndarray:
@@ -46,15 +49,17 @@ def read_image(path: str | os.PathLike | None) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the data folder") from error
     if _cut_off(data):
         raise InputError(f"{path}: the image is truncated ({len(data)} bytes); copy or download it again")
+    webp = data[8:12] == b"WEBP"  # OpenCV 4.11 does not turn these, later versions do
+    flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if webp else 0)
     image = None
     if data:
         try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error as error:
             raise InputError(f"{path}: cannot be decoded ({error.err}); copy it again or leave it out") from error
     if image is None:
         raise InputError(f"{path}: not an image that can be decoded ({len(data)} bytes); copy it again or leave it out")
-    return image
+    return _turn(image, _header(io.BytesIO(data))[2]) if webp else image
 
 
 def image_size(path: str | os.PathLike | None) -> tuple[int, int]:
@@ -67,12 +72,52 @@ def image_size(path: str | os.PathLike | None) -> tuple[int, int]:
     if path is None:
         raise InputError("the image has no path: give add_image(path=...), or override load_image()")
     try:
-        with PIL.Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5  # rows and columns are swapped
+        with open(path, "rb") as file:
+            width, height, orientation = _header(file)
     except OSError as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); check the data folder") from error
-    return (width, height) if turned else (height, width)
+    return (width, height) if orientation in TRANSPOSED else (height, width)
+
+
+def _header(file: BinaryIO) -> tuple[int, int, int]:
+    """Return (width, height, EXIF orientation) of an image file; the orientation is the one that OpenCV obeys.
+
+    The size of a TIFF is that of the turned image already, so its orientation is given as 1. An orientation in XMP or
+    in a text chunk, which `PIL.Image.Image.getexif` knows too, is not obeyed.
+    """
+    with PIL.Image.open(file) as image:
+        if image.format == "TIFF":
+            return *image.size, 1
+        exif = image.info.get("exif") or (_png_exif(file) if image.format == "PNG" else b"")
+        tags = PIL.Image.Exif()
+        try:
+            tags.load(exif)
+            orientation = tags.get(EXIF_ORIENTATION)
+        except (SyntaxError, ValueError, TypeError, struct.error):  # damaged: decoders ignore it
+            orientation = None
+        return *image.size, orientation if isinstance(orientation, int) and orientation in range(1, 9) else 1
+
+
+def _png_exif(file: BinaryIO) -> bytes:
+    """Return the EXIF data of a PNG; it may stand behind the pixels, which are skipped without decoding."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"eXIf":
+            return file.read(length)
+        file.seek(length + 4, os.SEEK_CUR)  # 4: the checksum
+    return b""
+
+
+def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn or flip an image [H, W, 3] as its EXIF orientation says."""
+    if orientation in TRANSPOSED:
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
 
 
 def _cut_off(data: bytes) -> bool:

@@ -1,5 +1,7 @@
 """Bad images, bad labels, bad settings: each gets an InputError that says what and where, or is read after all."""
 
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from PIL import Image
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.images import as_rgb, read_image, resize_geometry, resize_image
+from mrcnn.data.images import as_rgb, image_size, read_image, resize_geometry, resize_image
 from mrcnn.data.loader import Loader
 from mrcnn.errors import InputError
 from mrcnn.legacy.image_gt import load_image_gt
@@ -49,6 +51,65 @@ def test_exif_orientation_is_applied(tmp_path, picture):
     dataset = Dataset()
     dataset.add_image("s", "turned", str(tmp_path / "turned.jpg"))
     np.testing.assert_array_equal(dataset.load_image(0), image)
+
+
+# What a viewer shows for each EXIF orientation: https://exiftool.org/TagNames/EXIF.html, tag 0x0112.
+SHOWN = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+@pytest.mark.parametrize("suffix", ["tif", "webp", "png", "jpg"])
+def test_every_orientation_in_every_format(tmp_path, picture, suffix, orientation):
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    how = {"tif": {"tiffinfo": {0x0112: orientation}}, "webp": {"lossless": True}, "jpg": {"quality": 95}, "png": {}}
+    Image.fromarray(picture).save(path, **({} if suffix == "tif" else {"exif": exif}), **how[suffix])
+    image, shown = read_image(path), SHOWN[orientation](picture)
+    assert image_size(path) == image.shape[:2] == shown.shape[:2]
+    assert np.abs(image.astype(int) - shown).mean() < (5 if suffix == "jpg" else 0.01)
+
+
+def with_chunk(png: bytes, kind: bytes, data: bytes, place: int) -> bytes:
+    checksum = zlib.crc32(kind + data).to_bytes(4, "big")
+    return png[:place] + len(data).to_bytes(4, "big") + kind + data + checksum + png[place:]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_png_orientation_behind_the_pixels_and_in_other_chunks(tmp_path, picture):
+    """The chunk eXIf counts wherever it stands; what decoders do not obey (XMP, text chunks) does not."""
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    png = (tmp_path / "a.png").read_bytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain = exif.tobytes().removeprefix(b"Exif\0\0")
+    xmp = b'XML:com.adobe.xmp\0\0\0\0\0<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    for name, content, shown in (
+        ("after.png", with_chunk(png, b"eXIf", plain, len(png) - 12), np.rot90(picture, -1)),
+        ("xmp.png", with_chunk(png, b"iTXt", xmp, 33), picture),
+        ("damaged.png", with_chunk(png, b"eXIf", plain[:9], 33), picture),
+    ):
+        (tmp_path / name).write_bytes(content)
+        np.testing.assert_array_equal(read_image(tmp_path / name), shown, err_msg=name)
+        assert image_size(tmp_path / name) == shown.shape[:2], name
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_orientations_that_do_not_exist_are_ignored(tmp_path, picture, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    Image.fromarray(picture).save(tmp_path / f"a.{suffix}", exif=exif, **{"webp": {"lossless": True}}.get(suffix, {}))
+    assert image_size(tmp_path / f"a.{suffix}") == picture.shape[:2]
+    assert np.abs(read_image(tmp_path / f"a.{suffix}").astype(int) - picture).mean() < 5
 
 
 def test_umlauts_in_the_path(tmp_path, picture):

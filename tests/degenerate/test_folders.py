@@ -1,5 +1,6 @@
 """Broken labels in every format: one message names the file and the label, and nothing is lost silently."""
 
+import base64
 import json
 import re
 
@@ -17,15 +18,22 @@ from tests.annotated import (
     coco_document,
     folder,
     id_mask,
+    isat_document,
     labelme_document,
     picture,
+    supervisely_document,
+    via3_document,
     via_entry,
     write,
     yolo_text,
 )
 
-TEXT = ("via", "labelme", "coco", "yolo")
+TEXT = ("via", "via3", "labelme", "isat", "supervisely", "coco", "yolo")
 NAN, HUGE = float("nan"), 10**400
+WHITE, COLOUR = (  # PNGs of 2 x 2 pixels, white and blue, in base64
+    base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
+    for pixels in (np.full((2, 2), 255, np.uint8), np.array([[[255, 0, 0]] * 2] * 2, np.uint8))
+)
 
 
 def replaced(kind, first, rest=None):
@@ -42,6 +50,14 @@ def replaced(kind, first, rest=None):
         document = coco_document()
         document["annotations"][0] = first
         return document, "70"
+    if kind == "via3":
+        document = via3_document()
+        document["metadata"]["1_leaf"] = first
+        return document, "1_leaf"
+    if kind in ("isat", "supervisely"):
+        document = isat_document("a") if kind == "isat" else supervisely_document()
+        document["objects"][0] = first
+        return document, "0"
     lines = yolo_text().splitlines()
     return "\n".join([first, *lines[1:]]), "line 1"
 
@@ -56,6 +72,18 @@ def labelme(**changes):
 
 def annotation(**changes):
     return {"id": 70, "image_id": 0, "category_id": 5, "segmentation": [np.ravel(LEAF).tolist()], **changes}
+
+
+def via3(*xy, value="1"):
+    return {"vid": "1", "flg": 0, "z": [], "xy": list(xy), "av": {"1": value}}
+
+
+def isat(**changes):
+    return {"category": "leaf", "group": 1, "segmentation": LEAF, "layer": 1, **changes}
+
+
+def supervisely(form, points=None, **changes):
+    return {"classTitle": "leaf", "geometryType": form, "points": {"exterior": points, "interior": []}, **changes}
 
 
 XY = {"all_points_x": [2, 6, 6, 2], "all_points_y": [1, 1, 4, 4]}
@@ -94,6 +122,47 @@ BAD = [
     ("labelme", labelme(shape_type="mask", points=[[1, 1], [2, 2]], mask="!!"), "base64"),
     ("labelme", labelme(shape_type="mask", points=[[1, 1], [2, 2]], mask=5), "base64"),
     ("labelme", "leaf", "shape is str"),
+    ("labelme", labelme(shape_type="mask", points=[[30, 1], [31, 2]], mask=WHITE), "no pixel in the image"),
+    ("labelme", labelme(shape_type="mask", points=[[1, 1], [2, 2]], mask=COLOUR), "needs one channel"),
+    ("labelme", labelme(shape_type="mask", points=[[1, 1], [2, 2]], mask="AAAA"), "not a PNG"),
+    ("labelme", labelme(shape_type="rotation", points=[[1, 1], [2, 2]]), "2 points"),
+    ("via3", via3(7, 2, 1, 6, 1), "2 points"),
+    ("via3", via3(7, 2, 1, 6, 1, 6), "same length"),
+    ("via3", via3(7, 2, 1, 6, NAN, 4, 4), "not finite"),
+    ("via3", via3(7, 2, 1, 6, "x", 4, 4), "not numbers"),
+    ("via3", via3(2, 1, 1, 0, 4), "no area"),
+    ("via3", via3(2, 1, 1, 3), "height of the rect is None"),
+    ("via3", via3(3, 1, 1, -2), "circle or ellipse with"),
+    ("via3", via3(1, 5, 5), "'point' has no area"),
+    ("via3", via3(5, 5, 5, 7, 7), "'line' has no area"),
+    ("via3", via3(8, 1, "x", 2, 2, 3, 3, 4, 4), "has no area"),
+    ("via3", via3(9, 1, 1, 2, 2, 3, 3), "has no area"),
+    ("via3", via3(77, 1, 1), "has no area"),
+    ("via3", via3(7, *np.ravel(LEAF).tolist(), value="0,1"), "several classes: stem, leaf"),
+    ("via3", via3(7, *np.ravel(LEAF).tolist(), value=""), "has no class"),
+    ("via3", via3(7, *np.ravel(LEAF).tolist(), value=None), "has no class"),
+    ("isat", isat(segmentation=[[1, 1], [2, 2]]), "2 points"),
+    ("isat", isat(segmentation=None), "not numbers"),
+    ("isat", isat(category=None), "category is None, not a class name"),
+    ("isat", isat(shape_type="point"), "'point' is not read"),
+    ("isat", isat(layer="x"), "layer is 'x'"),
+    ("isat", "leaf", "object is str"),
+    ("supervisely", supervisely("polygon", [[1, 1], [2, 2]]), "2 points"),
+    ("supervisely", supervisely("polygon", points=5), "not numbers"),
+    ("supervisely", {"classTitle": "leaf", "geometryType": "polygon"}, "points are not"),
+    ("supervisely", {"classTitle": "leaf", "geometryType": "multipolygon", "parts": 5}, "points are not"),
+    ("supervisely", supervisely("rectangle", [[1, 1], [1, 5]]), "no area"),
+    ("supervisely", supervisely("rectangle", [[1, 1]]), "two points"),
+    ("supervisely", supervisely("oriented_bbox", [[1, 1], [3, 5]], angle="x"), "angle is 'x'"),
+    ("supervisely", supervisely("point", [[1, 1]]), "'point' has no area"),
+    ("supervisely", supervisely("bitmap"), "bitmap is not"),
+    ("supervisely", supervisely("bitmap", bitmap={"data": "!!", "origin": [1, 1]}), "bitmap is not"),
+    ("supervisely", supervisely("bitmap", bitmap={"data": "AAAA", "origin": [1, 1]}), "bitmap is not"),
+    ("supervisely", supervisely("bitmap", bitmap={"data": WHITE, "origin": [1]}), "bitmap is not"),
+    ("supervisely", supervisely("bitmap", bitmap={"data": WHITE, "origin": [1, "x"]}), "origin is 'x'"),
+    ("supervisely", supervisely("bitmap", bitmap={"data": WHITE, "origin": [-9, 1]}), "no pixel in the image"),
+    ("supervisely", supervisely("polygon", LEAF) | {"classTitle": 5}, "classTitle is 5, not a class name"),
+    ("supervisely", None, "object is null"),
     ("coco", annotation(segmentation=[[1, 1, 2, 2]]), "2 points"),
     ("coco", annotation(segmentation=[[1, 1, NAN, 2, 4, 4]]), "not finite"),
     ("coco", annotation(segmentation=[[1, 1, 2]]), "flat polygons"),
@@ -170,16 +239,17 @@ def test_broken_file_beside_good_ones(tmp_path):
         open_folder(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["via", "labelme", "coco"])
+@pytest.mark.parametrize("kind", ["via", "via3", "labelme", "isat", "supervisely", "coco"])
 def test_missing_image(tmp_path, caplog, kind):
     folder(tmp_path, kind)
-    (tmp_path / "a.jpg").unlink()
+    inner = tmp_path / "img" if kind == "supervisely" else tmp_path
+    (inner / "a.jpg").unlink()
     dataset = open_folder(tmp_path)
-    assert [info["name"] for info in dataset.image_info] == ["b.jpg"]
+    assert [info["name"].removeprefix("img/") for info in dataset.image_info] == ["b.jpg"]
     (finding,) = dataset.findings.entries
     assert (finding.kind, finding.image) == ("missing image", "a.jpg")
     assert "a.jpg" in caplog.text
-    (tmp_path / "b.jpg").unlink()
+    (inner / "b.jpg").unlink()
     with pytest.raises(InputError, match=r"nothing in it can be used.*\(a\.jpg\): no image file"):
         open_folder(tmp_path)
 
@@ -195,12 +265,12 @@ def test_image_that_is_none(tmp_path, kind, caplog):
     assert str(path) in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["labelme", "coco"])
+@pytest.mark.parametrize("kind", ["labelme", "isat", "supervisely", "coco"])
 def test_size_that_differs(tmp_path, kind):
     folder(tmp_path, kind)
-    picture(tmp_path / "a.jpg", 24, 40)
+    picture(tmp_path / "img/a.jpg" if kind == "supervisely" else tmp_path / "a.jpg", 24, 40)
     dataset = open_folder(tmp_path)
-    assert [info["name"] for info in dataset.image_info] == ["b.jpg"]
+    assert [info["name"].removeprefix("img/") for info in dataset.image_info] == ["b.jpg"]
     assert "image is 40 x 24, its labels are made for 20 x 12" in str(dataset.findings.entries[0])
 
 
@@ -208,8 +278,8 @@ def test_size_that_differs(tmp_path, kind):
 @pytest.mark.parametrize(
     ("pixels", "why"),
     [
-        (np.zeros((12, 20, 3), np.uint8), "is RGB; a mask needs one channel"),
-        (np.zeros((12, 20, 4), np.uint8), "is RGBA"),
+        (np.tile(np.uint8([0, 0, 9]), (12, 20, 1)), "is RGB with colours; a mask needs one channel"),
+        (np.tile(np.uint8([0, 9, 0, 255]), (12, 20, 1)), "is RGBA with colours"),
         (np.zeros((20, 12), np.uint8), r"is 12 x 20, its image is 20 x 12 \(width x height\)"),
     ],
 )
@@ -308,7 +378,7 @@ PLAIN = st.none() | st.booleans() | st.integers(-3, 40) | st.floats() | st.sampl
 JSON = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
 
 
-@pytest.mark.parametrize("kind", ["via", "labelme", "coco"])
+@pytest.mark.parametrize("kind", ["via", "via3", "labelme", "isat", "supervisely", "coco"])
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_value_anywhere_is_read_or_named(tmp_path_factory, kind, data):
