@@ -10,9 +10,19 @@ from bdd100k import open_data
 from bdd100k.dataset import BDD100KDataset
 from bdd100k.labels.load import CLASSES
 from mrcnn.annotations import json_fields
-from mrcnn.annotations.json_kind import COCO, LABELME, SCALABEL, VIA, JsonKind, json_kind
+from mrcnn.annotations.json_kind import COCO, ISAT, LABELME, SCALABEL, SUPERVISELY, VIA, VIA3, JsonKind, json_kind
 from mrcnn.errors import InputError
-from tests.annotated import coco_document, folder, labelme_document, picture, via_entry, write
+from tests.annotated import (
+    coco_document,
+    folder,
+    isat_document,
+    labelme_document,
+    picture,
+    supervisely_document,
+    via3_document,
+    via_entry,
+    write,
+)
 
 SQUARE = [{"vertices": [[2, 1], [6, 1], [6, 4], [2, 4]], "types": "LLLL", "closed": True}]
 RLE = {"size": [12, 20], "counts": [25, 2, 213]}
@@ -29,6 +39,12 @@ def frames(**mask):
         ({"a.jpg1": via_entry("a")}, JsonKind(VIA)),
         ({"_via_img_metadata": {}}, JsonKind(VIA)),
         (labelme_document("a"), JsonKind(LABELME)),
+        (via3_document(), JsonKind(VIA3)),
+        (isat_document("a"), JsonKind(ISAT)),
+        (isat_document("a") | {"objects": []}, JsonKind(ISAT)),
+        (supervisely_document(), JsonKind(SUPERVISELY)),
+        (supervisely_document() | {"objects": []}, JsonKind(SUPERVISELY)),
+        ({"classes": [{"title": "leaf"}], "tags": []}, JsonKind(None)),  # Supervisely's meta.json
         (frames(rle=RLE, poly2d=SQUARE), JsonKind(SCALABEL, "rle")),
         (frames(poly2d=SQUARE), JsonKind(SCALABEL, "poly2d")),
         (frames(box2d={}), JsonKind(SCALABEL)),
