@@ -34,8 +34,8 @@ Notes (may be intended):
   void pixels (255 in a mask image, which is no object there), crowd or ignored object (neither an object nor
   background), one name, several categories (they are one class)
 
-Each finding names the label file, the image and the label id. Next to each kind of finding is what training does about
-it: it leaves out what cannot be used and keeps the rest. Training runs the same check itself, from boxes alone, in
+Each finding names the label file, the image and the label id. Each kind of finding is listed with what training does
+about it: unusable data is left out, and the rest is kept. Training runs the same check itself, from boxes alone, in
 about a second.
 
 exit code: 0 no findings or only notes, 1 problems were found, 2 wrong usage, or a folder or label file that cannot be

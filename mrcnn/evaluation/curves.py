@@ -1,6 +1,6 @@
 """Curves and tables at IoU 0.5: precision and recall over the score, confusion of classes, calibration.
 
-Legend: that of `mrcnn.evaluation.match_table`; R recalls, A areas.
+Legend: as in `mrcnn.evaluation.match_table`; R recalls, A areas.
 """
 
 import dataclasses

@@ -70,7 +70,7 @@ class Table:
 
     @functools.cached_property
     def rank_in_image(self) -> np.ndarray:
-        """int [D]: how many detections of its image and class precede each one in `by_score`."""
+        """int [D], how many detections of the same image and class score higher than each one."""
         return ranks_by_score(self.dt_image * self.classes + self.dt_class, self.dt_score)
 
 

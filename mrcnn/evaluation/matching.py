@@ -1,6 +1,6 @@
 """Matches detections with objects by COCO's rules, for all images at once, and ranks the results.
 
-Legend: that of `mrcnn.evaluation.match_table`; c candidates, n detections of one class.
+Legend: as in `mrcnn.evaluation.match_table`; c candidates, n detections of one class.
 """
 
 import dataclasses

@@ -5,7 +5,7 @@ the other objects are ignored, so detections on them do not count. A detection t
 to a slice, except to one of sizes. It counts as a mistake in every slice, which lowers the AP of rare kinds of objects.
 AR does not have this bias.
 
-Legend: that of `mrcnn.evaluation.match_table`; B samples of the bootstrap.
+Legend: as in `mrcnn.evaluation.match_table`; B samples of the bootstrap.
 """
 
 import dataclasses

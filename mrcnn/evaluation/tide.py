@@ -16,7 +16,7 @@ Detections on crowds are not mistakes. This follows TIDE's code with two differe
 objects does not count. A class whose objects are all missed gets, without them, AP 1 if it has no mistakes and 0
 otherwise.
 
-Legend: that of `mrcnn.evaluation.match_table`.
+Legend: as in `mrcnn.evaluation.match_table`.
 """
 
 import dataclasses

@@ -64,7 +64,7 @@ def match_overlaps(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Match each prediction, best score first, to the free object of its class that it overlaps most.
 
-    This follows Matterport's rule: the search stops at the first free object below `iou_threshold`, whatever its class.
+    This follows Matterport's rule: the search stops at the first free object below `iou_threshold`, of any class.
 
     Args:
         overlaps: [P, T] IoU.
