@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mrcnn.annotations.reading import read_lines
 from mrcnn.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -114,10 +115,7 @@ def read_list(path: str | pathlib.Path) -> HeldOut:
         InputError: it cannot be read, has no hash, or its names do not match the hash.
     """
     path = pathlib.Path(path)
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the list of the test split cannot be read ({error})") from error
+    lines = [line.strip() for line in read_lines(path)]
     names = sorted(line for line in lines if line and not line.startswith("#"))
     hashes = [match[1] for line in lines if (match := _HASH.match(line))]
     if len(hashes) != 1 or not names:

@@ -1,6 +1,5 @@
 """Reads the predictions of any program: COCO results, Scalabel JSON with scores, or RGBA bitmasks with a score file."""
 
-import json
 import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from bdd100k.config import CLASS_NAMES
 from bdd100k.evaluation.protocols import frame_name, has_official_classes
 from bdd100k.evaluation.submissions import BITMASKS, SCORES
 from bdd100k.labels.load import load_labels
+from mrcnn.annotations.json_fields import read_json
 from mrcnn.annotations.json_kind import SCALABEL, json_kind
 from mrcnn.annotations.object_masks import object_mask
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
@@ -163,16 +163,14 @@ def _give_scores(labels: Annotations, folder: pathlib.Path, file: pathlib.Path) 
 
 def _read_scores(file: pathlib.Path) -> dict[str, dict[str, float]]:
     """Return stem of the image -> index as text -> score."""
+    frames = read_json(file)
     try:
-        frames = json.loads(file.read_text(encoding="utf-8"))
         scores: dict[str, dict[str, float]] = {}
         for frame in frames:
             own = scores.setdefault(pathlib.PurePath(frame["name"]).stem, {})
             for label in frame.get("labels") or []:
                 if own.setdefault(str(int(label["index"])), label["score"]) is not label["score"]:
                     raise InputError(f"{file}: {frame['name']} has the index {label['index']} twice")
-    except OSError as error:
-        raise InputError(f"cannot read the scores {file}: {error.strerror}") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
             raise

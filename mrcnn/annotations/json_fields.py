@@ -1,5 +1,6 @@
 """Read JSON label files and check their values."""
 
+import codecs
 import json
 import numbers
 import pathlib
@@ -11,6 +12,7 @@ from mrcnn.errors import InputError, LabelError
 from mrcnn.structures.polygons import FARTHEST_PX
 from mrcnn.structures.rle import rle_lengths
 
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 Id = int | str  # of an image or a category in a JSON file
 
 
@@ -83,6 +85,21 @@ def check_rle(rle: Any, size: tuple[int, int] | None) -> dict[str, Any]:
     return {"size": rle_size, "counts": rle["counts"]}
 
 
+def read_text(path: pathlib.Path) -> str:
+    """Return a text file: UTF-8, or UTF-16 with a byte order mark, as some Windows programs write it.
+
+    Raises:
+        InputError: it cannot be read, or is not such text.
+    """
+    try:
+        data = path.read_bytes()
+        return data.decode("utf-16" if data.startswith(UTF_16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def read_json(path: pathlib.Path) -> Any:
     """Parse a JSON file.
 
@@ -90,14 +107,10 @@ def read_json(path: pathlib.Path) -> Any:
         InputError: it cannot be read or is not JSON; the message names the line and the column.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. Is the file complete?"
         ) from error
     except RecursionError as error:
         raise InputError(f"{path}: its JSON is nested more deeply than that of any label file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error

@@ -10,7 +10,7 @@ import json
 import pathlib
 import re
 
-from mrcnn.annotations.json_fields import Id, category_names
+from mrcnn.annotations.json_fields import UTF_16, Id, category_names
 from mrcnn.errors import InputError
 
 COCO, VIA, VIA3, LABELME, SCALABEL = "coco", "via", "via3", "labelme", "scalabel"
@@ -48,6 +48,8 @@ def json_kind(path: pathlib.Path) -> JsonKind:
 @functools.lru_cache(maxsize=1024)
 def _kind(path: pathlib.Path, size: int, changed: int) -> JsonKind:
     data = path.read_bytes()
+    if data.startswith(UTF_16):
+        data = data.decode("utf-16", errors="replace").encode()
 
     def has(*keys: str) -> bool:
         return all(_after(data, key) is not None for key in keys)

@@ -1,14 +1,13 @@
 """What the label readers share: images found by name, sizes, class lists, text files."""
 
-import codecs
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from mrcnn.annotations.findings import MISSING_IMAGE, Findings
-from mrcnn.annotations.json_fields import as_side, number
+from mrcnn.annotations.json_fields import as_side, number, read_text
 from mrcnn.annotations.schema import AnnotatedImage
-from mrcnn.errors import InputError, LabelError, json_type
+from mrcnn.errors import LabelError, json_type
 
 # Finds an image by the name that a label file gives it: (name, label file) -> path, or None if there is no such file.
 # Raises LabelError if several files may be meant.
@@ -100,16 +99,5 @@ def sibling(image: pathlib.Path, folder: str, suffix: str) -> pathlib.Path | Non
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
-    """Return the lines of a text file: UTF-8, or UTF-16 with a byte order mark, as some Windows programs write it.
-
-    Raises:
-        InputError: it cannot be read, or is not such text.
-    """
-    try:
-        data = path.read_bytes()
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return data.decode("utf-16" if wide else "utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    """Return the lines of a text file. Raises InputError, see `read_text`."""
+    return read_text(path).splitlines()

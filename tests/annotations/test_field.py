@@ -321,3 +321,15 @@ def test_bdd100k_coco_with_other_ids(tmp_path, shift):
         assert result.official.bitmask.mask.AP == pytest.approx(1)
         assert {entry["category_id"] for entry in result.predictions} == {3 + shift, 5 + shift}
         assert {entry["category_id"] for entry in submitted[-1]} == {3, 5}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_label_files_of_windows(tmp_path, encoding):
+    """PowerShell writes UTF-16 with a byte order mark."""
+    folder(tmp_path, "coco")
+    text = json.dumps(coco_document(), ensure_ascii=False).replace("leaf", "Blättchen")
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "labels.json").write_bytes((mark + text).encode(encoding))
+    dataset = open_data.open_dataset(str(tmp_path), "train")
+    assert dataset.class_names == ["BG", "Blättchen", "stem"]
+    assert dataset.load_class_ids(0).tolist() == [1, 2]

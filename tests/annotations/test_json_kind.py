@@ -103,15 +103,15 @@ def test_a_file_is_read_once_to_recognise_it_and_parsed_once(tmp_path, monkeypat
         if kind == "bdd100k coco":
             categories = [{"id": number, "name": name} for number, name in CLASSES]
             write(path, json.loads(path.read_text()) | {"categories": [*categories, {"id": 9, "name": "van"}]})
-    parsed, scanned = [], []
+    parsed, read = [], []
     loads, read_bytes = json.loads, pathlib.Path.read_bytes
     monkeypatch.setattr(json_fields.json, "loads", lambda text: parsed.append(len(text)) or loads(text))
-    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda self: scanned.append(self) or read_bytes(self))
+    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda self: read.append(self) or read_bytes(self))
     custom = open_data.is_custom(str(tmp_path))
     assert custom == (kind in ("via", "coco")) and not parsed
     dataset = open_data.open_dataset(str(tmp_path), "train")
     assert isinstance(dataset, BDD100KDataset) != custom
-    assert len(parsed) == 1 and scanned.count(path) == 1
+    assert len(parsed) == 1 and read.count(path) == 2  # once to recognise it, once to parse it
 
 
 def test_summary_before_labels_are_refused(tmp_path, caplog):
