@@ -24,8 +24,9 @@ _TEACH = """\
 Problems (to be fixed):
   images    missing image, unreadable image (not an image file), broken image (truncated; found with --images),
             size differs (from the size in the labels), duplicate image (the same name twice), image in two splits
-  labels    unusable frame, unusable label (broken coordinates, codes or boxes), unknown name, no area (no pixel of the
-            image lies inside), outside the image (by more than a pixel), self-crossing outline,
+  labels    unusable frame, unusable label (broken coordinates, codes or boxes), unusable masks (broken mask
+            files, or values that are no ids), unknown name, no area (no pixel of the image lies inside), outside the
+            image (by more than a pixel), self-crossing outline,
             duplicate object (same image, same class, IoU above 0.95), soft mask (a mask image that was smoothed or
             is a JPEG), no masks (boxes only: no masks to train on), only crowds (iscrowd is set for every object:
             nothing to train on)

@@ -216,7 +216,7 @@ def check_instances(dataset: Dataset, findings: Findings, progress: Callable[[It
         try:
             instances = dataset.load_instances(image_id)
         except InputError as error:
-            findings.add("unusable label", str(error), file, image=name)
+            findings.add("unusable masks", str(error), file, image=name)
             continue
         findings.images += 1
         findings.objects += int(np.count_nonzero(instances.training_class_ids > 0))

@@ -29,6 +29,7 @@ KINDS = {
     "image in two splits": Kind(True, "kept: the evaluation sees images that were trained on"),
     "unusable frame": Kind(True, "left out"),
     "unusable label": Kind(True, "left out"),
+    "unusable masks": Kind(True, "stops when it reaches this image"),
     UNKNOWN_NAME: Kind(True, "left out"),
     "no area": Kind(True, "left out"),
     "outside the image": Kind(True, "cut off at the border"),
