@@ -184,7 +184,7 @@ def test_bad_bitmasks(dataset, tmp_path, scores, a, message):
 def test_bad_score_file(dataset, tmp_path, text):
     folder = bitmask_folder(tmp_path, None)
     (folder / "scores.json").write_text(text)
-    with pytest.raises(InputError, match=r"scores.json.*expected a list|no scores for"):
+    with pytest.raises(InputError, match=r"scores.json.*(expected a list|broken JSON)|no scores for"):
         load_any(folder, dataset)
 
 
