@@ -8,7 +8,7 @@ Legend: n objects, k points. Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exc
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ DUPLICATE_IOU = 0.95
 OUTSIDE_TOLERANCE_PX = 1.0
 # Images whose files the fast check opens. If one image in thirty is faulty, it meets one with a probability of 99.9 %.
 SAMPLE = 200
+_PAIRS_AT_ONCE = 1 << 20
 
 
 @dataclasses.dataclass
@@ -121,34 +122,55 @@ def empty(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def duplicates(table: ObjectTable, threshold: float = DUPLICATE_IOU) -> list[tuple[int, int]]:
     """Return pairs of objects of one image and one class whose boxes have an IoU above the threshold.
 
-    Images with the same number of objects are compared in one step, so thousands of images take a fraction of a second.
-
     Returns:
         (earlier, later) positions in the table, ascending; each object is at most once the later one.
     """
-    starts = np.flatnonzero(np.diff(table.image_ids, prepend=-1))
-    counts = np.diff(np.append(starts, len(table.image_ids)))
-    found: dict[int, int] = {}
-    for count in np.unique(counts[counts > 1]):
-        places = starts[counts == count]
-        at_once = max(1, 2_000_000 // int(count) ** 2)
-        for first in range(0, len(places), at_once):
-            members = places[first : first + at_once, None] + np.arange(count)  # [images, count]
-            boxes, classes = table.boxes[members], table.class_ids[members]
-            alike = (_iou(boxes) > threshold) & (classes[:, :, None] == classes[:, None])
-            for image, earlier, later in np.argwhere(np.triu(alike, 1)):
-                found.setdefault(int(members[image, later]), int(members[image, earlier]))
-    return sorted((earlier, later) for later, earlier in found.items())
+    first = np.full(len(table.image_ids), len(table.image_ids))
+    for earlier, later in _close_pairs(table, threshold):
+        alike = _iou(table.boxes[earlier], table.boxes[later]) > threshold
+        np.minimum.at(first, later[alike], earlier[alike])
+    return sorted((int(first[later]), int(later)) for later in np.flatnonzero(first < len(first)))
 
 
-def _iou(boxes: np.ndarray) -> np.ndarray:
-    """IoU of all pairs within each image, [images, m, 4] -> [images, m, m], for many images at once."""
-    low = np.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    high = np.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    area = np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0), axis=-1)
-    union = area[:, :, None] + area[:, None] - shared
-    return shared / np.where(union > 0, union, 1)
+def _close_pairs(table: ObjectTable, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs (earlier, later) of one image and class that may have such an IoU, as int arrays of limited length.
+
+    An intersection above `threshold` of the union is above `threshold` of either box's width and height, so their left
+    sides are less than (1 - threshold) of the left box's width apart, and the same holds for tops and heights. Sorted
+    along the axis that tells more boxes apart, few are compared.
+    """
+    if not len(table.image_ids):
+        return
+    _, group = np.unique(np.stack([table.image_ids, table.class_ids], axis=1), axis=0, return_inverse=True)
+    order, counts = min((_followers(table.boxes, group.ravel(), axis, threshold) for axis in (0, 1)), key=_total)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    for low in range(0, int(starts[-1]), _PAIRS_AT_ONCE):
+        pair = np.arange(low, min(low + _PAIRS_AT_ONCE, int(starts[-1])))
+        one = np.searchsorted(starts, pair, side="right") - 1
+        other = one + 1 + pair - starts[one]
+        pairs = np.sort(np.stack([order[one], order[other]]), axis=0)
+        yield pairs[0], pairs[1]
+
+
+def _followers(boxes: np.ndarray, group: np.ndarray, axis: int, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """The objects in order of group and side, and for each how many after it start close enough to be compared."""
+    start, size = boxes[:, axis], boxes[:, axis + 2] - boxes[:, axis]
+    place = group * (2 * np.ptp(start) + np.abs(size).max() + 1) + start - start.min()  # groups do not meet
+    order = np.argsort(place, kind="stable")
+    ends = np.searchsorted(place[order], (place + (1 - threshold) * size)[order], side="right")
+    return order, np.maximum(ends - np.arange(len(order)) - 1, 0)
+
+
+def _total(followers: tuple[np.ndarray, np.ndarray]) -> int:
+    return int(followers[1].sum())
+
+
+def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of each box with the other at its place, [n, 4] and [n, 4] -> [n]."""
+    shared = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
+    shared = np.prod(np.maximum(shared, 0), axis=1)
+    areas = [np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), axis=1) for b in (boxes, others)]
+    return shared / np.maximum(areas[0] + areas[1] - shared, np.finfo(float).tiny)
 
 
 def masks_alike(first: Any, second: Any, threshold: float = DUPLICATE_IOU) -> bool:
