@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class MissingFileError(InputError, FileNotFoundError):
+    """Raised when a file or folder that the user named or implied does not exist; `except FileNotFoundError` fits."""
+
+
 class LabelError(ValueError):
     """Raised when one label cannot be used; the message says why. Readers catch it, drop the label and report it.
 

@@ -23,7 +23,7 @@ from mrcnn.engine.run import TrainingRun
 from mrcnn.errors import InputError
 from mrcnn.inference.detector import Detector
 from mrcnn.legacy import compat, graph_nodes
-from mrcnn.legacy.functions import batch_pack_graph, log, log2_graph, trim_zeros_graph
+from mrcnn.legacy.functions import LastCheckpoint, batch_pack_graph, log, log2_graph, trim_zeros_graph
 from mrcnn.legacy.generator import build_detection_targets, data_generator, generate_random_rois
 from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.modeling import pretrained, stage_outputs, weights
@@ -167,13 +167,16 @@ class MaskRCNN:
 
     # Checkpoints ---------------------------------------------------------------------------------------------------
 
-    def find_last(self) -> str:
+    def find_last(self) -> "LastCheckpoint":
         """Return the path of the newest checkpoint of the newest run of config.NAME in model_dir that has one.
 
+        Returns:
+            The path, a str. As in 2018, `find_last()[1]` and `folder, path = find_last()` give it too.
+
         Raises:
-            InputError: there is no such checkpoint.
+            MissingFileError: there is no such checkpoint; a FileNotFoundError, as in the original.
         """
-        return run_folder.find_last(self.model_dir, self.config.NAME)
+        return LastCheckpoint(run_folder.find_last(self.model_dir, self.config.NAME))
 
     def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
         """Choose the run folder and the epoch to count from.
@@ -275,8 +278,8 @@ class MaskRCNN:
             learning_rate: of config.OPTIMIZER, with LEARNING_MOMENTUM.
             epochs: the epoch to reach, not the number to add.
             layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
-            augmentation: an imgaug augmenter.
-            custom_callbacks: more Keras callbacks.
+            augmentation: an imgaug augmenter; None or False: none.
+            custom_callbacks: more Keras callbacks. One that monitors a loss or an AP needs no `mode`.
             no_augmentation_sources: dataset sources whose images are not augmented.
             augment: flip half of the images left to right. More augmentation: the AUGMENT_* settings of the config.
             workers: loader threads or processes.
@@ -296,7 +299,7 @@ class MaskRCNN:
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
         options = trainer.RunOptions(
-            augmentation=augmentation,
+            augmentation=augmentation or None,  # clients pass False
             flip=augment,
             no_augmentation_sources=tuple(no_augmentation_sources or ()),
             workers=workers,

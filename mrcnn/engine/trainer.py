@@ -19,7 +19,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import resize_geometry
 from mrcnn.data.loader import Loader, errors_of
 from mrcnn.engine import checkpoints, run_folder
-from mrcnn.engine.callbacks import Checkpoint, StopOnSignal, StopWhenNotFinite
+from mrcnn.engine.callbacks import Checkpoint, StopOnSignal, StopWhenNotFinite, choose_modes
 from mrcnn.engine.checkpoints import State
 from mrcnn.engine.epoch_log import Recorder, Reporter
 from mrcnn.engine.out_of_memory import explaining_memory
@@ -118,6 +118,7 @@ def fit(
     keep = options.keep if hosts.is_first_host() else 1  # the others throw theirs away
     checkpoint = Checkpoint(run, state, stage.epochs, options.save_every, keep)
     own_callbacks = _callbacks(run, state, checkpoint, loader, options, val_dataset)
+    choose_modes(callbacks)
     history = _fit_epochs(run, state, stage, (loader, validation), [*own_callbacks, *callbacks], checkpoint)
     if run.network.stop_training:  # before the epoch after which the checkpoint callback does it
         checkpoints.take_averages(run.network)

@@ -1,13 +1,30 @@
 """Small functions of the original's `mrcnn.model` and `mrcnn.utils` that only its users call."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops as K
 
 from mrcnn.structures.boxes import compute_overlaps
+
+
+class LastCheckpoint(str):
+    """The path of a checkpoint that is also the pair (run folder, path), which `find_last` returned until 2018.
+
+    Items 0 and 1 and unpacking give the pair; everything else is the str.
+    """
+
+    def __getitem__(self, key: Any) -> str:
+        return self._pair()[key] if key in (0, 1) else super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pair())
+
+    def _pair(self) -> tuple[str, str]:
+        return os.path.dirname(self), str(self)
 
 
 def log(text: str, array: np.ndarray | None = None) -> None:
