@@ -22,7 +22,7 @@ from mrcnn.engine import checkpoints, run_folder, stages, start, trainer
 from mrcnn.engine.run import TrainingRun
 from mrcnn.errors import InputError
 from mrcnn.inference.detector import Detector
-from mrcnn.legacy import compat, graph_nodes
+from mrcnn.legacy import graph_nodes, old_tensorflow, reexports
 from mrcnn.legacy.functions import LastCheckpoint, batch_pack_graph, log, log2_graph, trim_zeros_graph
 from mrcnn.legacy.generator import build_detection_targets, data_generator, generate_random_rois
 from mrcnn.legacy.image_gt import load_image_gt
@@ -107,6 +107,8 @@ __all__ = [
     "unmold_image",
 ]
 
+__getattr__ = reexports.getter(__name__, reexports.MODEL)
+
 
 def _of_run(field: str) -> Any:
     """Return a property that reads and assigns a field of the model's training run."""
@@ -162,7 +164,7 @@ class MaskRCNN:
 
     def build(self, mode: str, config: Config) -> keras.Model:
         """Build the network of a mode; `mrcnn.modeling` describes its inputs and outputs."""
-        compat.let_tf_identity_take_symbols()
+        old_tensorflow.let_tf_identity_take_symbols()
         return build_training_network(config) if mode == "training" else build_inference_network(config)
 
     # Checkpoints ---------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""What old clients find again: tf.identity of a symbolic tensor. The numpy names are tested by the clients."""
+"""What code for TensorFlow 1 finds again without `restore`: tf.identity of a symbolic tensor."""
 
 import keras
 import numpy as np
 import pytest
 
-from mrcnn.legacy.compat import let_tf_identity_take_symbols
+from mrcnn.legacy.old_tensorflow import let_tf_identity_take_symbols
 
 tf = pytest.importorskip("tensorflow")
 

@@ -1,0 +1,93 @@
+"""What scripts call of Keras 2: sessions and functions of its backend, private methods, .h5 checkpoints."""
+
+import os
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from mrcnn.backend import runtime
+from mrcnn.errors import InputError
+from mrcnn.legacy import old_tensorflow
+from mrcnn.legacy.functions import parallel_model
+from mrcnn.legacy.old_python import add
+
+# Functions of Keras 2's backend whose names mean something else in keras.ops
+OTHER_IN_OPS = ("dot", "repeat")
+
+
+def restore_backend(backend: ModuleType) -> None:
+    """Give a `keras.backend` what it had in Keras 2: K.set_session, K.mean, K.tensorflow_backend and the like.
+
+    Functions that keras.ops has are taken from there, so that they work on any backend; the rest needs TensorFlow.
+    """
+    add(backend, "get_session", old_tensorflow.default_session)
+    add(backend, "set_session", lambda session: None)
+    add(backend, "identity", lambda x, name=None: x)
+    add(backend, "learning_phase", lambda: 0)
+    add(backend, "set_learning_phase", lambda value: None)
+    add(backend, "image_dim_ordering", lambda: "tf")
+    add(backend, "set_image_dim_ordering", _refuse_channels_first)
+    add(backend, "_get_available_gpus", lambda: [name for name in runtime.devices() if not name.startswith("cpu")])
+    add(backend, "tensorflow_backend", backend)
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if hasattr(keras.ops, name) and name not in OTHER_IN_OPS:
+            return getattr(keras.ops, name)
+        if runtime.backend_name() != "tensorflow":
+            raise AttributeError(f"keras.backend.{name} needs TensorFlow: run with KERAS_BACKEND=tensorflow")
+        import tensorflow as tf
+
+        return vars(tf.keras.backend)[name] if name in vars(tf.keras.backend) else _missing(name)
+
+    add(backend, "__getattr__", __getattr__)
+
+
+def restore_keras(module: ModuleType) -> None:
+    """Give models `_make_predict_function` and its kin, utils `multi_gpu_model`, and ModelCheckpoint its .h5 files."""
+    for kind in ("predict", "train", "test"):
+        add(keras.Model, f"_make_{kind}_function", getattr(keras.Model, f"make_{kind}_function"))
+    add(keras.utils, "multi_gpu_model", lambda model, gpus=None, **kwargs: parallel_model(model, gpus))
+    keras.callbacks.ModelCheckpoint = OldModelCheckpoint
+
+
+def restore_image(image: ModuleType) -> None:
+    """Give keras.preprocessing.image its ImageDataGenerator and the rest of Keras 2."""
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        import tensorflow as tf
+
+        return getattr(tf.keras.preprocessing.image, name)
+
+    add(image, "__getattr__", __getattr__)
+
+
+class OldModelCheckpoint(keras.callbacks.ModelCheckpoint):
+    """ModelCheckpoint that also writes weights to a plain .h5 file, by layer name, every `period` epochs."""
+
+    def __init__(self, filepath: str | os.PathLike, *args: Any, period: int = 1, **kwargs: Any) -> None:
+        """Take the arguments of ModelCheckpoint; `filepath` may end in .h5 or .hdf5 where only weights are saved."""
+        self.period = period
+        path = os.fspath(filepath)
+        weights_only = kwargs.get("save_weights_only", args[3] if len(args) > 3 else False)
+        own = weights_only and path.endswith((".h5", ".hdf5"))
+        super().__init__("placeholder.weights.h5" if own else path, *args, **kwargs)
+        self.filepath = path
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Save after every `period` epochs."""
+        if (epoch + 1) % self.period == 0:
+            super().on_epoch_end(epoch, logs)
+
+
+def _refuse_channels_first(ordering: str) -> None:
+    if ordering != "tf":
+        raise InputError(f"image_dim_ordering is {ordering!r}; Mask R-CNN takes 'tf', channels last")
+
+
+def _missing(name: str) -> Any:
+    raise AttributeError(f"module 'keras.backend' has no attribute {name!r}")

@@ -1,0 +1,209 @@
+"""What scripts call of TensorFlow 1: sessions, graphs and their settings, where TensorFlow 2 computes at once.
+
+Detection and training need no session, so those that only surround them run. What builds or reads a graph cannot, and
+says so.
+"""
+
+import contextlib
+import functools
+import logging
+import random
+import sys
+from types import ModuleType
+from typing import Any
+
+from mrcnn.errors import InputError
+
+log = logging.getLogger(__name__)
+
+INSTEAD = (
+    "Keras 3 has no graph of TensorFlow 1: it computes at once, so remove it. Values inside the network: "
+    "model.run_graph(images, [(name, tensor)]). A frozen model to deploy: model.keras_model.export(folder, "
+    "input_signature=[[keras.InputSpec(shape=array.shape, dtype='float32') for array in inputs]]), a SavedModel, where "
+    '`inputs` are moulded images, metas and anchors (README, "Code written for Matterport\'s Mask R-CNN")'
+)
+# what works only inside such a graph
+GRAPH_ONLY = ("placeholder", "placeholder_with_default", "sparse_placeholder", "import_graph_def")
+NOTHING_TO_DO = ("disable_eager_execution", "disable_v2_behavior", "reset_default_graph", "enable_eager_execution")
+NOTHING_TO_DO += ("global_variables_initializer", "local_variables_initializer", "initialize_all_variables")
+NOTHING_TO_DO += ("tables_initializer", "disable_resource_variables", "disable_v2_tensorshape")
+
+
+class Graph:
+    """Stands for the graph that a script makes its own around detection: entering it changes nothing."""
+
+    @contextlib.contextmanager
+    def as_default(self) -> Any:
+        """Do nothing, and return this graph."""
+        yield self
+
+    def finalize(self) -> None:
+        """Do nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise InputError(f"graph.{name}: {INSTEAD}")
+
+
+class Session:
+    """Stands for a session: applies its settings, and gives the values of tensors that are computed already."""
+
+    def __init__(self, target: str = "", graph: Any = None, config: Any = None) -> None:
+        """Apply the settings.
+
+        Args:
+            target: Ignored; there is no server to connect to.
+            graph: Any graph, or None.
+            config: A tf.ConfigProto, or None.
+        """
+        self.graph = Graph() if graph is None else graph
+        if config is not None:
+            configure(config)
+
+    def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
+        """Return the values of tensors and variables, in the structure in which they are given.
+
+        Raises:
+            InputError: Something is to be fed, or a value would have to be computed in a graph.
+        """
+        if feed_dict:
+            raise InputError(f"session.run(..., feed_dict): {INSTEAD}")
+        return sys.modules["tensorflow"].nest.map_structure(_value, fetches)
+
+    @contextlib.contextmanager
+    def as_default(self) -> Any:
+        """Do nothing, and return this session."""
+        yield self
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@functools.cache
+def default_session() -> Session:
+    """Return the session of K.get_session()."""
+    return Session()
+
+
+@functools.cache
+def default_graph() -> Graph:
+    """Return the graph of tf.get_default_graph()."""
+    return Graph()
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed the operations of TensorFlow, and Python's generator, from which Keras draws seeds for the first weights."""
+    random.seed(seed)
+    sys.modules["tensorflow"].random.set_seed(seed)
+
+
+def restore_tensorflow(tf: ModuleType) -> None:
+    """Give tensorflow, and tensorflow.compat.v1, what scripts call of TensorFlow 1.
+
+    tf.log, tf.ConfigProto and all other names that only tensorflow.compat.v1 has are taken from there.
+    """
+    v1 = tf.compat.v1
+    names: dict[str, Any] = {"Graph": Graph, "Session": Session, "InteractiveSession": Session}
+    names |= {"get_default_graph": default_graph, "get_default_session": default_session}
+    names |= {name: _graph_only(name) for name in GRAPH_ONLY} | {name: _nothing for name in NOTHING_TO_DO}
+    names["set_random_seed"] = set_random_seed
+    for module in (tf, v1):
+        vars(module).update(names)
+    for name in ("convert_variables_to_constants", "extract_sub_graph"):
+        setattr(v1.graph_util, name, _graph_only(f"graph_util.{name}"))
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("_") or not hasattr(v1, name):
+            raise AttributeError(f"module 'tensorflow' has no attribute {name!r}")
+        return getattr(v1, name)
+
+    vars(tf).setdefault("__getattr__", __getattr__)
+
+
+def restore_graph_util(graph_util: ModuleType) -> None:
+    """Let tensorflow.python.framework.graph_util say that there is no graph to freeze."""
+    vars(graph_util)["convert_variables_to_constants"] = _graph_only("graph_util.convert_variables_to_constants")
+
+
+def configure(config: Any) -> None:
+    """Apply the settings of a tf.ConfigProto to the process.
+
+    allow_growth, visible_device_list, device_count and the numbers of threads act as they did. Instead of a fraction of
+    the GPU's memory TensorFlow takes what it needs. Settings that come after the first use of a device are too late.
+    """
+    import keras
+    import tensorflow as tf
+
+    if keras.config.backend() != "tensorflow":
+        log.warning("tf.ConfigProto has no effect: this process computes with %s", keras.config.backend())
+        return
+    options, gpus = config.gpu_options, tf.config.list_physical_devices("GPU")
+    try:
+        if options.visible_device_list:
+            gpus = [gpus[int(number)] for number in options.visible_device_list.split(",")]
+            tf.config.set_visible_devices(gpus, "GPU")
+        if config.device_count.get("GPU", 1) == 0:
+            tf.config.set_visible_devices([], "GPU")
+        for gpu in gpus if options.allow_growth or options.per_process_gpu_memory_fraction else []:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if config.intra_op_parallelism_threads:
+            tf.config.threading.set_intra_op_parallelism_threads(config.intra_op_parallelism_threads)
+        if config.inter_op_parallelism_threads:
+            tf.config.threading.set_inter_op_parallelism_threads(config.inter_op_parallelism_threads)
+    except RuntimeError as error:
+        log.warning("tf.ConfigProto comes too late and has no effect: give it before the model is made (%s)", error)
+    except IndexError:
+        raise InputError(
+            f"visible_device_list is {options.visible_device_list!r}, but TensorFlow finds {len(gpus)} GPUs"
+        ) from None
+
+
+@functools.cache
+def let_tf_identity_take_symbols() -> None:
+    """Let tf.identity accept a symbolic tensor of Keras: notebooks wrap the `input_image` that they pass to run_graph.
+
+    Keras 3 raises there. Nothing else changes, and nothing happens if TensorFlow is not loaded.
+    """
+    if "tensorflow" not in sys.modules:
+        return
+    import keras
+
+    dispatcher: Any = sys.modules["tensorflow"].__internal__.dispatch.GlobalOpDispatcher
+
+    class IdentityOfSymbols(dispatcher):
+        def handle(self, op: Any, args: tuple, kwargs: dict) -> Any:
+            """Return the output of an Identity layer; leave any other call to TensorFlow."""
+            value = args[0] if args else kwargs.get("input")
+            if getattr(op, "__name__", "") == "identity" and isinstance(value, keras.KerasTensor):
+                return keras.layers.Identity()(value)
+            return self.NOT_SUPPORTED
+
+    IdentityOfSymbols().register()
+
+
+def _value(fetched: Any) -> Any:
+    """Return the value of something that `run` is to fetch; None for what has nothing to compute."""
+    if fetched is None or not isinstance(fetched, str):
+        try:
+            return fetched if fetched is None else fetched.numpy()
+        except (AttributeError, NotImplementedError):
+            pass
+    raise InputError(f"session.run({fetched!r}): {INSTEAD}")
+
+
+def _graph_only(name: str) -> Any:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise InputError(f"tf.{name}: {INSTEAD}")
+
+    return refuse
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """Do nothing."""
