@@ -9,6 +9,7 @@ Legend: N batch, A anchors, D detections, n instances, C classes with background
 
 import logging
 import os
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from mrcnn.engine import checkpoints, run_folder, stages, start, trainer
 from mrcnn.engine.run import TrainingRun
 from mrcnn.errors import InputError
 from mrcnn.inference.detector import Detector
-from mrcnn.legacy import graph_nodes, old_tensorflow, reexports
+from mrcnn.legacy import console, graph_nodes, old_tensorflow, reexports
 from mrcnn.legacy.functions import LastCheckpoint, batch_pack_graph, log, log2_graph, trim_zeros_graph
 from mrcnn.legacy.generator import build_detection_targets, data_generator, generate_random_rois
 from mrcnn.legacy.image_gt import load_image_gt
@@ -142,7 +143,7 @@ class MaskRCNN:
     class_names = _of_run("class_names")
 
     def __init__(self, mode: str, config: Config, model_dir: str | os.PathLike) -> None:
-        """Build the network.
+        """Build the network. Where logging is not set up, what is logged from now on is printed.
 
         Args:
             mode: "training" or "inference".
@@ -154,6 +155,7 @@ class MaskRCNN:
         """
         if mode not in ("training", "inference"):
             raise InputError(f"mode is {mode!r}; use 'training' or 'inference'")
+        console.show_log()
         config.validate()
         self.mode, self.config, self.model_dir = mode, config, os.fspath(model_dir)
         self._random_layers: set[str] | None = None  # None before the first file
@@ -206,7 +208,7 @@ class MaskRCNN:
             InputError: the file does not exist, nothing in it fits, or shapes differ in layers that are not excluded.
         """
         report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
-        logger.info("%s: %s", filepath, report.summary())
+        logger.info("%s", os.path.join(os.path.dirname(filepath), report.summary()))
         self._random_layers = weights.random_layers(report, self._random_layers, warn=self.mode == "inference")
         self.set_log_dir(filepath)
         if self.mode == "training" and self.epoch and not exclude:
@@ -300,6 +302,8 @@ class MaskRCNN:
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
+        names = list(dict.fromkeys(variable.path.split("/")[-2] for variable in self.keras_model.trainable_variables))
+        logger.info("%d layers train (%s): %s", len(names), layers, textwrap.shorten(", ".join(names), 400))
         options = trainer.RunOptions(
             augmentation=augmentation or None,  # clients pass False
             flip=augment,

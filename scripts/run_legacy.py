@@ -14,6 +14,7 @@ import os
 import pathlib
 import runpy
 import sys
+import traceback
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -29,8 +30,10 @@ def main() -> None:
     script = pathlib.Path(sys.argv[1])
     if not script.is_file():
         raise InputError(f"{script}: no such script; give the path of a Python file, followed by its arguments")
+    from mrcnn.legacy import console
     from mrcnn.legacy.restore import restore
 
+    console.show_log()
     restore()
     import mrcnn.model  # noqa: F401  (before the script's own copy can be found)
 
@@ -39,8 +42,12 @@ def main() -> None:
     own = {str(scripts), str(scripts.parent)}  # here too are a train.py and a detect.py: not those of the script
     sys.path[:] = [str(script.resolve().parent), *(folder for folder in sys.path if folder not in own)]
     sys.path.append(str(scripts.parent))
-    runpy.run_path(str(script), run_name="__main__")
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except InputError as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(script)]
+        raise InputError(f"{script}, line {lines[-1] if lines else '?'}: {error}") from error
 
 
 if __name__ == "__main__":
-    sys.exit(errors.exit_code(main))
+    sys.exit(errors.exit_code(main, log=False))

@@ -163,7 +163,7 @@ def _fit_epochs(
                     validation_data=validation,
                     shuffle=False,  # the loader shuffles, from config.SEED
                     callbacks=[*callbacks, signals],
-                    verbose=1 if sys.stderr.isatty() else 0,
+                    verbose=1 if shows_progress() else 0,
                 )
                 _append(history, part)
     finally:
@@ -269,6 +269,12 @@ def _loaders(
     if val_dataset is None or (options.validate and not config.VALIDATION_STEPS):  # by mask AP alone
         return loader, None
     return loader, make(val_dataset, config, shuffle=False, steps=config.VALIDATION_STEPS)
+
+
+def shows_progress() -> bool:
+    """Return whether standard output, where Keras draws its progress bar, is a terminal or a cell of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return sys.stdout.isatty() or hasattr(shell, "kernel")
 
 
 def _append(history: keras.callbacks.History, part: keras.callbacks.History) -> None:

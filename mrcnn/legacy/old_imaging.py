@@ -21,8 +21,18 @@ MULTICHANNEL = {
     "util": ("montage",),
 }
 # functions that took `selem`
-SELEM = ("binary_closing", "binary_dilation", "binary_erosion", "binary_opening", "closing", "dilation", "erosion")
-SELEM += ("opening", "white_tophat", "black_tophat")
+SELEM = (
+    "binary_closing",
+    "binary_dilation",
+    "binary_erosion",
+    "binary_opening",
+    "black_tophat",
+    "closing",
+    "dilation",
+    "erosion",
+    "opening",
+    "white_tophat",
+)
 # figures of image quality, now in skimage.metrics
 COMPARE = {
     "compare_ssim": "structural_similarity",

@@ -14,6 +14,8 @@ import time
 from types import ModuleType
 from typing import Any
 
+ArgSpec = collections.namedtuple("ArgSpec", "args varargs keywords defaults")
+
 
 def restore_standard_library() -> None:
     """Give Python back time.clock, collections.Mapping, inspect.getargspec, fractions.gcd, and json its `encoding`."""
@@ -33,7 +35,6 @@ def imp_module(name: str) -> ModuleType:
         load_source=_load_source,
         reload=importlib.reload,
         new_module=ModuleType,
-        find_module=importlib.util.find_spec,
     )
     return module
 
@@ -72,7 +73,7 @@ def add(owner: Any, name: str, value: Any) -> None:
 
 def _getargspec(function: Any) -> Any:
     spec = inspect.getfullargspec(function)
-    return collections.namedtuple("ArgSpec", "args varargs keywords defaults")(*spec[:4])
+    return ArgSpec(spec.args, spec.varargs, spec.varkw, spec.defaults)
 
 
 def _load_source(name: str, path: str) -> ModuleType:

@@ -17,16 +17,28 @@ from mrcnn.errors import InputError
 log = logging.getLogger(__name__)
 
 INSTEAD = (
-    "Keras 3 has no graph of TensorFlow 1: it computes at once, so remove it. Values inside the network: "
-    "model.run_graph(images, [(name, tensor)]). A frozen model to deploy: model.keras_model.export(folder, "
-    "input_signature=[[keras.InputSpec(shape=array.shape, dtype='float32') for array in inputs]]), a SavedModel, where "
-    '`inputs` are moulded images, metas and anchors (README, "Code written for Matterport\'s Mask R-CNN")'
+    "Keras 3 computes at once and has no graph of TensorFlow 1 or placeholders to feed. For values inside the network "
+    "call model.run_graph(images, [(name, tensor), ...]); otherwise call functions on arrays"
+)
+NOT_FROZEN = (
+    "Keras 3 has no graph of TensorFlow 1 that could be frozen or read. To deploy the network, save it as a SavedModel: "
+    "model.keras_model.export(folder, input_signature=[[keras.InputSpec(shape=array.shape, dtype='float32') for array "
+    "in (molded_images, image_metas, anchors)]]) with arrays like those of a detection"
 )
 # what works only inside such a graph
 GRAPH_ONLY = ("placeholder", "placeholder_with_default", "sparse_placeholder", "import_graph_def")
-NOTHING_TO_DO = ("disable_eager_execution", "disable_v2_behavior", "reset_default_graph", "enable_eager_execution")
-NOTHING_TO_DO += ("global_variables_initializer", "local_variables_initializer", "initialize_all_variables")
-NOTHING_TO_DO += ("tables_initializer", "disable_resource_variables", "disable_v2_tensorshape")
+NOTHING_TO_DO = (
+    "disable_eager_execution",
+    "disable_resource_variables",
+    "disable_v2_behavior",
+    "disable_v2_tensorshape",
+    "enable_eager_execution",
+    "global_variables_initializer",
+    "initialize_all_variables",
+    "local_variables_initializer",
+    "reset_default_graph",
+    "tables_initializer",
+)
 
 
 class Graph:
@@ -43,7 +55,7 @@ class Graph:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise InputError(f"graph.{name}: {INSTEAD}")
+        raise InputError(f"graph.{name}: {NOT_FROZEN}")
 
 
 class Session:
@@ -107,17 +119,18 @@ def set_random_seed(seed: int) -> None:
 def restore_tensorflow(tf: ModuleType) -> None:
     """Give tensorflow, and tensorflow.compat.v1, what scripts call of TensorFlow 1.
 
-    tf.log, tf.ConfigProto and all other names that only tensorflow.compat.v1 has are taken from there.
+    tf.log, tf.ConfigProto and all other names that only tensorflow.compat.v1 has are taken from there. Inside a graph,
+    which Keras traces, everything stays as it was.
     """
     v1 = tf.compat.v1
     names: dict[str, Any] = {"Graph": Graph, "Session": Session, "InteractiveSession": Session}
-    names |= {"get_default_graph": default_graph, "get_default_session": default_session}
-    names |= {name: _graph_only(name) for name in GRAPH_ONLY} | {name: _nothing for name in NOTHING_TO_DO}
-    names["set_random_seed"] = set_random_seed
+    names |= {name: _nothing for name in NOTHING_TO_DO} | {"set_random_seed": set_random_seed}
+    eagerly = {"get_default_graph": default_graph, "get_default_session": default_session}
+    eagerly |= {name: _refuse(f"tf.{name}: {INSTEAD}") for name in GRAPH_ONLY}
+    names |= {name: _unless_traced(tf, function, getattr(v1, name)) for name, function in eagerly.items()}
     for module in (tf, v1):
         vars(module).update(names)
-    for name in ("convert_variables_to_constants", "extract_sub_graph"):
-        setattr(v1.graph_util, name, _graph_only(f"graph_util.{name}"))
+    restore_graph_util(v1.graph_util)
 
     def __getattr__(name: str) -> Any:
         if name.startswith("_") or not hasattr(v1, name):
@@ -128,8 +141,9 @@ def restore_tensorflow(tf: ModuleType) -> None:
 
 
 def restore_graph_util(graph_util: ModuleType) -> None:
-    """Let tensorflow.python.framework.graph_util say that there is no graph to freeze."""
-    vars(graph_util)["convert_variables_to_constants"] = _graph_only("graph_util.convert_variables_to_constants")
+    """Let a graph_util of TensorFlow say that there is no graph to freeze."""
+    for name in ("convert_variables_to_constants", "extract_sub_graph"):
+        vars(graph_util)[name] = _refuse(f"graph_util.{name}: {NOT_FROZEN}")
 
 
 def configure(config: Any) -> None:
@@ -198,11 +212,21 @@ def _value(fetched: Any) -> Any:
     raise InputError(f"session.run({fetched!r}): {INSTEAD}")
 
 
-def _graph_only(name: str) -> Any:
+def _refuse(message: str) -> Any:
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise InputError(f"tf.{name}: {INSTEAD}")
+        raise InputError(message)
 
     return refuse
+
+
+def _unless_traced(tf: ModuleType, function: Any, original: Any) -> Any:
+    """Return a function that calls `function`, but `original` while a graph is traced, as Keras and TensorFlow do."""
+
+    @functools.wraps(original)
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        return (function if tf.executing_eagerly() else original)(*args, **kwargs)
+
+    return choose
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
