@@ -15,7 +15,7 @@ class InputError(ValueError):
 
 
 class MissingFileError(InputError, FileNotFoundError):
-    """Raised when a file or folder that the user named or implied does not exist; `except FileNotFoundError` fits."""
+    """Raised where Matterport's code raised FileNotFoundError, which clients catch."""
 
 
 class LabelError(ValueError):

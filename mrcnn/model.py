@@ -21,7 +21,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import compose_image_meta, mold_image, parse_image_meta, parse_image_meta_graph, unmold_image
 from mrcnn.engine import checkpoints, run_folder, stages, start, trainer
 from mrcnn.engine.run import TrainingRun
-from mrcnn.errors import InputError
+from mrcnn.errors import InputError, MissingFileError
 from mrcnn.inference.detector import Detector
 from mrcnn.legacy import console, graph_nodes, old_tensorflow, reexports
 from mrcnn.legacy.functions import LastCheckpoint, batch_pack_graph, log, log2_graph, trim_zeros_graph
@@ -180,7 +180,10 @@ class MaskRCNN:
         Raises:
             MissingFileError: there is no such checkpoint; a FileNotFoundError, as in the original.
         """
-        return LastCheckpoint(run_folder.find_last(self.model_dir, self.config.NAME))
+        try:
+            return LastCheckpoint(run_folder.find_last(self.model_dir, self.config.NAME))
+        except InputError as error:
+            raise MissingFileError(str(error)) from None
 
     def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
         """Choose the run folder and the epoch to count from.

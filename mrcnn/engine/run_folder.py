@@ -19,7 +19,7 @@ from mrcnn.backend import runtime
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.engine.checkpoints import State
-from mrcnn.errors import MissingFileError
+from mrcnn.errors import InputError
 from mrcnn.files import written_whole
 
 PACKAGES = ("keras", "numpy", "opencv-python", "pycocotools", "h5py")
@@ -58,7 +58,7 @@ def find_last(model_dir: str | os.PathLike, name: str | None) -> str:
         name: Config.NAME.
 
     Raises:
-        MissingFileError: there is no run of that name, or none has a checkpoint.
+        InputError: there is no run of that name, or none has a checkpoint.
     """
     folder, name = pathlib.Path(model_dir), _lower(name)
     pattern = re.compile(re.escape(name) + r"\d{8}T\d{4}.*")
@@ -72,7 +72,7 @@ def find_last(model_dir: str | os.PathLike, name: str | None) -> str:
         if epochs:
             return str(epochs[max(epochs)])
     found = "no run" if not runs else f"no checkpoint in any of the {len(runs)} runs"
-    raise MissingFileError(
+    raise InputError(
         f"there is {found} of {name!r} in {folder}: expected something like "
         f"{name}20260131T1200/mask_rcnn_{name}_0001.h5; train first, or give the path of a weight file"
     )

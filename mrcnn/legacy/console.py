@@ -27,11 +27,8 @@ class _Console(logging.Handler):
         logger = logging.getLogger(LOGGER)
         others = [handler for handler in logger.handlers if handler is not self]
         if not others and not logger.root.handlers:
-            try:
-                sys.stdout.write(self.format(record) + "\n")
-                sys.stdout.flush()
-            except Exception:
-                self.handleError(record)
+            sys.stdout.write(self.format(record) + "\n")
+            sys.stdout.flush()
             return
         logger.handlers = others  # a new list: the present one is being walked through
         logger.propagate = True

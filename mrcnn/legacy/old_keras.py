@@ -10,7 +10,7 @@ from mrcnn.backend import runtime
 from mrcnn.errors import InputError
 from mrcnn.legacy import old_tensorflow
 from mrcnn.legacy.functions import parallel_model
-from mrcnn.legacy.old_python import add
+from mrcnn.legacy.old_python import add, fall_back
 
 # Functions of Keras 2's backend whose names mean something else in keras.ops
 OTHER_IN_OPS = ("dot", "repeat")
@@ -30,40 +30,20 @@ def restore_backend(backend: ModuleType) -> None:
     add(backend, "set_image_dim_ordering", _refuse_channels_first)
     add(backend, "_get_available_gpus", lambda: [name for name in runtime.devices() if not name.startswith("cpu")])
     add(backend, "tensorflow_backend", backend)
-
-    def __getattr__(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if hasattr(keras.ops, name) and name not in OTHER_IN_OPS:
-            return getattr(keras.ops, name)
-        if runtime.backend_name() != "tensorflow":
-            raise AttributeError(f"keras.backend.{name} needs TensorFlow: run with KERAS_BACKEND=tensorflow")
-        import tensorflow as tf
-
-        return vars(tf.keras.backend)[name] if name in vars(tf.keras.backend) else _missing(name)
-
-    add(backend, "__getattr__", __getattr__)
+    fall_back(backend, _backend_function)
 
 
 def restore_keras(module: ModuleType) -> None:
     """Give models `_make_predict_function` and its kin, utils `multi_gpu_model`, and ModelCheckpoint its .h5 files."""
     for kind in ("predict", "train", "test"):
         add(keras.Model, f"_make_{kind}_function", getattr(keras.Model, f"make_{kind}_function"))
-    add(keras.utils, "multi_gpu_model", lambda model, gpus=None, **kwargs: parallel_model(model, gpus))
+    add(keras.utils, "multi_gpu_model", _multi_gpu_model)
     keras.callbacks.ModelCheckpoint = OldModelCheckpoint
 
 
 def restore_image(image: ModuleType) -> None:
     """Give keras.preprocessing.image its ImageDataGenerator and the rest of Keras 2."""
-
-    def __getattr__(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        import tensorflow as tf
-
-        return getattr(tf.keras.preprocessing.image, name)
-
-    add(image, "__getattr__", __getattr__)
+    fall_back(image, _image_function)
 
 
 class OldModelCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -89,5 +69,21 @@ def _refuse_channels_first(ordering: str) -> None:
         raise InputError(f"image_dim_ordering is {ordering!r}; Mask R-CNN takes 'tf', channels last")
 
 
-def _missing(name: str) -> Any:
-    raise AttributeError(f"module 'keras.backend' has no attribute {name!r}")
+def _multi_gpu_model(model: keras.Model, gpus: int | None = None, **options: Any) -> keras.Model:
+    return parallel_model(model, gpus)
+
+
+def _backend_function(name: str) -> Any:
+    if hasattr(keras.ops, name) and name not in OTHER_IN_OPS:
+        return getattr(keras.ops, name)
+    if runtime.backend_name() != "tensorflow":
+        raise AttributeError(f"keras.backend.{name} needs TensorFlow: run with KERAS_BACKEND=tensorflow")
+    import tensorflow as tf
+
+    return vars(tf.keras.backend).get(name)
+
+
+def _image_function(name: str) -> Any:
+    import tensorflow as tf
+
+    return getattr(tf.keras.preprocessing.image, name, None)

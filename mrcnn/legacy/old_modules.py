@@ -85,6 +85,7 @@ class RenamedFinder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        """Return how to load a module, or None for others."""
         if fullname == "imp":
             return _spec(fullname, lambda: imp_module(fullname))
         if fullname in RENAMED:
@@ -105,6 +106,7 @@ class OriginalsFinder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        """Return how to load a module, or None for others."""
         name = fullname.rpartition(".")[2]
         if name not in ORIGINALS or fullname == f"mrcnn.{name}":
             return None

@@ -11,6 +11,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -69,6 +70,18 @@ def add(owner: Any, name: str, value: Any) -> None:
     """Give a module or class a name that it lacks; one that it has stays as it is."""
     if name not in vars(owner):
         setattr(owner, name, value)
+
+
+def fall_back(module: ModuleType, find: Callable[[str], Any]) -> None:
+    """Let names that a module lacks be looked up by `find(name)`, which returns None for what does not exist."""
+    add(module, "__getattr__", functools.partial(_found, module.__name__, find))
+
+
+def _found(module: str, find: Callable[[str], Any], name: str) -> Any:
+    value = None if name.startswith("__") else find(name)
+    if value is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    return value
 
 
 def _getargspec(function: Any) -> Any:

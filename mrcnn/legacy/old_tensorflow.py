@@ -12,7 +12,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from mrcnn.backend import runtime
 from mrcnn.errors import InputError
+from mrcnn.legacy.old_python import fall_back
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +23,9 @@ INSTEAD = (
     "call model.run_graph(images, [(name, tensor), ...]); otherwise call functions on arrays"
 )
 NOT_FROZEN = (
-    "Keras 3 has no graph of TensorFlow 1 that could be frozen or read. To deploy the network, save it as a SavedModel: "
+    "Keras 3 has no graph of TensorFlow 1 that could be frozen or read. To deploy the network, write a SavedModel with "
     "model.keras_model.export(folder, input_signature=[[keras.InputSpec(shape=array.shape, dtype='float32') for array "
-    "in (molded_images, image_metas, anchors)]]) with arrays like those of a detection"
+    "in (molded_images, image_metas, anchors)]]), where the arrays are like those of a detection"
 )
 # what works only inside such a graph
 GRAPH_ONLY = ("placeholder", "placeholder_with_default", "sparse_placeholder", "import_graph_def")
@@ -68,6 +70,9 @@ class Session:
             target: Ignored; there is no server to connect to.
             graph: Any graph, or None.
             config: A tf.ConfigProto, or None.
+
+        Raises:
+            InputError: The settings name a GPU that is not there.
         """
         self.graph = Graph() if graph is None else graph
         if config is not None:
@@ -98,16 +103,8 @@ class Session:
         """Do nothing."""
 
 
-@functools.cache
-def default_session() -> Session:
-    """Return the session of K.get_session()."""
-    return Session()
-
-
-@functools.cache
-def default_graph() -> Graph:
-    """Return the graph of tf.get_default_graph()."""
-    return Graph()
+default_session = functools.cache(Session)
+default_graph = functools.cache(Graph)
 
 
 def set_random_seed(seed: int) -> None:
@@ -125,25 +122,19 @@ def restore_tensorflow(tf: ModuleType) -> None:
     v1 = tf.compat.v1
     names: dict[str, Any] = {"Graph": Graph, "Session": Session, "InteractiveSession": Session}
     names |= {name: _nothing for name in NOTHING_TO_DO} | {"set_random_seed": set_random_seed}
-    eagerly = {"get_default_graph": default_graph, "get_default_session": default_session}
-    eagerly |= {name: _refuse(f"tf.{name}: {INSTEAD}") for name in GRAPH_ONLY}
+    eagerly: dict[str, Any] = {"get_default_graph": default_graph, "get_default_session": default_session}
+    eagerly |= {name: functools.partial(_refuse, f"tf.{name}: {INSTEAD}") for name in GRAPH_ONLY}
     names |= {name: _unless_traced(tf, function, getattr(v1, name)) for name, function in eagerly.items()}
     for module in (tf, v1):
         vars(module).update(names)
     restore_graph_util(v1.graph_util)
-
-    def __getattr__(name: str) -> Any:
-        if name.startswith("_") or not hasattr(v1, name):
-            raise AttributeError(f"module 'tensorflow' has no attribute {name!r}")
-        return getattr(v1, name)
-
-    vars(tf).setdefault("__getattr__", __getattr__)
+    fall_back(tf, lambda name: getattr(v1, name, None))
 
 
 def restore_graph_util(graph_util: ModuleType) -> None:
     """Let a graph_util of TensorFlow say that there is no graph to freeze."""
     for name in ("convert_variables_to_constants", "extract_sub_graph"):
-        vars(graph_util)[name] = _refuse(f"graph_util.{name}: {NOT_FROZEN}")
+        vars(graph_util)[name] = functools.partial(_refuse, f"graph_util.{name}: {NOT_FROZEN}")
 
 
 def configure(config: Any) -> None:
@@ -151,13 +142,15 @@ def configure(config: Any) -> None:
 
     allow_growth, visible_device_list, device_count and the numbers of threads act as they did. Instead of a fraction of
     the GPU's memory TensorFlow takes what it needs. Settings that come after the first use of a device are too late.
+
+    Raises:
+        InputError: visible_device_list names a GPU that is not there.
     """
-    import keras
+    if runtime.backend_name() != "tensorflow":
+        log.warning("tf.ConfigProto has no effect: this process computes with %s", runtime.backend_name())
+        return
     import tensorflow as tf
 
-    if keras.config.backend() != "tensorflow":
-        log.warning("tf.ConfigProto has no effect: this process computes with %s", keras.config.backend())
-        return
     options, gpus = config.gpu_options, tf.config.list_physical_devices("GPU")
     try:
         if options.visible_device_list:
@@ -212,11 +205,8 @@ def _value(fetched: Any) -> Any:
     raise InputError(f"session.run({fetched!r}): {INSTEAD}")
 
 
-def _refuse(message: str) -> Any:
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise InputError(message)
-
-    return refuse
+def _refuse(message: str, *args: Any, **kwargs: Any) -> Any:
+    raise InputError(message)
 
 
 def _unless_traced(tf: ModuleType, function: Any, original: Any) -> Any:

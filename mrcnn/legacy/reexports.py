@@ -1,5 +1,6 @@
 """Names that Matterport's modules imported for themselves and their users take from there, such as `visualize.plt`."""
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,17 +37,17 @@ def getter(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         module: its name.
         names: name -> dotted path of a module, or of a name in a module.
     """
+    return functools.partial(_imported, module, names)
 
-    def __getattr__(name: str) -> Any:
-        if name not in names:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        path, _, last = names[name].rpartition(".")
-        if path in ("IPython", "urllib"):  # the name is that of the package, the submodule only has to be there
-            importlib.import_module(names[name])
-            return importlib.import_module(path)
-        try:
-            return importlib.import_module(names[name])
-        except ModuleNotFoundError:
-            return getattr(importlib.import_module(path), last)
 
-    return __getattr__
+def _imported(module: str, names: Mapping[str, str], name: str) -> Any:
+    if name not in names:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    path, _, last = names[name].rpartition(".")
+    if name == path:  # `import urllib.request`: the name is the package, of which a submodule is to be loaded
+        importlib.import_module(names[name])
+        return importlib.import_module(path)
+    try:
+        return importlib.import_module(names[name])
+    except ModuleNotFoundError:
+        return getattr(importlib.import_module(path), last)

@@ -46,7 +46,17 @@ def fromimage(im: Image.Image, flatten: bool = False, mode: str | None = None) -
 def bytescale(
     data: np.ndarray, cmin: float | None = None, cmax: float | None = None, high: int = 255, low: int = 0
 ) -> np.ndarray:
-    """Map numbers to uint8: cmin (default: the minimum) becomes `low`, cmax (the maximum) `high`; uint8 stays."""
+    """Map numbers to uint8.
+
+    Args:
+        data: any shape; uint8 is returned as it is.
+        cmin: becomes `low`; None: the minimum of `data`.
+        cmax: becomes `high`; None: the maximum.
+        high, low: from 0 to 255.
+
+    Returns:
+        uint8, of the shape of `data`.
+    """
     if data.dtype == np.uint8:
         return data
     cmin = data.min() if cmin is None else cmin
@@ -96,7 +106,11 @@ def toimage(
 
 
 def imsave(name: Any, arr: Any, format: str | None = None) -> None:
-    """Write an array [H, W] or [H, W, channels] to an image file, through `bytescale`."""
+    """Write an array [H, W] or [H, W, channels] to an image file, through `bytescale`.
+
+    Raises:
+        ValueError: The array has another shape.
+    """
     toimage(arr, channel_axis=2).save(os.fspath(name) if isinstance(name, os.PathLike) else name, format)
 
 
@@ -111,6 +125,9 @@ def imresize(arr: Any, size: Any, interp: str = "bilinear", mode: str | None = N
 
     Returns:
         uint8 [height, width] or [height, width, channels].
+
+    Raises:
+        ValueError: `arr` has another shape.
     """
     image = toimage(arr, mode=mode)
     if isinstance(size, (int, np.integer, float, np.floating)):
@@ -122,6 +139,18 @@ def imresize(arr: Any, size: Any, interp: str = "bilinear", mode: str | None = N
 
 
 def imrotate(arr: Any, angle: float, interp: str = "bilinear") -> np.ndarray:
-    """Rotate an array counter-clockwise by degrees, through `bytescale`; the size stays, corners become 0."""
+    """Rotate an array [H, W] or [H, W, channels] counter-clockwise, through `bytescale`.
+
+    Args:
+        arr: as in `toimage`.
+        angle: degrees.
+        interp: a name in FILTERS.
+
+    Returns:
+        uint8 of the shape of `arr`; corners that nothing falls into are 0.
+
+    Raises:
+        ValueError: `arr` has another shape.
+    """
     resample: Any = FILTERS[interp]
     return fromimage(toimage(arr).rotate(angle, resample))

@@ -104,6 +104,13 @@ def test_each_epoch_leaves_a_checkpoint_that_last_finds(trained, dataset):
         np.testing.assert_array_equal(to_numpy(mine), to_numpy(saved))
 
 
+def test_find_last_without_a_run_raises_as_the_original_and_as_an_input_error(tmp_path):
+    model = MaskRCNN("inference", ShapesConfig(), tmp_path)
+    for kind in (FileNotFoundError, InputError):
+        with pytest.raises(kind, match="no run of 'shapes'"):
+            model.find_last()
+
+
 def test_epochs_that_are_done_are_not_trained_again(trained, dataset, caplog):
     model = trained[0]
     before = [to_numpy(v) for v in model.keras_model.weights]

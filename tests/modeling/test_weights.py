@@ -328,7 +328,7 @@ def test_find_last_without_a_run_or_checkpoint(tmp_path):
         with pytest.raises(InputError, match="no run of 'coco'"):
             run_folder.find_last(folder, "coco")
     (tmp_path / "coco20250101T0000").mkdir()
-    with pytest.raises(FileNotFoundError, match="no checkpoint in any of the 1 runs"):  # as the original has it
+    with pytest.raises(InputError, match="no checkpoint in any of the 1 runs"):
         run_folder.find_last(tmp_path, "coco")
 
 
