@@ -1,6 +1,6 @@
-"""Keep TensorFlow's start-up messages off the terminal. Imports no TensorFlow.
+"""Keep TensorFlow's own messages off the terminal. Imports no TensorFlow.
 
-Its C++ code writes them to file descriptor 2 while it is imported, twice, before it looks at TF_CPP_MIN_LOG_LEVEL.
+While it is imported, its C++ code writes to file descriptor 2, twice, before it looks at TF_CPP_MIN_LOG_LEVEL.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ def install() -> None:
 
 
 def _held(module: ModuleType) -> contextlib.AbstractContextManager:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # for what it writes later
     return stderr_held()
 
 

@@ -10,13 +10,11 @@ for Matterport's Mask R-CNN"). In a notebook, the first cell does the same:
   from mrcnn.legacy.restore import restore; restore()
 """
 
-import os
 import pathlib
 import runpy
 import sys
 import traceback
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from mrcnn import errors

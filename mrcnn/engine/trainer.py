@@ -146,7 +146,7 @@ def _fit_epochs(
     """Call Keras' `fit` until stage.epochs are done, or a callback stops it."""
     network, (loader, validation) = run.network, loaders
     history = keras.callbacks.History()
-    signals = StopOnSignal(checkpoint.write_state)
+    signals, shown = StopOnSignal(checkpoint.write_state), shows_progress()
     # Keras takes the length of all epochs of a fit from the first, so the rest of an epoch is a fit of its own
     ends = [state.epoch + 1, stage.epochs] if state.step else [stage.epochs]
     network.stop_training = False
@@ -162,8 +162,9 @@ def _fit_epochs(
                     epochs=end,
                     validation_data=validation,
                     shuffle=False,  # the loader shuffles, from config.SEED
-                    callbacks=[*callbacks, signals],
-                    verbose=1 if shows_progress() else 0,
+                    # the bar comes first: it ends its line before others report the epoch
+                    callbacks=[*([keras.callbacks.ProgbarLogger()] if shown else []), *callbacks, signals],
+                    verbose=1 if shown else 0,
                 )
                 _append(history, part)
     finally:

@@ -4,6 +4,7 @@ import logging
 import sys
 
 LOGGER = "mrcnn"
+SHOWN = logging.INFO - 1  # shows what INFO shows, and can be told from a level that somebody else has set
 
 
 def show_log() -> None:
@@ -15,25 +16,21 @@ def show_log() -> None:
     if logger.handlers or logger.root.handlers or logger.level != logging.NOTSET:
         return
     logger.addHandler(_Console())
-    logger.setLevel(logging.INFO)
-    logger.propagate = False  # a handler that the root gets later must not see what its level would keep from it
+    logger.setLevel(SHOWN)
+    logger.propagate = False  # handlers that the root gets later would be given what its level keeps from them
 
 
 class _Console(logging.Handler):
-    """Writes to the standard output of the moment; gives way to any other handler."""
+    """Writes to the standard output of the moment; hands over to any other handler."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the message, or, if logging has been set up, remove all that `show_log` did and log again."""
+        """Write the message; if logging has been set up, undo the level and do what propagation would."""
         logger = logging.getLogger(LOGGER)
-        others = [handler for handler in logger.handlers if handler is not self]
-        if not others and not logger.root.handlers:
+        if logger.handlers == [self] and not logger.root.handlers:
             sys.stdout.write(self.format(record) + "\n")
             sys.stdout.flush()
             return
-        logger.handlers = others  # a new list: the present one is being walked through
-        logger.propagate = True
-        if logger.level == logging.INFO:
+        if logger.level == SHOWN:
             logger.setLevel(logging.NOTSET)
-        source = logging.getLogger(record.name)
-        if not others and source.isEnabledFor(record.levelno):
-            source.handle(record)
+        if logger.root.handlers and logging.getLogger(record.name).isEnabledFor(record.levelno):
+            logger.root.callHandlers(record)
