@@ -1,6 +1,6 @@
 """A client in the style of a web service of 2018: sessions, graphs and settings of TensorFlow 1 around detection.
 
-Argument "detect" detects in each of these ways; "freeze", "placeholder" and "run" then do what needs a real graph.
+At last it does what needs a real graph, and freezes it.
 """
 
 import sys
@@ -63,10 +63,8 @@ model = make_model()
 model.keras_model._make_predict_function()
 graph = tf.get_default_graph()
 graph.finalize()
-print(
-    "SEEDED",
-    all(np.array_equal(a, b) for a, b in zip(model.keras_model.get_weights(), make_model().keras_model.get_weights())),
-)
+weights, again = model.keras_model.get_weights(), make_model().keras_model.get_weights()
+print("SEEDED", all(np.array_equal(a, b) for a, b in zip(weights, again)))
 
 image = np.random.RandomState(0).randint(0, 255, [64, 64, 3]).astype(np.uint8)
 found = [model.detect([image])[0]]
@@ -89,25 +87,20 @@ thread.start()
 thread.join()
 print("FOUND", len(found), all(np.array_equal(one["rois"], found[0]["rois"]) and len(one["rois"]) for one in found))
 print("RUN", tf.Session().run([tf.constant(3) + 4, {"log": tf.log(1.0)}]), K.eval(K.mean(K.variable([1.0, 3.0]))))
-print(
-    "LAYERS",
-    float(Doubled()(K.variable(2.0))),
-    Layer is keras.layers.Layer is KL.Layer,
-    Dense is KL.Dense,
-    Lambda is KL.Lambda,
-)
-print(
-    "GPUS", multi_gpu_model(model.keras_model, gpus=1) is model.keras_model, K.tensorflow_backend._get_available_gpus()
-)
+print("LAYERS", float(Doubled()(K.variable(2.0))), Layer is keras.layers.Layer, Dense is KL.Dense, Lambda is KL.Lambda)
+print("GPUS", multi_gpu_model(model.keras_model, gpus=1) is model.keras_model, K.tensorflow_backend is KTF)
 
-if sys.argv[2] == "freeze":
-    K.set_learning_phase(0)
-    session = K.get_session()
-    names = [output.name.split(":")[0] for output in model.keras_model.outputs]
-    graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), names)
-elif sys.argv[2] == "placeholder":
+try:
     x = tf.placeholder(tf.float32, [None, 2])
     tf.Session().run(x * 2, feed_dict={x: [[1, 2]]})
-elif sys.argv[2] == "run":
-    with tf.Session() as sess:
-        sess.run(model.keras_model.get_layer("ROI").output)
+except ValueError as error:
+    print("PLACEHOLDER", error)
+try:
+    tf.Session().run(model.keras_model.get_layer("ROI").output)
+except ValueError as error:
+    print("OUTPUT", error)
+
+K.set_learning_phase(0)
+session = K.get_session()
+names = [output.name.split(":")[0] for output in model.keras_model.outputs]
+graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), names)
