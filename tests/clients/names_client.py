@@ -47,8 +47,6 @@ diagonal = np.eye(2, dtype=np.uint8)
 values["labels"] = [int(skimage.measure.label(diagonal, neighbors=n).max()) for n in (4, 8)]
 white = np.ones((8, 8, 3))
 values["ssim"] = float(skimage.measure.compare_ssim(white, white, multichannel=True, data_range=1))
-    skimage.measure.compare_ssim(np.ones((8, 8, 3)), np.ones((8, 8, 3)), multichannel=True, data_range=1)
-)
 values["dilated"] = int(skimage.morphology.binary_dilation(square, selem=np.ones((3, 3))).sum())
 values["gray"] = skimage.color.rgb2grey(np.ones((2, 2, 3))).tolist()
 values["rgb"] = skimage.color.gray2rgb(np.ones((2, 2)), alpha=False).shape

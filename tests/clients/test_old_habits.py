@@ -1,6 +1,7 @@
 """Clients with the habits of 2017 to 2019 run as they stand: flat imports, TensorFlow 1, Keras 2, SciPy's images."""
 
 import json
+import pathlib
 import shutil
 
 import pytest
@@ -66,7 +67,7 @@ def test_flat_client_prints_layers_epochs_and_losses_into_a_file(flat):
 def test_session_client_detects_and_is_told_what_needs_a_graph(tmp_path):
     write_copies(tmp_path / "Mask_RCNN" / "mrcnn")
     (tmp_path / "Mask_RCNN" / "__init__.py").touch()
-    script = shutil.copy(HERE / "session_client.py", tmp_path)
+    script = pathlib.Path(shutil.copy(HERE / "session_client.py", tmp_path))
     done = run_legacy(script, tmp_path)
     lines = done.stdout.splitlines()
     assert {"SEEDED True", "FOUND 5 True", "LAYERS 4.0 True True True", "GPUS True True"} <= set(lines), done.stderr
