@@ -38,7 +38,7 @@ def when_imported(name: str, change: Callable[[ModuleType], Any]) -> None:
 @contextlib.contextmanager
 def _afterwards(change: Callable[[ModuleType], Any], module: ModuleType) -> Iterator[None]:
     yield
-    change(module)
+    change(sys.modules.get(module.__name__, module))  # a module may put another one in its place
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -33,12 +33,20 @@ def restore_backend(backend: ModuleType) -> None:
     fall_back(backend, _backend_function)
 
 
-def restore_keras(module: ModuleType) -> None:
-    """Give models `_make_predict_function` and its kin, utils `multi_gpu_model`, and ModelCheckpoint its .h5 files."""
+def restore_models(models: ModuleType) -> None:
+    """Give models `_make_predict_function` and its kin."""
     for kind in ("predict", "train", "test"):
-        add(keras.Model, f"_make_{kind}_function", getattr(keras.Model, f"make_{kind}_function"))
-    add(keras.utils, "multi_gpu_model", _multi_gpu_model)
-    keras.callbacks.ModelCheckpoint = OldModelCheckpoint
+        add(models.Model, f"_make_{kind}_function", getattr(models.Model, f"make_{kind}_function"))
+
+
+def restore_utils(utils: ModuleType) -> None:
+    """Give a `keras.utils` its multi_gpu_model."""
+    add(utils, "multi_gpu_model", _multi_gpu_model)
+
+
+def restore_callbacks(callbacks: ModuleType) -> None:
+    """Let ModelCheckpoint of a `keras.callbacks` write .h5 files."""
+    vars(callbacks)["ModelCheckpoint"] = OldModelCheckpoint
 
 
 def restore_image(image: ModuleType) -> None:
@@ -47,15 +55,15 @@ def restore_image(image: ModuleType) -> None:
 
 
 class OldModelCheckpoint(keras.callbacks.ModelCheckpoint):
-    """ModelCheckpoint that also writes weights to a plain .h5 file, by layer name, every `period` epochs."""
+    """ModelCheckpoint that also writes .h5 and .hdf5 files, weights by layer name, and does so every `period` epochs."""
 
     def __init__(self, filepath: str | os.PathLike, *args: Any, period: int = 1, **kwargs: Any) -> None:
-        """Take the arguments of ModelCheckpoint; `filepath` may end in .h5 or .hdf5 where only weights are saved."""
+        """Take the arguments of ModelCheckpoint, and the number of epochs from one file to the next."""
         self.period = period
         path = os.fspath(filepath)
         weights_only = kwargs.get("save_weights_only", args[3] if len(args) > 3 else False)
-        own = weights_only and path.endswith((".h5", ".hdf5"))
-        super().__init__("placeholder.weights.h5" if own else path, *args, **kwargs)
+        accepted = "any.weights.h5" if weights_only else "any.keras"  # Keras 3 takes no other endings
+        super().__init__(accepted if path.endswith((".h5", ".hdf5")) else path, *args, **kwargs)
         self.filepath = path
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

@@ -114,21 +114,29 @@ def set_random_seed(seed: int) -> None:
 
 
 def restore_tensorflow(tf: ModuleType) -> None:
-    """Give tensorflow, and tensorflow.compat.v1, what scripts call of TensorFlow 1.
+    """Give tensorflow what scripts call of TensorFlow 1.
 
-    tf.log, tf.ConfigProto and all other names that only tensorflow.compat.v1 has are taken from there. Inside a graph,
-    which Keras traces, everything stays as it was.
+    tf.log, tf.ConfigProto and all other names that only tensorflow.compat.v1 has are taken from there.
     """
     v1 = tf.compat.v1
+    restore_v1(v1)
+    vars(tf)["Graph"] = Graph  # the only one of them that tensorflow has too
+    fall_back(tf, lambda name: getattr(v1, name, None))
+
+
+def restore_v1(v1: ModuleType) -> None:
+    """Let what makes sessions and graphs in a tensorflow.compat.v1 do without them.
+
+    Inside a graph, which Keras traces, everything stays as it was.
+    """
     names: dict[str, Any] = {"Graph": Graph, "Session": Session, "InteractiveSession": Session}
     names |= {name: _nothing for name in NOTHING_TO_DO} | {"set_random_seed": set_random_seed}
     eagerly: dict[str, Any] = {"get_default_graph": default_graph, "get_default_session": default_session}
     eagerly |= {name: functools.partial(_refuse, f"tf.{name}: {INSTEAD}") for name in GRAPH_ONLY}
-    names |= {name: _unless_traced(tf, function, getattr(v1, name)) for name, function in eagerly.items()}
-    for module in (tf, v1):
-        vars(module).update(names)
+    names |= {name: _unless_traced(v1, function, getattr(v1, name)) for name, function in eagerly.items()}
+    for name, value in names.items():
+        setattr(v1, name, value)
     restore_graph_util(v1.graph_util)
-    fall_back(tf, lambda name: getattr(v1, name, None))
 
 
 def restore_graph_util(graph_util: ModuleType) -> None:
@@ -209,12 +217,12 @@ def _refuse(message: str, *args: Any, **kwargs: Any) -> Any:
     raise InputError(message)
 
 
-def _unless_traced(tf: ModuleType, function: Any, original: Any) -> Any:
+def _unless_traced(v1: ModuleType, function: Any, original: Any) -> Any:
     """Return a function that calls `function`, but `original` while a graph is traced, as Keras and TensorFlow do."""
 
     @functools.wraps(original)
     def choose(*args: Any, **kwargs: Any) -> Any:
-        return (function if tf.executing_eagerly() else original)(*args, **kwargs)
+        return (function if v1.executing_eagerly() else original)(*args, **kwargs)
 
     return choose
 

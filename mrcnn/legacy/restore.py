@@ -14,10 +14,7 @@ CHANGES = {
     "PIL.Image": old_imaging.restore_pillow_image,
     "PIL.ImageDraw": old_imaging.restore_pillow_draw,
     "PIL.ImageFont": old_imaging.restore_pillow_font,
-    "keras": old_keras.restore_keras,
-    "keras._tf_keras.keras.backend": old_keras.restore_backend,  # tf.keras.backend
-    "keras.backend": old_keras.restore_backend,
-    "keras.preprocessing.image": old_keras.restore_image,
+    "keras.models": old_keras.restore_models,
     "matplotlib": old_imaging.restore_matplotlib,
     "matplotlib.backends.backend_agg": old_imaging.restore_canvas,
     "matplotlib.cm": old_imaging.restore_colormaps,
@@ -35,9 +32,18 @@ CHANGES = {
     "skimage.transform": old_imaging.restore_skimage_transform,
     "skimage.util": old_imaging.take_multichannel,
     "tensorflow": old_tensorflow.restore_tensorflow,
+    "tensorflow.compat.v1": old_tensorflow.restore_v1,
     "tensorflow.python.framework.graph_util": old_tensorflow.restore_graph_util,
     "yaml": old_python.restore_yaml,
 }
+# `import keras`, `tf.keras` and `import tensorflow.keras` are three packages with modules of their own
+for package in ("keras", "keras._tf_keras.keras", "tensorflow.keras"):
+    CHANGES |= {
+        f"{package}.backend": old_keras.restore_backend,
+        f"{package}.callbacks": old_keras.restore_callbacks,
+        f"{package}.preprocessing.image": old_keras.restore_image,
+        f"{package}.utils": old_keras.restore_utils,
+    }
 
 
 def restore() -> None:
