@@ -55,7 +55,7 @@ def restore_image(image: ModuleType) -> None:
 
 
 class OldModelCheckpoint(keras.callbacks.ModelCheckpoint):
-    """ModelCheckpoint that also writes .h5 and .hdf5 files, weights by layer name, and does so every `period` epochs."""
+    """ModelCheckpoint that also writes .h5 and .hdf5 files (weights by layer name), every `period` epochs."""
 
     def __init__(self, filepath: str | os.PathLike, *args: Any, period: int = 1, **kwargs: Any) -> None:
         """Take the arguments of ModelCheckpoint, and the number of epochs from one file to the next."""

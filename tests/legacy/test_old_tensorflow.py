@@ -54,6 +54,7 @@ def test_the_network_can_be_exported_as_the_message_says(tmp_path):
     inputs = [molded, metas.astype("float32"), model.get_anchors(molded.shape[1:])[None]]
     signature = [[keras.InputSpec(shape=array.shape, dtype="float32") for array in inputs]]
     model.keras_model.export(tmp_path / "saved", input_signature=signature, verbose=False)
-    served = tf.saved_model.load(tmp_path / "saved").serve([tf.constant(array) for array in inputs])
+    saved = tf.saved_model.load(tmp_path / "saved")
+    served = saved.serve([tf.constant(array) for array in inputs])
     for ours, theirs in zip(model.keras_model.predict_on_batch(inputs), served, strict=True):
         np.testing.assert_allclose(theirs, ours, atol=1e-6)
