@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class MissingFileError(InputError, FileNotFoundError):
+    """Raised where Matterport's code raised FileNotFoundError, which clients catch."""
+
+
 class LabelError(ValueError):
     """Raised when one label cannot be used; the message says why. Readers catch it, drop the label and report it.
 
@@ -30,9 +34,18 @@ def json_type(value: Any) -> str:
     return "null" if value is None else type(value).__name__
 
 
-def exit_code(main: Callable[[], int | None]) -> int:
-    """Run a script and return its exit code: the result of `main` (None is 0), 2 for an InputError, 130 for Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+def exit_code(main: Callable[[], int | None], log: bool = True) -> int:
+    """Run a script and return its exit code.
+
+    Args:
+        main: returns an exit code, or None for 0.
+        log: Whether to write the log to standard error; without, logging is left to `main`.
+
+    Returns:
+        What `main` returns; 2 for an InputError, 130 for Ctrl-C.
+    """
+    if log:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("jax").setLevel(logging.WARNING)  # not which devices it missed
     try:

@@ -9,6 +9,7 @@ Legend: N batch, A anchors, D detections, n instances, C classes with background
 
 import logging
 import os
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,10 +21,10 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import compose_image_meta, mold_image, parse_image_meta, parse_image_meta_graph, unmold_image
 from mrcnn.engine import checkpoints, run_folder, stages, start, trainer
 from mrcnn.engine.run import TrainingRun
-from mrcnn.errors import InputError
+from mrcnn.errors import InputError, MissingFileError
 from mrcnn.inference.detector import Detector
-from mrcnn.legacy import compat, graph_nodes
-from mrcnn.legacy.functions import batch_pack_graph, log, log2_graph, trim_zeros_graph
+from mrcnn.legacy import console, graph_nodes, old_tensorflow, reexports
+from mrcnn.legacy.functions import LastCheckpoint, batch_pack_graph, log, log2_graph, trim_zeros_graph
 from mrcnn.legacy.generator import build_detection_targets, data_generator, generate_random_rois
 from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.modeling import pretrained, stage_outputs, weights
@@ -107,6 +108,8 @@ __all__ = [
     "unmold_image",
 ]
 
+__getattr__ = reexports.getter(__name__, reexports.MODEL)
+
 
 def _of_run(field: str) -> Any:
     """Return a property that reads and assigns a field of the model's training run."""
@@ -140,7 +143,7 @@ class MaskRCNN:
     class_names = _of_run("class_names")
 
     def __init__(self, mode: str, config: Config, model_dir: str | os.PathLike) -> None:
-        """Build the network.
+        """Build the network. Where logging is not set up, what is logged from now on is printed.
 
         Args:
             mode: "training" or "inference".
@@ -152,6 +155,7 @@ class MaskRCNN:
         """
         if mode not in ("training", "inference"):
             raise InputError(f"mode is {mode!r}; use 'training' or 'inference'")
+        console.show_log()
         config.validate()
         self.mode, self.config, self.model_dir = mode, config, os.fspath(model_dir)
         self._random_layers: set[str] | None = None  # None before the first file
@@ -162,18 +166,24 @@ class MaskRCNN:
 
     def build(self, mode: str, config: Config) -> keras.Model:
         """Build the network of a mode; `mrcnn.modeling` describes its inputs and outputs."""
-        compat.let_tf_identity_take_symbols()
+        old_tensorflow.let_tf_identity_take_symbols()
         return build_training_network(config) if mode == "training" else build_inference_network(config)
 
     # Checkpoints ---------------------------------------------------------------------------------------------------
 
-    def find_last(self) -> str:
+    def find_last(self) -> "LastCheckpoint":
         """Return the path of the newest checkpoint of the newest run of config.NAME in model_dir that has one.
 
+        Returns:
+            The path, a str. As in 2018, `find_last()[1]` and `folder, path = find_last()` give it too.
+
         Raises:
-            InputError: there is no such checkpoint.
+            MissingFileError: there is no such checkpoint; a FileNotFoundError, as in the original.
         """
-        return run_folder.find_last(self.model_dir, self.config.NAME)
+        try:
+            return LastCheckpoint(run_folder.find_last(self.model_dir, self.config.NAME))
+        except InputError as error:
+            raise MissingFileError(str(error)) from None
 
     def set_log_dir(self, model_path: str | os.PathLike | None = None) -> None:
         """Choose the run folder and the epoch to count from.
@@ -201,7 +211,7 @@ class MaskRCNN:
             InputError: the file does not exist, nothing in it fits, or shapes differ in layers that are not excluded.
         """
         report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
-        logger.info("%s: %s", filepath, report.summary())
+        logger.info("%s", os.path.join(os.path.dirname(filepath), report.summary()))
         self._random_layers = weights.random_layers(report, self._random_layers, warn=self.mode == "inference")
         self.set_log_dir(filepath)
         if self.mode == "training" and self.epoch and not exclude:
@@ -275,8 +285,8 @@ class MaskRCNN:
             learning_rate: of config.OPTIMIZER, with LEARNING_MOMENTUM.
             epochs: the epoch to reach, not the number to add.
             layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
-            augmentation: an imgaug augmenter.
-            custom_callbacks: more Keras callbacks.
+            augmentation: an imgaug augmenter; None or False: none.
+            custom_callbacks: more Keras callbacks. One that monitors a loss or an AP needs no `mode`.
             no_augmentation_sources: dataset sources whose images are not augmented.
             augment: flip half of the images left to right. More augmentation: the AUGMENT_* settings of the config.
             workers: loader threads or processes.
@@ -295,8 +305,10 @@ class MaskRCNN:
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
+        names = list(dict.fromkeys(variable.path.split("/")[-2] for variable in self.keras_model.trainable_variables))
+        logger.info("%d layers train (%s): %s", len(names), layers, textwrap.shorten(", ".join(names), 400))
         options = trainer.RunOptions(
-            augmentation=augmentation,
+            augmentation=augmentation or None,  # clients pass False
             flip=augment,
             no_augmentation_sources=tuple(no_augmentation_sources or ()),
             workers=workers,

@@ -6,7 +6,7 @@ devices with the loss of one that has the whole batch, see `mrcnn.backend.device
 
 import keras
 
-from mrcnn.errors import InputError
+from mrcnn.legacy.functions import parallel_model
 
 
 class ParallelModel:
@@ -18,10 +18,4 @@ class ParallelModel:
         Raises:
             InputError: the model was built for another number of devices.
         """
-        devices = int(getattr(getattr(keras_model, "config", None), "GPU_COUNT", 1))
-        if gpu_count != devices:
-            raise InputError(
-                f"ParallelModel was given gpu_count={gpu_count}, but the model was built for {devices}: set "
-                f"GPU_COUNT = {gpu_count} in its settings before MaskRCNN(mode='training', ...) builds it"
-            )
-        return keras_model
+        return parallel_model(keras_model, gpu_count)

@@ -9,6 +9,7 @@ from mrcnn.evaluation.voc_ap import (
     compute_overlaps_masks,
     compute_recall,
 )
+from mrcnn.legacy import reexports
 from mrcnn.legacy.functions import batch_slice, non_max_suppression, trim_zeros
 from mrcnn.modeling.anchors import generate_anchors, generate_pyramid_anchors
 from mrcnn.modeling.pretrained import COCO_MODEL_URL, download_trained_weights
@@ -53,3 +54,5 @@ __all__ = [
     "trim_zeros",
     "unmold_mask",
 ]
+
+__getattr__ = reexports.getter(__name__, reexports.UTILS)

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mrcnn.evaluation.voc_ap import compute_matches
+from mrcnn.legacy import reexports
 from mrcnn.visualization.displays import (
     difference_captions,
     display_images,
@@ -41,6 +42,8 @@ __all__ = [
     "plot_precision_recall",
     "random_colors",
 ]
+
+__getattr__ = reexports.getter(__name__, reexports.VISUALIZE)
 
 
 def display_instances(

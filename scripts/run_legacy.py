@@ -3,21 +3,22 @@
 
   python scripts/run_legacy.py samples/balloon/balloon.py train --dataset=DIR --weights=coco
 
-The script gets its arguments, this project's `mrcnn`, and the numpy names that newer releases removed (np.int,
-np.sctypes), so `import imgaug` works too, before or after mrcnn.
+The script gets its arguments, this project's `mrcnn` (also as `import model as modellib` and for copies of Matterport's
+files), and what Python, numpy, TensorFlow, Keras and the image libraries have dropped since 2017 (README, "Code written
+for Matterport's Mask R-CNN"). In a notebook, the first cell does the same:
+
+  from mrcnn.legacy.restore import restore; restore()
 """
 
-import os
 import pathlib
 import runpy
 import sys
+import traceback
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from mrcnn import errors
 from mrcnn.errors import InputError
-from mrcnn.legacy.compat import restore_numpy_names
 
 
 def main() -> None:
@@ -27,14 +28,24 @@ def main() -> None:
     script = pathlib.Path(sys.argv[1])
     if not script.is_file():
         raise InputError(f"{script}: no such script; give the path of a Python file, followed by its arguments")
-    restore_numpy_names()
-    sys.argv = sys.argv[1:]
-    # The script can import its neighbours, but `mrcnn` is always this one: old samples put their own copy on the path.
-    sys.path.insert(1, str(script.resolve().parent))
-    import mrcnn.model  # noqa: F401
+    from mrcnn.legacy import console
+    from mrcnn.legacy.restore import restore
 
-    runpy.run_path(str(script), run_name="__main__")
+    console.show_log()
+    restore()
+    import mrcnn.model  # noqa: F401  (before the script's own copy can be found)
+
+    sys.argv = sys.argv[1:]
+    scripts = pathlib.Path(__file__).resolve().parent
+    own = {str(scripts), str(scripts.parent)}  # here too are a train.py and a detect.py: not those of the script
+    sys.path[:] = [str(script.resolve().parent), *(folder for folder in sys.path if folder not in own)]
+    sys.path.append(str(scripts.parent))
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except InputError as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(script)]
+        raise InputError(f"{script}, line {lines[-1] if lines else '?'}: {error}") from error
 
 
 if __name__ == "__main__":
-    sys.exit(errors.exit_code(main))
+    sys.exit(errors.exit_code(main, log=False))

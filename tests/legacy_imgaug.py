@@ -2,7 +2,7 @@
 
 import pytest
 
-from mrcnn.legacy.compat import restore_numpy_names
+from mrcnn.legacy.old_numpy import restore_numpy_names
 
 
 def import_augmenters():

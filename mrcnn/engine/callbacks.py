@@ -8,7 +8,7 @@ import pathlib
 import signal
 import threading
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 import keras
@@ -21,10 +21,28 @@ from mrcnn.engine import checkpoints
 from mrcnn.engine.run import TrainingRun
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
+from mrcnn.modeling.training_network import LOSS_NAMES
 
 log = logging.getLogger(__name__)
 
+# Figures that a run logs, without "val_" -> how they improve
+DIRECTIONS = {
+    **dict.fromkeys(("loss", *LOSS_NAMES), "min"),
+    **dict.fromkeys(("mask_AP", "mask_AP50", "box_AP", "roi_accuracy"), "max"),
+}
+
 CHECK_EVERY = 10  # steps between checks of the loss: each check waits for the device
+
+
+def choose_modes(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Set `mode` of callbacks that monitor a figure of the run and leave the mode to Keras, which cannot know it.
+
+    EarlyStopping, ModelCheckpoint and ReduceLROnPlateau with mode="auto" are meant; Keras 3 would raise.
+    """
+    for callback in callbacks:
+        direction = DIRECTIONS.get(str(getattr(callback, "monitor", "")).removeprefix("val_"))
+        if direction and getattr(callback, "mode", None) == "auto":
+            callback.mode = direction
 
 
 class NonFiniteLoss(InputError):

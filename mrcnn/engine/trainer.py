@@ -19,7 +19,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import resize_geometry
 from mrcnn.data.loader import Loader, errors_of
 from mrcnn.engine import checkpoints, run_folder
-from mrcnn.engine.callbacks import Checkpoint, StopOnSignal, StopWhenNotFinite
+from mrcnn.engine.callbacks import Checkpoint, StopOnSignal, StopWhenNotFinite, choose_modes
 from mrcnn.engine.checkpoints import State
 from mrcnn.engine.epoch_log import Recorder, Reporter
 from mrcnn.engine.out_of_memory import explaining_memory
@@ -118,6 +118,7 @@ def fit(
     keep = options.keep if hosts.is_first_host() else 1  # the others throw theirs away
     checkpoint = Checkpoint(run, state, stage.epochs, options.save_every, keep)
     own_callbacks = _callbacks(run, state, checkpoint, loader, options, val_dataset)
+    choose_modes(callbacks)
     history = _fit_epochs(run, state, stage, (loader, validation), [*own_callbacks, *callbacks], checkpoint)
     if run.network.stop_training:  # before the epoch after which the checkpoint callback does it
         checkpoints.take_averages(run.network)
@@ -145,7 +146,7 @@ def _fit_epochs(
     """Call Keras' `fit` until stage.epochs are done, or a callback stops it."""
     network, (loader, validation) = run.network, loaders
     history = keras.callbacks.History()
-    signals = StopOnSignal(checkpoint.write_state)
+    signals, shown = StopOnSignal(checkpoint.write_state), shows_progress()
     # Keras takes the length of all epochs of a fit from the first, so the rest of an epoch is a fit of its own
     ends = [state.epoch + 1, stage.epochs] if state.step else [stage.epochs]
     network.stop_training = False
@@ -161,8 +162,9 @@ def _fit_epochs(
                     epochs=end,
                     validation_data=validation,
                     shuffle=False,  # the loader shuffles, from config.SEED
-                    callbacks=[*callbacks, signals],
-                    verbose=1 if sys.stderr.isatty() else 0,
+                    # the bar comes first: it ends its line before others report the epoch
+                    callbacks=[*([keras.callbacks.ProgbarLogger()] if shown else []), *callbacks, signals],
+                    verbose=1 if shown else 0,
                 )
                 _append(history, part)
     finally:
@@ -268,6 +270,12 @@ def _loaders(
     if val_dataset is None or (options.validate and not config.VALIDATION_STEPS):  # by mask AP alone
         return loader, None
     return loader, make(val_dataset, config, shuffle=False, steps=config.VALIDATION_STEPS)
+
+
+def shows_progress() -> bool:
+    """Return whether standard output, where Keras draws its progress bar, is a terminal or a cell of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return sys.stdout.isatty() or hasattr(shell, "kernel")
 
 
 def _append(history: keras.callbacks.History, part: keras.callbacks.History) -> None:

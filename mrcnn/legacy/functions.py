@@ -1,13 +1,47 @@
 """Small functions of the original's `mrcnn.model` and `mrcnn.utils` that only its users call."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops as K
 
+from mrcnn.errors import InputError
 from mrcnn.structures.boxes import compute_overlaps
+
+
+def parallel_model(keras_model: keras.Model, gpu_count: int | None) -> keras.Model:
+    """Return a model for several GPUs, which is the model itself: GPU_COUNT of its settings has made it parallel.
+
+    Raises:
+        InputError: the model was built for another number of devices than `gpu_count`, if that is given.
+    """
+    devices = int(getattr(getattr(keras_model, "config", None), "GPU_COUNT", 1))
+    if gpu_count not in (None, devices):
+        raise InputError(
+            f"{gpu_count} GPUs are asked for, but the model was built for {devices}: set GPU_COUNT = {gpu_count} in "
+            "its settings before MaskRCNN(mode='training', ...) builds it"
+        )
+    return keras_model
+
+
+class LastCheckpoint(str):
+    """The path of a checkpoint that is also the pair (run folder, path), which `find_last` returned until 2018.
+
+    Items 0 and 1 and unpacking give the pair; everything else is the str.
+    """
+
+    def __getitem__(self, key: Any) -> str:
+        return self._pair()[key] if key in (0, 1) else super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pair())
+
+    def _pair(self) -> tuple[str, str]:
+        return os.path.dirname(self), str(self)
 
 
 def log(text: str, array: np.ndarray | None = None) -> None:

@@ -142,7 +142,7 @@ def data_generator(
         config: image, anchor and target settings.
         shuffle: draw a new order for each pass.
         augment: flip half of the images left to right.
-        augmentation: an imgaug augmenter.
+        augmentation: an imgaug augmenter; None or False: none.
         random_rois: P proposals around the objects, in place of an RPN's.
         batch_size: N.
         detection_targets: also yield targets of the heads for the random proposals.

@@ -37,7 +37,7 @@ def load_image_gt(
         config: IMAGE_* and MINI_MASK_SHAPE are read.
         image_id: position in the dataset.
         augment: flip left to right with probability 1/2.
-        augmentation: an imgaug augmenter that keeps the size of the image.
+        augmentation: an imgaug augmenter that keeps the size of the image; None or False: none.
         use_mini_mask: return mini-masks.
 
     Returns:
@@ -67,7 +67,7 @@ def load_image_gt(
     if augment and random.randint(0, 1):
         image, mask = np.fliplr(image), np.fliplr(mask)
         window = (window[0], image.shape[1] - window[3], window[2], image.shape[1] - window[1])
-    if augmentation is not None:
+    if augmentation:
         from mrcnn.data.imgaug_adapter import apply_to_masks  # late: imgaug is needed only here
 
         image, mask, window = apply_to_masks(augmentation, image, mask, window)

@@ -168,7 +168,7 @@ class MoldingModel(LocalModel):
 
 def _is_by_name_file(filepath: str | os.PathLike) -> bool:
     name = os.fspath(filepath)
-    return name.endswith(".h5") and not name.endswith(".weights.h5")
+    return name.endswith((".h5", ".hdf5")) and not name.endswith(".weights.h5")
 
 
 class InferenceNetwork(MoldingModel):

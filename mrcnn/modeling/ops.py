@@ -24,10 +24,10 @@ def _has_native_kernels() -> bool:
     """Return whether to use TensorFlow's NMS and crop-and-resize: they are faster, but XLA has no crop-and-resize."""
     if keras.config.backend() != "tensorflow":
         return False
-    import tensorflow as tf
+    from tensorflow.python.framework.ops import get_default_graph
     from tensorflow.python.ops import control_flow_util
 
-    return not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    return not control_flow_util.GraphOrParentsInXlaContext(get_default_graph())
 
 
 def as_data(values: keras.KerasTensor) -> keras.KerasTensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mrcnn.engine import run_folder
-from mrcnn.engine.callbacks import NonFiniteLoss
+from mrcnn.engine.callbacks import NonFiniteLoss, choose_modes
 from mrcnn.engine.checkpoints import read_config
 from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.errors import InputError
@@ -33,8 +33,18 @@ def trained(dataset, tmp_path_factory):
     before = {v.path: to_numpy(v) for v in model.keras_model.weights}
     heads = model.train(dataset, None, 0.02, 1, "heads", workers=1)
     between = {v.path: to_numpy(v) for v in model.keras_model.weights}
-    everything = model.train(dataset, dataset, 0.02, 3, "all", workers=1)
+    everything = model.train(dataset, dataset, 0.02, 3, "all", augmentation=False, workers=1)
     return model, (heads, everything), (before, between)
+
+
+def monitors(model: MaskRCNN) -> list[keras.callbacks.Callback]:
+    """One callback of each kind that monitors a loss and leaves the mode to Keras; none of them acts."""
+    file = f"{model.model_dir}/monitored.weights.h5"
+    return [
+        keras.callbacks.EarlyStopping("val_mrcnn_mask_loss", patience=99),
+        keras.callbacks.ReduceLROnPlateau("rpn_bbox_loss", patience=99),
+        keras.callbacks.ModelCheckpoint(file, "val_rpn_class_loss", save_best_only=True, save_weights_only=True),
+    ]
 
 
 def test_loss_is_the_sum_of_five_terms_also_after_a_second_train(trained):
@@ -52,6 +62,25 @@ def test_loss_falls(trained):
     assert losses[-1] < 0.8 * losses[0], losses
 
 
+def test_callbacks_that_monitor_a_loss_look_for_its_minimum(dataset, tmp_path):
+    model = MaskRCNN("training", ShapesConfig(), tmp_path)
+    callbacks = monitors(model)
+    history = model.train(dataset, dataset, 0.02, 2, "heads", custom_callbacks=callbacks, workers=1).history
+    assert [callback.mode for callback in callbacks] == ["min", "min", "min"]
+    for callback in callbacks:
+        assert callback.best == min(history[callback.monitor]), callback
+    assert (tmp_path / "monitored.weights.h5").exists()
+
+
+def test_modes_of_callbacks():
+    asked = {"val_loss": "min", "mrcnn_class_loss": "min", "val_mask_AP": "max", "roi_accuracy": "max", "mine": "auto"}
+    callbacks = [keras.callbacks.EarlyStopping(name) for name in asked] + [
+        keras.callbacks.EarlyStopping("loss", mode="max")
+    ]
+    choose_modes([*callbacks, keras.callbacks.History()])
+    assert [callback.mode for callback in callbacks] == [*asked.values(), "max"]
+
+
 def test_stage_heads_leaves_the_backbone_alone(trained):
     before, between = trained[2]
     moved = {path for path in before if not np.array_equal(before[path], between[path]) and "moving" not in path}
@@ -64,6 +93,8 @@ def test_each_epoch_leaves_a_checkpoint_that_last_finds(trained, dataset):
     model, _, _ = trained
     path = model.find_last()
     assert path.endswith("_0003.h5") and model.epoch == 3
+    folder, path_of_2018 = path
+    assert folder == path[0] == model.log_dir and path_of_2018 == path[1] == path and path[-3:] == ".h5"
     settings = read_config(path)
     assert settings["BACKBONE_WIDTH"] == 16 and settings["RPN_ANCHOR_SCALES"] == [16, 24, 32, 48, 64]
     again = MaskRCNN("training", model.config, model.model_dir)
@@ -71,6 +102,13 @@ def test_each_epoch_leaves_a_checkpoint_that_last_finds(trained, dataset):
     assert not report.untouched and again.epoch == 3 and again.log_dir == model.log_dir
     for mine, saved in zip(again.keras_model.trainable_weights, model.keras_model.trainable_weights, strict=True):
         np.testing.assert_array_equal(to_numpy(mine), to_numpy(saved))
+
+
+def test_find_last_without_a_run_raises_as_the_original_and_as_an_input_error(tmp_path):
+    model = MaskRCNN("inference", ShapesConfig(), tmp_path)
+    for kind in (FileNotFoundError, InputError):
+        with pytest.raises(kind, match="no run of 'shapes'"):
+            model.find_last()
 
 
 def test_epochs_that_are_done_are_not_trained_again(trained, dataset, caplog):

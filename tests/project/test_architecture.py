@@ -8,6 +8,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 LAYERS = [
     "mrcnn.errors",
     "mrcnn.files",
+    "mrcnn.import_hooks",
+    "mrcnn.quiet_tensorflow",
     "mrcnn.augment_settings",
     "mrcnn.config",
     "mrcnn.structures",
@@ -20,8 +22,8 @@ LAYERS = [
     "mrcnn.inference",
     "mrcnn.engine",
     "mrcnn.legacy",
-    "mrcnn.model",
     "mrcnn.utils",
+    "mrcnn.model",
     "mrcnn.visualize",
     "mrcnn.parallel_model",
     "mrcnn.inspection",

@@ -200,7 +200,7 @@ def errors(packages: Packages) -> list[str]:
         if isinstance(item.node, ast.ClassDef) or item.name in HOOKS or item.full_name in CANNOT_RAISE:
             raised = set()
         told = " ".join(re.findall(r"\b[Rr]aises?\b[^.]*", f"{item.head}\n{item.class_doc}"))
-        told += item.section("Raises") + item.class_doc.partition("Raises:")[2]
+        told += " " + item.section("Raises") + item.class_doc.partition("Raises:")[2]
         as_other = packages.references(told, item.module)
         for error in sorted(raised):
             if not re.search(rf"\b{error}\b", told) and not any(error in packages.raised(o, True) for o in as_other):
