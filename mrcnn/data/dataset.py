@@ -100,7 +100,8 @@ class Dataset:
         """Read the image file.
 
         Returns:
-            uint8 [H, W, 3] RGB, whatever the file holds (see `read_image`).
+            uint8 [H, W, 3] RGB, whatever the file holds (see `read_image`). A subclass may return other numbers, of one
+            type for all images: training and detection take them as they are and subtract MEAN_PIXEL.
 
         Raises:
             InputError: the file is missing or broken.

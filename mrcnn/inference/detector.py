@@ -4,6 +4,7 @@ Legend: N batch, A anchors, D padded detections, n detected instances, C classes
 h w a moulded image or a mask over its box.
 """
 
+import logging
 from collections.abc import Sequence
 
 import keras
@@ -11,11 +12,13 @@ import numpy as np
 
 from mrcnn.backend import runtime
 from mrcnn.config import Config
-from mrcnn.data.images import as_channels, compose_image_meta, mold_image, resize_image
+from mrcnn.data.images import as_channels, compose_image_meta, mold_image, resize_image, unexpected_range
 from mrcnn.errors import InputError
 from mrcnn.modeling.anchors import pyramid_anchors, pyramid_anchors_px
 from mrcnn.modeling.network import LocalModel
 from mrcnn.modeling.postprocessing import full_masks, unmold
+
+log = logging.getLogger(__name__)
 
 
 class Detector:
@@ -31,13 +34,14 @@ class Detector:
         self.network, self.config = network, config
         self._anchors_norm: dict[tuple[int, ...], np.ndarray] = {}  # by shape of the moulded image, newest last
         self._sized_networks: dict[tuple[int, ...], keras.Model] = {}
+        self._warned = False  # of numbers that MEAN_PIXEL is not for
 
     def detect(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Detect instances and return their masks at the size of each image.
 
         Args:
-            images: RGB arrays [H, W, 3] of any sizes, uint8 in 0..255. Gray [H, W], RGBA, float (0..1 or 0..255) and
-                uint16 images are converted.
+            images: RGB arrays [H, W, 3] of any sizes; gray [H, W] and RGBA too. Numbers are taken as they are, of any
+                type, and MEAN_PIXEL is subtracted: give images as they were trained on, usually uint8 in 0..255.
 
         Returns:
             One dict per image: rois int32 [n, (y1, x1, y2, x2)] in pixels of that image, y2 and x2 exclusive; class_ids
@@ -112,6 +116,7 @@ class Detector:
         no_class = np.zeros([config.NUM_CLASSES], dtype=np.int32)
         molded, metas, windows = [], [], []
         for image in (as_channels(image, config.IMAGE_CHANNEL_COUNT) for image in images):
+            self._warn_of_range(image)
             resized, window, scale, _, _ = resize_image(
                 image,
                 min_dim=config.IMAGE_MIN_DIM,
@@ -129,6 +134,11 @@ class Detector:
                 "mould them one by one, or use the mode square"
             )
         return np.stack(molded).astype(np.float32), np.stack(metas), np.stack(windows)
+
+    def _warn_of_range(self, image: np.ndarray) -> None:
+        if not self._warned and (warning := unexpected_range(image, self.config.MEAN_PIXEL)):
+            self._warned = True
+            log.warning("%s", warning)
 
     def network_inputs(self, molded_images: np.ndarray, image_metas: np.ndarray) -> list[np.ndarray]:
         """Return the inputs of the network.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from mrcnn.data.images import to_look_at
 from mrcnn.errors import InputError
 from mrcnn.evaluation.coco_results import category_ids, image_key
 from mrcnn.evaluation.results_file import entries_by_image
@@ -69,7 +70,7 @@ def truth_and_predictions(
     """
     key = image_key(dataset, image_id)
     entries = [entry for entry in entries_by_image(result.predictions)(key) if entry["score"] >= min_score]
-    image = np.ascontiguousarray(dataset.load_image(image_id)[..., :3])
+    image = to_look_at(dataset.load_image(image_id))
     truth = dataset.load_instances(image_id)
     found, scores = _decoded(entries, dataset)
     scale = cell_width / image.shape[1]

@@ -112,23 +112,17 @@ def test_arrays_that_a_user_calls_an_image(picture):
     assert np.shares_memory(as_rgb(picture), picture)
     gray = picture[:, :, 0]
     three = np.repeat(gray[:, :, None], 3, axis=2)
-    for given in (
-        gray,
-        gray[:, :, None],
-        gray.astype(np.uint16) * 256,
-        gray / 255.0,
-        gray.astype(np.float32),
-        gray.astype(int),
-    ):
+    for given in (gray, gray[:, :, None], gray.tolist()):
         np.testing.assert_array_equal(as_rgb(given), three)
     np.testing.assert_array_equal(as_rgb(np.dstack([picture, gray])), picture)
-    np.testing.assert_array_equal(as_rgb(gray > 0), np.where(three > 0, 255, 0))
-    np.testing.assert_array_equal(as_rgb(np.array([[-20.0, 300.0]]))[0, :, 0], [0, 255])
+    np.testing.assert_array_equal(as_rgb(gray > 0), three > 0)
     for shape in ((4,), (4, 4, 2), (4, 4, 5), (0, 4, 3), (2, 4, 4, 3)):
         with pytest.raises(InputError, match="shape"):
             as_rgb(np.zeros(shape))
     with pytest.raises(InputError, match="NaN"):
         as_rgb(np.full((4, 4), np.nan))
+    with pytest.raises(InputError, match="values of type object"):
+        as_rgb(np.full((4, 4), None))
 
 
 def test_resize_modes():
