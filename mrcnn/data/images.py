@@ -142,12 +142,12 @@ def to_look_at(image: np.ndarray) -> np.ndarray:
     Returns:
         uint8 [H, W, 3], contiguous.
     """
-    image = _numbers(image)
+    image = np.atleast_3d(image)
     image = np.repeat(image[:, :, :1], 3, axis=2) if image.shape[2] < 3 else image[:, :, :3]
     if image.dtype != np.uint8:
         low, high = float(image.min()), float(image.max())
         if low < 0 or high > 255 or high <= 1:
-            image = (image - low) * (255 / max(high - low, 1e-9))
+            image = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-9))
         image = np.round(image).astype(np.uint8)
     return np.ascontiguousarray(image)
 

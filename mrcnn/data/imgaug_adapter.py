@@ -22,7 +22,7 @@ def apply_imgaug(
 
     Args:
         augmentation: an imgaug augmenter.
-        image: [H, W, channels], of a number type that the augmenter takes (any takes uint8).
+        image: uint8 [H, W, channels], or another number type that the augmenter takes.
         instances: n objects in that image.
         seed: makes the result reproducible; None uses imgaug's own random state.
 
@@ -66,12 +66,12 @@ def apply_to_masks(
 
     Args:
         augmentation: an imgaug augmenter that keeps the size of the image.
-        image: [H, W, channels], of a number type that the augmenter takes.
+        image: uint8 [H, W, channels], or another number type that the augmenter takes.
         masks: bool [H, W, n].
         window: (y1, x1, y2, x2) pixels of the padded image that are not padding.
 
     Returns:
-        image: [H, W, channels].
+        image: [H, W, channels] of the same type.
         masks: bool [H, W, n], empty where an object left the image.
         window: the box (y1, x1, y2, x2) px around the moved window.
 

@@ -6,9 +6,8 @@ Legend: N batch, H W moulded image, G padded ground-truth slots, M images, C cla
 mini-mask. Boxes are (y1, x1, y2, x2).
 """
 
-import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from mrcnn.augment_settings import Augmentation
 from mrcnn.config import Config
 from mrcnn.data import copy_paste
 from mrcnn.data.class_balance import class_aware_weights, image_class_counts, pass_length, weighted_order
-from mrcnn.data.dataset import Dataset, active_classes
+from mrcnn.data.dataset import Dataset, active_classes, checked_instances, naming_image
 from mrcnn.data.geometry import Placement, blacken_outside, draw_placement, place_image, warp_instances
 from mrcnn.data.images import Geometry, as_channels, compose_image_meta, mold_image, resize_geometry
 from mrcnn.data.imgaug_adapter import apply_imgaug
@@ -95,11 +94,14 @@ class SampleMaker:
         """Whether batches hold 8-bit images, which the network moulds itself; otherwise they hold moulded floats.
 
         Image files are 8-bit; where `load_image` is the user's, the first image of the dataset decides.
+
+        Raises:
+            InputError: that image cannot be loaded.
         """
         if getattr(self.dataset.load_image, "__func__", None) is Dataset.load_image:
             return True
         first = int(self.dataset.image_ids[0])
-        with self._naming(first):
+        with naming_image(self.dataset, first):
             return np.asarray(self.dataset.load_image(first)).dtype == np.uint8
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -171,8 +173,8 @@ class SampleMaker:
 
     def _make(self, image_id: int, rng: np.random.Generator, min_dim: int | None) -> Sample | None:
         """Return the moulded image, or None if it has no object to learn from."""
-        with self._naming(image_id):
-            instances = self.dataset.load_instances(image_id)
+        with naming_image(self.dataset, image_id):
+            instances = checked_instances(self.dataset, image_id)
             if not self._enough(instances.training_class_ids):
                 return None
             image = as_channels(self.dataset.load_image(image_id), self.config.IMAGE_CHANNEL_COUNT)
@@ -259,8 +261,8 @@ class SampleMaker:
         source = info[donor_id]["source"]  # classes of another source would not count in the loss
         if donor_id == image_id or source != info[image_id]["source"] or source in self.no_augmentation_sources:
             return own, len(own)
-        with self._naming(donor_id):
-            chosen = self.dataset.load_instances(donor_id)
+        with naming_image(self.dataset, donor_id):
+            chosen = checked_instances(self.dataset, donor_id)
             chosen = copy_paste.choose(chosen, self.donors.classes, self.config.MAX_GT_INSTANCES - len(own), rng)
             if not len(chosen):
                 return own, len(own)
@@ -291,16 +293,6 @@ class SampleMaker:
             )
         return whole
 
-    @contextlib.contextmanager
-    def _naming(self, image_id: int) -> Iterator[None]:
-        """Name the image in every error that leaves the block."""
-        try:
-            yield
-        except Exception as error:  # whatever a user's load_mask raises
-            info = self.dataset.image_info[image_id]
-            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            raise InputError(f"image {info['id']!r} (number {image_id}, {info['path']}): {reason}") from error
-
     def _enough(self, class_ids: np.ndarray) -> bool:
         return self.config.TRAIN_EMPTY_IMAGES or bool((class_ids > 0).any())
 
@@ -329,12 +321,14 @@ class SampleMaker:
 
 
 def _check_fits(instances: Instances, shape: Sequence[int]) -> None:
-    boxes = instances.boxes_px
+    boxes, advice = instances.boxes_px, "check that labels and image belong together"
+    size = f"the image is {shape[0]} high and {shape[1]} wide"
     if len(boxes) and (boxes.min() < 0 or boxes[:, 2].max() > shape[0] or boxes[:, 3].max() > shape[1]):
         raise InputError(
-            f"its masks reach row {boxes[:, 2].max()} and column {boxes[:, 3].max()}, but the image is {shape[0]} high "
-            f"and {shape[1]} wide; check that labels and image belong together"
+            f"its masks reach row {boxes[:, 2].max()} and column {boxes[:, 3].max()}, but {size}; {advice}"
         )
+    if len(boxes) and instances.shape not in (None, tuple(shape[:2])):
+        raise InputError(f"its masks are {instances.shape[0]} high and {instances.shape[1]} wide, but {size}; {advice}")
 
 
 def _check_colors(image: np.ndarray, augmentation: Augmentation) -> None:

@@ -5,7 +5,7 @@ import pytest
 from skimage.transform import resize
 
 from mrcnn.augment_settings import Augmentation
-from mrcnn.data.images import mold_image, resize_image
+from mrcnn.data.images import mold_image, resize_image, to_look_at
 from mrcnn.data.loader import Loader
 from mrcnn.errors import InputError
 from tests.shapes import ShapesConfig, ShapesDataset
@@ -136,3 +136,21 @@ def test_training_warns_once_of_numbers_that_the_mean_is_not_for(caplog):
     Loader(Shapes(lambda image: image.astype(np.float32)), ShapesConfig())[0]
     Loader(Shapes(KINDS["unit"]), config(MEAN_PIXEL=np.full(3, 0.5)))[0]
     assert not caplog.records
+
+
+def test_images_to_look_at():
+    """8-bit numbers stay; others are stretched from black to white."""
+    ramp = np.arange(6).reshape(2, 3)
+    for given, expected in (
+        (ramp.astype(np.uint8), ramp),
+        (ramp * 52.0, ramp * 51),  # 260 is too much
+        (ramp * 50.4, [[0, 50, 101], [151, 202, 252]]),
+        (ramp / 5, ramp * 51),
+        (ramp.astype(np.int16) * 100 - 250, ramp * 51),
+        (ramp > 2, [[0, 0, 0], [255, 255, 255]]),
+        (np.zeros((2, 3), np.int16), ramp * 0),
+    ):
+        shown = to_look_at(given)
+        assert shown.dtype == np.uint8 and shown.shape == (2, 3, 3)
+        np.testing.assert_array_equal(shown, np.stack([expected] * 3, axis=-1))
+    np.testing.assert_array_equal(to_look_at(np.dstack([ramp, ramp * 2, ramp * 3, ramp * 4]))[..., 2], ramp * 3)
