@@ -129,10 +129,10 @@ class Loader(keras.utils.PyDataset):
             raise InputError(f"first_batch is {first_batch}; an epoch has {self.maker.steps} batches, numbered from 0")
         self.epoch, self.first_batch = first_epoch, first_batch
         self.error: InputError | None = None  # the first one raised, see `errors_of`
+        self._unwatched = WATCHED_BATCHES if shuffle else 0  # only training warns
         self._prefetcher = Prefetcher(self.maker, workers, worker_kind) if workers else None
         self.handed: list[tuple[int, float, float]] = []  # per batch: requesting thread, request and arrival times
         self._in_epoch, self._labelled, self._lost = False, 0, 0
-        self._watched = WATCHED_BATCHES if shuffle else 0  # batches left to look at; only training warns
 
     def __len__(self) -> int:
         return self.maker.steps - self.first_batch
@@ -196,13 +196,13 @@ class Loader(keras.utils.PyDataset):
 
     def _watch(self, images: np.ndarray) -> None:
         """Warn once if the numbers of the first batches are not those that MEAN_PIXEL is for."""
-        if images.dtype == np.uint8 or not self._watched:
+        if images.dtype == np.uint8 or not self._unwatched:
             return
-        self._watched -= 1
+        self._unwatched -= 1
         mean_pixel = self.maker.config.MEAN_PIXEL
         warning = unexpected_range(images + np.asarray(mean_pixel, np.float32), mean_pixel)
         if warning:
-            self._watched = 0
+            self._unwatched = 0
             log.warning("training data: %s", warning)
 
     def _fetch(self, step: Step, ahead: bool) -> Batch:

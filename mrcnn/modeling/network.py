@@ -23,13 +23,18 @@ from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model
 Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
 
 
+def size_follows_image(config: Config) -> bool:
+    """Return whether IMAGE_RESIZE_MODE gives moulded images of different sizes."""
+    return config.IMAGE_RESIZE_MODE in ("pad64", "none")
+
+
 def training_shape(config: Config) -> tuple[int, int, int]:
     """Return (H, W, channels) in pixels of a training image.
 
     With the modes pad64 and none the data decides, see `mrcnn.engine.trainer.canvas_of`; this is only where it starts.
     """
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
-    if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
+    if size_follows_image(config):
         height, width = (-(-side // 64) * 64 for side in (height, width))
     return height, width, channels
 
@@ -107,7 +112,7 @@ def mask_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config,
 
 def _static_shape(config: Config) -> tuple[int | None, int | None, int]:
     """Return the shape of one input image; the modes whose size follows the image leave it open."""
-    if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
+    if size_follows_image(config):
         return None, None, config.IMAGE_CHANNEL_COUNT
     return training_shape(config)
 
@@ -119,6 +124,24 @@ class LocalModel(keras.Model):
         """Predict on this process's devices."""
         with devices.alone():
             return super().predict_on_batch(x)
+
+
+class SizedNetwork(LocalModel):
+    """A network for inputs of one size: the same layers and weights, compiled apart, so that it can be dropped alone.
+
+    Args:
+        network: all its layers are built.
+    """
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__(name="sized_network")
+        self.network = network
+        self.jit_compile = network.jit_compile
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """Run the network."""
+        return self.network(inputs, training=False)
 
 
 class MoldingModel(LocalModel):
@@ -198,7 +221,7 @@ class InferenceNetwork(MoldingModel):
         )
         # Config
         self.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
-        self.jit_compile = runtime.prefers_jit()
+        self.jit_compile = runtime.prefers_jit(many_shapes=size_follows_image(config))
 
 
 def build_inference_network(config: Config) -> InferenceNetwork:
