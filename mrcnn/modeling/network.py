@@ -117,17 +117,10 @@ def _static_shape(config: Config) -> tuple[int | None, int | None, int]:
     return training_shape(config)
 
 
-class LocalModel(keras.Model):
-    """A functional model whose `predict_on_batch` always runs locally, even under distributed training."""
-
-    def predict_on_batch(self, x: Any) -> Any:
-        """Predict on this process's devices."""
-        with devices.alone():
-            return super().predict_on_batch(x)
-
-
-class SizedNetwork(LocalModel):
+class SizedNetwork(keras.Model):
     """A network for inputs of one size: the same layers and weights, compiled apart, so that it can be dropped alone.
+
+    Its `predict_on_batch` always runs locally, as that of the network.
 
     Args:
         network: all its layers are built.
@@ -143,9 +136,15 @@ class SizedNetwork(LocalModel):
         """Run the network."""
         return self.network(inputs, training=False)
 
+    def predict_on_batch(self, x: Any) -> Any:
+        """Predict on this process's devices."""
+        with devices.alone():
+            return super().predict_on_batch(x)
 
-class MoldingModel(LocalModel):
-    """A functional model that takes its image raw or moulded.
+
+class MoldingModel(keras.Model):
+    """A functional model that takes its image raw or moulded, and whose `predict_on_batch` always runs locally, even
+    under distributed training.
 
     The mean is subtracted from uint8 pixels here, in the graph, so that a quarter of the bytes travel to the device;
     floats are taken as moulded already.
@@ -160,6 +159,11 @@ class MoldingModel(LocalModel):
         else:
             inputs = [self._mold(inputs[0]), *inputs[1:]]
         return super().call(inputs, training=training, mask=mask)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Predict on this process's devices."""
+        with devices.alone():
+            return super().predict_on_batch(x)
 
     def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
         """Save weights as Keras does, but by layer name where Keras 3 refuses: any .h5 that is not a .weights.h5.

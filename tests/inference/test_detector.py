@@ -1,9 +1,14 @@
 """detect() on what users give it: any kind of image, any number, any size, every resize mode."""
 
+import gc
+import weakref
+
+import keras
 import numpy as np
 import pytest
 
 from mrcnn.errors import InputError
+from mrcnn.inference import detector
 from mrcnn.model import MaskRCNN
 from tests.shapes import ShapesConfig, ShapesDataset
 
@@ -75,8 +80,11 @@ def test_no_image_and_odd_images(model):
 
 
 @pytest.mark.slow
-def test_sizes_that_follow_the_image(model, images, tmp_path):
-    """Images of two sizes in turn; each gives what a network built for that one size gives."""
+def test_sizes_that_follow_the_image(model, images, tmp_path, monkeypatch):
+    """Images of two sizes in turn; each gives what a network built for that one size gives. No size is kept for ever:
+    TensorFlow has one graph for all, and JAX drops the oldest.
+    """
+    monkeypatch.setattr(detector, "SIZES_KEPT", 1)
     model.keras_model.save_weights(tmp_path / "weights.h5")
 
     def load(*settings: str) -> MaskRCNN:
@@ -90,8 +98,22 @@ def test_sizes_that_follow_the_image(model, images, tmp_path):
     expected = [model.detect([large])[0]]
     expected.append(load("IMAGE_RESIZE_MODE=rect", "IMAGE_MIN_DIM=64", "IMAGE_MAX_DIM=64").detect([small])[0])
     padding = load("IMAGE_RESIZE_MODE=pad64", "IMAGE_MIN_DIM=64")
+    networks = []
     for index in (0, 1, 0):
         assert_same(expected[index], padding.detect([(large, small)[index]])[0])
+        side = (128, 64)[index]
+        networks.append(weakref.ref(padding.detector._network_for((side, side, 3))))
+        assert padding.get_anchors((128, 64, 3)) is not padding.get_anchors((64, 64, 3))  # one is kept
+    gc.collect()
+    if keras.config.backend() == "jax":
+        assert [network() is None for network in networks] == [True, True, False]
+    else:
+        assert all(network() is padding.keras_model for network in networks)
+    if keras.config.backend() == "tensorflow":
+        for height in (64, 128, 192, 256):
+            for width in (64, 128, 192, 256):
+                padding.detect([np.zeros((height, width, 3), np.uint8)])
+        assert padding.keras_model.predict_function.experimental_get_tracing_count() <= 4
     assert_same(expected[1], load("IMAGE_RESIZE_MODE=none").detect([small])[0])
 
 
