@@ -336,7 +336,7 @@ class MaskRCNN:
         """Resize and mould images for the network.
 
         Args:
-            images: uint8 [H, W, 3] arrays of any sizes; gray, RGBA, float and uint16 too.
+            images: arrays [H, W, 3] of any sizes; gray and RGBA too. Numbers of any type are taken as they are.
 
         Returns:
             molded_images float32 [N, h, w, 3], image_metas [N, 12 + C], windows int [N, (y1, x1, y2, x2)] px.
@@ -366,7 +366,7 @@ class MaskRCNN:
         """Detect instances and keep their masks small.
 
         Args:
-            images: uint8 [H, W, 3] arrays of any sizes.
+            images: as for `detect`.
 
         Returns:
             One dict per image, as of `detect`, with mask_probs float32 [n, 28, 28] over each box in place of masks.
@@ -381,7 +381,8 @@ class MaskRCNN:
         """Detect instances in any number of images of any sizes.
 
         Args:
-            images: uint8 [H, W, 3] arrays; gray, RGBA, float and uint16 too.
+            images: RGB arrays [H, W, 3], usually uint8 in 0..255; gray and RGBA too. Numbers of any type are taken as
+                they are, and MEAN_PIXEL is subtracted.
             verbose: 1 logs the number of instances.
 
         Returns:

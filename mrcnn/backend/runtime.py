@@ -16,11 +16,17 @@ def for_backend(**choices: Any) -> Any:
     return choices.get(keras.config.backend())
 
 
-def prefers_jit() -> bool:
+def prefers_jit(many_shapes: bool = False) -> bool:
     """Return whether a compiled step is faster: True on JAX, on TensorFlow only with a GPU, False on PyTorch.
 
     On a CPU TensorFlow's own kernels beat the code that XLA makes. On several devices TensorFlow cannot compile a step.
+
+    Args:
+        many_shapes: the step will see inputs of many sizes. XLA compiles it for each and TensorFlow keeps them all, so
+            TensorFlow then runs one graph of open shapes instead.
     """
+    if many_shapes and keras.config.backend() == "tensorflow":
+        return False
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.config import BALANCES
-from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset import Dataset, check_class_ids, naming_image
 from mrcnn.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,9 @@ def image_class_counts(dataset: Dataset) -> np.ndarray:
     """
     counts = np.zeros((len(dataset.image_ids), dataset.num_classes), np.int64)
     for row, image_id in enumerate(dataset.image_ids):
-        class_ids = np.asarray(dataset.load_class_ids(image_id), np.int64)
-        if len(class_ids) and np.abs(class_ids).max() >= dataset.num_classes:
-            raise InputError(
-                f"image {dataset.image_info[image_id]['id']!r} has class id {np.abs(class_ids).max()}, but the dataset "
-                f"has {dataset.num_classes} classes; call add_class for each"
-            )
+        with naming_image(dataset, image_id):
+            class_ids = np.asarray(dataset.load_class_ids(image_id), np.int64)
+            check_class_ids(dataset, image_id, class_ids)
         counts[row] = np.bincount(class_ids[class_ids > 0], minlength=dataset.num_classes)
     return counts
 

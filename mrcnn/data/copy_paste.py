@@ -61,8 +61,8 @@ def paste(
     """Paint objects of another image over a moulded one.
 
     Args:
-        image: uint8 [H, W, 3], moulded; changed in place.
-        donor: uint8 [h, w, 3], as loaded.
+        image: uint8 or float32 [H, W, channels], moulded; changed in place.
+        donor: [h, w, channels] of the same type, as loaded.
         chosen: objects of the donor, in its pixels.
         matrix: from donor pixels to moulded pixels, see `donor_matrix`.
         min_area: minimum fraction of an object's area inside the image; objects with less are not pasted.

@@ -3,10 +3,12 @@
 Legend: H W image, n instances, C classes including the background. Boxes are (y1, x1, y2, x2).
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -100,7 +102,8 @@ class Dataset:
         """Read the image file.
 
         Returns:
-            uint8 [H, W, 3] RGB, whatever the file holds (see `read_image`).
+            uint8 [H, W, 3] RGB, whatever the file holds (see `read_image`). A subclass may return other numbers, of one
+            type for all images: training and detection take them as they are and subtract MEAN_PIXEL.
 
         Raises:
             InputError: the file is missing or broken.
@@ -125,7 +128,7 @@ class Dataset:
         """Return the full masks of an image; subclasses override it.
 
         Returns:
-            masks bool [H, W, n] and class ids int32 [n] (negative: a crowd).
+            masks bool [H, W, n] and class ids int32 [n], 1 to C - 1 (negative: a crowd).
         """
         if type(self).load_mask is Dataset.load_mask:  # a subclass that calls this method means "no objects"
             log.warning("%s has no load_mask() of its own: image %s has no objects", type(self).__name__, image_id)
@@ -152,6 +155,48 @@ def active_classes(dataset: Dataset, image_id: int) -> np.ndarray:
     active = np.zeros(dataset.num_classes, np.int32)
     active[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
     return active
+
+
+def checked_instances(dataset: Dataset, image_id: int) -> Instances:
+    """Return the objects of an image, as `Dataset.load_instances`, if they have classes of the dataset.
+
+    Raises:
+        InputError: the labels cannot be read, or a class id is not among the classes; the message names the image.
+    """
+    with naming_image(dataset, image_id):
+        instances = dataset.load_instances(image_id)
+        check_class_ids(dataset, image_id, instances.class_ids)
+    return instances
+
+
+def check_class_ids(dataset: Dataset, image_id: int, class_ids: np.ndarray) -> None:
+    """Check that all class ids, int [n], are those of objects: 1 to C - 1, or negative for a crowd.
+
+    Raises:
+        InputError: one is not; the message says which classes there are.
+    """
+    highest = len(dataset.class_info) - 1
+    wrong = [i for i in np.abs(class_ids).tolist() if not 1 <= i <= highest]
+    if wrong:
+        source = dataset.image_info[image_id]["source"]
+        advice = "leave out what is background" if wrong[0] == 0 else "call add_class for each"
+        raise InputError(f"class id {wrong[0]}; classes are 1 to {highest} (data set {source!r}): {advice}")
+
+
+@contextlib.contextmanager
+def naming_image(dataset: Dataset, image_id: int) -> Iterator[None]:
+    """Name the image in every error that leaves the block, such as one of a user's `load_mask`.
+
+    Raises:
+        InputError: in place of the error.
+    """
+    try:
+        yield
+    except Exception as error:
+        info = dataset.image_info[image_id]
+        named = f"image {info['id']!r} (number {image_id}, {info['path']}): "
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        raise InputError(reason if reason.startswith(named) else named + reason) from error
 
 
 def fingerprint(dataset: Dataset) -> str:

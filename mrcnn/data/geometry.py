@@ -141,14 +141,15 @@ def _between(rng: np.random.Generator, free: int) -> int:
 
 
 def place_image(image: np.ndarray, placement: Placement) -> np.ndarray:
-    """Sample the moulded image once, bilinearly; black outside the image. Rounds, where `resize_image` truncates.
+    """Sample the moulded image once, bilinearly; 0 outside the image. uint8 is rounded, where `resize_image`
+    truncates.
 
     Args:
-        image: uint8 [h, w, 3], of the size that the placement was made for.
+        image: uint8 or float32 [h, w, channels], of the size that the placement was made for.
         placement: where it goes.
 
     Returns:
-        uint8 [H, W, 3], never a view of `image`.
+        [H, W, channels] of the same type, never a view of `image`.
     """
     assert image.shape[:2] == placement.source, (image.shape, placement)
     if placement.angle:
@@ -156,15 +157,14 @@ def place_image(image: np.ndarray, placement: Placement) -> np.ndarray:
     (y, x), (rows, columns), (height, width) = placement.offset, placement.size, placement.shape
     top, left = max(y, 0), max(x, 0)
     bottom, right = max(min(y + rows, height), top), max(min(x + columns, width), left)
-    moulded = np.zeros((height, width, image.shape[2]), np.uint8)
+    moulded = np.zeros((height, width, image.shape[2]), image.dtype)
     columns_seen = slice(width - right, width - left) if placement.flip else slice(left, right)
     target = moulded[top:bottom, columns_seen]
     if not target.size:
         return moulded
     if placement.size != placement.source:
-        kind = cv2.INTER_AREA if placement.shrunk else cv2.INTER_LINEAR
         fits = not placement.flip and target.shape[:2] == placement.size  # resize straight into the target
-        image = cv2.resize(image, (columns, rows), dst=target if fits else None, interpolation=kind)
+        image = _resize(image, placement, target if fits else None)
     seen = image[top - y : bottom - y, left - x : right - x]
     if placement.flip:
         seen = cv2.flip(seen, 1, dst=target)
@@ -173,10 +173,20 @@ def place_image(image: np.ndarray, placement: Placement) -> np.ndarray:
     return moulded
 
 
+def _resize(image: np.ndarray, placement: Placement, target: np.ndarray | None = None) -> np.ndarray:
+    """Resize an image to the size of its placement, into `target` if one is given."""
+    size = placement.size[::-1]
+    if not placement.shrunk:
+        return cv2.resize(image, size, dst=target, interpolation=cv2.INTER_LINEAR)
+    if image.shape[2] <= 4:
+        return cv2.resize(image, size, dst=target, interpolation=cv2.INTER_AREA)
+    return np.dstack([cv2.resize(channel, size, interpolation=cv2.INTER_AREA) for channel in cv2.split(image)])
+
+
 def _turn(image: np.ndarray, placement: Placement) -> np.ndarray:
     matrix = placement.matrix
     if placement.shrunk:
-        image = cv2.resize(image, (placement.size[1], placement.size[0]), interpolation=cv2.INTER_AREA)
+        image = _resize(image, placement)
         matrix[:, :2] /= placement.factors[::-1]
     return warp_image(image, matrix, placement.shape)
 
@@ -185,7 +195,7 @@ def blacken_outside(image: np.ndarray, placement: Placement) -> None:
     """Make the pixels outside a rotated image black again, in place, after its colours were changed.
 
     Args:
-        image: uint8 [H, W, 3], moulded.
+        image: uint8 or float32 [H, W, channels], moulded.
         placement: of the image.
     """
     inside = np.zeros(image.shape[:2], np.uint8)
@@ -199,13 +209,13 @@ def warp_image(
     """Sample an image under an affine map.
 
     Args:
-        image: uint8 [h, w] or [h, w, 3].
+        image: uint8 or float32 [h, w] or [h, w, channels].
         matrix: float64 [2, 3], see the head of this file.
         shape: (height, width) of the result.
         corner: (y, x) of the result's top left pixel in the moulded image.
 
     Returns:
-        uint8 [height, width, ...], bilinear, 0 outside the image. An array of 0 and 1 becomes 1 from one half on.
+        [height, width, ...] of the same type, bilinear, 0 outside the image. uint8 0 and 1 become 1 from one half on.
     """
     moved = matrix.copy()
     moved[:, 2] -= (corner[1], corner[0])

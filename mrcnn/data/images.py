@@ -128,55 +128,99 @@ def _cut_off(data: bytes) -> bool:
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Convert an array that a user passes as an image to 8-bit RGB.
+    """Return the three colour channels of an array that a user passes as an image; its numbers stay as they are.
 
     Args:
-        image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; uint8, uint16 (0..65535), bool, or another number type: floats
-            that stay within 0..1 are scaled by 255, others are taken as 0..255.
+        image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of any number type. Gray becomes three equal channels,
+            transparency is dropped.
 
     Returns:
-        uint8 [H, W, 3]; not copied if it already is.
+        [H, W, 3] of the same type, bool as float32; not copied if it has colours already.
 
     Raises:
-        InputError: the shape is another one, there is no pixel, or a value is not finite.
+        InputError: the shape is another one, there is no pixel, or a value is not a finite number.
     """
-    image = np.asarray(image)
-    if image.ndim == 2:
-        image = image[:, :, None]
+    image = _numbers(image)
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.size == 0:
         raise InputError(f"the image has shape {image.shape}; use [height, width], or 1, 3 or 4 channels last")
-    image = image[:, :, :3]
-    if image.dtype == np.uint16:
-        image = image >> 8
-    elif image.dtype != np.uint8:
-        if not np.isfinite(image).all():
-            raise InputError("the image has values that are not finite (NaN or infinity); replace them")
-        unit = image.dtype == bool or (image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1)
-        image = np.clip(np.round(image * 255.0 if unit else image), 0, 255)
-    image = image.astype(np.uint8, copy=False)
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
 
 
 def as_channels(image: np.ndarray, count: int) -> np.ndarray:
-    """Convert an image for a network with IMAGE_CHANNEL_COUNT channels: `as_rgb` if three, otherwise unchanged.
+    """Return an image for a network with IMAGE_CHANNEL_COUNT channels: `as_rgb` if three, otherwise unchanged.
 
     Args:
         image: [H, W, count] of any number type; [H, W] is one channel.
         count: channels of the network.
 
     Returns:
-        [H, W, count]; of the same type unless `count` is 3.
+        [H, W, count] of the same type, bool as float32.
 
     Raises:
-        InputError: the image has another number of channels.
+        InputError: the image has another number of channels, or a value is not a finite number.
     """
     if count == 3:
         return as_rgb(image)
-    image = np.asarray(image)
-    image = image[:, :, None] if image.ndim == 2 else image
+    image = _numbers(image)
     if image.ndim != 3 or image.shape[2] != count:
         raise InputError(f"the image has shape {image.shape}, but IMAGE_CHANNEL_COUNT is {count}; change one of them")
     return image
+
+
+def _numbers(image: np.ndarray) -> np.ndarray:
+    """Return an image of finite numbers; [H, W] becomes [H, W, 1], and bool becomes 0 and 1 in float32."""
+    image = np.asarray(image)
+    if image.dtype.kind not in "buif":
+        raise InputError(f"the image has values of type {image.dtype}; pass an array of numbers")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise InputError("the image has values that are not finite (NaN or infinity); replace them")
+    image = image.astype(np.float32) if image.dtype == bool else image
+    return image[:, :, None] if image.ndim == 2 else image
+
+
+def to_look_at(image: np.ndarray) -> np.ndarray:
+    """Return an image to draw on: numbers outside 0..255, or not above 1, are stretched to 0..255.
+
+    Args:
+        image: [H, W] or [H, W, channels] of any number type; three channels are shown of more, one of two.
+
+    Returns:
+        uint8 [H, W, 3], contiguous.
+    """
+    image = np.atleast_3d(image)
+    image = np.repeat(image[:, :, :1], 3, axis=2) if image.shape[2] < 3 else image[:, :, :3]
+    if image.dtype != np.uint8:
+        low, high = float(image.min()), float(image.max())
+        if low < 0 or high > 255 or high <= 1:
+            image = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-9))
+        image = np.round(image).astype(np.uint8)
+    return np.ascontiguousarray(image)
+
+
+def unexpected_range(image: np.ndarray, mean_pixel: Sequence[float] | np.ndarray) -> str | None:
+    """Return a warning if numbers do not look like those that a mean of 8-bit images is subtracted from.
+
+    Args:
+        image: of any shape, as loaded. uint8 is never unexpected.
+        mean_pixel: MEAN_PIXEL. Nothing is expected of images unless it is between 1 and 255, as that of 8-bit images.
+
+    Returns:
+        What the images hold and what MEAN_PIXEL is for, or None.
+    """
+    mean = np.asarray(mean_pixel, float)
+    if image.dtype == np.uint8 or not image.size or not 1 < mean.max() <= 255:
+        return None
+    low, high = (round(float(edge), 2) for edge in (image.min(), image.max()))
+    if low >= 0 and (1 < high <= 255 or high == 0):
+        return None
+    if low >= 0 and high <= 1:
+        advice = "multiply them by 255, unless the model was trained on these numbers"
+    else:
+        advice = "pass images as loaded (not moulded), unless the model was trained on these numbers"
+    return (
+        f"the image has {image.dtype} values from {low:g} to {high:g}, but MEAN_PIXEL {mean.tolist()} is that of "
+        f"images of 0 to 255. Numbers are taken as they are and MEAN_PIXEL is subtracted: {advice}"
+    )
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ def apply_imgaug(
 
     Args:
         augmentation: an imgaug augmenter.
-        image: uint8 [H, W, 3].
+        image: uint8 [H, W, channels], or another number type that the augmenter takes.
         instances: n objects in that image.
         seed: makes the result reproducible; None uses imgaug's own random state.
 
     Returns:
-        image: uint8, of the size that the augmenter gives it.
+        image: of the size and type that the augmenter gives it.
         instances: m <= n objects; those moved out of the image are gone.
         kept: int [m], indices of the objects that remain.
 
@@ -66,12 +66,12 @@ def apply_to_masks(
 
     Args:
         augmentation: an imgaug augmenter that keeps the size of the image.
-        image: uint8 [H, W, 3].
+        image: uint8 [H, W, channels], or another number type that the augmenter takes.
         masks: bool [H, W, n].
         window: (y1, x1, y2, x2) pixels of the padded image that are not padding.
 
     Returns:
-        image: uint8 [H, W, 3].
+        image: [H, W, channels] of the same type.
         masks: bool [H, W, n], empty where an object left the image.
         window: the box (y1, x1, y2, x2) px around the moved window.
 

@@ -20,6 +20,7 @@ from mrcnn.augment_settings import Augmentation
 from mrcnn.config import Config
 from mrcnn.data.class_balance import pass_length
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import unexpected_range
 from mrcnn.data.prefetch import Prefetcher, Step
 from mrcnn.data.sample_maker import Batch, Donors, Sample, SampleMaker
 from mrcnn.errors import InputError
@@ -28,13 +29,16 @@ __all__ = ["Loader", "Sample", "errors_of"]
 
 log = logging.getLogger(__name__)
 
+WATCHED_BATCHES = 10  # the first ones, whose numbers are compared with MEAN_PIXEL if they are not 8-bit
+
 
 class Loader(keras.utils.PyDataset):
     """Training or validation batches, the same for a seed whatever the number and kind of workers.
 
     An item is `(inputs,)` with
 
-    - input_image: uint8 [N, H, W, 3] RGB, zero padded
+    - input_image: uint8 [N, H, W, 3] RGB, zero padded; where `load_image` returns other numbers, float32, padded and
+      then moulded (the mean subtracted)
     - input_image_meta: float32 [N, 12 + C], see `compose_image_meta`
     - input_gt_class_ids: int32 [N, G], 0 in unused slots, negative for crowds and ignored objects
     - input_gt_boxes: float32 [N, G, 4] pixels of the moulded image, 0 in unused slots
@@ -125,6 +129,7 @@ class Loader(keras.utils.PyDataset):
             raise InputError(f"first_batch is {first_batch}; an epoch has {self.maker.steps} batches, numbered from 0")
         self.epoch, self.first_batch = first_epoch, first_batch
         self.error: InputError | None = None  # the first one raised, see `errors_of`
+        self._unwatched = WATCHED_BATCHES if shuffle else 0  # only training warns
         self._prefetcher = Prefetcher(self.maker, workers, worker_kind) if workers else None
         self.handed: list[tuple[int, float, float]] = []  # per batch: requesting thread, request and arrival times
         self._in_epoch, self._labelled, self._lost = False, 0, 0
@@ -183,10 +188,22 @@ class Loader(keras.utils.PyDataset):
         except InputError as error:
             self.error = self.error or error
             raise
+        self._watch(batch.inputs["input_image"])
         if self._in_epoch:
             self.handed.append((threading.get_ident(), asked, time.monotonic()))
         self._labelled, self._lost = self._labelled + batch.labelled, self._lost + batch.lost
         return (batch.inputs,)
+
+    def _watch(self, images: np.ndarray) -> None:
+        """Warn once if the numbers of the first batches are not those that MEAN_PIXEL is for."""
+        if images.dtype == np.uint8 or not self._unwatched:
+            return
+        self._unwatched -= 1
+        mean_pixel = self.maker.config.MEAN_PIXEL
+        warning = unexpected_range(images + np.asarray(mean_pixel, np.float32), mean_pixel)
+        if warning:
+            self._unwatched = 0
+            log.warning("training data: %s", warning)
 
     def _fetch(self, step: Step, ahead: bool) -> Batch:
         if self._prefetcher is None or not ahead:

@@ -16,7 +16,8 @@ def relight(image: np.ndarray, augmentation: Augmentation, rng: np.random.Genera
     """Change colours, weather and sharpness at random.
 
     Args:
-        image: uint8 [h, w, 3] RGB, possibly a view of the image inside its padding; changed in place.
+        image: uint8 [h, w, 3] RGB, possibly a view of the image inside its padding; changed in place. Blur alone takes
+            any channels, in uint8 or float32.
         augmentation: color, blur and weather are read.
         rng: generator of this image.
     """

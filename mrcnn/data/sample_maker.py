@@ -6,8 +6,8 @@ Legend: N batch, H W moulded image, G padded ground-truth slots, M images, C cla
 mini-mask. Boxes are (y1, x1, y2, x2).
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,9 +17,9 @@ from mrcnn.augment_settings import Augmentation
 from mrcnn.config import Config
 from mrcnn.data import copy_paste
 from mrcnn.data.class_balance import class_aware_weights, image_class_counts, pass_length, weighted_order
-from mrcnn.data.dataset import Dataset, active_classes
+from mrcnn.data.dataset import Dataset, active_classes, checked_instances, naming_image
 from mrcnn.data.geometry import Placement, blacken_outside, draw_placement, place_image, warp_instances
-from mrcnn.data.images import Geometry, as_channels, compose_image_meta, resize_geometry
+from mrcnn.data.images import Geometry, as_channels, compose_image_meta, mold_image, resize_geometry
 from mrcnn.data.imgaug_adapter import apply_imgaug
 from mrcnn.data.mini_masks import instances_to_mini
 from mrcnn.data.photometry import relight
@@ -32,7 +32,7 @@ WORKER_KINDS = ("thread", "process")  # see prefetch.py
 class Sample(NamedTuple):
     """One moulded image with its objects."""
 
-    image: np.ndarray  # uint8 [H, W, 3]
+    image: np.ndarray  # [H, W, 3], numbers as loaded, the mean not subtracted: uint8, or float32 (`SampleMaker.raw`)
     meta: np.ndarray  # float64 [12 + C]
     class_ids: np.ndarray  # int32 [n], negative for crowds and ignored objects
     boxes_px: np.ndarray  # int32 [n, 4]
@@ -88,6 +88,21 @@ class SampleMaker:
     canvas: tuple[int, int] | None = None
     donors: Donors | None = None
     _orders: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def raw(self) -> bool:
+        """Whether batches hold 8-bit images, which the network moulds itself; otherwise they hold moulded floats.
+
+        Image files are 8-bit; where `load_image` is the user's, the first image of the dataset decides.
+
+        Raises:
+            InputError: that image cannot be loaded.
+        """
+        if getattr(self.dataset.load_image, "__func__", None) is Dataset.load_image:
+            return True
+        first = int(self.dataset.image_ids[0])
+        with naming_image(self.dataset, first):
+            return np.asarray(self.dataset.load_image(first)).dtype == np.uint8
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return the batch of one step of an epoch.
@@ -158,8 +173,8 @@ class SampleMaker:
 
     def _make(self, image_id: int, rng: np.random.Generator, min_dim: int | None) -> Sample | None:
         """Return the moulded image, or None if it has no object to learn from."""
-        with self._naming(image_id):
-            instances = self.dataset.load_instances(image_id)
+        with naming_image(self.dataset, image_id):
+            instances = checked_instances(self.dataset, image_id)
             if not self._enough(instances.training_class_ids):
                 return None
             image = as_channels(self.dataset.load_image(image_id), self.config.IMAGE_CHANNEL_COUNT)
@@ -174,7 +189,8 @@ class SampleMaker:
                 instances = instances.select(rng.choice(len(instances), slots, replace=False))
             plan = self._plan(image.shape, rng)
             placement = draw_placement(plan, image.shape, augmentation, rng, min_dim)
-            moulded = place_image(image, placement)
+            moulded = place_image(self._in_one_type(image), placement)
+            _check_colors(moulded, augmentation)
         if augmentation.copy_paste and rng.random() < augmentation.copy_paste:
             objects, own = self._paste(image_id, moulded, instances, placement, rng)
             boxes, masks = self._minis(objects, placement.shape)
@@ -245,12 +261,13 @@ class SampleMaker:
         source = info[donor_id]["source"]  # classes of another source would not count in the loss
         if donor_id == image_id or source != info[image_id]["source"] or source in self.no_augmentation_sources:
             return own, len(own)
-        with self._naming(donor_id):
-            chosen = self.dataset.load_instances(donor_id)
+        with naming_image(self.dataset, donor_id):
+            chosen = checked_instances(self.dataset, donor_id)
             chosen = copy_paste.choose(chosen, self.donors.classes, self.config.MAX_GT_INSTANCES - len(own), rng)
             if not len(chosen):
                 return own, len(own)
             donor = as_channels(self.dataset.load_image(donor_id), self.config.IMAGE_CHANNEL_COUNT)
+            donor = self._in_one_type(donor)
             _check_fits(chosen, donor.shape)
             flip = bool(self.augmentation.flip and rng.random() < 0.5)
             matrix = copy_paste.donor_matrix(placement, donor.shape, flip)
@@ -258,15 +275,23 @@ class SampleMaker:
         own = copy_paste.hide(own, pasted, seen, min_area)
         return own.join(pasted), len(own)
 
-    @contextlib.contextmanager
-    def _naming(self, image_id: int) -> Iterator[None]:
-        """Name the image in every error that leaves the block."""
-        try:
-            yield
-        except Exception as error:  # whatever a user's load_mask raises
-            info = self.dataset.image_info[image_id]
-            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            raise InputError(f"image {info['id']!r} (number {image_id}, {info['path']}): {reason}") from error
+    def _in_one_type(self, image: np.ndarray) -> np.ndarray:
+        """Return an image as uint8 or float32, as `raw` says, with the same numbers.
+
+        OpenCV cannot resize every type of integer; float32 is exact up to 16,777,216.
+        """
+        if not self.raw:
+            return image.astype(np.float32, copy=False)
+        if image.dtype == np.uint8:
+            return image
+        with np.errstate(invalid="ignore"):
+            whole = image.astype(np.uint8)
+        if (whole != image).any():
+            raise InputError(
+                f"load_image returned {image.dtype} from {image.min():g} to {image.max():g}, but uint8 for the first "
+                "image of the dataset; return one type for all images, for example image.astype(np.float32)"
+            )
+        return whole
 
     def _enough(self, class_ids: np.ndarray) -> bool:
         return self.config.TRAIN_EMPTY_IMAGES or bool((class_ids > 0).any())
@@ -285,8 +310,9 @@ class SampleMaker:
         for j, sample in enumerate(samples):
             n = len(sample.class_ids)
             class_ids[j, :n], boxes[j, :n], masks[j, :, :, :n] = sample.class_ids, sample.boxes_px, sample.masks
+        images = [s.image if self.raw else mold_image(s.image, self.config).astype(np.float32) for s in samples]
         return {
-            "input_image": np.stack([s.image for s in samples]) if count > 1 else samples[0].image[None],
+            "input_image": np.stack(images) if count > 1 else images[0][None],
             "input_image_meta": np.stack([sample.meta for sample in samples]).astype(np.float32),
             "input_gt_class_ids": class_ids,
             "input_gt_boxes": boxes,
@@ -295,9 +321,19 @@ class SampleMaker:
 
 
 def _check_fits(instances: Instances, shape: Sequence[int]) -> None:
-    boxes = instances.boxes_px
+    boxes, advice = instances.boxes_px, "check that labels and image belong together"
+    size = f"the image is {shape[0]} high and {shape[1]} wide"
     if len(boxes) and (boxes.min() < 0 or boxes[:, 2].max() > shape[0] or boxes[:, 3].max() > shape[1]):
         raise InputError(
-            f"its masks reach row {boxes[:, 2].max()} and column {boxes[:, 3].max()}, but the image is {shape[0]} high "
-            f"and {shape[1]} wide; check that labels and image belong together"
+            f"its masks reach row {boxes[:, 2].max()} and column {boxes[:, 3].max()}, but {size}; {advice}"
+        )
+    if len(boxes) and instances.shape not in (None, tuple(shape[:2])):
+        raise InputError(f"its masks are {instances.shape[0]} high and {instances.shape[1]} wide, but {size}; {advice}")
+
+
+def _check_colors(image: np.ndarray, augmentation: Augmentation) -> None:
+    if image.dtype != np.uint8 and (augmentation.color or augmentation.weather):
+        raise InputError(
+            "AUGMENT_COLOR and AUGMENT_WEATHER change colours of 0 to 255, but load_image returns other numbers than "
+            "uint8; set both to 0, or return uint8"
         )

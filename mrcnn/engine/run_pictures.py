@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.images import parse_image_meta
+from mrcnn.data.images import parse_image_meta, to_look_at
 from mrcnn.engine.results_csv import MASK_AP, Row
 from mrcnn.evaluation.result import Headline
 from mrcnn.files import written_whole
@@ -125,12 +125,11 @@ def batch_sheet(
     images = inputs["input_image"]
     for n, image_id in enumerate(ids.tolist()):
         image = images[n]
-        if image.dtype != np.uint8:
-            image = np.clip(image + config.MEAN_PIXEL, 0, 255).astype(np.uint8)
+        if image.dtype != np.uint8:  # moulded
+            image = (image + config.MEAN_PIXEL).round(3)
         instances = batch_instances(inputs, n)
         scale = cell_width / image.shape[1]
-        shown = np.ascontiguousarray(np.repeat(image, 3, axis=2) if image.shape[2] < 3 else image[..., :3])
-        cells.append(draw_instances(shown, instances, dataset.class_names, scale=scale))
+        cells.append(draw_instances(to_look_at(image), instances, dataset.class_names, scale=scale))
         titles.append(
             f"{dataset.image_info[image_id]['id']}  {image.shape[0]} x {image.shape[1]} px, {len(instances)} objects"
         )

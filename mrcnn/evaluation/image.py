@@ -2,16 +2,14 @@
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from mrcnn.data.dataset import Dataset, checked_instances
 from mrcnn.evaluation.coco_results import Entry, image_key
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.rle import crop_to_rle
-
-if TYPE_CHECKING:
-    from mrcnn.data.dataset import Dataset
 
 
 @dataclasses.dataclass
@@ -33,16 +31,19 @@ class EvaluatedImage:
     entries: list[Entry]
 
     @classmethod
-    def read(cls, dataset: "Dataset", image_id: int, entries: list[Entry]) -> "EvaluatedImage":
+    def read(cls, dataset: Dataset, image_id: int, entries: list[Entry]) -> "EvaluatedImage":
         """Read the size and the labelled objects of an image.
 
         Args:
             dataset: Prepared dataset.
             image_id: Id of one of its images.
             entries: The COCO results of the image.
+
+        Raises:
+            InputError: The labels cannot be read, or an object has a class that the dataset does not know.
         """
         shape = dataset.image_size(image_id)
-        return cls(image_id, image_key(dataset, image_id), shape, dataset.load_instances(image_id), entries)
+        return cls(image_id, image_key(dataset, image_id), shape, checked_instances(dataset, image_id), entries)
 
     @functools.cached_property
     def truth_rles(self) -> list[dict[str, Any]]:

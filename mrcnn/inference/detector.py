@@ -4,18 +4,24 @@ Legend: N batch, A anchors, D padded detections, n detected instances, C classes
 h w a moulded image or a mask over its box.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import keras
 import numpy as np
 
-from mrcnn.backend import runtime
 from mrcnn.config import Config
-from mrcnn.data.images import as_channels, compose_image_meta, mold_image, resize_image
+from mrcnn.data.images import as_channels, compose_image_meta, mold_image, resize_image, unexpected_range
 from mrcnn.errors import InputError
 from mrcnn.modeling.anchors import pyramid_anchors, pyramid_anchors_px
-from mrcnn.modeling.network import LocalModel
+from mrcnn.modeling.network import SizedNetwork, size_follows_image
 from mrcnn.modeling.postprocessing import full_masks, unmold
+
+log = logging.getLogger(__name__)
+
+SIZES_KEPT = 16  # of moulded images; a compiled network takes up to 40 MiB a size on JAX
+Value = TypeVar("Value")
 
 
 class Detector:
@@ -29,15 +35,16 @@ class Detector:
 
     def __init__(self, network: keras.Model, config: Config) -> None:
         self.network, self.config = network, config
-        self._anchors_norm: dict[tuple[int, ...], np.ndarray] = {}  # by shape of the moulded image, newest last
-        self._sized_networks: dict[tuple[int, ...], keras.Model] = {}
+        self._anchors_norm: _Newest[np.ndarray] = _Newest(SIZES_KEPT)  # by shape of the moulded image
+        self._sized_networks: _Newest[SizedNetwork] = _Newest(SIZES_KEPT)
+        self._warned = False  # of numbers that MEAN_PIXEL is not for
 
     def detect(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Detect instances and return their masks at the size of each image.
 
         Args:
-            images: RGB arrays [H, W, 3] of any sizes, uint8 in 0..255. Gray [H, W], RGBA, float (0..1 or 0..255) and
-                uint16 images are converted.
+            images: RGB arrays [H, W, 3] of any sizes; gray [H, W] and RGBA too. Numbers are taken as they are, of any
+                type, and MEAN_PIXEL is subtracted: give images as they were trained on, usually uint8 in 0..255.
 
         Returns:
             One dict per image: rois int32 [n, (y1, x1, y2, x2)] in pixels of that image, y2 and x2 exclusive; class_ids
@@ -66,7 +73,7 @@ class Detector:
             InputError: an array is no image.
         """
         results: list[dict[str, np.ndarray]] = []
-        batch = 1 if self._size_follows_image() else self.config.BATCH_SIZE
+        batch = 1 if size_follows_image(self.config) else self.config.BATCH_SIZE
         for start in range(0, len(images), batch):
             chunk = images[start : start + batch]
             molded, metas, windows = self.mold_inputs(chunk)
@@ -112,6 +119,7 @@ class Detector:
         no_class = np.zeros([config.NUM_CLASSES], dtype=np.int32)
         molded, metas, windows = [], [], []
         for image in (as_channels(image, config.IMAGE_CHANNEL_COUNT) for image in images):
+            self._warn_of_range(image)
             resized, window, scale, _, _ = resize_image(
                 image,
                 min_dim=config.IMAGE_MIN_DIM,
@@ -130,6 +138,11 @@ class Detector:
             )
         return np.stack(molded).astype(np.float32), np.stack(metas), np.stack(windows)
 
+    def _warn_of_range(self, image: np.ndarray) -> None:
+        if not self._warned and (warning := unexpected_range(image, self.config.MEAN_PIXEL)):
+            self._warned = True
+            log.warning("%s", warning)
+
     def network_inputs(self, molded_images: np.ndarray, image_metas: np.ndarray) -> list[np.ndarray]:
         """Return the inputs of the network.
 
@@ -144,7 +157,7 @@ class Detector:
         return [molded_images, np.asarray(image_metas, np.float32), anchors]
 
     def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
-        """Return the anchors of a moulded image, computed once per shape.
+        """Return the anchors of a moulded image; those of the last shapes are kept.
 
         Args:
             image_shape: (h, w, channels) of the moulded image.
@@ -153,14 +166,11 @@ class Detector:
             float32 [A, (y1, x1, y2, x2)] norm.
         """
         key = tuple(int(side) for side in image_shape)
-        if key not in self._anchors_norm:
-            self._anchors_norm[key] = pyramid_anchors(self.config, key)
-        return self._anchors_norm[key]
+        return self._anchors_norm.get(key, lambda: pyramid_anchors(self.config, key))
 
     def anchors_px(self) -> np.ndarray:
         """Return the anchors of the newest size of a moulded image, float [A, (y1, x1, y2, x2)] in pixels."""
-        newest = next(reversed(self._anchors_norm), tuple(self.config.IMAGE_SHAPE))
-        return pyramid_anchors_px(self.config, newest)
+        return pyramid_anchors_px(self.config, self._anchors_norm.newest() or tuple(self.config.IMAGE_SHAPE))
 
     def _predict(self, molded: np.ndarray, metas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the detections [N, D, 6] and masks [N, D, 28, 28, C] of moulded images."""
@@ -171,22 +181,28 @@ class Detector:
     def _network_for(self, shape: tuple[int, ...]) -> keras.Model:
         """Return the network for moulded images of one size.
 
-        Where the size follows the image, each size gets a graph of its own: a single graph would have open shapes,
-        which neither top-k nor a compiler can handle.
+        Where the size follows the image and each size is compiled, the last few stay compiled.
         """
-        if not self._size_follows_image():
+        if not (size_follows_image(self.config) and self.network.jit_compile):
             return self.network
-        if shape not in self._sized_networks:
-            anchors = self.get_anchors(shape)
-            inputs = [
-                keras.Input(shape, name="input_image"),
-                keras.Input((self.config.IMAGE_META_SIZE,), name="input_image_meta"),
-                keras.Input(anchors.shape, name="input_anchors"),
-            ]
-            network = LocalModel(inputs, self.network(inputs))
-            network.jit_compile = runtime.prefers_jit()
-            self._sized_networks[shape] = network
-        return self._sized_networks[shape]
+        return self._sized_networks.get(shape, lambda: SizedNetwork(self.network))
 
-    def _size_follows_image(self) -> bool:
-        return self.config.IMAGE_RESIZE_MODE in ("pad64", "none")
+
+class _Newest(Generic[Value]):
+    """Keeps what was used last, at most `count` values."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._values: dict[tuple[int, ...], Value] = {}  # newest last
+
+    def get(self, key: tuple[int, ...], make: Callable[[], Value]) -> Value:
+        """Return the value of a key, made if it is not kept."""
+        value = self._values.pop(key) if key in self._values else make()
+        self._values[key] = value
+        if len(self._values) > self.count:
+            del self._values[next(iter(self._values))]
+        return value
+
+    def newest(self) -> tuple[int, ...] | None:
+        """Return the key that was used last."""
+        return next(reversed(self._values), None)

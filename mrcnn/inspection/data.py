@@ -8,6 +8,7 @@ import numpy as np
 from mrcnn.augment_settings import Augmentation, preset_settings
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.images import to_look_at
 from mrcnn.data.sample_maker import Donors, Sample, SampleMaker
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import expand_mask
@@ -57,4 +58,4 @@ def draw_sample(sample: Sample) -> np.ndarray:
     if masks.shape[:2] != sample.image.shape[:2]:
         masks = expand_mask(sample.boxes_px, masks, sample.image.shape)
     instances = Instances.from_masks(masks, sample.class_ids)
-    return draw_instances(sample.image, instances)
+    return draw_instances(to_look_at(sample.image), instances)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mrcnn.config import Config
 from mrcnn.data.class_balance import class_aware_weights, effective_class_counts, repeat_factors
-from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset import Dataset, checked_instances
 
 # COCO's sizes, by the pixels of the mask at the original size of the image.
 SIZES = ("small", "medium", "large")
@@ -64,7 +64,7 @@ def collect(dataset: Dataset, progress: Callable[[Iterable], Iterable] = iter) -
     """
     sizes, rows, left_out = [], [], 0
     for image_id in progress(dataset.image_ids):
-        instances = dataset.load_instances(image_id)
+        instances = checked_instances(dataset, image_id)
         sizes.append(dataset.image_size(image_id))
         kept = ~(instances.crowd | instances.ignore)
         left_out += int((~kept).sum())

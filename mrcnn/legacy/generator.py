@@ -165,7 +165,9 @@ def data_generator(
             np.random.shuffle(image_ids)
         for image_id in image_ids:
             as_it_is = dataset.image_info[image_id]["source"] in (no_augmentation_sources or ())
-            truth = _load(dataset, config, image_id, augment, None if as_it_is else augmentation)
+            truth = load_image_gt(
+                dataset, config, image_id, augment, None if as_it_is else augmentation, config.USE_MINI_MASK
+            )
             if not (truth[2] > 0).any() and (random_rois or not config.TRAIN_EMPTY_IMAGES):
                 without += 1
                 if without == len(image_ids):
@@ -180,16 +182,6 @@ def data_generator(
                     [np.stack(parts) for parts in zip(*inputs, strict=True)],
                     [np.stack(parts) for parts in zip(*outputs, strict=True)],
                 )
-
-
-def _load(dataset: Dataset, config: Any, image_id: int, augment: bool, augmentation: Any) -> tuple:
-    """Call `load_image_gt`; whatever the dataset raises, name the image in the error."""
-    try:
-        return load_image_gt(dataset, config, image_id, augment, augmentation, config.USE_MINI_MASK)
-    except Exception as error:
-        info = dataset.image_info[image_id]
-        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"image {info['id']!r} (number {image_id}, {info['path']}): {reason}") from error
 
 
 def _one_image(

@@ -23,13 +23,18 @@ from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model
 Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
 
 
+def size_follows_image(config: Config) -> bool:
+    """Return whether IMAGE_RESIZE_MODE gives moulded images of different sizes."""
+    return config.IMAGE_RESIZE_MODE in ("pad64", "none")
+
+
 def training_shape(config: Config) -> tuple[int, int, int]:
     """Return (H, W, channels) in pixels of a training image.
 
     With the modes pad64 and none the data decides, see `mrcnn.engine.trainer.canvas_of`; this is only where it starts.
     """
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
-    if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
+    if size_follows_image(config):
         height, width = (-(-side // 64) * 64 for side in (height, width))
     return height, width, channels
 
@@ -107,13 +112,29 @@ def mask_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config,
 
 def _static_shape(config: Config) -> tuple[int | None, int | None, int]:
     """Return the shape of one input image; the modes whose size follows the image leave it open."""
-    if config.IMAGE_RESIZE_MODE in ("pad64", "none"):
+    if size_follows_image(config):
         return None, None, config.IMAGE_CHANNEL_COUNT
     return training_shape(config)
 
 
-class LocalModel(keras.Model):
-    """A functional model whose `predict_on_batch` always runs locally, even under distributed training."""
+class SizedNetwork(keras.Model):
+    """A network for inputs of one size: the same layers and weights, compiled apart, so that it can be dropped alone.
+
+    Its `predict_on_batch` always runs locally, as that of the network.
+
+    Args:
+        network: all its layers are built.
+    """
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__(name="sized_network")
+        self.network = network
+        self.jit_compile = network.jit_compile
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """Run the network."""
+        return self.network(inputs, training=False)
 
     def predict_on_batch(self, x: Any) -> Any:
         """Predict on this process's devices."""
@@ -121,8 +142,9 @@ class LocalModel(keras.Model):
             return super().predict_on_batch(x)
 
 
-class MoldingModel(LocalModel):
-    """A functional model that takes its image raw or moulded.
+class MoldingModel(keras.Model):
+    """A functional model that takes its image raw or moulded, and whose `predict_on_batch` always runs locally, even
+    under distributed training.
 
     The mean is subtracted from uint8 pixels here, in the graph, so that a quarter of the bytes travel to the device;
     floats are taken as moulded already.
@@ -137,6 +159,11 @@ class MoldingModel(LocalModel):
         else:
             inputs = [self._mold(inputs[0]), *inputs[1:]]
         return super().call(inputs, training=training, mask=mask)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Predict on this process's devices."""
+        with devices.alone():
+            return super().predict_on_batch(x)
 
     def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
         """Save weights as Keras does, but by layer name where Keras 3 refuses: any .h5 that is not a .weights.h5.
@@ -198,7 +225,7 @@ class InferenceNetwork(MoldingModel):
         )
         # Config
         self.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
-        self.jit_compile = runtime.prefers_jit()
+        self.jit_compile = runtime.prefers_jit(many_shapes=size_follows_image(config))
 
 
 def build_inference_network(config: Config) -> InferenceNetwork:

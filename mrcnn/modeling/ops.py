@@ -39,14 +39,14 @@ def batch_gather(values: keras.KerasTensor, indices: keras.KerasTensor) -> keras
     """Gather rows of each image by index.
 
     Args:
-        values: [N, K, ...], K static.
+        values: [N, K, ...].
         indices: [N, M] int, each 0 <= index < K.
 
     Returns:
         [N, M, ...].
     """
     values = keras.ops.convert_to_tensor(values)
-    images, count = keras.ops.shape(values)[0], values.shape[1]
+    images, count = keras.ops.shape(values)[:2]
     # A single gather of rows is much cheaper than take_along_axis, which needs an index for every element.
     first = keras.ops.arange(images, dtype="int32")[:, None] * count  # [N, 1]
     rows = keras.ops.reshape(values, (-1, *values.shape[2:]))  # [N * K, ...]
@@ -64,7 +64,8 @@ def non_max_suppression(
     """Select boxes greedily by descending score, dropping those that overlap a selected one too much. Exact.
 
     Args:
-        boxes: [N, K, (y1, x1, y2, x2)] float in any coordinates, K static; corners may be swapped.
+        boxes: [N, K, (y1, x1, y2, x2)] float in any coordinates; corners may be swapped. K is static unless
+            TensorFlow's own kernels run.
         scores: [N, K] float. Ties go to the lower index. -inf and nan are never selected.
         max_outputs: M, the size of the result.
         iou_threshold: 0 to 1. A box is dropped if its IoU with a selected one exceeds this; boxes without area overlap

@@ -82,7 +82,9 @@ def propose(
     """
     # Proposals are data for the heads. The RPN is trained by its own two losses only.
     rpn_probs, rpn_bbox, anchors = ops.as_data(rpn_probs), ops.as_data(rpn_bbox), ops.as_data(anchors)
-    limit = min(config.PRE_NMS_LIMIT, anchors.shape[1])
+    limit, count = config.PRE_NMS_LIMIT, keras.ops.shape(anchors)[1]
+    # the count is a tensor where one graph serves images of all sizes
+    limit = min(limit, count) if isinstance(count, int) else keras.ops.minimum(limit, count)
     scores, best = keras.ops.top_k(rpn_probs[:, :, 1], limit)  # [N, K]
     pre_nms_anchors = ops.batch_gather(anchors, best)  # [N, K, 4]
     deltas = ops.batch_gather(rpn_bbox, best) * keras.ops.convert_to_tensor(config.RPN_BBOX_STD_DEV, dtype="float32")

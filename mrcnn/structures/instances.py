@@ -24,6 +24,7 @@ class Instances:
         crowd: bool [n], a group of objects labelled as one.
         ignore: bool [n], regions that count neither as objects to find nor as false positives.
         origin: int [n], index of each object in the labels of its image if the dataset knows it, else None.
+        shape: (H, W) of the full masks from which the objects were cut, None if there were none.
     """
 
     class_ids: np.ndarray
@@ -32,6 +33,7 @@ class Instances:
     crowd: np.ndarray = None  # type: ignore[assignment]  # None: all False
     ignore: np.ndarray = None  # type: ignore[assignment]
     origin: np.ndarray | None = None
+    shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         self.class_ids = np.asarray(self.class_ids, np.int32).reshape(-1)
@@ -55,25 +57,29 @@ class Instances:
         """Cut full masks into boxes and crops.
 
         Args:
-            masks: bool or uint8 [H, W, n].
-            class_ids: int [n]; a negative id marks a crowd, as in Matterport's COCO sample.
+            masks: bool or numbers [H, W, n]; what is not 0 belongs to the object.
+            class_ids: whole numbers [n] of any type; a negative id marks a crowd, as in Matterport's COCO sample.
 
         Returns:
             The instances whose mask is not empty.
 
         Raises:
-            InputError: the shapes do not match.
+            InputError: the shapes do not match, a mask is not made of numbers, or a class id is not a whole number.
         """
-        masks, class_ids = np.asarray(masks), np.asarray(class_ids, np.int32).reshape(-1)
+        masks, class_ids = np.asarray(masks), whole_class_ids(class_ids)
         if masks.ndim != 3 or masks.shape[2] != len(class_ids):
             raise InputError(
                 f"masks have shape {masks.shape}, but there are {len(class_ids)} class ids; return masks of shape "
                 f"[height, width, {len(class_ids)}]"
             )
+        if masks.dtype.kind not in "buif" or (masks.dtype.kind == "f" and not np.isfinite(masks).all()):
+            raise InputError(f"masks of type {masks.dtype} have values that are not finite numbers; return bool masks")
         boxes = extract_bboxes(masks)
         kept = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
         crops = [masks[y1:y2, x1:x2, i].astype(bool) for i, (y1, x1, y2, x2) in zip(kept, boxes[kept], strict=True)]
-        return cls(np.abs(class_ids[kept]), boxes[kept], crops, crowd=class_ids[kept] < 0)
+        found = cls(np.abs(class_ids[kept]), boxes[kept], crops, crowd=class_ids[kept] < 0)
+        found.shape = masks.shape[:2]
+        return found
 
     def to_masks(self, shape: Sequence[int]) -> np.ndarray:
         """Paste the crops into full masks.
@@ -105,3 +111,11 @@ class Instances:
             np.concatenate([self.crowd, other.crowd]),
             np.concatenate([self.ignore, other.ignore]),
         )
+
+
+def whole_class_ids(class_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return class ids of any number type as int32 [n]. Raises InputError if one is not a whole number."""
+    class_ids = np.asarray(class_ids).reshape(-1)
+    if class_ids.size and (class_ids.dtype.kind not in "buif" or (class_ids % 1 != 0).any()):
+        raise InputError(f"the class ids {class_ids.tolist()} are not all whole numbers; return int32 ids")
+    return class_ids.astype(np.int32)

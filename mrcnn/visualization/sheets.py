@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from mrcnn.data.dataset import Dataset, checked_instances
+from mrcnn.data.images import to_look_at
 from mrcnn.errors import InputError
 from mrcnn.evaluation.coco_results import class_of_category, image_key
 from mrcnn.evaluation.results_file import entries_by_image
@@ -14,7 +16,6 @@ from mrcnn.structures.rle import rle_to_crop
 from mrcnn.visualization.drawing import draw_instances, write_line
 
 if TYPE_CHECKING:
-    from mrcnn.data.dataset import Dataset
     from mrcnn.evaluation.result import Headline, Result
 
 _WHITE = (255, 255, 255)
@@ -69,8 +70,8 @@ def truth_and_predictions(
     """
     key = image_key(dataset, image_id)
     entries = [entry for entry in entries_by_image(result.predictions)(key) if entry["score"] >= min_score]
-    image = np.ascontiguousarray(dataset.load_image(image_id)[..., :3])
-    truth = dataset.load_instances(image_id)
+    image = to_look_at(dataset.load_image(image_id))
+    truth = checked_instances(dataset, image_id)
     found, scores = _decoded(entries, dataset)
     scale = cell_width / image.shape[1]
     row = [

@@ -8,10 +8,13 @@ import pytest
 from PIL import Image
 
 from mrcnn.config import Config
+from mrcnn.data.class_balance import image_class_counts
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import as_rgb, image_size, read_image, resize_geometry, resize_image
 from mrcnn.data.loader import Loader
 from mrcnn.errors import InputError
+from mrcnn.evaluation.image import EvaluatedImage
+from mrcnn.legacy.generator import data_generator
 from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.rle import rle_to_crop
@@ -173,23 +176,17 @@ def test_arrays_that_a_user_calls_an_image(picture):
     assert np.shares_memory(as_rgb(picture), picture)
     gray = picture[:, :, 0]
     three = np.repeat(gray[:, :, None], 3, axis=2)
-    for given in (
-        gray,
-        gray[:, :, None],
-        gray.astype(np.uint16) * 256,
-        gray / 255.0,
-        gray.astype(np.float32),
-        gray.astype(int),
-    ):
+    for given in (gray, gray[:, :, None], gray.tolist()):
         np.testing.assert_array_equal(as_rgb(given), three)
     np.testing.assert_array_equal(as_rgb(np.dstack([picture, gray])), picture)
-    np.testing.assert_array_equal(as_rgb(gray > 0), np.where(three > 0, 255, 0))
-    np.testing.assert_array_equal(as_rgb(np.array([[-20.0, 300.0]]))[0, :, 0], [0, 255])
+    np.testing.assert_array_equal(as_rgb(gray > 0), three > 0)
     for shape in ((4,), (4, 4, 2), (4, 4, 5), (0, 4, 3), (2, 4, 4, 3)):
         with pytest.raises(InputError, match="shape"):
             as_rgb(np.zeros(shape))
     with pytest.raises(InputError, match="NaN"):
         as_rgb(np.full((4, 4), np.nan))
+    with pytest.raises(InputError, match="values of type object"):
+        as_rgb(np.full((4, 4), None))
 
 
 def test_resize_modes():
@@ -248,7 +245,7 @@ class TwoClasses(Config):
 
 def test_masks_that_do_not_fit_the_image():
     wrong = Named(np.ones((40, 30, 1), bool))
-    with pytest.raises(InputError, match=r"image 0 is \(20, 30\).*\(40, 30, 1\)"):
+    with pytest.raises(InputError, match=r"image 'first' .*the image is \(20, 30\).*\(40, 30, 1\)"):
         load_image_gt(wrong, TwoClasses(), 0)
     with pytest.raises(
         InputError, match="image 'first'.*reach row 40 and column 30, but the image is 20 high and 30 wide"
@@ -258,6 +255,67 @@ def test_masks_that_do_not_fit_the_image():
         Loader(Named(np.ones((20, 30, 1), bool), (1, 1)), TwoClasses())[0]
     with pytest.raises(InputError, match="2 class ids"):
         Instances.from_masks(np.ones((4, 4)), [1, 2])
+
+
+@pytest.mark.parametrize("size", [(10, 30), (30, 20), (20, 29)])
+def test_masks_of_another_size_than_the_image(size):
+    """Also where the object lies inside the image."""
+    mask = np.zeros((*size, 1), bool)
+    mask[2:8, 3:9] = True
+    with pytest.raises(InputError, match=rf"image 'first'.*masks are {size[0]} high and {size[1]} wide, but the image"):
+        Loader(Named(mask), TwoClasses())[0]
+
+
+CLASS_IDS = {
+    "7": ([7], "class id 7; classes are 1 to 1 .data set 's'.: call add_class for each"),
+    "negative": ([-2], "class id 2; classes are 1 to 1"),
+    "background": ([0], "class id 0; classes are 1 to 1 .data set 's'.: leave out what is background"),
+    "false": ([False], "class id 0; "),
+    "fraction": ([1.5], "class ids .1.5. are not all whole numbers"),
+    "nan": ([np.nan], "class ids .nan. are not all whole numbers"),
+    "names": (["thing"], "class ids .'thing'. are not all whole numbers"),
+    "none": ([None], "class ids .None. are not all whole numbers"),
+    "two": ([1, 1], "2 class ids"),
+}
+
+
+@pytest.mark.parametrize("case", CLASS_IDS)
+def test_class_ids_outside_the_classes(case):
+    """In training, in `load_image_gt`, in class balance and where an evaluation reads the truth."""
+    class_ids, message = CLASS_IDS[case]
+    dataset = Named(np.ones((20, 30, 1), bool), class_ids)
+    for read in (
+        lambda: Loader(dataset, TwoClasses())[0],
+        lambda: load_image_gt(dataset, TwoClasses(), 0),
+        lambda: next(data_generator(dataset, TwoClasses())),
+        lambda: EvaluatedImage.read(dataset, 0, []),
+        lambda: image_class_counts(dataset),
+    ):
+        with pytest.raises(InputError, match=rf"^image 'first' .number 0, None.: [^:]*{message}") as caught:
+            read()
+        assert str(caught.value).count("image 'first'") == 1
+
+
+@pytest.mark.parametrize("class_ids", [[1.0], [True], np.array([[1]]), np.array([1], np.uint8), [-1]])
+def test_class_ids_of_any_number_type(class_ids):
+    dataset = Named(np.ones((20, 30, 1), np.uint8) * 255, class_ids)
+    expected = -1 if class_ids == [-1] else 1
+    assert dataset.load_instances(0).training_class_ids.tolist() == [expected]
+    assert load_image_gt(dataset, TwoClasses(), 0)[2].tolist() == [expected]
+
+
+def test_an_empty_mask_of_class_0_is_no_object():
+    """Scripts return it for images without objects."""
+    dataset = Named(np.zeros((20, 30, 1)), [0])
+    assert not len(dataset.load_instances(0))
+    assert not len(load_image_gt(dataset, TwoClasses(), 0)[2])
+    assert image_class_counts(dataset).tolist() == [[0, 0]]
+
+
+def test_masks_that_are_not_numbers():
+    for masks in (np.full((20, 30, 1), np.nan), np.full((20, 30, 1), None)):
+        with pytest.raises(InputError, match="image 'first'.*masks of type (float64|object).*return bool masks"):
+            Loader(Named(masks), TwoClasses())[0]
 
 
 def test_no_objects_is_no_error_for_load_image_gt():
