@@ -75,7 +75,7 @@ def batch_pack_graph(x: Any, counts: Any, num_rows: int) -> Any:
 
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Suppress boxes that overlap a better one, greedily, on arrays (graphs use `mrcnn.modeling.ops.non_max_suppression`).
+    """Suppress arrays of boxes that overlap a better one; graphs use `mrcnn.modeling.ops.non_max_suppression`.
 
     Args:
         boxes: float [n, (y1, x1, y2, x2)] in any coordinates.
