@@ -4,8 +4,8 @@
   python scripts/run_legacy.py samples/balloon/balloon.py train --dataset=DIR --weights=coco
 
 The script gets its arguments, this project's `mrcnn` (also as `import model as modellib` and for copies of Matterport's
-files), and what Python, numpy, TensorFlow, Keras and the image libraries have dropped since 2017 (README, "Code written
-for Matterport's Mask R-CNN"). In a notebook, the first cell does the same:
+files), and what Python, numpy, TensorFlow, Keras and the image libraries have dropped since 2017; docs/matterport.md
+has the list. In a notebook, the first cell does the same:
 
   from mrcnn.legacy.restore import restore; restore()
 """

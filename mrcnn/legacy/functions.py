@@ -75,7 +75,7 @@ def batch_pack_graph(x: Any, counts: Any, num_rows: int) -> Any:
 
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Greedy non-maximum suppression of arrays (graphs use `mrcnn.modeling.ops.non_max_suppression`).
+    """Suppress arrays of boxes that overlap a better one; graphs use `mrcnn.modeling.ops.non_max_suppression`.
 
     Args:
         boxes: float [n, (y1, x1, y2, x2)] in any coordinates.
@@ -96,7 +96,7 @@ def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float)
 
 
 def trim_zeros(x: np.ndarray) -> np.ndarray:
-    """The rows [m, k] of a padded [n, k] array, of the same type, that are not all zero."""
+    """Return the rows [m, k] of a padded [n, k] array that are not all zero, in the same type."""
     assert x.ndim == 2, f"trim_zeros takes [rows, columns], not {x.shape}"
     return x[(x != 0).any(axis=1)]
 
