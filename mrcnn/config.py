@@ -27,6 +27,7 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("float32", "bfloat16", "float16")
 BALANCES = ("repeat-factor", "class-aware")
+FPN_STRIDES = [4, 8, 16, 32, 64]  # of P2..P6, px
 COARSEST_STRIDE = 64  # of P6, which subsamples P5 (stride 32) by two: image sides must be multiples of it
 
 
@@ -202,6 +203,7 @@ class Config:
                 "BACKBONE is a function, so COMPUTE_BACKBONE_SHAPE must be one too; return the sizes of P2..P6"
             )
         self._validate_sides()
+        self._validate_strides()
         if self.NUM_CLASSES < 2:
             raise InputError(f"NUM_CLASSES is {self.NUM_CLASSES}; include the background: 1 + your classes")
         if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
@@ -228,6 +230,15 @@ class Config:
         unknown = set(self.LOSS_WEIGHTS) - set(Config.LOSS_WEIGHTS)
         if unknown:
             raise InputError(f"LOSS_WEIGHTS names {sorted(unknown)}; known: {sorted(Config.LOSS_WEIGHTS)}")
+
+    def _validate_strides(self) -> None:
+        # Anchors are laid out by these strides; the network has its own, and they must be the same.
+        if callable(self.BACKBONE):
+            fits, meant = len(self.BACKBONE_STRIDES) == len(FPN_STRIDES), "give those of P2..P6 of your backbone"
+        else:
+            fits, meant = list(self.BACKBONE_STRIDES) == FPN_STRIDES, f"{self.BACKBONE} has {FPN_STRIDES}"
+        if not fits:
+            raise InputError(f"BACKBONE_STRIDES is {list(self.BACKBONE_STRIDES)}; {meant}")
 
     def _validate_sides(self) -> None:
         # The sizes of "pad64" and "none" follow the images, so only the other modes have fixed sides to check.

@@ -10,7 +10,7 @@ from mrcnn.evaluation.voc_ap import (
     compute_recall,
 )
 from mrcnn.legacy import reexports
-from mrcnn.legacy.functions import batch_slice, non_max_suppression, trim_zeros
+from mrcnn.legacy.functions import batch_slice, mold_mask, non_max_suppression, trim_zeros
 from mrcnn.modeling.anchors import generate_anchors, generate_pyramid_anchors
 from mrcnn.modeling.pretrained import COCO_MODEL_URL, download_trained_weights
 from mrcnn.structures.boxes import (
@@ -22,7 +22,7 @@ from mrcnn.structures.boxes import (
     norm_boxes,
 )
 from mrcnn.structures.boxes import box_refinement as box_refinement_graph  # one function for arrays and tensors
-from mrcnn.structures.masks import expand_mask, extract_bboxes, minimize_mask, mold_mask, resize_mask, unmold_mask
+from mrcnn.structures.masks import expand_mask, extract_bboxes, minimize_mask, resize_mask, unmold_mask
 
 __all__ = [
     "COCO_MODEL_URL",

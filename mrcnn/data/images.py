@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
+from mrcnn.data.rare_images import decode_rare
 from mrcnn.errors import InputError
 from mrcnn.structures.masks import bilinear_resize
 
@@ -29,17 +30,17 @@ TRANSPOSED = (5, 6, 7, 8)
 def read_image(path: str | os.PathLike | None) -> np.ndarray:
     """Read an image file as 8-bit RGB.
 
-    Gray becomes three equal channels, transparency is dropped, 16 bits are scaled to 8, and the EXIF orientation is
-    applied (labelling tools show images that way).
+    Gray becomes three equal channels, transparency is dropped, 16 bits and floats of 0 to 1 are scaled to 8 bits, and
+    the EXIF orientation is applied (labelling tools show images that way).
 
     Args:
-        path: a JPEG, PNG or any other format that OpenCV reads.
+        path: a JPEG, PNG or any other format that OpenCV or Pillow reads; of an animation the first image.
 
     Returns:
         uint8 [H, W, 3].
 
     Raises:
-        InputError: the file is missing, not an image, or truncated.
+        InputError: the file is missing, not an image, truncated, or holds 32-bit numbers of an unknown range.
     """
     if path is None:
         raise InputError("the image has no path: give add_image(path=...), or override load_image()")
@@ -52,14 +53,23 @@ def read_image(path: str | os.PathLike | None) -> np.ndarray:
     webp = data[8:12] == b"WEBP"  # OpenCV 4.11 does not turn these, later versions do
     flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if webp else 0)
     image = None
-    if data:
-        try:
+    try:
+        if data:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error as error:
-            raise InputError(f"{path}: cannot be decoded ({error.err}); copy it again or leave it out") from error
+        if image is None:
+            image = decode_rare(data)
+        elif webp:
+            image = _turn(image, _header(io.BytesIO(data))[2])
+    except cv2.error as error:
+        raise InputError(f"{path}: cannot be decoded ({error.err}); copy it again or leave it out") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     if image is None:
-        raise InputError(f"{path}: not an image that can be decoded ({len(data)} bytes); copy it again or leave it out")
-    return _turn(image, _header(io.BytesIO(data))[2]) if webp else image
+        raise InputError(
+            f"{path}: not an image that can be decoded ({len(data)} bytes); copy it again, convert it to JPEG or PNG, "
+            "or leave it out"
+        )
+    return image
 
 
 def image_size(path: str | os.PathLike | None) -> tuple[int, int]:

@@ -16,9 +16,21 @@ import numpy as np
 from mrcnn.data.images import read_image
 from mrcnn.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+# What OpenCV or Pillow reads, some of it depending on how they were built
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx", ".dds", ".sgi", ".ico", ".ras"}
+)
+# Images that need another program: they are tried and counted as unreadable, not passed over
+FOREIGN_SUFFIXES = frozenset(
+    {".heic", ".heif", ".psd", ".svg", ".exr", ".hdr", ".jxl", ".jxr", ".dcm", ".raw"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
+)
 # Suffixes of videos, and the codec with which every build of OpenCV can write them.
 VIDEO_CODES = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+GRAY_SUFFIXES = frozenset({".pgm", ".pbm"})  # formats without colours
+# Videos that OpenCV reads; their results are written as .mp4
+OTHER_VIDEOS = frozenset({".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".mts", ".m2ts", ".3gp", ".ogv"})
 DEFAULT_FPS = 25.0  # for files that do not state theirs
 
 
@@ -32,7 +44,18 @@ class Source:
     @property
     def is_video(self) -> bool:
         """Whether the suffix is that of a video."""
-        return self.path.suffix.lower() in VIDEO_CODES
+        return self.path.suffix.lower() in VIDEO_CODES.keys() | OTHER_VIDEOS
+
+    @property
+    def result_name(self) -> str:
+        """The name of the picture or video with the result: in the source's format where OpenCV can write it."""
+        suffix = self.path.suffix.lower()
+        if self.is_video:
+            known, instead = suffix in VIDEO_CODES, ".mp4"
+        else:
+            known = suffix not in GRAY_SUFFIXES and cv2.haveImageWriter(f"_{suffix}")
+            instead = ".png"
+        return self.name if known else str(pathlib.PurePosixPath(self.name).with_suffix(instead))
 
 
 @dataclasses.dataclass
@@ -56,7 +79,8 @@ def find_sources(paths: Sequence[str | os.PathLike], out: str | os.PathLike | No
     """Return the images and videos that paths stand for.
 
     Args:
-        paths: files with any suffix, and folders, which are searched recursively for images and videos.
+        paths: files with any suffix, and folders, which are searched recursively for images and videos, also of formats
+            that cannot be read, so that they are not passed over.
         out: folder of the results, which get the same names; files in it are left out.
 
     Returns:
@@ -82,11 +106,11 @@ def find_sources(paths: Sequence[str | os.PathLike], out: str | os.PathLike | No
 
 
 def _in_folder(folder: pathlib.Path, out: pathlib.Path | None) -> list[Source]:
-    known = IMAGE_SUFFIXES | VIDEO_CODES.keys()
+    known = IMAGE_SUFFIXES | VIDEO_CODES.keys() | OTHER_VIDEOS
     files = [
         p
         for p in sorted(folder.rglob("*"))
-        if p.suffix.lower() in known
+        if p.suffix.lower() in known | FOREIGN_SUFFIXES
         and not p.name.startswith(".")
         and p.is_file()
         and not (out and p.resolve().is_relative_to(out))
@@ -99,13 +123,14 @@ def _in_folder(folder: pathlib.Path, out: pathlib.Path | None) -> list[Source]:
 def _refuse_clashes(sources: Iterable[Source], out: pathlib.Path | None) -> None:
     taken: dict[str, Source] = {}
     for source in sources:
-        other = taken.setdefault(source.name, source)
+        name = source.result_name
+        other = taken.setdefault(name, source)
         if other is not source:
             raise InputError(
-                f"{other.path} and {source.path} would give results of one name, {source.name}; "
+                f"{other.path} and {source.path} would give results of one name, {name}; "
                 "give them in two runs with an --out each"
             )
-        if out and (out / source.name) == source.path.resolve():
+        if out and (out / name) == source.path.resolve():
             raise InputError(f"the result for {source.path} would overwrite it; give another --out")
 
 

@@ -25,7 +25,8 @@ PEN_WIDTH = 1000  # px of the longer side per step of line width and letter size
 
 
 class Pictures:
-    """Writes every image and video under its own name with its instances drawn in. A context manager.
+    """Writes every image and video under its own name with its instances drawn in (as PNG or MP4 where OpenCV cannot
+    write the format). A context manager.
 
     Args:
         folder: for the results; made if missing.
@@ -50,7 +51,7 @@ class Pictures:
         order = np.argsort(scores, kind="stable")  # the best is drawn last, on top
         pen = max(1.0, max(frame.image.shape[:2]) / PEN_WIDTH)
         picture = draw_instances(frame.image, instances.select(order), self.class_names, scores[order], pen=pen)
-        path = self.folder / frame.source.name
+        path = self.folder / frame.source.result_name
         path.parent.mkdir(parents=True, exist_ok=True)
         if frame.index is None:
             self._close()
@@ -73,12 +74,11 @@ class Pictures:
 
 
 def _write_image(path: pathlib.Path, image: np.ndarray) -> None:
-    """Write uint8 [H, W, 3] in the format of the suffix (PNG where OpenCV cannot), whole or not at all."""
-    suffix = path.suffix if cv2.haveImageWriter(f"_{path.suffix}") else ".png"
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix.lower() in (".jpg", ".jpeg") else []
-    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    """Write uint8 [H, W, 3] in the format of the suffix, whole or not at all."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix.lower() in (".jpg", ".jpeg", ".jpe") else []
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     assert done, "OpenCV encodes every uint8 image"
-    write_bytes(path.with_suffix(suffix), data.tobytes())
+    write_bytes(path, data.tobytes())
 
 
 class CocoResults(JsonListFile):

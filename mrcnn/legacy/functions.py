@@ -11,6 +11,7 @@ from keras import ops as K
 
 from mrcnn.errors import InputError
 from mrcnn.structures.boxes import compute_overlaps
+from mrcnn.structures.masks import extract_bboxes, minimize_mask
 
 
 def parallel_model(keras_model: keras.Model, gpu_count: int | None) -> keras.Model:
@@ -72,6 +73,19 @@ def batch_pack_graph(x: Any, counts: Any, num_rows: int) -> Any:
     x is [num_rows, k, ...], counts int [num_rows]; the result [sum of counts, ...].
     """
     return K.concatenate([x[i, : counts[i]] for i in range(num_rows)], axis=0)
+
+
+def mold_mask(mask: np.ndarray, config: Any) -> np.ndarray:
+    """Return mini-masks of full masks. The original's function of this name has no body.
+
+    Args:
+        mask: bool [H, W, n].
+        config: MINI_MASK_SHAPE (h, w) is read.
+
+    Returns:
+        bool [h, w, n].
+    """
+    return minimize_mask(extract_bboxes(mask), mask, config.MINI_MASK_SHAPE)
 
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:

@@ -96,11 +96,11 @@ def mrcnn_class_loss(
     return ops.sum(weights * cross_entropy) / ops.maximum(sum_over_replicas(ops.sum(weights)), keras.config.epsilon())
 
 
-def mrcnn_bbox_loss(target_deltas: Tensor, target_class_ids: Tensor, pred_bbox: Tensor) -> Tensor:
+def mrcnn_bbox_loss(target_bbox: Tensor, target_class_ids: Tensor, pred_bbox: Tensor) -> Tensor:
     """Return the smooth L1 loss of the box that each positive ROI predicts for its target class.
 
     Args:
-        target_deltas: [N, R, (dy, dx, log(dh), log(dw))] float, already divided by BBOX_STD_DEV.
+        target_bbox: [N, R, (dy, dx, log(dh), log(dw))] float, already divided by BBOX_STD_DEV.
         target_class_ids: [N, R] int; rows <= 0 do not count.
         pred_bbox: [N, R, C, 4] float deltas in the same units.
 
@@ -108,7 +108,7 @@ def mrcnn_bbox_loss(target_deltas: Tensor, target_class_ids: Tensor, pred_bbox: 
         float32 scalar, the mean over positive ROIs and the four numbers.
     """
     pred_deltas = _of_class(pred_bbox, target_class_ids, axis=2)  # [N, R, 4]
-    return _mean_where(target_class_ids > 0, ops.mean(smooth_l1(target_deltas, pred_deltas), axis=-1))
+    return _mean_where(target_class_ids > 0, ops.mean(smooth_l1(target_bbox, pred_deltas), axis=-1))
 
 
 def mrcnn_mask_loss(target_masks: Tensor, target_class_ids: Tensor, pred_mask_logits: Tensor) -> Tensor:

@@ -109,6 +109,10 @@ class LoadReport:
     excluded: list[str]
     mismatched: dict[str, tuple[Shapes, Shapes]]
 
+    def __repr__(self) -> str:
+        """Return one short line: load_weights is often the last line of a notebook's cell."""
+        return f"<{self.summary().splitlines()[0]}, {len(self.skipped)} of the file not used>"
+
     @property
     def untouched(self) -> list[str]:
         """Layers of the model that got nothing from the file; random, unless another file was loaded before."""

@@ -184,20 +184,6 @@ def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[i
     return mask
 
 
-def mold_mask(mask: np.ndarray, bbox: np.ndarray, mini_shape: Sequence[int]) -> np.ndarray:
-    """Call `minimize_mask` with the mask first. Matterport's function of this name has no body.
-
-    Args:
-        mask: bool [H, W, n].
-        bbox: int [n, (y1, x1, y2, x2)] pixels.
-        mini_shape: (height, width).
-
-    Returns:
-        bool [height, width, n].
-    """
-    return minimize_mask(bbox, mask, mini_shape)
-
-
 def paste_mask(
     mask_probs: np.ndarray, box_px: Sequence[int], image_shape: Sequence[int], threshold: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:

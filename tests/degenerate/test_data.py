@@ -371,3 +371,19 @@ def test_augmentation_must_be_imgaug():
 def test_rle_that_does_not_add_up():
     with pytest.raises(InputError, match="runs of an RLE of size 3 x 4 add up to 13"):
         rle_to_crop({"size": [3, 4], "counts": [4, 2, 7]})
+
+
+@pytest.mark.parametrize("strides", [[4, 8, 16, 32], [8, 16, 32, 64, 128], [4, 8, 16, 32, 32]])
+def test_strides_that_the_backbone_does_not_have(strides):
+    config = TwoClasses()
+    config.BACKBONE_STRIDES = strides
+    with pytest.raises(InputError, match=r"BACKBONE_STRIDES is .*; resnet101 has \[4, 8, 16, 32, 64\]"):
+        config.validate()
+    config.BACKBONE, config.COMPUTE_BACKBONE_SHAPE = (lambda *_, **__: None), (lambda shape: None)
+    if len(strides) == 5:
+        config.validate()
+    else:
+        with pytest.raises(InputError, match="those of P2..P6 of your backbone"):
+            config.validate()
+    config.BACKBONE, config.BACKBONE_STRIDES = "resnet50", np.array([4, 8, 16, 32, 64])
+    config.validate()

@@ -6,6 +6,7 @@ import pathlib
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from pycocotools.coco import COCO
 
@@ -15,6 +16,8 @@ from bdd100k.labels.results import ScalabelFrames
 from mrcnn import errors
 from mrcnn.annotations.object_masks import object_mask
 from mrcnn.annotations.schema import AnnotatedImage
+from mrcnn.data.images import read_image
+from mrcnn.errors import InputError
 from mrcnn.inference.detect_files import detect_files
 from mrcnn.inference.media import VideoFile, count_frames, find_sources, read_frames
 from mrcnn.inference.writers import CocoResults, Pictures
@@ -85,6 +88,54 @@ def test_frames_of_images_and_videos(folder, images):
         assert np.abs(frame.image.astype(int) - image).mean() < 12 and frame.fps == 10
     ((name, reason),) = failed
     assert name == "broken.png" and "is truncated" in reason
+
+
+RARE = ("gif", "jp2", "tga", "pcx", "ppm", "sgi", "dds", "jfif")
+
+
+def test_a_folder_of_rare_formats(run, images, tmp_path, capsys):
+    """What OpenCV or Pillow reads is read; results have a format that OpenCV writes. The rest is counted and named."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for suffix in RARE:
+        PIL.Image.fromarray(images[0]).save(folder / f"{suffix}.{suffix}")
+    PIL.Image.fromarray(images[0]).convert("L").save(folder / "gray.pgm")
+    for name in ("phone.HEIC", "layers.psd", "raw.cr2", "drawing.svg", "broken.gif"):
+        (folder / name).write_bytes(b"not read by what is installed")
+    (folder / "notes.txt").write_text("no image")
+    assert run(folder, "--out", out) == 1
+    said = capsys.readouterr().out
+    assert "9 images or frames" in said and "5 of 14 files could not be read" in said
+    assert all(f"  {folder / name}" in said for name in ("phone.HEIC", "layers.psd", "raw.cr2", "drawing.svg"))
+    names = {"gif.gif", "jp2.jp2", "tga.png", "pcx.png", "ppm.ppm", "sgi.png", "dds.png", "jfif.png", "gray.png"}
+    assert {p.name for p in out.iterdir()} == names
+    assert cv2.imread(str(out / "tga.png")).shape == images[0].shape
+
+
+def test_results_of_rare_formats_do_not_overwrite_others(tmp_path):
+    for name in ("a.tga", "a.png", "b.webm", "b.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    for pair in (("a.tga", "a.png"), ("b.webm", "b.mp4")):
+        with pytest.raises(InputError, match=f"would give results of one name, {pair[1]}"):
+            find_sources([tmp_path / name for name in pair], tmp_path / "out")
+    assert [(s.name, s.is_video) for s in find_sources([tmp_path / "b.webm"])] == [("b.webm", True)]
+    with pytest.raises(InputError, match="give another --out"):
+        find_sources([tmp_path / "b.mp4"], tmp_path)
+
+
+@pytest.mark.parametrize("scale", [1, 255.0])
+def test_tiff_of_32_bits(tmp_path, images, scale):
+    """Floats of 0 to 1, or numbers of 0 to 255 of any type, are 8-bit images; no other range says what is white."""
+    colours, gray = images[0], images[0][..., 0]
+    cv2.imwrite(str(tmp_path / "colours.tif"), (colours / scale).astype(np.float32)[..., ::-1])
+    cv2.imwrite(str(tmp_path / "gray.tif"), (gray / scale).astype(np.float32))
+    PIL.Image.fromarray(gray.astype(np.int32)).save(tmp_path / "whole.tif")
+    PIL.Image.fromarray(gray.astype(np.int32) * 1000).save(tmp_path / "deep.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "colours.tif"), colours)
+    for name in ("gray.tif", "whole.tif"):
+        np.testing.assert_array_equal(read_image(tmp_path / name), np.stack([gray] * 3, axis=-1))
+    with pytest.raises(InputError, match=r"deep.tif: the image holds int32 numbers from \d+ to \d+000.*8 or 16 bits"):
+        read_image(tmp_path / "deep.tif")
 
 
 def test_coco_results_are_what_detect_finds(run, folder, expected, tmp_path, capsys, caplog):

@@ -221,6 +221,7 @@ def test_exclude_loads_the_rest(tmp_path):
     text = report.summary()
     assert text.startswith("coco.h5: 3 of 9 layers loaded")
     assert "mrcnn_mask 1x1x4x81 + 81 in the file, 1x1x4x9 + 9 in the model" in text
+    assert repr(report) == "<coco.h5: 3 of 9 layers loaded, 6 of the file not used>"
 
 
 def test_layers_that_no_file_gave_values_to_are_named_at_inference(tmp_path, caplog):

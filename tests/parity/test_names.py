@@ -21,7 +21,7 @@ UTILS = """extract_bboxes(mask) compute_iou(box,boxes,box_area,boxes_area) compu
 compute_overlaps_masks(masks1,masks2) non_max_suppression(boxes,scores,threshold)
 apply_box_deltas(boxes,deltas) box_refinement(box,gt_box) box_refinement_graph(box,gt_box) Dataset
 resize_image(image,min_dim,max_dim,min_scale,mode) resize_mask(mask,scale,padding,crop)
-minimize_mask(bbox,mask,mini_shape) expand_mask(bbox,mini_mask,image_shape) mold_mask
+minimize_mask(bbox,mask,mini_shape) expand_mask(bbox,mini_mask,image_shape) mold_mask(mask,config)
 unmold_mask(mask,bbox,image_shape) generate_anchors(scales,ratios,shape,feature_stride,anchor_stride)
 generate_pyramid_anchors(scales,ratios,feature_shapes,feature_strides,anchor_stride) trim_zeros(x)
 compute_matches(gt_boxes,gt_class_ids,gt_masks,pred_boxes,pred_class_ids,pred_scores,pred_masks,iou_threshold)
@@ -31,25 +31,33 @@ compute_recall(pred_boxes,gt_boxes,iou) batch_slice(inputs,graph_fn,batch_size,n
 download_trained_weights(coco_model_path,verbose) norm_boxes(boxes,shape) denorm_boxes(boxes,shape)
 resize(image,output_shape,order) COCO_MODEL_URL""".split()
 
-MODEL = """log BatchNorm compute_backbone_shapes identity_block conv_block resnet_graph
-apply_box_deltas_graph(boxes,deltas) clip_boxes_graph(boxes,window) ProposalLayer log2_graph(x)
-PyramidROIAlign overlaps_graph(boxes1,boxes2)
-detection_targets_graph(proposals,gt_class_ids,gt_boxes,gt_masks,config) DetectionTargetLayer
-refine_detections_graph(rois,probs,deltas,window,config) DetectionLayer
+MODEL = """log(text,array) BatchNorm compute_backbone_shapes(config,image_shape)
+identity_block(input_tensor,kernel_size,filters,stage,block,use_bias,train_bn)
+conv_block(input_tensor,kernel_size,filters,stage,block,strides,use_bias,train_bn)
+resnet_graph(input_image,architecture,stage5,train_bn)
+apply_box_deltas_graph(boxes,deltas) clip_boxes_graph(boxes,window)
+ProposalLayer(proposal_count,nms_threshold,config) log2_graph(x)
+PyramidROIAlign(pool_shape) overlaps_graph(boxes1,boxes2)
+detection_targets_graph(proposals,gt_class_ids,gt_boxes,gt_masks,config) DetectionTargetLayer(config)
+refine_detections_graph(rois,probs,deltas,window,config) DetectionLayer(config)
 rpn_graph(feature_map,anchors_per_location,anchor_stride)
 build_rpn_model(anchor_stride,anchors_per_location,depth)
 fpn_classifier_graph(rois,feature_maps,image_meta,pool_size,num_classes,train_bn,fc_layers_size)
 build_fpn_mask_graph(rois,feature_maps,image_meta,pool_size,num_classes,train_bn)
 smooth_l1_loss(y_true,y_pred) rpn_class_loss_graph(rpn_match,rpn_class_logits)
 rpn_bbox_loss_graph(config,target_bbox,rpn_match,rpn_bbox)
-mrcnn_class_loss_graph(target_class_ids,pred_class_logits,active_class_ids) mrcnn_bbox_loss_graph
-mrcnn_mask_loss_graph load_image_gt(dataset,config,image_id,augment,augmentation,use_mini_mask)
+mrcnn_class_loss_graph(target_class_ids,pred_class_logits,active_class_ids)
+mrcnn_bbox_loss_graph(target_bbox,target_class_ids,pred_bbox)
+mrcnn_mask_loss_graph(target_masks,target_class_ids,pred_masks)
+load_image_gt(dataset,config,image_id,augment,augmentation,use_mini_mask)
 build_detection_targets(rpn_rois,gt_class_ids,gt_boxes,gt_masks,config)
 build_rpn_targets(image_shape,anchors,gt_class_ids,gt_boxes,config)
 generate_random_rois(image_shape,count,gt_class_ids,gt_boxes)
 data_generator(dataset,config,shuffle,augment,augmentation,random_rois,batch_size,detection_targets)
-MaskRCNN compose_image_meta parse_image_meta(meta) parse_image_meta_graph(meta) mold_image unmold_image
-trim_zeros_graph batch_pack_graph(x,counts,num_rows) norm_boxes_graph(boxes,shape)
+MaskRCNN compose_image_meta(image_id,original_image_shape,image_shape,window,scale,active_class_ids)
+parse_image_meta(meta) parse_image_meta_graph(meta) mold_image(images,config)
+unmold_image(normalized_images,config) trim_zeros_graph(boxes,name) batch_pack_graph(x,counts,num_rows)
+norm_boxes_graph(boxes,shape)
 denorm_boxes_graph(boxes,shape)""".split()
 
 VISUALIZE = """display_images random_colors apply_mask display_instances display_differences draw_rois draw_box
