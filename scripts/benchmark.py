@@ -13,7 +13,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from benchmarks import ablation, data, detect, evaluate, precision, train
+from benchmarks import ablation, data, detect, evaluate, precision, sizes, train
 
 from mrcnn import errors
 from mrcnn.errors import InputError
@@ -26,6 +26,7 @@ BENCHMARKS = {
     "train": train,
     "ablation": ablation,
     "precision": precision,
+    "sizes": sizes,
 }
 
 
