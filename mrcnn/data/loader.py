@@ -52,6 +52,8 @@ class Loader(keras.utils.PyDataset):
     an object to learn from is replaced by the next one that has some, unless config.TRAIN_EMPTY_IMAGES is set.
     """
 
+    _unwatched = WATCHED_BATCHES
+
     def __init__(
         self,
         dataset: Dataset,
@@ -129,7 +131,6 @@ class Loader(keras.utils.PyDataset):
             raise InputError(f"first_batch is {first_batch}; an epoch has {self.maker.steps} batches, numbered from 0")
         self.epoch, self.first_batch = first_epoch, first_batch
         self.error: InputError | None = None  # the first one raised, see `errors_of`
-        self._unwatched = WATCHED_BATCHES if shuffle else 0  # only training warns
         self._prefetcher = Prefetcher(self.maker, workers, worker_kind) if workers else None
         self.handed: list[tuple[int, float, float]] = []  # per batch: requesting thread, request and arrival times
         self._in_epoch, self._labelled, self._lost = False, 0, 0
@@ -196,7 +197,7 @@ class Loader(keras.utils.PyDataset):
 
     def _watch(self, images: np.ndarray) -> None:
         """Warn once if the numbers of the first batches are not those that MEAN_PIXEL is for."""
-        if images.dtype == np.uint8 or not self._unwatched:
+        if images.dtype == np.uint8 or not self._unwatched or not self.maker.shuffle:  # only training warns
             return
         self._unwatched -= 1
         mean_pixel = self.maker.config.MEAN_PIXEL

@@ -70,13 +70,13 @@ def new_sizes(count: int, backbone: str) -> list[tuple[float, float, float]]:
     model.detect([np.zeros((256, 640, 3), np.uint8)])  # not among the sizes
     before, rows = _resident_mib(), []
     for size in sizes[:count]:
-        image, seconds = rng.integers(0, 255, (*size, 3), np.uint8), []
+        image = rng.integers(0, 255, (*size, 3), np.uint8)
+        times = [time.process_time()]
         for _ in range(2):
-            began = time.process_time()
             model.detect([image])
-            seconds.append(time.process_time() - began)
+            times.append(time.process_time())
         gc.collect()
-        rows.append((_resident_mib() - before, *seconds))
+        rows.append((_resident_mib() - before, times[1] - times[0], times[2] - times[1]))
     return rows
 
 
