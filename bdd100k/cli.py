@@ -22,8 +22,8 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="BDD100K folder, or images with VIA, labelme, COCO, YOLO or "
-        "mask labels (docs/data.md); by default the embedded street scenes are used",
+        help="BDD100K folder, or images with labels of COCO, YOLO, VIA, labelme, ISAT or Supervisely, or with masks "
+        "(docs/data.md); by default the embedded street scenes are used",
     )
     add_classes_argument(parser)
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
