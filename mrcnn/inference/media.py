@@ -48,14 +48,16 @@ class Source:
 
     @property
     def result_name(self) -> str:
-        """The name of the picture or video with the result: in the source's format where OpenCV can write it."""
+        """The name of the picture or video with the result: in another format (a.tga.png) where OpenCV cannot write the
+        source's.
+        """
         suffix = self.path.suffix.lower()
         if self.is_video:
             known, instead = suffix in VIDEO_CODES, ".mp4"
         else:
             known = suffix not in GRAY_SUFFIXES and cv2.haveImageWriter(f"_{suffix}")
             instead = ".png"
-        return self.name if known else str(pathlib.PurePosixPath(self.name).with_suffix(instead))
+        return self.name if known else self.name + instead
 
 
 @dataclasses.dataclass

@@ -25,8 +25,8 @@ PEN_WIDTH = 1000  # px of the longer side per step of line width and letter size
 
 
 class Pictures:
-    """Writes every image and video under its own name with its instances drawn in (as PNG or MP4 where OpenCV cannot
-    write the format). A context manager.
+    """Writes every image and video under its own name with its instances drawn in, as PNG or MP4 (a.tga.png) where
+    OpenCV cannot write the format. A context manager.
 
     Args:
         folder: for the results; made if missing.

@@ -107,20 +107,24 @@ def test_a_folder_of_rare_formats(run, images, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "9 images or frames" in said and "5 of 14 files could not be read" in said
     assert all(f"  {folder / name}" in said for name in ("phone.HEIC", "layers.psd", "raw.cr2", "drawing.svg"))
-    names = {"gif.gif", "jp2.jp2", "tga.png", "pcx.png", "ppm.ppm", "sgi.png", "dds.png", "jfif.png", "gray.png"}
-    assert {p.name for p in out.iterdir()} == names
-    assert cv2.imread(str(out / "tga.png")).shape == images[0].shape
+    others = {f"{name}.png" for name in ("tga.tga", "pcx.pcx", "sgi.sgi", "dds.dds", "jfif.jfif", "gray.pgm")}
+    assert {p.name for p in out.iterdir()} == {"gif.gif", "jp2.jp2", "ppm.ppm", *others}
+    assert cv2.imread(str(out / "tga.tga.png")).shape == images[0].shape
 
 
 def test_results_of_rare_formats_do_not_overwrite_others(tmp_path):
     for name in ("a.tga", "a.png", "b.webm", "b.mp4"):
         (tmp_path / name).write_bytes(b"")
-    for pair in (("a.tga", "a.png"), ("b.webm", "b.mp4")):
-        with pytest.raises(InputError, match=f"would give results of one name, {pair[1]}"):
-            find_sources([tmp_path / name for name in pair], tmp_path / "out")
-    assert [(s.name, s.is_video) for s in find_sources([tmp_path / "b.webm"])] == [("b.webm", True)]
-    with pytest.raises(InputError, match="give another --out"):
-        find_sources([tmp_path / "b.mp4"], tmp_path)
+    found = {s.name: (s.is_video, s.result_name) for s in find_sources([tmp_path], tmp_path / "out")}
+    assert found == {
+        "a.tga": (False, "a.tga.png"),
+        "a.png": (False, "a.png"),
+        "b.webm": (True, "b.webm.mp4"),
+        "b.mp4": (True, "b.mp4"),
+    }
+    (tmp_path / "a.tga.png").write_bytes(b"")
+    with pytest.raises(InputError, match="would give results of one name, a.tga.png"):
+        find_sources([tmp_path], tmp_path / "out")
 
 
 @pytest.mark.parametrize("scale", [1, 255.0])
