@@ -111,7 +111,7 @@ def test_hosts_that_cannot_be(addresses, index, message):
 def test_parallel_model_is_the_model():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     assert ParallelModel(model, 1) is model
-    with pytest.raises(InputError, match="gpu_count=2, but the model was built for 1"):
+    with pytest.raises(InputError, match="2 GPUs are asked for, but the model was built for 1"):
         ParallelModel(model, 2)
 
 

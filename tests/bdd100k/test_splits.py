@@ -64,7 +64,7 @@ def test_a_changed_list_is_refused(tmp_path):
     path.write_text("a.jpg\n")
     with pytest.raises(InputError, match="is not the list of a test split"):
         splits.read_list(path)
-    with pytest.raises(InputError, match=r"missing.txt: .* cannot be read"):
+    with pytest.raises(InputError, match=r"missing.txt: cannot be read"):
         splits.find_list(tmp_path, tmp_path / "missing.txt")
     with pytest.raises(InputError, match="choose another file with --split-file"):
         splits.write_list(path / "below" / "test.txt", NAMES, 5)
