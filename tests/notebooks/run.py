@@ -6,6 +6,7 @@ python -m tests.notebooks.run notebooks/inspect_data.ipynb
 
 import os
 import pathlib
+import re
 import sys
 import time
 from unittest import mock
@@ -17,6 +18,7 @@ from bdd100k.notebooks import QUICK
 
 FOLDER = pathlib.Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+BAR_HEAD = re.compile(r"Epoch \d+/\d+")  # the line above Keras' bar
 
 
 def execute(path: pathlib.Path, quick: bool, timeout: int) -> nbformat.NotebookNode:
@@ -41,11 +43,31 @@ def execute(path: pathlib.Path, quick: bool, timeout: int) -> nbformat.NotebookN
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Remove times and what went to stderr: they differ from run to run."""
+    """Remove times, progress bars, stderr and the path of the repository, which differ from run to run.
+
+    What a cell prints in a row becomes one output.
+    """
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        if cell.cell_type != "code":
+            continue
+        outputs: list[nbformat.NotebookNode] = []
+        for output in (output for output in cell.outputs if output.get("name") != "stderr"):
+            if output.output_type == "stream" and outputs and outputs[-1].output_type == "stream":
+                outputs[-1].text += output.text
+            else:
+                outputs.append(output)
+        for output in outputs:
+            if output.output_type == "stream":
+                output.text = _lasting(output.text)
+        cell.outputs = [output for output in outputs if output.get("text") != ""]
+
+
+def _lasting(text: str) -> str:
+    """Return printed text without the lines that a progress bar writes over and over, and with short paths."""
+    lines = [line for line in text.split("\n") if "\r" not in line and not BAR_HEAD.fullmatch(line)]
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).replace(f"{FOLDER.parent}/", "")
+    return text if text.strip() else ""
 
 
 def main() -> None:
