@@ -89,7 +89,7 @@ def explain_mask(path: pathlib.Path, shape: tuple[int, int], one_object: bool = 
         return interpret(pixels, lossy, voc, one_object)
     except LabelError as error:
         raise InputError(f"{path}: {error}") from None
-    except (OSError, SyntaxError) as error:  # Pillow reports broken PNG chunks as SyntaxError
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG chunks
         raise InputError(f"{path}: the mask cannot be read ({error})") from error
 
 

@@ -84,7 +84,7 @@ def image_size(path: str | os.PathLike | None) -> tuple[int, int]:
     try:
         with open(path, "rb") as file:
             width, height, orientation = _header(file)
-    except OSError as error:
+    except (OSError, PIL.Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); check the data folder") from error
     return (width, height) if orientation in TRANSPOSED else (height, width)
 
