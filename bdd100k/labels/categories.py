@@ -50,12 +50,17 @@ def is_stuff(name: str) -> bool:
     return _key(name) in _STUFF_KEYS
 
 
+def plain_name(name: str) -> str:
+    """Return a category name in lower case with single blanks, as BDD100K writes its official names."""
+    return " ".join(name.split()).lower()
+
+
 def has_all_classes(names: Collection[str]) -> bool:
     """Return whether category names are those of BDD100K: all classes by their official names, and no foreign one.
 
     Data of other origin may have some of these names too: its persons, or its cars beside vans, are its own classes.
     """
-    plain = {" ".join(name.split()).lower() for name in names}
+    plain = set(map(plain_name, names))
     return plain >= set(CLASS_NAMES) and all(normalise_category(name) or is_stuff(name) for name in plain)
 
 
@@ -76,7 +81,7 @@ def find_class(name: Any, findings: Findings) -> tuple[str, bool] | None:
         raise LabelError(f"category is {json_type(name)}, not a name")
     found = normalise_category(name)
     if found is None:
-        known, plain = is_stuff(name), " ".join(name.split()).lower()
+        known, plain = is_stuff(name), plain_name(name)
         (findings.stuff if known else findings.unknown)[plain] += 1
         if not known:
             raise LabelError(f"category {plain!r} is not one of the classes", UNKNOWN_NAME)

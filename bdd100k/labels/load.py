@@ -10,7 +10,7 @@ from typing import Any
 
 from bdd100k.config import CLASS_NAMES
 from bdd100k.labels.bitmasks import read_bitmasks
-from bdd100k.labels.categories import find_class, normalise_category
+from bdd100k.labels.categories import find_class, normalise_category, plain_name
 from bdd100k.labels.scalabel import frames_of, is_frame, is_oldest, read_scalabel
 from mrcnn.annotations import coco, json_kind
 from mrcnn.annotations.dataset import log_summary
@@ -108,7 +108,7 @@ def _ids_of_classes(document: dict[str, Any]) -> dict[str, list[Id]]:
     """Class -> the category ids of a COCO file that stand for it, that of its official name first."""
     ids: dict[str, list[Id]] = {name: [] for name in CLASS_NAMES}
     named = coco.category_ids(document)
-    for category in sorted(named, key=lambda name: " ".join(name.split()).lower() not in CLASS_NAMES):
+    for category in sorted(named, key=lambda name: plain_name(name) not in CLASS_NAMES):
         known = normalise_category(category)
         if known is not None and not known[1]:
             ids[known[0]] += named[category]
