@@ -1,0 +1,1 @@
+"""Generators of hostile and damaged inputs, one module for each kind of input."""
