@@ -3,14 +3,15 @@
 import argparse
 import logging
 import pathlib
+import reprlib
 from collections.abc import Sequence
-
-import numpy as np
 
 from bdd100k.config import CLASS_NAMES, BDD100KConfig, CustomConfig, StreetsConfig
 from bdd100k.open_data import BDD100K, OWN, is_custom
-from mrcnn.config import PRECISIONS, Config
+from mrcnn.config import LEARNING_RATE, PRECISIONS, SEED, Config
+from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.errors import InputError
+from mrcnn.setting_rules import is_regex, number_type, whole
 
 CONFIGS = {"bdd100k": BDD100KConfig, "streets": StreetsConfig, "custom": CustomConfig}
 
@@ -71,20 +72,19 @@ def precision_setting(text: str) -> str:
     return f"PRECISION={text}"
 
 
-def positive_int(text: str) -> int:
-    """Parse an integer of at least 1; an argparse type. Raises ArgumentTypeError below, ValueError for other texts."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value
+positive_int = number_type(whole(1, 10**9))
+whole_number = number_type(whole(0, 10**9))
+seed_number = number_type(SEED)
+learning_rate = number_type(LEARNING_RATE)
 
 
-def whole_number(text: str) -> int:
-    """Parse an integer of at least 0; an argparse type. Raises ArgumentTypeError below, ValueError for other texts."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is below 0")
-    return value
+def layers_type(text: str) -> str:
+    """Check the layers of a stage; an argparse type. Raises ArgumentTypeError for what is no regular expression."""
+    if text not in LAYER_REGEX and not is_regex(text):
+        raise argparse.ArgumentTypeError(
+            f"{reprlib.repr(text)} is none of {', '.join(LAYER_REGEX)} and no regular expression"
+        )
+    return text
 
 
 def config_class(name: str | None, data: str | None, classes: str | None = None) -> type[Config]:
@@ -132,19 +132,10 @@ def build_config(
 
     saved = read_config(checkpoint) if checkpoint and name is None else None
     config = config_class(name, data, classes)()
-    take_over(config, {key: value for key, value in (saved or {}).items() if not (key == "NAME" and data is not None)})
+    config.take_over({key: value for key, value in (saved or {}).items() if not (key == "NAME" and data is not None)})
     config.override(overrides)
     config.validate()
     return config
-
-
-def take_over(config: Config, saved: dict) -> None:
-    """Apply settings that `Config.to_dict` returned."""
-    for key, value in saved.items():
-        if key in config.settable():
-            old = getattr(config, key)
-            setattr(config, key, np.array(value) if isinstance(old, np.ndarray) else value)
-    config.override([])  # recomputes the settings that depend on these
 
 
 def follow_classes(config: Config, class_names: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from mrcnn.annotations.reading import read_lines
 from mrcnn.errors import InputError
+from mrcnn.setting_rules import number_type, whole
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --hold-out and --split-file, which train and evaluate share."""
     parser.add_argument(
         "--hold-out",
-        type=int,
+        type=number_type(whole(1, 10**9)),
         nargs="?",
         const=COUNT,
         metavar="N",

@@ -3,12 +3,12 @@
 The preset "lsj", large-scale jitter with copy-paste, is the recipe of Ghiasi et al. (arXiv:2012.07177).
 """
 
+import reprlib
 from dataclasses import dataclass, fields
-from typing import Any
-
-import numpy as np
+from typing import Annotated, Any, get_args, get_type_hints
 
 from mrcnn.errors import InputError
+from mrcnn.setting_rules import FRACTION, Number, Numbers, whole
 
 # Preset name -> settings of Config. "lsj" needs long training: it scales a tenth of the images by less than 0.3, and
 # BDD100K's objects are small to begin with.
@@ -35,43 +35,55 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# Each setting with its rule and its meaning; Config has the same with the prefix AUGMENT_.
+Flip = Annotated[float, FRACTION, "Fraction of the images that are flipped left to right."]
+Rotate = Annotated[float, Number(0, 180), "Degrees; angles are uniform between minus and plus this."]
+Scale = Annotated[
+    tuple[float, float],
+    Numbers(Number(0, 10, above_low=True), count=2),
+    "Minimum and maximum factor on top of the resize mode. The moulded image keeps its size, so the content "
+    "is cropped or padded.",
+]
+MinDims = Annotated[
+    tuple[int, ...],
+    Numbers(whole(1, 65_536)),
+    "Multi-scale training: short sides in pixels; each batch draws one and scales its images to it inside the moulded "
+    "image.",
+]
+Color = Annotated[float, FRACTION, "Strength of random brightness, contrast, saturation and hue."]
+Blur = Annotated[float, FRACTION, "Fraction of the images that are blurred."]
+Weather = Annotated[float, FRACTION, "Fraction of the images that get night, fog, rain or another exposure."]
+CopyPaste = Annotated[
+    float,
+    FRACTION,
+    "Fraction of the images that receive objects pasted from another image, preferably of rare classes.",
+]
+MinArea = Annotated[
+    float, FRACTION, "Minimum fraction of an object's area that must remain visible; objects with less are dropped."
+]
+
+
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are augmented. Config has the same settings with the prefix AUGMENT_.
+    """How training images are augmented; see the types of the attributes."""
 
-    Attributes:
-        flip: fraction of the images that are flipped left to right.
-        rotate: degrees; angles are uniform between -rotate and rotate.
-        scale: (minimum, maximum) factor on top of the resize mode. The size of the moulded image stays the same, so the
-            content is cropped or padded.
-        min_dims: short sides in pixels; each batch draws one and scales its images to it inside the moulded image.
-        color: strength of random brightness, contrast, saturation and hue, 0 to 1.
-        blur: fraction of the images that are blurred.
-        weather: fraction of the images that get night, fog, rain or another exposure.
-        copy_paste: fraction of the images that receive objects pasted from another image, preferably of rare classes.
-        min_area: minimum fraction of an object's area that must remain visible; objects with less are dropped.
-    """
-
-    flip: float = 0.0
-    rotate: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    min_dims: tuple[int, ...] = ()
-    color: float = 0.0
-    blur: float = 0.0
-    weather: float = 0.0
-    copy_paste: float = 0.0
-    min_area: float = 0.0
+    flip: Flip = 0.0
+    rotate: Rotate = 0.0
+    scale: Scale = (1.0, 1.0)
+    min_dims: MinDims = ()
+    color: Color = 0.0
+    blur: Blur = 0.0
+    weather: Weather = 0.0
+    copy_paste: CopyPaste = 0.0
+    min_area: MinArea = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "color", "blur", "weather", "copy_paste", "min_area"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"AUGMENT_{name.upper()} is {getattr(self, name)}; give a number from 0 to 1")
-        if not 0 <= self.rotate <= 180:
-            raise InputError(f"AUGMENT_ROTATE is {self.rotate}; give degrees from 0 to 180")
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 10:
-            raise InputError(f"AUGMENT_SCALE is {self.scale}; give (minimum, maximum), above 0 and at most 10")
-        if any(not isinstance(side, (int, np.integer)) or side < 1 for side in self.min_dims):
-            raise InputError(f"AUGMENT_MIN_DIMS is {self.min_dims}; give whole numbers of pixels, as (600, 660, 720)")
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            rule, value = get_args(hint)[-2], getattr(self, name)
+            if not rule.fits(value):
+                raise InputError(f"AUGMENT_{name.upper()} is {reprlib.repr(value)}; give {rule}")
+        if self.scale[0] > self.scale[1]:
+            raise InputError(f"AUGMENT_SCALE is {self.scale}; give (minimum, maximum)")
 
     @classmethod
     def from_config(cls, config: Any, flip: bool = False) -> "Augmentation":

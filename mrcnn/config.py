@@ -10,14 +10,23 @@ This module imports neither Keras nor a backend, so `--help` and label tools sta
 """
 
 import ast
+import dataclasses
+import difflib
+import functools
+import json
 import logging
-import math
-from collections.abc import Iterable
+import reprlib
+import sys
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 
+from mrcnn import augment_settings, setting_rules
 from mrcnn.augment_settings import Augmentation
 from mrcnn.errors import InputError
+from mrcnn.setting_rules import FLAG, FRACTION, NONE, POSITIVE_FRACTION, Number, Numbers, one_of, whole
 
 log = logging.getLogger(__name__)
 
@@ -29,143 +38,240 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 BALANCES = ("repeat-factor", "class-aware")
 FPN_STRIDES = [4, 8, 16, 32, 64]  # of P2..P6, px
 COARSEST_STRIDE = 64  # of P6, which subsamples P5 (stride 32) by two: image sides must be multiples of it
+LOSSES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
+
+# Rules that several settings share. The maxima are far above what anyone trains with: they stop slips of the keyboard.
+CHANNELS = whole(1, 16_384)
+COUNT = whole(1, 1_000_000)
+SIDE_PX = whole(0, 65_536)
+SEED = whole(0, 2**32 - 1)
+LEARNING_RATE = Number(0, 10, above_low=True)
+STEPS = Number(1, 10**9, whole=True, round_up=True)
+FOUR_DEVIATIONS = Numbers(Number(0, 1000, above_low=True), count=4)
+# Settings before which a new section begins, in the documentation
+SECTIONS = {
+    "NAME": "Run and devices",
+    "BACKBONE": "Network",
+    "RPN_ANCHOR_SCALES": "Anchors and proposals",
+    "USE_MINI_MASK": "Images and masks",
+    "TRAIN_ROIS_PER_IMAGE": "Training targets",
+    "DETECTION_MAX_INSTANCES": "Detection",
+    "OPTIMIZER": "Optimizer and losses",
+    "AUGMENT_FLIP": "Augmentation",
+    "BALANCE": "Rare classes",
+    "USE_RPN_ROIS": "Other",
+}
 
 
 class Config:
-    """All settings, as class attributes. Creating an instance computes BATCH_SIZE, IMAGE_SHAPE and IMAGE_META_SIZE."""
+    """All settings, as class attributes, each with its rule and its meaning.
 
-    NAME: str | None = None  # names the log folder; every subclass sets its own
+    Creating an instance computes BATCH_SIZE, IMAGE_SHAPE and IMAGE_META_SIZE.
+    """
 
-    # Each of this host's GPU_COUNT devices trains on IMAGES_PER_GPU images per step.
-    GPU_COUNT = 1
-    IMAGES_PER_GPU = 2
+    NAME: Annotated[
+        str | None, setting_rules.Name() | NONE, "The name of the log folder. Every subclass sets its own."
+    ] = None
+    GPU_COUNT: Annotated[int, whole(1, 1024), "Devices of this host that train together."] = 1
+    IMAGES_PER_GPU: Annotated[int, whole(1, 4096), "Images of each device in a step."] = 2
+    PRECISION: Annotated[
+        str | None,
+        one_of(*PRECISIONS, None),
+        "Arithmetic of the convolutions. bfloat16 needs half the memory and is faster on GPUs that support it; float16 "
+        "is for GPUs without bfloat16, and the loss is scaled. None follows keras.config.dtype_policy(), which is "
+        "float32 by default.",
+    ] = None
+    STEPS_PER_EPOCH: Annotated[
+        int,
+        STEPS,
+        "Steps of an epoch, which is not one pass over the data. Each ends with a checkpoint and validation.",
+    ] = 1000
+    VALIDATION_STEPS: Annotated[
+        int, Number(0, 10**9, whole=True, round_up=True), "Batches of the validation loss after each epoch."
+    ] = 50
 
-    # Precision of the convolutions: "float32", "bfloat16" (half the memory, faster on GPUs that support it) or
-    # "float16" (for GPUs without bfloat16; the loss is scaled). None follows keras.config.dtype_policy(), float32 by
-    # default.
-    PRECISION: str | None = None
+    BACKBONE: Annotated[
+        Any,
+        one_of(*BACKBONES) | setting_rules.Function(),
+        "A name, or a function of the image tensor, stage5= and train_bn= that returns the stages C1..C5.",
+    ] = "resnet101"
+    COMPUTE_BACKBONE_SHAPE: Annotated[
+        Callable[..., Any] | None,
+        NONE | setting_rules.Function(),
+        "With a function as BACKBONE: a function of the image shape that returns the [n, 2] sizes of P2..P6.",
+    ] = None
+    BACKBONE_STRIDES: Annotated[
+        Sequence[int],
+        Numbers(whole(1, 1024), least=1),
+        "Strides of P2..P6, in pixels. Other ones need a function as BACKBONE.",
+    ] = list(FPN_STRIDES)
+    BACKBONE_WIDTH: Annotated[
+        int, whole(16, 1024), "Channels of the stem (64 in the ResNet paper), doubled at each later stage."
+    ] = 64
+    FPN_CLASSIF_FC_LAYERS_SIZE: Annotated[int, CHANNELS, "Units of the box head's two dense layers."] = 1024
+    TOP_DOWN_PYRAMID_SIZE: Annotated[int, CHANNELS, "Channels of the feature pyramid."] = 256
+    RPN_CHANNELS: Annotated[int, CHANNELS, "Channels of the RPN's shared convolution."] = 512
+    MASK_HEAD_CHANNELS: Annotated[int, CHANNELS, "Channels of the mask head."] = 256
+    NUM_CLASSES: Annotated[int, whole(1, 100_000), "Number of classes, including the background."] = 1
 
-    # An epoch is this many steps, not one pass over the data. Each ends with a checkpoint and validation.
-    STEPS_PER_EPOCH = 1000
-    VALIDATION_STEPS = 50
+    RPN_ANCHOR_SCALES: Annotated[
+        Sequence[float],
+        Numbers(Number(0, 65_536, above_low=True), least=1),
+        "Side of the square anchor of each pyramid level, in pixels.",
+    ] = (32, 64, 128, 256, 512)
+    RPN_ANCHOR_RATIOS: Annotated[
+        Sequence[float],
+        Numbers(Number(0.001, 1000), least=1),
+        "Ratios of width to height. Every level has an anchor of each.",
+    ] = [0.5, 1, 2]
+    RPN_ANCHOR_STRIDE: Annotated[int, whole(1, 1024), "1: anchors on every cell; 2: on every other cell."] = 1
+    RPN_NMS_THRESHOLD: Annotated[
+        float, FRACTION, "A proposal whose IoU with a better one is above this is removed."
+    ] = 0.7
+    RPN_TRAIN_ANCHORS_PER_IMAGE: Annotated[
+        int,
+        whole(2, 1_000_000),
+        "Anchors per image for the RPN's losses, at most half of them positive.",
+    ] = 256
+    PRE_NMS_LIMIT: Annotated[int, whole(1, 10_000_000), "Anchors with the highest scores that enter the NMS."] = 6000
+    POST_NMS_ROIS_TRAINING: Annotated[int, COUNT, "Proposals that the NMS leaves, in training."] = 2000
+    POST_NMS_ROIS_INFERENCE: Annotated[int, COUNT, "Proposals that the NMS leaves, in detection."] = 1000
 
-    # "resnet18", "resnet50", "resnet101", or a function of the image tensor, stage5= and train_bn= that returns the
-    # stages C1..C5; then COMPUTE_BACKBONE_SHAPE(image_shape) must return the [n, 2] sizes of P2..P6.
-    BACKBONE = "resnet101"
-    COMPUTE_BACKBONE_SHAPE = None
-    BACKBONE_STRIDES = [4, 8, 16, 32, 64]
-    BACKBONE_WIDTH = 64  # channels of the stem (64 in the ResNet paper), doubled at each later stage; at least 16
-    FPN_CLASSIF_FC_LAYERS_SIZE = 1024
-    TOP_DOWN_PYRAMID_SIZE = 256
-    RPN_CHANNELS = 512
-    MASK_HEAD_CHANNELS = 256
+    USE_MINI_MASK: Annotated[
+        bool,
+        FLAG,
+        "Train on masks that are cropped to their box and resized, which saves memory at the cost of a little detail.",
+    ] = True
+    MINI_MASK_SHAPE: Annotated[Sequence[int], Numbers(whole(2, 4096), count=2), "Their height and width."] = (56, 56)
+    IMAGE_RESIZE_MODE: Annotated[
+        str,
+        one_of(*RESIZE_MODES),
+        "square: scale the short side up to MIN_DIM unless the long side would exceed MAX_DIM, and pad with zeros to "
+        "MAX_DIM x MAX_DIM. rect: fit into MIN_DIM high x MAX_DIM wide and pad with zeros to exactly that; a square "
+        "input of wide road images would be 44 % padding. pad64: scale the short side up to MIN_DIM, then pad both "
+        "sides to multiples of 64. crop: cut out a random MIN_DIM square. none: leave the image as it is; in detection "
+        "its sides must be multiples of 64. With pad64 and none, training pads all images to the size of the largest.",
+    ] = "square"
+    IMAGE_MIN_DIM: Annotated[int, SIDE_PX | NONE, "See IMAGE_RESIZE_MODE; pixels. 0 or None: not used."] = 800
+    IMAGE_MAX_DIM: Annotated[int, SIDE_PX | NONE, "See IMAGE_RESIZE_MODE; pixels. 0 or None: not used."] = 1024
+    IMAGE_MIN_SCALE: Annotated[
+        float, Number(0, 100) | NONE, "Minimum factor for scaling up, as far as IMAGE_MAX_DIM allows. 0: none."
+    ] = 0
+    IMAGE_CHANNEL_COUNT: Annotated[int, whole(1, 1024), "Channels of the images."] = 3
+    MEAN_PIXEL: Annotated[
+        Any,
+        Numbers(Number(-1e6, 1e6), least=1) | Number(-1e6, 1e6),
+        "Mean of each channel (RGB), which is subtracted. There is no division by a standard deviation.",
+    ] = np.array([123.7, 116.8, 103.9])
 
-    NUM_CLASSES = 1  # including the background
+    TRAIN_ROIS_PER_IMAGE: Annotated[int, COUNT, "ROIs per image that the heads are trained on."] = 200
+    ROI_POSITIVE_RATIO: Annotated[float, POSITIVE_FRACTION, "Fraction of positive ROIs among them."] = 0.33
+    POOL_SIZE: Annotated[int, whole(1, 256), "Side of the ROI features of the box head, in cells."] = 7
+    MASK_POOL_SIZE: Annotated[int, whole(1, 256), "Side of the ROI features of the mask head, in cells."] = 14
+    MASK_SHAPE: Annotated[
+        Sequence[int], Numbers(whole(2, 512), count=2), "Height and width of predicted masks: twice MASK_POOL_SIZE."
+    ] = [28, 28]
+    MAX_GT_INSTANCES: Annotated[int, COUNT, "Objects per training image; of more, the first are used."] = 100
+    RPN_BBOX_STD_DEV: Annotated[
+        Sequence[float] | np.ndarray,
+        FOUR_DEVIATIONS,
+        "What the RPN's targets (dy, dx, log dh, log dw) are divided by, which gives them about unit variance.",
+    ] = np.array([0.1, 0.1, 0.2, 0.2])
+    BBOX_STD_DEV: Annotated[
+        Sequence[float] | np.ndarray, FOUR_DEVIATIONS, "The same for the targets of the box head."
+    ] = np.array([0.1, 0.1, 0.2, 0.2])
 
-    # Anchors: one scale (side of the square anchor in pixels) per pyramid level, times the ratios (width / height).
-    RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
-    RPN_ANCHOR_RATIOS = [0.5, 1, 2]
-    RPN_ANCHOR_STRIDE = 1  # 2: anchors on every other cell
+    DETECTION_MAX_INSTANCES: Annotated[int, COUNT, "Instances that an image can have."] = 100
+    DETECTION_MIN_CONFIDENCE: Annotated[float, FRACTION | NONE, "Minimum score of an instance."] = 0.7
+    DETECTION_NMS_THRESHOLD: Annotated[
+        float, FRACTION, "An instance whose IoU with a better one of its class is above this is removed."
+    ] = 0.3
 
-    # Proposals: the PRE_NMS_LIMIT anchors with the highest scores, then NMS, then the best POST_NMS_ROIS_*.
-    RPN_NMS_THRESHOLD = 0.7
-    RPN_TRAIN_ANCHORS_PER_IMAGE = 256
-    PRE_NMS_LIMIT = 6000
-    POST_NMS_ROIS_TRAINING = 2000
-    POST_NMS_ROIS_INFERENCE = 1000
+    OPTIMIZER: Annotated[
+        str,
+        one_of(*OPTIMIZERS),
+        "sgd, as in the original; adam, which learns faster from random weights and needs a rate of about 0.0005; "
+        "adamw, which decouples weight decay from the gradient.",
+    ] = "sgd"
+    LEARNING_RATE: Annotated[
+        float,
+        LEARNING_RATE,
+        "The paper uses 0.02 for batches of 16; smaller batches and frozen BatchNorm need less.",
+    ] = 0.001
+    LEARNING_MOMENTUM: Annotated[float, Number(0, 1, below_high=True), "Momentum of SGD, or beta_1 of Adam."] = 0.9
+    LEARNING_RATE_SCHEDULE: Annotated[
+        str,
+        one_of(*SCHEDULES),
+        "step multiplies the rate by LEARNING_RATE_DROP_FACTOR after each epoch in LEARNING_RATE_DROP_EPOCHS; cosine "
+        "decays it to 0 by the last epoch of the stage.",
+    ] = "constant"
+    LEARNING_RATE_DROP_EPOCHS: Annotated[
+        Sequence[int], Numbers(COUNT), "Epochs of the schedule step, counted from the start of the run."
+    ] = ()
+    LEARNING_RATE_DROP_FACTOR: Annotated[float, POSITIVE_FRACTION, "Factor of the schedule step."] = 0.1
+    WARMUP_STEPS: Annotated[int, whole(0, 10**9), "Length of the linear warm-up at the start of a stage."] = 0
+    LAYER_RATES: Annotated[
+        dict[str, float],
+        setting_rules.Factors(Number(0, 1000)),
+        "Factors on the learning rate by layer: {'conv1|bn_conv1|res2.*|bn2.*': 0.1}; the first match of a "
+        "whole name wins.",
+    ] = {}
+    GRADIENT_ACCUMULATION_STEPS: Annotated[
+        int, whole(1, 1_000_000), "Batches whose gradients are averaged into one update."
+    ] = 1
+    EMA_MOMENTUM: Annotated[
+        float | None,
+        Number(0, 1, above_low=True, below_high=True) | NONE,
+        "If set, checkpoints and validation use an exponential moving average of the weights: 0.999 averages about "
+        "1 / (1 - 0.999) = 1,000 steps.",
+    ] = None
+    WEIGHT_DECAY: Annotated[float, FRACTION, "See TRUE_WEIGHT_DECAY."] = 0.0001
+    TRUE_WEIGHT_DECAY: Annotated[
+        bool,
+        FLAG,
+        "False: Matterport's term, which is divided by each tensor's size and so is nearly 0. True: gradient "
+        "WEIGHT_DECAY * w.",
+    ] = False
+    LOSS_WEIGHTS: Annotated[
+        dict[str, float], setting_rules.Factors(Number(0, 1e6), LOSSES), "Factor of each of the five losses."
+    ] = dict.fromkeys(LOSSES, 1.0)
+    GRADIENT_CLIP_NORM: Annotated[
+        float, Number(0, 1e9) | NONE, "The gradient of all weights together is clipped to this norm. 0 or None: not."
+    ] = 5.0
 
-    # Mini-masks: masks cropped to their box and resized, to save memory at the cost of a little detail.
-    USE_MINI_MASK = True
-    MINI_MASK_SHAPE = (56, 56)  # height, width
+    AUGMENT_FLIP: augment_settings.Flip = 0.0
+    AUGMENT_ROTATE: augment_settings.Rotate = 0.0
+    AUGMENT_SCALE: augment_settings.Scale = (1.0, 1.0)
+    AUGMENT_MIN_DIMS: augment_settings.MinDims = ()
+    AUGMENT_COLOR: augment_settings.Color = 0.0
+    AUGMENT_BLUR: augment_settings.Blur = 0.0
+    AUGMENT_WEATHER: augment_settings.Weather = 0.0
+    AUGMENT_COPY_PASTE: augment_settings.CopyPaste = 0.0
+    AUGMENT_MIN_AREA: augment_settings.MinArea = 0.0
 
-    # Input size.
-    # "square": scale the short side up to MIN_DIM unless the long side would exceed MAX_DIM; pad with zeros to
-    #     MAX_DIM x MAX_DIM.
-    # "rect": fit into MIN_DIM high x MAX_DIM wide and pad with zeros to exactly that. A square input of wide road
-    #     images would be 44 % padding.
-    # "pad64": scale the short side up to MIN_DIM, then pad both sides to multiples of 64.
-    # "crop": cut out a random MIN_DIM square.
-    # "none": leave the image as it is; for detection its sides must be multiples of 64.
-    # With "pad64" and "none", training pads all images to the size of the largest.
-    IMAGE_RESIZE_MODE = "square"
-    IMAGE_MIN_DIM = 800
-    IMAGE_MAX_DIM = 1024
-    IMAGE_MIN_SCALE = 0  # minimum factor for scaling up; 0: none
-    IMAGE_CHANNEL_COUNT = 3
-    MEAN_PIXEL = np.array([123.7, 116.8, 103.9])  # RGB, subtracted; there is no division by a standard deviation
+    BALANCE: Annotated[
+        str | None,
+        one_of(*BALANCES, None),
+        "None shows every image once per pass; repeat-factor repeats images with classes that appear in less than "
+        "REPEAT_THRESHOLD of the images; class-aware shows all classes equally often.",
+    ] = None
+    REPEAT_THRESHOLD: Annotated[float, POSITIVE_FRACTION, "See BALANCE."] = 0.1
+    CLASS_LOSS_WEIGHTS: Annotated[
+        Sequence[float] | None,
+        Numbers(Number(0, 1e6)) | NONE,
+        "NUM_CLASSES factors for the class loss, the background's first.",
+    ] = None
 
-    # ROIs sampled per image for the heads, a third of them positive.
-    TRAIN_ROIS_PER_IMAGE = 200
-    ROI_POSITIVE_RATIO = 0.33
-    POOL_SIZE = 7
-    MASK_POOL_SIZE = 14
-    MASK_SHAPE = [28, 28]
-    MAX_GT_INSTANCES = 100
-
-    # Regression targets (dy, dx, log dh, log dw) are divided by these, which gives them about unit variance.
-    RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
-    BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
-
-    DETECTION_MAX_INSTANCES = 100
-    DETECTION_MIN_CONFIDENCE = 0.7
-    DETECTION_NMS_THRESHOLD = 0.3
-
-    # "sgd", as in the original; "adam", which learns faster from random weights and needs a rate of about 0.0005;
-    # "adamw", which decouples weight decay from the gradient.
-    OPTIMIZER = "sgd"
-    LEARNING_RATE = 0.001  # the paper uses 0.02 for batches of 16; smaller batches and frozen BatchNorm need less
-    LEARNING_MOMENTUM = 0.9
-    # "step" multiplies the rate by LEARNING_RATE_DROP_FACTOR after each epoch in LEARNING_RATE_DROP_EPOCHS; "cosine"
-    # decays it to 0 by the last epoch of the stage. WARMUP_STEPS: length of the linear warm-up at the start of a stage.
-    LEARNING_RATE_SCHEDULE = "constant"
-    LEARNING_RATE_DROP_EPOCHS: tuple = ()
-    LEARNING_RATE_DROP_FACTOR = 0.1
-    WARMUP_STEPS = 0
-    # Regular expression of layer names -> factor on the rate: {"conv1|bn_conv1|res2.*|bn2.*": 0.1}; first match wins.
-    LAYER_RATES: dict = {}
-    GRADIENT_ACCUMULATION_STEPS = 1  # batches whose gradients are averaged into one update
-    # If set, checkpoints and validation use an exponential moving average of the weights: 0.999 averages about
-    # 1 / (1 - 0.999) = 1,000 steps.
-    EMA_MOMENTUM: float | None = None
-    WEIGHT_DECAY = 0.0001
-    # False: Matterport's term, which is divided by each tensor's size and so is nearly 0. True: gradient
-    # WEIGHT_DECAY * w.
-    TRUE_WEIGHT_DECAY = False
-    LOSS_WEIGHTS = {
-        "rpn_class_loss": 1.0,
-        "rpn_bbox_loss": 1.0,
-        "mrcnn_class_loss": 1.0,
-        "mrcnn_bbox_loss": 1.0,
-        "mrcnn_mask_loss": 1.0,
-    }
-    GRADIENT_CLIP_NORM = 5.0
-
-    # Augmentation of training images, off by default; mrcnn/augment_settings.py explains each setting and the presets.
-    AUGMENT_FLIP = 0.0  # fraction of the images
-    AUGMENT_ROTATE = 0.0  # degrees to either side
-    AUGMENT_SCALE = (1.0, 1.0)  # minimum and maximum factor; the moulded size stays the same
-    AUGMENT_MIN_DIMS: tuple = ()  # multi-scale training: the short sides that a batch may draw
-    AUGMENT_COLOR = 0.0  # strength, 0 to 1
-    AUGMENT_BLUR = 0.0  # fraction of the images
-    AUGMENT_WEATHER = 0.0  # fraction of the images: night, fog, rain or exposure
-    AUGMENT_COPY_PASTE = 0.0  # fraction of the images that receive objects from others
-    AUGMENT_MIN_AREA = 0.0  # drop objects of which less than this fraction is left
-
-    # Sampling of rare classes, see mrcnn/data/class_balance.py. None shows every image once per pass; "repeat-factor"
-    # repeats images with classes that appear in less than REPEAT_THRESHOLD of the images; "class-aware" shows all
-    # classes equally often.
-    BALANCE: str | None = None
-    REPEAT_THRESHOLD = 0.1
-    CLASS_LOSS_WEIGHTS: list | None = None  # NUM_CLASSES factors for the class loss, background first
-
-    USE_RPN_ROIS = True  # False: ROIs come with the batch instead of from the RPN
-    TRAIN_EMPTY_IMAGES = False  # True: train on images without objects, as background
-
-    SEED = 0  # of sampling inside the graph, shuffling and augmentation
-
-    # None: train BatchNorm normally. False: freeze it (best for batches below about 8). True: always use batch
-    # statistics. "group": use GroupNorm instead, which trains at any batch size but cannot load BatchNorm's weights.
-    TRAIN_BN: bool | str | None = False
+    USE_RPN_ROIS: Annotated[bool, FLAG, "False: ROIs come with the batch instead of from the RPN."] = True
+    TRAIN_EMPTY_IMAGES: Annotated[bool, FLAG, "Train on images without objects, as background."] = False
+    SEED: Annotated[int, SEED, "Of sampling inside the graph, shuffling and augmentation."] = 0
+    TRAIN_BN: Annotated[
+        bool | str | None,
+        one_of(None, True, False, "group"),
+        "None: train BatchNorm normally. False: freeze it, which is best for batches below about 8. True: always use "
+        "batch statistics. group: use GroupNorm instead, which trains at any batch size but cannot load BatchNorm's "
+        "weights.",
+    ] = False
 
     def __init__(self) -> None:
         self._compute()
@@ -183,27 +289,30 @@ class Config:
         self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
 
     def validate(self) -> None:
-        """Check that the settings are consistent.
+        """Check that every setting follows its rule and that they are consistent.
+
+        Numbers that numpy or a division made become Python's: np.int64(2) and 2.0 become 2.
 
         Raises:
             InputError: a setting is invalid; the message names the attribute, its value and the allowed values.
         """
-        if self.IMAGE_RESIZE_MODE not in RESIZE_MODES:
-            raise InputError(f"IMAGE_RESIZE_MODE is {self.IMAGE_RESIZE_MODE!r}; use one of {', '.join(RESIZE_MODES)}")
-        if not callable(self.BACKBONE) and self.BACKBONE not in BACKBONES:
-            raise InputError(f"BACKBONE is {self.BACKBONE!r}; use one of {', '.join(BACKBONES)}, or pass a function")
-        if self.OPTIMIZER not in OPTIMIZERS:
-            raise InputError(f"OPTIMIZER is {self.OPTIMIZER!r}; use one of {', '.join(OPTIMIZERS)}")
-        if self.LEARNING_RATE_SCHEDULE not in SCHEDULES:
-            raise InputError(
-                f"LEARNING_RATE_SCHEDULE is {self.LEARNING_RATE_SCHEDULE!r}; use one of {', '.join(SCHEDULES)}"
-            )
+        for name, setting in settings().items():
+            value = getattr(self, name)
+            setting.check(value)
+            if (stored := setting.rule.stored(value)) is not value:
+                setattr(self, name, stored)
+        self._compute()
+        self._validate_network()
+        self._validate_sides()
+        self._validate_strides()
+        self._validate_training()
+        Augmentation.from_config(self)  # checks that the AUGMENT_* settings fit the images
+
+    def _validate_network(self) -> None:
         if callable(self.BACKBONE) and not callable(self.COMPUTE_BACKBONE_SHAPE):
             raise InputError(
                 "BACKBONE is a function, so COMPUTE_BACKBONE_SHAPE must be one too; return the sizes of P2..P6"
             )
-        self._validate_sides()
-        self._validate_strides()
         if self.NUM_CLASSES < 2:
             raise InputError(f"NUM_CLASSES is {self.NUM_CLASSES}; include the background: 1 + your classes")
         if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
@@ -216,20 +325,25 @@ class Config:
                 f"MASK_SHAPE is {list(self.MASK_SHAPE)}; the mask head doubles MASK_POOL_SIZE ({self.MASK_POOL_SIZE}), "
                 f"so it must be {[2 * self.MASK_POOL_SIZE] * 2}"
             )
+        means = np.size(self.MEAN_PIXEL)
+        if means not in (1, self.IMAGE_CHANNEL_COUNT):
+            raise InputError(
+                f"MEAN_PIXEL has {means} numbers, but IMAGE_CHANNEL_COUNT is {self.IMAGE_CHANNEL_COUNT}; give one for "
+                "each channel, or one for all"
+            )
+
+    def _validate_training(self) -> None:
         weights = self.CLASS_LOSS_WEIGHTS
-        if weights is not None and not (len(weights) == self.NUM_CLASSES and all(w >= 0 for w in weights)):
+        if weights is not None and len(weights) != self.NUM_CLASSES:
             raise InputError(
                 f"CLASS_LOSS_WEIGHTS is {weights}; give NUM_CLASSES = {self.NUM_CLASSES} factors of at least 0, the "
                 "background's first, or None"
             )
-        if self.PRECISION is not None and self.PRECISION not in PRECISIONS:
-            raise InputError(f"PRECISION is {self.PRECISION!r}; use one of {', '.join(PRECISIONS)}, or None")
-        if self.BALANCE is not None and self.BALANCE not in BALANCES:
-            raise InputError(f"BALANCE is {self.BALANCE!r}; use one of {', '.join(BALANCES)}, or None")
-        Augmentation.from_config(self)  # checks the AUGMENT_* settings
-        unknown = set(self.LOSS_WEIGHTS) - set(Config.LOSS_WEIGHTS)
-        if unknown:
-            raise InputError(f"LOSS_WEIGHTS names {sorted(unknown)}; known: {sorted(Config.LOSS_WEIGHTS)}")
+        if int(self.TRAIN_ROIS_PER_IMAGE * self.ROI_POSITIVE_RATIO) < 1:
+            raise InputError(
+                f"TRAIN_ROIS_PER_IMAGE {self.TRAIN_ROIS_PER_IMAGE} times ROI_POSITIVE_RATIO {self.ROI_POSITIVE_RATIO} "
+                "is below 1, so no ROI would be positive; raise one of them"
+            )
 
     def _validate_strides(self) -> None:
         # Anchors are laid out by these strides; the network has its own, and they must be the same.
@@ -245,8 +359,8 @@ class Config:
         names = {"square": ("IMAGE_MAX_DIM",), "crop": ("IMAGE_MIN_DIM",), "rect": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")}
         for name in names.get(self.IMAGE_RESIZE_MODE, ()):
             side = getattr(self, name)
-            if not isinstance(side, (int, np.integer)) or side < COARSEST_STRIDE or side % COARSEST_STRIDE:
-                near = max(1, round(float(side) / COARSEST_STRIDE)) * COARSEST_STRIDE
+            if not side or side % COARSEST_STRIDE:
+                near = max(1, round((side or 0) / COARSEST_STRIDE)) * COARSEST_STRIDE
                 raise InputError(
                     f"{name} is {side}; with IMAGE_RESIZE_MODE={self.IMAGE_RESIZE_MODE} it must be a multiple of "
                     f"{COARSEST_STRIDE} (the stride of the coarsest pyramid level), for example {near}"
@@ -265,65 +379,98 @@ class Config:
         for text in assignments:
             key, sign, value = (part.strip() for part in text.partition("="))
             if not sign:
-                raise InputError(f"cannot read the setting {text!r}: write KEY=VALUE")
+                raise InputError(f"cannot read the setting {text!r:.200}: write KEY=VALUE")
             if key not in self.settable():
-                raise InputError(f"unknown setting {key!r}{self._nearest(key)}")
-            setattr(self, key, self._parse(key, value))
+                raise InputError(f"unknown setting {key!r:.100}{self._nearest(key)}")
+            self._assign(key, _literal(value))
         self._compute()
         return self
+
+    def take_over(self, saved: dict[str, Any]) -> None:
+        """Set attributes to the values that `to_dict` returned, as read from a JSON file. Unknown names are ignored.
+
+        Raises:
+            InputError: a value is invalid.
+        """
+        for key in self.settable():
+            if key in saved:
+                self._assign(key, saved[key])
+        self._compute()
 
     def settable(self) -> list[str]:
         """Return the names of all attributes that `override` accepts, sorted."""
         return sorted(k for k in dir(type(self)) if k.isupper() and not k.startswith("_"))
 
     def _nearest(self, key: str) -> str:
-        import difflib
-
-        close = difflib.get_close_matches(key.upper(), self.settable(), 1)
+        close = difflib.get_close_matches(key[:100].upper(), self.settable(), 1)
         return f": did you mean {close[0]}?" if close else "; `display()` lists the attributes"
 
-    def _parse(self, key: str, text: str) -> object:
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            value = text
-        old = getattr(self, key)
-        if isinstance(old, bool) or key == "TRAIN_BN":
-            good = value in (True, False) or (key == "TRAIN_BN" and value in (None, "group"))
-        elif isinstance(old, int):
-            good = isinstance(value, int) and not isinstance(value, bool)
-        elif isinstance(old, float):
-            good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        elif isinstance(old, np.ndarray):
-            good = isinstance(value, (list, tuple)) and len(value) == len(old)
-            value = np.array(value, dtype=old.dtype) if good else value
-        elif isinstance(old, (list, tuple)):
-            good = isinstance(value, (list, tuple))
-            value = type(old)(value) if good else value
-        elif isinstance(old, dict):
-            good = isinstance(value, dict)
-            value = {**old, **value} if good else value
-        else:
-            good = True
-        if not good:
-            raise InputError(f"{key} is {old!r}; {text!r} is not of that type")
-        return value
+    def _assign(self, key: str, value: Any) -> None:
+        """Set an attribute; a list takes the type of the present value, and a dictionary adds to it."""
+        setting, old = settings().get(key), getattr(self, key)
+        if setting is not None:
+            setting.check(value)
+            value = setting.rule.stored(value)
+        if isinstance(old, np.ndarray) and isinstance(value, list | tuple):
+            value = np.array(value, dtype=old.dtype)
+        elif isinstance(old, list | tuple) and isinstance(value, list | tuple):
+            value = type(old)(value)
+        elif isinstance(old, dict) and isinstance(value, dict):
+            value = {**old, **value}
+        setattr(self, key, value)
 
-    def to_dict(self) -> dict:
-        """Return all settings as JSON-ready values: arrays as lists, functions by name."""
-        plain = {}
-        for key in sorted(k for k in dir(self) if k.isupper() and not k.startswith("_")):
-            value = getattr(self, key)
-            if isinstance(value, np.ndarray):
-                value = value.tolist()
-            elif callable(value):
-                value = getattr(value, "__name__", str(value))
-            plain[key] = value
-        return plain
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as JSON-ready values: arrays as lists, functions by name, what JSON lacks as text."""
+        return {key: _plain(getattr(self, key)) for key in sorted(dir(self)) if key.isupper() and key[0] != "_"}
 
     def display(self) -> None:
         """Print all settings, one per line, as the original does."""
-        import sys
-
         lines = [f"{key:30} {getattr(self, key)}" for key in sorted(k for k in dir(self) if k.isupper())]
         sys.stdout.write("\nConfigurations:\n" + "\n".join(lines) + "\n\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """An attribute of `Config`: its name, the rule for its values, its meaning, and the section that it stands in."""
+
+    name: str
+    rule: setting_rules.Rule
+    about: str
+    section: str
+
+    def check(self, value: Any) -> None:
+        """Raise InputError if the setting may not have this value."""
+        if not self.rule.fits(value):
+            raise InputError(f"{self.name} is {reprlib.repr(value)}; give {self.rule}")
+
+
+@functools.cache
+def settings() -> dict[str, Setting]:
+    """Return the table of all settings, by name, in the order of `Config`."""
+    table, section = {}, ""
+    for name, hint in typing.get_type_hints(Config, include_extras=True).items():
+        rule, about = typing.get_args(hint)[-2:]
+        section = SECTIONS.get(name, section)
+        table[name] = Setting(name, rule, about, section)
+    return table
+
+
+def _literal(text: str) -> Any:
+    """Return the Python value that a text writes, or else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return text
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if callable(value):
+        return getattr(value, "__name__", str(value))
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)  # an attribute of a subclass, of a type of its own
+    return value

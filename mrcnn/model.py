@@ -8,6 +8,7 @@ Legend: N batch, A anchors, D detections, n instances, C classes with background
 """
 
 import logging
+import math
 import os
 import textwrap
 from collections.abc import Sequence
@@ -250,10 +251,30 @@ class MaskRCNN:
             keras_model: the model to search; None: the whole network.
             indent: spaces before each log line.
             verbose: 1 logs the trainable layers.
+
+        Raises:
+            InputError: `layer_regex` is no regular expression.
         """
         chosen = set_trainable(keras_model or self.keras_model, layer_regex, self.config.TRAIN_BN is not False)
         for depth, layer in chosen if verbose > 0 else ():
             logger.info("%s%-20s (%s)", " " * (indent + 4 * depth), layer.name, type(layer).__name__)
+
+    def choose_layers(self, layers: str) -> None:
+        """Make the layers of a stage trainable.
+
+        Args:
+            layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
+
+        Raises:
+            InputError: no layer would train.
+        """
+        self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
+        if not self.keras_model.trainable_variables:
+            names = textwrap.shorten(", ".join(weights.leaf_layers(self.keras_model)), 300)
+            raise InputError(
+                f"layers {layers!r:.200}: no layer that can train has such a name; use heads, 3+, 4+, 5+, all or a "
+                f"regular expression over {names}"
+            )
 
     def compile(self, learning_rate: float, momentum: float) -> None:
         """Compile for training with config.OPTIMIZER; GRADIENT_CLIP_NORM clips the gradient of all weights together."""
@@ -300,11 +321,14 @@ class MaskRCNN:
             Keras' history of this call.
 
         Raises:
-            InputError: the model is for inference; data cannot be read; a loss is not finite; memory is full.
+            InputError: the model is for inference; no layer would train; `learning_rate` is not finite; data cannot
+                be read; a loss is not finite; memory is full.
         """
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
-        self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
+        if not 0 <= learning_rate < math.inf:
+            raise InputError(f"learning_rate is {learning_rate}; give a finite number of at least 0")
+        self.choose_layers(layers)
         names = list(dict.fromkeys(variable.path.split("/")[-2] for variable in self.keras_model.trainable_variables))
         logger.info("%d layers train (%s): %s", len(names), layers, textwrap.shorten(", ".join(names), 400))
         options = trainer.RunOptions(

@@ -13,6 +13,10 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from bdd100k import cli
+
 SCRIPTS = pathlib.Path(__file__).resolve().parent
 
 
@@ -20,18 +24,30 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", metavar="DIR", default="runs/demo", help="output folder (default: %(default)s)")
-    add("--train", type=int, default=200, metavar="N", help="number of training scenes (default: %(default)s)")
-    add("--val", type=int, default=50, metavar="N", help="number of validation scenes (default: %(default)s)")
+    add(
+        "--train",
+        type=cli.positive_int,
+        default=200,
+        metavar="N",
+        help="number of training scenes (default: %(default)s)",
+    )
+    add(
+        "--val",
+        type=cli.positive_int,
+        default=50,
+        metavar="N",
+        help="number of validation scenes (default: %(default)s)",
+    )
     add(
         "--heads-steps",
-        type=int,
+        type=cli.positive_int,
         default=100,
         metavar="N",
         help="steps of the first stage, the heads (default: %(default)s)",
     )
     add(
         "--all-steps",
-        type=int,
+        type=cli.positive_int,
         default=600,
         metavar="N",
         help="steps of the second stage, all layers (default: %(default)s)",

@@ -34,6 +34,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bdd100k import cli
 from mrcnn import errors
 from mrcnn.errors import InputError
+from mrcnn.setting_rules import FRACTION, number_type
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -49,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--json", choices=("coco", "scalabel"), help="write detections.json in this format")
     parser.add_argument(
         "--min-score",
-        type=float,
+        type=number_type(FRACTION),
         default=0.5,
         metavar="S",
         help="minimum score of a detection, in pictures and JSON (default: %(default)s)",

@@ -44,6 +44,7 @@ from rich.progress import track
 from bdd100k import cli, open_data, splits
 from mrcnn import errors
 from mrcnn.errors import InputError
+from mrcnn.setting_rules import number_type, whole
 
 log = logging.getLogger("bdd100k")
 
@@ -72,12 +73,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--bootstrap",
-        type=int,
+        type=number_type(whole(0, 100_000)),
         default=500,
         metavar="N",
         help="number of samples for the intervals; 0 leaves them out (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of these samples (default: %(default)s)")
+    parser.add_argument("--seed", type=cli.seed_number, default=0, help="seed of these samples (default: %(default)s)")
     parser.add_argument(
         "--samples",
         type=cli.positive_int,

@@ -10,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from bdd100k import cli
 from bdd100k.streets.scenes import write_streets
 from mrcnn import errors
+from mrcnn.setting_rules import number_type, whole
 
 _TEACH = """\
 The scenes are drawn, so they need no download and no licence. They have BDD100K's eight classes, class imbalance (cars
@@ -34,11 +35,35 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--out", required=True, metavar="DIR", help="output folder: new, empty, or with the same scenes")
-    add("--train", type=int, default=400, metavar="N", help="number of training images (default: %(default)s)")
-    add("--val", type=int, default=100, metavar="N", help="number of validation images (default: %(default)s)")
-    add("--test", type=int, default=0, metavar="N", help="number of test images, also labelled (default: %(default)s)")
-    add("--seed", type=int, default=0, metavar="S", help="seed of the scenes (default: %(default)s)")
-    add("--workers", type=cli.positive_int, default=1, metavar="N", help="number of processes (default: %(default)s)")
+    add(
+        "--train",
+        type=cli.whole_number,
+        default=400,
+        metavar="N",
+        help="number of training images (default: %(default)s)",
+    )
+    add(
+        "--val",
+        type=cli.whole_number,
+        default=100,
+        metavar="N",
+        help="number of validation images (default: %(default)s)",
+    )
+    add(
+        "--test",
+        type=cli.whole_number,
+        default=0,
+        metavar="N",
+        help="number of test images, also labelled (default: %(default)s)",
+    )
+    add("--seed", type=cli.seed_number, default=0, metavar="S", help="seed of the scenes (default: %(default)s)")
+    add(
+        "--workers",
+        type=number_type(whole(1, 1024)),
+        default=1,
+        metavar="N",
+        help="number of processes (default: %(default)s)",
+    )
     return parser.parse_args()
 
 

@@ -35,6 +35,7 @@ from mrcnn.augment_settings import PRESETS
 from mrcnn.config import BALANCES
 from mrcnn.data.class_balance import CLASS_WEIGHTINGS
 from mrcnn.data.sample_maker import WORKER_KINDS
+from mrcnn.setting_rules import number_type, whole
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -55,8 +56,8 @@ def add_stage_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--recipe", choices=list(RECIPES), help="a complete schedule, see above; replaces --stage")
     group.add_argument(
         "--stage",
-        default="heads",
-        help="layers to train: heads, 3+, 4+, 5+, all, or a regular expression over layer names (default: %(default)s)",
+        type=cli.layers_type,
+        help="layers to train: heads, 3+, 4+, 5+, all, or a regular expression over layer names (default: heads)",
     )
     group.add_argument(
         "--weights",
@@ -81,13 +82,16 @@ def add_stage_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--learning-rate",
-        type=float,
+        type=cli.learning_rate,
         metavar="R",
         help="learning rate (default: that of the recipe; without one, LEARNING_RATE of the settings for heads and a "
         "tenth of it for other stages)",
     )
     group.add_argument(
-        "--seed", type=int, metavar="N", help="random seed of initial weights, image order, augmentation and sampling"
+        "--seed",
+        type=cli.seed_number,
+        metavar="N",
+        help="random seed of initial weights, image order, augmentation and sampling",
     )
     group.add_argument(
         "--deterministic",
@@ -118,7 +122,7 @@ def add_data_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--loaders",
-        type=cli.positive_int,
+        type=number_type(whole(1, 1024)),
         default=2,
         metavar="N",
         help="number of threads or processes that prepare batches (default: %(default)s)",
@@ -167,7 +171,9 @@ def add_host_arguments(group: argparse._ArgumentGroup) -> None:
         help="train on several hosts together: the list of all hosts, the same on each. GPU_COUNT and IMAGES_PER_GPU "
         "apply to one host. Data, --logs and --weights must be readable on all hosts; the first one writes the run",
     )
-    group.add_argument("--host-index", type=int, metavar="N", help="position of this host in --hosts, from 0")
+    group.add_argument(
+        "--host-index", type=cli.whole_number, metavar="N", help="position of this host in --hosts, from 0"
+    )
     group.add_argument(
         "--engine",
         choices=("local", "ray"),

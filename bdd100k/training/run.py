@@ -145,6 +145,8 @@ def new_job(args: argparse.Namespace) -> Job:
         InputError: Data, settings or weights are invalid.
     """
     recipe = RECIPES[args.recipe] if args.recipe else None
+    if recipe and args.stage:
+        raise InputError(f"--recipe {args.recipe} has its own stages; leave out --stage {args.stage}, or --recipe")
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     settings = [*(recipe.settings if recipe else ()), *_settings_of(args), *args.overrides]
     config = cli.build_config(args.config, args.data, checkpoint, settings, args.classes)
@@ -154,13 +156,15 @@ def new_job(args: argparse.Namespace) -> Job:
         config.CLASS_LOSS_WEIGHTS = class_weights(train_set, args.class_weights).round(4).tolist()
         named = zip(train_set.class_names, config.CLASS_LOSS_WEIGHTS, strict=True)
         log.info("class weights: %s", ", ".join(f"{name} {weight:g}" for name, weight in named))
-    if args.learning_rate is not None and args.learning_rate <= 0:
-        raise InputError(f"--learning-rate {args.learning_rate}: give a number above 0")
     if args.patience is not None and (val_set is None or args.val_images == 0):
         raise InputError("--patience watches the mask AP of validation images; give --val-images above 0")
     model = _model(args, config)
     _load(model, args.weights, checkpoint, train_set.class_names)
-    stages = plan(recipe, config, args.stage, args.epochs, args.learning_rate, model.epoch, len(train_set.image_ids))
+    stages = plan(
+        recipe, config, args.stage or "heads", args.epochs, args.learning_rate, model.epoch, len(train_set.image_ids)
+    )
+    for stage in stages:
+        model.choose_layers(stage.layers)  # refuses now what would train nothing after the stages before
     return Job(model, train_set, val_set, stages, args)
 
 
@@ -192,7 +196,7 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
         ) from error
     args = argparse.Namespace(**{**vars(args), **known})
     config = cli.config_class(args.config, args.data, args.classes)()
-    cli.take_over(config, saved)
+    config.take_over(saved)
     log.info("resuming %s", folder)
     train_set, val_set = _open_data(args, config)
     model = _model(args, config)

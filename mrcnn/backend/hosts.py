@@ -52,9 +52,8 @@ def join(addresses: Sequence[str], index: int, terms: Mapping[str, Any] | None =
         InputError: `addresses` or `index` is invalid, the port is in use, the backend does not support multi-host
             training, a host fails to join in time, or one has other terms.
     """
-    wrong = [address for address in addresses if not address.rpartition(":")[2].isdigit() or address.startswith(":")]
-    if wrong or len(set(addresses)) < len(addresses):
-        raise InputError(f"hosts are {','.join(addresses)}: give each once, as HOST:PORT")
+    if not all(map(_is_address, addresses)) or len(set(addresses)) < len(addresses):
+        raise InputError(f"hosts are {','.join(addresses)}: give each once, as HOST:PORT with a port from 1 to 65535")
     if not 0 <= index < len(addresses):
         raise InputError(f"host index is {index}; with {len(addresses)} hosts it is 0 to {len(addresses) - 1}")
     if len(addresses) == 1:
@@ -65,6 +64,12 @@ def join(addresses: Sequence[str], index: int, terms: Mapping[str, Any] | None =
     connect(list(addresses), index, limit)
     stated = json.dumps({"list of --hosts": list(addresses), **(terms or {})})
     refuse_other_terms(addresses, [json.loads(text) for text in _texts_of_hosts(stated)])
+
+
+def _is_address(text: str) -> bool:
+    """Return whether a text is HOST:PORT."""
+    name, _, port = text.rpartition(":")
+    return bool(name) and port.isdecimal() and port.isascii() and len(port) <= 5 and 0 < int(port) < 1 << 16
 
 
 def refuse_other_terms(addresses: Sequence[str], terms: Sequence[Mapping[str, Any]]) -> None:

@@ -15,10 +15,12 @@ from keras import ops as K
 from mrcnn.backend import devices, runtime
 from mrcnn.backend.precision import precision_of
 from mrcnn.config import Config
+from mrcnn.errors import InputError
 from mrcnn.modeling import weights
 from mrcnn.modeling.backbone import BatchNorm, fpn_graph, resnet_graph
 from mrcnn.modeling.roi_heads import DetectionLayer, build_fpn_mask_graph, fpn_classifier_graph
 from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model
+from mrcnn.setting_rules import is_regex
 
 Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model is being built
 
@@ -253,7 +255,12 @@ def set_trainable(network: keras.Model, layer_regex: str, train_bn: bool) -> lis
 
     Returns:
         (depth of nesting, layer) of the trainable layers.
+
+    Raises:
+        InputError: `layer_regex` is no regular expression.
     """
+    if not is_regex(layer_regex):
+        raise InputError(f"layers {layer_regex!r:.200}: not a regular expression over layer names")
     chosen: list[tuple[int, layers.Layer]] = []
     for layer in network.layers:
         if isinstance(layer, keras.Model):

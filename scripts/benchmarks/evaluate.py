@@ -28,6 +28,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bdd100k.cli import positive_int, seed_number
 from bdd100k.config import CLASS_NAMES
 from bdd100k.evaluation.protocols import OfficialEvaluator, OfficialFigures
 from bdd100k.evaluation.slices import SLICING
@@ -63,15 +64,17 @@ keys of the JSON file:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.epilog = KEYS
-    parser.add_argument("--images", type=int, default=1000, metavar="N", help="number of images (default: %(default)s)")
+    parser.add_argument(
+        "--images", type=positive_int, default=1000, metavar="N", help="number of images (default: %(default)s)"
+    )
     parser.add_argument(
         "--sample",
-        type=int,
+        type=positive_int,
         default=12,
         metavar="N",
         help="number of images for the original's way (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the scenes (default: %(default)s)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="random seed of the scenes (default: %(default)s)")
 
 
 class Scenes:

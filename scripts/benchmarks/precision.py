@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bdd100k.cli import positive_int
+from bdd100k.cli import learning_rate, positive_int
 from mrcnn.config import PRECISIONS
 
 SUMMARY = "loss curves in bfloat16 and float16, compared with float32"
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="height and width of the images (default: %(default)s)",
     )
-    add("--learning-rate", type=float, default=0.0003, metavar="R", help="learning rate (default: %(default)s)")
+    add("--learning-rate", type=learning_rate, default=0.0003, metavar="R", help="learning rate (default: %(default)s)")
     add("--plot", metavar="FILE", help="plot the curves to this file")
 
 

@@ -19,6 +19,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bdd100k.cli import positive_int
+
 from . import torchvision_model
 from .common import add_network_arguments, in_words, median_ratio, spread, square
 
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.epilog = KEYS
     parser.add_argument(
-        "--size", type=int, default=512, metavar="PX", help="side of the square images (default: %(default)s)"
+        "--size", type=positive_int, default=512, metavar="PX", help="side of the square images (default: %(default)s)"
     )
     add_network_arguments(parser)
     parser.add_argument(
@@ -49,14 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="layers to train: heads, 3+, 4+, 5+, all, or a regular expression (default: %(default)s)",
     )
     parser.add_argument(
-        "--batch", type=int, default=1, metavar="N", help="number of images per step (default: %(default)s)"
+        "--batch", type=positive_int, default=1, metavar="N", help="number of images per step (default: %(default)s)"
     )
     parser.add_argument(
-        "--steps", type=int, default=10, metavar="N", help="number of measured steps (default: %(default)s)"
+        "--steps", type=positive_int, default=10, metavar="N", help="number of measured steps (default: %(default)s)"
     )
     parser.add_argument(
         "--loaders",
-        type=int,
+        type=positive_int,
         default=2,
         metavar="N",
         help="number of threads that prepare batches (default: %(default)s)",

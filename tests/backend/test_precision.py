@@ -128,5 +128,5 @@ def test_the_policy_of_the_program_is_left_alone():
 
 
 def test_unknown_precision():
-    with pytest.raises(InputError, match="PRECISION is 'half'; use one of float32, bfloat16, float16, or None"):
+    with pytest.raises(InputError, match="PRECISION is 'half'; give float32, bfloat16, float16 or None"):
         ShapesConfig().override(["PRECISION=half"]).validate()

@@ -111,7 +111,7 @@ def test_averages_follow_the_weights_and_stay_apart():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match="LEARNING_RATE_SCHEDULE is 'linear'; use one of constant, step, cosine"):
+    with pytest.raises(InputError, match="LEARNING_RATE_SCHEDULE is 'linear'; give constant, step or cosine"):
         config_of(LEARNING_RATE_SCHEDULE="linear").validate()
-    with pytest.raises(InputError, match="OPTIMIZER is 'lion'; use one of sgd, adam, adamw"):
+    with pytest.raises(InputError, match="OPTIMIZER is 'lion'; give sgd, adam or adamw"):
         config_of(OPTIMIZER="lion").validate()

@@ -10,6 +10,7 @@ LAYERS = [
     "mrcnn.files",
     "mrcnn.import_hooks",
     "mrcnn.quiet_tensorflow",
+    "mrcnn.setting_rules",
     "mrcnn.augment_settings",
     "mrcnn.config",
     "mrcnn.structures",
