@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from bdd100k.config import CLASS_NAMES, BDD100KConfig, CustomConfig, StreetsConfig
 from bdd100k.open_data import BDD100K, OWN, is_custom
-from mrcnn.config import LEARNING_RATE, PRECISIONS, SEED, Config
+from bdd100k.settings_help import ShowSettings
+from mrcnn.config import PRECISIONS, RATE_RULE, SEED_RULE, Config
 from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import is_regex, number_type, whole
@@ -42,6 +43,7 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
         dest="overrides",
         help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be repeated",
     )
+    add_settings_help(parser)
     parser.add_argument(
         "--precision",
         type=precision_setting,
@@ -52,6 +54,11 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument("--limit", type=positive_int, metavar="N", help="use only the first N images")
     parser.add_argument("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
+
+
+def add_settings_help(parser: argparse._ActionsContainer) -> None:
+    """Add --help-settings, which every script with --set has."""
+    parser.add_argument("--help-settings", action=ShowSettings, configs=CONFIGS, help="show all settings and exit")
 
 
 def add_classes_argument(parser: argparse._ActionsContainer) -> None:
@@ -74,8 +81,8 @@ def precision_setting(text: str) -> str:
 
 positive_int = number_type(whole(1, 10**9))
 whole_number = number_type(whole(0, 10**9))
-seed_number = number_type(SEED)
-learning_rate = number_type(LEARNING_RATE)
+seed_number = number_type(SEED_RULE)
+learning_rate = number_type(RATE_RULE)
 
 
 def layers_type(text: str) -> str:

@@ -44,8 +44,8 @@ LOSSES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_los
 CHANNELS = whole(1, 16_384)
 COUNT = whole(1, 1_000_000)
 SIDE_PX = whole(0, 65_536)
-SEED = whole(0, 2**32 - 1)
-LEARNING_RATE = Number(0, 10, above_low=True)
+SEED_RULE = whole(0, 2**32 - 1)
+RATE_RULE = Number(0, 10, above_low=True)
 STEPS = Number(1, 10**9, whole=True, round_up=True)
 FOUR_DEVIATIONS = Numbers(Number(0, 1000, above_low=True), count=4)
 # Settings before which a new section begins, in the documentation
@@ -195,7 +195,7 @@ class Config:
     ] = "sgd"
     LEARNING_RATE: Annotated[
         float,
-        LEARNING_RATE,
+        RATE_RULE,
         "The paper uses 0.02 for batches of 16; smaller batches and frozen BatchNorm need less.",
     ] = 0.001
     LEARNING_MOMENTUM: Annotated[float, Number(0, 1, below_high=True), "Momentum of SGD, or beta_1 of Adam."] = 0.9
@@ -264,7 +264,7 @@ class Config:
 
     USE_RPN_ROIS: Annotated[bool, FLAG, "False: ROIs come with the batch instead of from the RPN."] = True
     TRAIN_EMPTY_IMAGES: Annotated[bool, FLAG, "Train on images without objects, as background."] = False
-    SEED: Annotated[int, SEED, "Of sampling inside the graph, shuffling and augmentation."] = 0
+    SEED: Annotated[int, SEED_RULE, "Of sampling inside the graph, shuffling and augmentation."] = 0
     TRAIN_BN: Annotated[
         bool | str | None,
         one_of(None, True, False, "group"),
@@ -302,9 +302,9 @@ class Config:
             if (stored := setting.rule.stored(value)) is not value:
                 setattr(self, name, stored)
         self._compute()
-        self._validate_network()
         self._validate_sides()
         self._validate_strides()
+        self._validate_network()
         self._validate_training()
         Augmentation.from_config(self)  # checks that the AUGMENT_* settings fit the images
 

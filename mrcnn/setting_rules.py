@@ -1,7 +1,9 @@
 """What a setting may be: the rules that `Config` checks its settings with and that its documentation prints."""
 
+import abc
 import argparse
 import dataclasses
+import functools
 import math
 import re
 import reprlib
@@ -14,12 +16,12 @@ import numpy as np
 UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Rule:
+class Rule(abc.ABC):
     """The values that a setting may have. `str(rule)` says them in words, to follow "give"."""
 
+    @abc.abstractmethod
     def fits(self, value: Any) -> bool:
         """Return whether a setting may have this value, of any type."""
-        raise NotImplementedError
 
     def stored(self, value: Any) -> Any:
         """Return a value that fits in the type that the network and JSON files need: numpy's numbers as Python's."""
@@ -115,7 +117,8 @@ class Numbers(Rule):
         return value if isinstance(value, np.ndarray) else type(value)(map(self.each.stored, value))
 
     def __str__(self) -> str:
-        count = f"a list of at least {self.least}" if self.count is None else f"{self.count}"
+        least = f"a list of at least {self.least}" if self.least else "a list of"
+        count = least if self.count is None else str(self.count)
         return f"{count}{' whole' if self.each.whole else ''} numbers {self.each.span}"
 
 
@@ -202,18 +205,19 @@ POSITIVE_FRACTION = Number(0, 1, above_low=True)
 
 
 def number_type(rule: Number) -> Callable[[str], float]:
-    """Return an argparse type that parses the numbers of a rule and refuses others with its words."""
+    """Return an argparse type for the numbers of a rule."""
+    return functools.partial(parse_number, rule)
 
-    def parse(text: str) -> float:
-        try:
-            value = int(text) if rule.whole else float(text)
-        except ValueError:
-            value = math.nan
-        if not rule.fits(value):
-            raise argparse.ArgumentTypeError(f"{reprlib.repr(text)} is not {rule}")
-        return value
 
-    return parse
+def parse_number(rule: Number, text: str) -> float:
+    """Parse a number of the command line. Raises ArgumentTypeError, with the words of the rule, if it does not fit."""
+    try:
+        value = int(text) if rule.whole else float(text)
+    except ValueError:
+        value = math.nan
+    if not rule.fits(value):
+        raise argparse.ArgumentTypeError(f"{reprlib.repr(text)} is not {rule}")
+    return value
 
 
 def is_regex(text: str) -> bool:

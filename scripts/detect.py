@@ -73,6 +73,7 @@ def parse_arguments() -> argparse.Namespace:
         dest="overrides",
         help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be repeated",
     )
+    cli.add_settings_help(parser)
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     return parser.parse_args()
 

@@ -117,8 +117,6 @@ def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, 
 
 def main() -> None:
     args = parse_arguments()
-    if args.bootstrap < 0:
-        raise InputError(f"--bootstrap {args.bootstrap}: give the number of samples, or 0 for no intervals")
     out = pathlib.Path(args.out or ("runs/comparison" if args.compare else "runs/evaluation"))
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -145,7 +145,6 @@ def test_submission_and_a_stopped_run(run_script, tmp_path, monkeypatch):
         (["--predictions", "absent.json"], "absent.json: cannot be read: No such file"),
         (["--weights", "none"], "untrained model"),
         (["--weights", "absent.h5"], "absent.h5"),
-        (["--bootstrap", "-1"], "--bootstrap -1"),
     ],
 )
 def test_mistakes_end_with_one_line_and_code_2(run_script, tmp_path, capsys, arguments, message):

@@ -88,7 +88,11 @@ def test_labels_whose_objects_lie_outside(train, folder):
         (("--set", "LERNING_RATE=1"), ("unknown setting 'LERNING_RATE'", "LEARNING_RATE")),
         (("--set", "IMAGE_MAX_DIM=500"), ("IMAGE_MAX_DIM is 500", "64")),
         (("--set", "BACKBONE=vgg"), ("BACKBONE is 'vgg'", "resnet50")),
-        (("--set", "IMAGES_PER_GPU=many"), ("IMAGES_PER_GPU is 2",)),
+        (("--epochs", 3, 4), ("--epochs 3 4: there are 1 stages",)),
+        (("--recipe", "seed", "--stage", "all"), ("has its own stages; leave out --stage all",)),
+        (("--stage", "zzz"), ("layers 'zzz': no layer that can train has such a name", "mrcnn_")),
+        (("--stage", "bn_conv1"), ("layers 'bn_conv1': no layer that can train",)),
+        (("--set", "IMAGES_PER_GPU=many"), ("IMAGES_PER_GPU is 'many'; give a whole number from 1",)),
     ],
 )
 def test_options_that_do_not_fit(train, folder, arguments, words):

@@ -38,6 +38,7 @@ LAYERS = [
     "bdd100k.statistics",
     "bdd100k.evaluation",
     "bdd100k.report",
+    "bdd100k.settings_help",
     "bdd100k.cli",
     "bdd100k.detector",
     "bdd100k.training",
