@@ -145,6 +145,11 @@ def build_config(
     return config
 
 
+def refuse_settings(overrides: Sequence[str]) -> None:
+    """Raise InputError for a text of --set that no settings could take, before anything is opened."""
+    Config().override(overrides)
+
+
 def follow_classes(config: Config, class_names: Sequence[str]) -> None:
     """Set NUM_CLASSES to the number of classes in the data, with the background."""
     if len(class_names) != config.NUM_CLASSES:

@@ -67,6 +67,7 @@ def parse_arguments() -> argparse.Namespace:
         dest="overrides",
         help="change one setting; may be repeated",
     )
+    cli.add_settings_help(parser)
     add("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
     add("--limit", type=cli.positive_int, metavar="N", help="use only the first N images")
     return parser.parse_args()
@@ -111,6 +112,7 @@ def _change(now: dict, better: dict | None, key: str) -> str:
 
 def main() -> None:
     args = parse_arguments()
+    cli.refuse_settings(args.overrides)
     config = cli.build_config(args.config, args.data, None, args.overrides, args.classes)
     dataset = open_data.open_dataset(
         args.data, args.split, args.limit, rectangles=args.rectangles, classes=args.classes

@@ -80,6 +80,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_arguments()
+    cli.refuse_settings(args.overrides)
     if args.no_pictures and not args.json:
         raise InputError("--no-pictures leaves nothing to write; give --json as well")
     from mrcnn.inference.media import count_frames, find_sources

@@ -117,6 +117,7 @@ def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, 
 
 def main() -> None:
     args = parse_arguments()
+    cli.refuse_settings(args.overrides)
     out = pathlib.Path(args.out or ("runs/comparison" if args.compare else "runs/evaluation"))
     try:
         out.mkdir(parents=True, exist_ok=True)

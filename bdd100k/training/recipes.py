@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from mrcnn.config import Config
 from mrcnn.engine.stages import Stage
-from mrcnn.errors import InputError
 
 # The zoo's learning rate is for 16 images per step and is scaled with the batch size (Goyal et al., arXiv:1706.02677).
 ZOO_RATE, ZOO_BATCH = 0.02, 16
@@ -85,15 +84,8 @@ def plan(
         learning_rate: Learning rate; None takes that of the recipe or the settings.
         first_epoch: Number of epochs done before.
         images: Number of training images.
-
-    Raises:
-        InputError: There are more epochs than stages.
     """
     stages = recipe.stages if recipe else ((layers, 1.0 if layers == "heads" or learning_rate else 0.1, 10),)
-    if epochs and len(epochs) > len(stages):
-        raise InputError(
-            f"--epochs {' '.join(map(str, epochs))}: there are {len(stages)} stages, so give at most as many"
-        )
     rate = learning_rate or config.LEARNING_RATE
     if recipe is not None and recipe.full_passes:
         config.STEPS_PER_EPOCH = -(-images // config.BATCH_SIZE)

@@ -11,7 +11,7 @@ import typing
 
 from bdd100k import cli, open_data
 from bdd100k.checks import before_training
-from bdd100k.training.recipes import RECIPES, plan
+from bdd100k.training.recipes import RECIPES, Recipe, plan
 from mrcnn import errors
 from mrcnn.augment_settings import preset_settings
 from mrcnn.config import Config
@@ -145,10 +145,10 @@ def new_job(args: argparse.Namespace) -> Job:
         InputError: Data, settings or weights are invalid.
     """
     recipe = RECIPES[args.recipe] if args.recipe else None
-    if recipe and args.stage:
-        raise InputError(f"--recipe {args.recipe} has its own stages; leave out --stage {args.stage}, or --recipe")
-    checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     settings = [*(recipe.settings if recipe else ()), *_settings_of(args), *args.overrides]
+    cli.refuse_settings(settings)
+    _refuse_stages(args, recipe)
+    checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     config = cli.build_config(args.config, args.data, checkpoint, settings, args.classes)
     open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes)
     train_set, val_set = _open_data(args, config)
@@ -166,6 +166,18 @@ def new_job(args: argparse.Namespace) -> Job:
     for stage in stages:
         model.choose_layers(stage.layers)  # refuses now what would train nothing after the stages before
     return Job(model, train_set, val_set, stages, args)
+
+
+def _refuse_stages(args: argparse.Namespace, recipe: Recipe | None) -> None:
+    """Refuse a stage beside a recipe, and more epochs than there are stages."""
+    if recipe and args.stage:
+        raise InputError(f"--recipe {args.recipe} has its own stages; leave out --stage {args.stage}, or --recipe")
+    stages = len(recipe.stages) if recipe else 1
+    if args.epochs and len(args.epochs) > stages:
+        given = " ".join(map(str, args.epochs))
+        raise InputError(
+            f"--epochs {given}: the run has {stages} stage{'s' if stages > 1 else ''}; give no more numbers"
+        )
 
 
 def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:

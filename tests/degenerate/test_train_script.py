@@ -88,7 +88,7 @@ def test_labels_whose_objects_lie_outside(train, folder):
         (("--set", "LERNING_RATE=1"), ("unknown setting 'LERNING_RATE'", "LEARNING_RATE")),
         (("--set", "IMAGE_MAX_DIM=500"), ("IMAGE_MAX_DIM is 500", "64")),
         (("--set", "BACKBONE=vgg"), ("BACKBONE is 'vgg'", "resnet50")),
-        (("--epochs", 3, 4), ("--epochs 3 4: there are 1 stages",)),
+        (("--epochs", 3, 4), ("--epochs 3 4: the run has 1 stage; give no more",)),
         (("--recipe", "seed", "--stage", "all"), ("has its own stages; leave out --stage all",)),
         (("--stage", "zzz"), ("layers 'zzz': no layer that can train has such a name", "mrcnn_")),
         (("--stage", "bn_conv1"), ("layers 'bn_conv1': no layer that can train",)),
