@@ -137,9 +137,13 @@ def build_config(
     """
     from mrcnn.engine.checkpoints import read_config
 
-    saved = read_config(checkpoint) if checkpoint and name is None else None
     config = config_class(name, data, classes)()
-    config.take_over({key: value for key, value in (saved or {}).items() if not (key == "NAME" and data is not None)})
+    if checkpoint and name is None:
+        saved = read_config(checkpoint) or {}
+        try:
+            config.take_over({key: value for key, value in saved.items() if not (key == "NAME" and data is not None)})
+        except InputError as error:
+            raise InputError(f"{checkpoint}: its settings cannot be used: {error}") from error
     config.override(overrides)
     config.validate()
     return config

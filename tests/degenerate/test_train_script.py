@@ -90,8 +90,11 @@ def test_labels_whose_objects_lie_outside(train, folder):
         (("--set", "BACKBONE=vgg"), ("BACKBONE is 'vgg'", "resnet50")),
         (("--epochs", 3, 4), ("--epochs 3 4: the run has 1 stage; give no more",)),
         (("--recipe", "seed", "--stage", "all"), ("has its own stages; leave out --stage all",)),
-        (("--stage", "zzz"), ("layers 'zzz': no layer that can train has such a name", "mrcnn_")),
-        (("--stage", "bn_conv1"), ("layers 'bn_conv1': no layer that can train",)),
+        (
+            ("--stage", "zzz", "--set", "VALIDATION_STEPS=0"),
+            ("layers 'zzz': no layer that can train has such a name", "mrcnn_"),
+        ),
+        (("--stage", "bn_conv1", "--set", "VALIDATION_STEPS=0"), ("layers 'bn_conv1': no layer that can train",)),
         (("--set", "IMAGES_PER_GPU=many"), ("IMAGES_PER_GPU is 'many'; give a whole number from 1",)),
     ],
 )

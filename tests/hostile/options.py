@@ -79,7 +79,7 @@ SCRIPTS: dict[str, tuple[tuple[str, ...], dict[str, tuple[tuple[str, ...], tuple
         {"--classes": (("own",), UNKNOWN), "--limit": (("1",), COUNT), "--config": (("custom",), UNKNOWN)},
     ),
     "convert.py": (
-        ("{absent}", "{folder}/out.json"),
+        ("{absent}", "{folder}.json"),
         {"--to": (("coco", "bitmask"), UNKNOWN), "--masks": (("rle",), UNKNOWN)},
     ),
     "streets.py": (
@@ -110,7 +110,7 @@ TOGETHER = (  # (script, arguments, what the message must name)
 def case(rng: np.random.Generator, folder: pathlib.Path) -> Case:
     """Give a script one option with a good or a bad value, or options that contradict each other."""
     (folder / "file").write_text("")
-    names = {"absent": str(folder / "absent"), "folder": str(folder), "file": str(folder / "file")}
+    names = {f"{{{name}}}": str(folder / name) for name in ("absent", "folder", "file")}
     if rng.random() < 0.15:
         script, given, named = TOGETHER[rng.integers(len(TOGETHER))]
         arguments = [*SCRIPTS[script][0], *given] if script != "train.py" or "--resume" not in given else list(given)
@@ -120,12 +120,13 @@ def case(rng: np.random.Generator, folder: pathlib.Path) -> Case:
         option = str(rng.choice(sorted(options)))
         good, bad = options[option]
         value = str(rng.choice(good)) if good and rng.random() < 0.3 else str(rng.choice(bad))
-        named = names["file" if script == "streets.py" else "absent"] if value in good else option
+        named = names["{file}" if script == "streets.py" else "{absent}"] if value in good else option
         needed = {key: text for key, text in NEEDED.get(script, {}).items() if key != option}
         arguments = [*base, *(part for pair in needed.items() for part in pair), f"{option}={value}"]
         if option == "--hosts":
             arguments.append("--host-index=0")
-    arguments = [part.format(**names) if "{" in part and "((" not in part else part for part in arguments]
+    for name, path in names.items():
+        arguments = [part.replace(name, path) for part in arguments]
 
     def use() -> str:
         try:
