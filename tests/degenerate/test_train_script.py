@@ -92,7 +92,7 @@ def test_labels_whose_objects_lie_outside(train, folder):
         (("--recipe", "seed", "--stage", "all"), ("has its own stages; leave out --stage all",)),
         (
             ("--stage", "zzz", "--set", "VALIDATION_STEPS=0"),
-            ("layers 'zzz': no layer that can train has such a name", "mrcnn_"),
+            ("layers 'zzz': no layer that can train has such a name", "res3a_branch2a"),
         ),
         (("--stage", "bn_conv1", "--set", "VALIDATION_STEPS=0"), ("layers 'bn_conv1': no layer that can train",)),
         (("--set", "IMAGES_PER_GPU=many"), ("IMAGES_PER_GPU is 'many'; give a whole number from 1",)),
