@@ -95,4 +95,6 @@ def _count_classes(checkpoint: str) -> int:
     shapes = layer_shapes(checkpoint).get("mrcnn_class_logits")
     if not shapes:
         raise InputError(f"{checkpoint} has no layer mrcnn_class_logits: it does not contain weights of a Mask R-CNN")
+    if [len(shape) for shape in shapes] != [2, 1] or shapes[0][1:] != shapes[1]:
+        raise InputError(f"{checkpoint}: its layer mrcnn_class_logits is not that of a Mask R-CNN (shapes {shapes})")
     return int(shapes[-1][-1])

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from mrcnn.errors import InputError
-from mrcnn.modeling import weights
+from mrcnn.modeling import hdf5, weights
 
 logger = logging.getLogger(__name__)
 
@@ -241,15 +241,15 @@ def convert(source: pathlib.Path, target: pathlib.Path) -> None:
     blue, green, red, and gamma absorbs the difference between the two epsilons.
 
     Raises:
-        InputError: the file has none of these layers.
+        InputError: the file is damaged, or has none of these layers.
     """
     layers: dict[str, dict[str, np.ndarray]] = {}
-    with h5py.File(source, "r") as file:
-        for keras_name, group in file.items():
+    with hdf5.opened(source, f"cannot convert {source}", "download it again") as file:
+        for keras_name in file:
             name = matterport_name(keras_name)
             if name is None:
                 continue
-            arrays = {key: np.asarray(value) for key, value in _arrays(group).items()}
+            arrays = {key: hdf5.values(array, "float32") for key, array in _arrays(file, keras_name).items()}
             if "moving_variance" in arrays:
                 variance = arrays["moving_variance"].astype(np.float64)
                 factor = np.sqrt((variance + OUR_EPSILON) / (variance + KERAS_EPSILON))
@@ -279,13 +279,11 @@ def matterport_name(name: str) -> str | None:
     return f"{'res' if kind == 'conv' else 'bn'}{stage}{chr(ord('a') + int(block) - 1)}_{BRANCHES[branch]}"
 
 
-def _arrays(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """Return the datasets anywhere below a group by their short name: "kernel", "gamma"."""
-    found: dict[str, h5py.Dataset] = {}
-
-    def visit(path: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[path.rpartition("/")[2].partition(":")[0]] = item
-
-    group.visititems(visit)
-    return found
+def _arrays(file: h5py.File, layer: str) -> dict[str, h5py.Dataset]:
+    """Return the datasets anywhere below a layer's group by their short name: "kernel", "gamma"."""
+    group = hdf5.find(file, layer)
+    paths: list[str] = []
+    if isinstance(group, h5py.Group):
+        group.visit(paths.append)  # along hard links alone
+    found = {path.rpartition("/")[2].partition(":")[0]: hdf5.find(group, path) for path in paths}
+    return {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}

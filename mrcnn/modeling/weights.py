@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from mrcnn.errors import InputError
-from mrcnn.files import written_whole
+from mrcnn.modeling import hdf5
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
+MOST_LISTED = 12  # names in one message
 Shapes = list[tuple[int, ...]]
 
 
@@ -48,7 +49,7 @@ def save_weights(
         attrs: additional root attributes, such as class names; `read_attrs` returns them.
 
     Raises:
-        InputError: the folder does not exist, or `dtype` is not supported.
+        InputError: the folder does not exist, `dtype` is not supported, or a weight is not finite.
     """
     path = pathlib.Path(path)
     if dtype not in (None, "float16"):
@@ -56,7 +57,7 @@ def save_weights(
     if not path.parent.is_dir():
         raise InputError(f"cannot write weights to {path}: the folder {path.parent} does not exist; create it first")
     layers = {
-        layer.name: {name: _storable(_to_numpy(variable), dtype) for name, variable in _named_weights(layer)}
+        layer.name: {name: _storable(_finite(variable, path), dtype) for name, variable in _named_weights(layer)}
         for layer in model.layers
     }
     write_layers(path, layers, attrs)
@@ -75,7 +76,7 @@ def write_layers(
     Raises:
         InputError: the file cannot be written.
     """
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.written(path) as file:
         file.attrs["layer_names"] = _bytes_array(list(layers))
         # Keras stores TensorFlow's array layout on every backend; Keras 2 would flip kernels for any other name.
         file.attrs["backend"] = np.bytes_("tensorflow")
@@ -149,8 +150,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
         Which layers were loaded and which were not.
 
     Raises:
-        InputError: the file is missing, damaged or in another format; a layer that is not excluded has another shape;
-            or no layer of the file belongs to the model.
+        InputError: the file is missing, damaged or in another format; a layer that is not excluded has another shape,
+            or values that are no finite numbers; or no layer of the file belongs to the model.
     """
     path = pathlib.Path(path)
     targets = leaf_layers(model)
@@ -174,17 +175,18 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
                 f"{_listed(list(targets))}; excluded: {_listed(sorted(excluded_names)) or 'nothing'}. "
                 "Is it a file of another architecture?"
             )
-        for name in fitting:
-            for variable, dataset in zip(targets[name], sources[name], strict=True):
-                variable.assign(dataset[()].astype("float32"))
-        return LoadReport(
-            path=path,
-            loaded=fitting,
-            skipped=[name for name in sources if name not in fitting],
-            missing=[name for name in targets if name not in sources and name not in excluded_names],
-            excluded=[name for name in targets if name in excluded_names],
-            mismatched=mismatched,
-        )
+        values = {name: _values_for(targets[name], sources[name], name, path) for name in fitting}
+    for name, arrays in values.items():
+        for variable, value in zip(targets[name], arrays, strict=True):
+            variable.assign(value)
+    return LoadReport(
+        path=path,
+        loaded=fitting,
+        skipped=[name for name in sources if name not in fitting],
+        missing=[name for name in targets if name not in sources and name not in excluded_names],
+        excluded=[name for name in targets if name in excluded_names],
+        mismatched=mismatched,
+    )
 
 
 def random_layers(report: LoadReport, before: set[str] | None, warn: bool) -> set[str]:
@@ -213,7 +215,7 @@ def read_attrs(path: str | os.PathLike) -> dict[str, object]:
         InputError: the file is missing, damaged or in another format.
     """
     with _open_root(pathlib.Path(path)) as root:
-        return {key: _plain(value) for key, value in root.attrs.items() if not key.startswith("layer_names")}
+        return {key: hdf5.attribute(root, key) for key in root.attrs if not key.startswith("layer_names")}
 
 
 def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
@@ -229,14 +231,15 @@ def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
 
 
 def read_layers(path: str | os.PathLike) -> dict[str, list[np.ndarray]]:
-    """Return leaf layer -> its arrays, of any shape and type, in a weight file, in the file's order.
+    """Return leaf layer -> its arrays of numbers, of any shape and type, in a weight file, in the file's order.
 
     Raises:
-        InputError: the file is missing, damaged or in another format.
+        InputError: the file is missing, damaged or in another format, or an array has values that are not finite.
     """
     path = pathlib.Path(path)
     with _open_root(path) as root:
-        return {name: [array[()] for array in arrays] for name, arrays in _read_layers(root, path, set()).items()}
+        layers = _read_layers(root, path, set())
+        return {name: [_values(array, None, name, path) for array in arrays] for name, arrays in layers.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -271,9 +274,16 @@ def _expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[st
     return names
 
 
-def _to_numpy(variable: keras.Variable) -> np.ndarray:
+def _finite(variable: keras.Variable, path: pathlib.Path) -> np.ndarray:
+    """Return the values of a variable. Raises InputError if they are not finite: nothing could load them."""
     value = keras.ops.convert_to_numpy(variable)
-    return value.astype(np.float32) if value.dtype.kind not in "fiub" else value  # HDF5 has no bfloat16
+    value = value.astype(np.float32) if value.dtype.kind not in "fiub" else value  # HDF5 has no bfloat16
+    if not np.isfinite(value).all():
+        raise InputError(
+            f"{path} was not written: {variable.path} has values that are not finite, so the training has diverged. "
+            "Lower LEARNING_RATE, and start from an earlier checkpoint"
+        )
+    return value
 
 
 def _storable(value: np.ndarray, dtype: str | None) -> np.ndarray:
@@ -293,42 +303,19 @@ def _bytes_array(names: list[str]) -> np.ndarray:
     return np.array([name.encode() for name in names], dtype="S" if names else "S1")
 
 
-def _plain(value: object) -> object:
-    """Convert an HDF5 attribute to str, int or float."""
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
-    """Read a list of names; Keras splits lists above 64 KiB into attribute0, attribute1, ..."""
-    if attribute in group.attrs:
-        parts = [group.attrs[attribute]]
-    else:
-        keys = [key for key in group.attrs if re.fullmatch(attribute + r"\d+", key)]
-        parts = [group.attrs[key] for key in sorted(keys, key=lambda key: int(key[len(attribute) :]))]
-    names = [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in part]
-    return names if parts else None
-
-
 @contextlib.contextmanager
 def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
     """Open the group that carries layer_names: the file itself, or `model_weights` in the file of a whole model."""
+    complaint = f"cannot read weights from {path}"
+    advice = "give a .h5 file in Matterport's by-name layout, or download it again"
     if not path.is_file():
         raise InputError(f"weight file {path} does not exist" + (": it is a folder" if path.is_dir() else ""))
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        with path.open("rb") as start:
-            archive = start.read(2) == b"PK"
-        kind = "a Keras 3 .keras archive" if archive else "not an HDF5 file, or it is truncated"
-        raise InputError(
-            f"cannot read weights from {path}: it is {kind} ({error}); "
-            "give a .h5 file in Matterport's by-name layout, or download it again"
-        ) from error
-    with file:
-        for root in (file, file.get("model_weights")):
-            if isinstance(root, h5py.Group) and _read_names(root, "layer_names") is not None:
+    with contextlib.suppress(OSError), path.open("rb") as start:  # where it cannot be opened, `opened` says why
+        if start.read(2) == b"PK":
+            raise InputError(f"{complaint}: it is a Keras 3 .keras archive; {advice}")
+    with hdf5.opened(path, complaint, advice) as file:
+        for root in (file, hdf5.find(file, "model_weights")):
+            if isinstance(root, h5py.Group) and hdf5.names(root, "layer_names") is not None:
                 yield root
                 return
         raise InputError(
@@ -341,16 +328,45 @@ def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
 def _read_layers(root: h5py.Group, path: pathlib.Path, known: set[str]) -> dict[str, list[h5py.Dataset]]:
     """Return leaf layer name -> its datasets in the file's order. `known` are the model's leaf layers."""
     layers: dict[str, list[h5py.Dataset]] = {}
-    for group_name in _read_names(root, "layer_names") or []:
-        group = root.get(group_name)
-        names = _read_names(group, "weight_names") if isinstance(group, h5py.Group) else None
+    for group_name in hdf5.names(root, "layer_names") or []:
+        group, layer = hdf5.find(root, group_name), hdf5.shown(group_name)
+        names = hdf5.names(group, "weight_names") if isinstance(group, h5py.Group) else None
         if names is None:
-            raise InputError(f"{path} is damaged: layer {group_name} is listed but has no weight_names")
+            raise InputError(f"{path} is damaged: layer {layer} is listed but has no weight_names")
         for name, owner in zip(names, _owners(group_name, names, known), strict=True):
-            if not isinstance(group.get(name), h5py.Dataset):
-                raise InputError(f"{path} is damaged: layer {group_name} lacks its array {name}")
-            layers.setdefault(owner, []).append(group[name])
+            array = hdf5.find(group, name)
+            if not isinstance(array, h5py.Dataset):
+                raise InputError(f"{path} is damaged: layer {layer} lacks its array {hdf5.shown(name)}")
+            layers.setdefault(owner, []).append(array)
     return layers
+
+
+def _values_for(
+    variables: list[keras.Variable], arrays: list[h5py.Dataset], layer: str, path: pathlib.Path
+) -> list[np.ndarray]:
+    """Return the values of a layer's arrays in the types of its variables; their shapes are known to be the same."""
+    found = []
+    for variable, array in zip(variables, arrays, strict=True):
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        value = _values(array, "float32" if "float" in dtype else dtype, layer, path)
+        if variable.name == "moving_variance" and value.min(initial=0) < 0:
+            raise InputError(
+                f"{path} is damaged: layer {layer} has a moving variance below 0, from which detections become NaN; "
+                "nothing was loaded"
+            )
+        found.append(value)
+    return found
+
+
+def _values(array: h5py.Dataset, dtype: str | None, layer: str, path: pathlib.Path) -> np.ndarray:
+    """Return the values of an array; see `hdf5.values`. Raises InputError, which names the layer."""
+    try:
+        return hdf5.values(array, dtype)
+    except ValueError as error:
+        raise InputError(
+            f"cannot read layer {hdf5.shown(layer)} of {path}, array {hdf5.shown(array.name)}: {error}; nothing was "
+            "loaded. Download the file again, or take an earlier checkpoint"
+        ) from error
 
 
 def _owners(group_name: str, weight_names: list[str], known: set[str]) -> list[str]:
@@ -370,28 +386,35 @@ def _owners(group_name: str, weight_names: list[str], known: set[str]) -> list[s
 
 def _explain_mismatch(path: pathlib.Path, unfit: dict[str, tuple[Shapes, Shapes]]) -> str:
     lines = [f"{path} does not fit the model; nothing was loaded:"]
-    for name, (in_file, in_model) in unfit.items():
+    for name, (in_file, in_model) in list(unfit.items())[:MOST_LISTED]:
         lines.append(f"  {name}: {_shapes_text(in_file)} in the file, {_shapes_text(in_model)} in the model")
+    if len(unfit) > MOST_LISTED:
+        lines.append(f"  and {len(unfit) - MOST_LISTED} more layers")
     heads = [name for name in CLASS_LAYERS if name in unfit]
     if heads:
-        theirs, ours = (shapes[-1][-1] // CLASS_LAYERS[heads[0]] for shapes in unfit[heads[0]])
+        theirs, ours = (_outputs(shapes) // CLASS_LAYERS[heads[0]] for shapes in unfit[heads[0]])
         if theirs != ours:
             lines.append(f"The file has {theirs} classes, the model has {ours}: exclude {', '.join(heads)}")
     if "rpn_class_raw" in unfit:
-        theirs, ours = (shapes[-1][-1] // 2 for shapes in unfit["rpn_class_raw"])
+        theirs, ours = (_outputs(shapes) // 2 for shapes in unfit["rpn_class_raw"])
         if theirs != ours:
             lines.append(f"The file has {theirs} anchors per location, the model has {ours}: change RPN_ANCHOR_RATIOS")
     if set(unfit) - set(heads):
-        lines.append(
-            "Build the model with the configuration the file was trained with, "
-            f"or exclude these layers: exclude=[{', '.join(repr(name) for name in unfit)}]"
-        )
+        names = ", ".join(map(repr, unfit))
+        others = f", or exclude these layers: exclude=[{names}]" if len(unfit) <= MOST_LISTED else ""
+        lines.append(f"Build the model with the configuration the file was trained with{others}")
     return "\n".join(lines)
 
 
+def _outputs(shapes: Shapes) -> int:
+    """Return the length of the last axis of a layer's last array; 0 without one."""
+    return shapes[-1][-1] if shapes and shapes[-1] else 0
+
+
 def _shapes_text(shapes: Shapes) -> str:
-    return " + ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no arrays"
+    return hdf5.shown(" + ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no arrays")
 
 
-def _listed(names: list[str], limit: int = 12) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+def _listed(names: list[str], limit: int = MOST_LISTED) -> str:
+    shown = ", ".join(hdf5.shown(name, 60) for name in names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
