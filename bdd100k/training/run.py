@@ -148,7 +148,7 @@ def new_job(args: argparse.Namespace) -> Job:
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     settings = [*(recipe.settings if recipe else ()), *_settings_of(args), *args.overrides]
     config = cli.build_config(args.config, args.data, checkpoint, settings, args.classes)
-    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes)
+    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes, args.max_pixels)
     train_set, val_set = _open_data(args, config)
     if args.class_weights:
         config.CLASS_LOSS_WEIGHTS = class_weights(train_set, args.class_weights).round(4).tolist()
@@ -228,7 +228,7 @@ def _settings_of(args: argparse.Namespace) -> list[str]:
 
 def _open_data(args: argparse.Namespace, config: Config) -> tuple[Dataset, Dataset | None]:
     """Open and check the training data, and the validation data if the run validates."""
-    read = args.limit, args.split_file, args.rectangles, args.classes
+    read = args.limit, args.split_file, args.rectangles, args.classes, args.max_pixels
     train_set = open_data.open_dataset(args.data, "train", *read)
     cli.follow_classes(config, train_set.class_names)
     before_training(train_set, "train")
