@@ -38,20 +38,28 @@ def open_file(path: str | os.PathLike[str], pipe: bool = False) -> BinaryIO:
         if kind == stat.S_IFREG or (kind == stat.S_IFIFO and pipe):
             return open(path, "rb")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # the path has a NUL
         raise InputError(f"{os.fspath(path)!r}: no file has such a name ({error})") from error
     what = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}.get(kind, "device")
-    raise InputError(f"{path}: is a {what}, not a file")
+    raise InputError(f"{path}: cannot be read: it is a {what}, not a file")
 
 
 def read_bytes(path: str | os.PathLike[str], pipe: bool = False) -> bytes:
-    """Return the bytes of a file; arguments and errors as for `open_file`."""
+    """Return the bytes of a file.
+
+    Args:
+        path: the file.
+        pipe: as for `open_file`.
+
+    Raises:
+        InputError: see `open_file`.
+    """
     with open_file(path, pipe) as file:
         try:
             return file.read()
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def read_text(path: str | os.PathLike[str], pipe: bool = False) -> str:

@@ -20,6 +20,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.engine.stages import Stage
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
+from mrcnn.user_files import read_json
 
 if typing.TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -182,7 +183,7 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
         )
     folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = read_json(folder / RECORD)
         known, saved = record["arguments"], record["config"]
         stages = [Stage(**stage) for stage in record["stages"]]
     except (OSError, KeyError, TypeError, ValueError) as error:

@@ -116,7 +116,8 @@ def png_mask(data: bytes, left: int, top: int, size: tuple[int, int] | None) -> 
         size: (height, width) of the image, px.
 
     Raises:
-        LabelError: it is no PNG of a mask, no pixel of it lies in the image, or the size is not known.
+        LabelError: it is no PNG of a mask, is larger than four times its image, no pixel of it lies in the image, or
+            the size is not known.
     """
     if size is None:
         raise LabelError("a mask needs the size of the image in the file")

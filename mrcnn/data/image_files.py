@@ -113,7 +113,15 @@ def read_data(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tup
 
 
 def turn(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn or flip an image [H, W, ...] as its EXIF orientation says."""
+    """Turn or flip an image as its EXIF orientation says.
+
+    Args:
+        image: [H, W, ...] of any number type.
+        orientation: EXIF's, 1 to 8.
+
+    Returns:
+        The image of the same type, [H, W, ...] or [W, H, ...], contiguous.
+    """
     if orientation in TRANSPOSED:
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

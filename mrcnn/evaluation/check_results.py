@@ -1,7 +1,6 @@
 """Reads COCO results and checks every entry against a dataset; an error names the invalid entry."""
 
 import logging
-import math
 import numbers
 import os
 import pathlib
@@ -181,7 +180,9 @@ def _check_entry(entry: Entry, categories: _Categories, shape: tuple[int, int]) 
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < math.inf
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return bool(-1e300 < value < 1e300)  # type: ignore[operator]  # integers may be larger than any float
 
 
 def _as_rle(segmentation: Any, shape: tuple[int, int]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from bdd100k import open_data
 from bdd100k.dataset import BDD100KDataset
 from bdd100k.labels.load import CLASSES
+from mrcnn import user_files
 from mrcnn.annotations.json_kind import COCO, ISAT, LABELME, SCALABEL, SUPERVISELY, VIA, VIA3, JsonKind, json_kind
 from mrcnn.errors import InputError
 from tests.annotated import (
