@@ -12,6 +12,7 @@ from mrcnn.annotations import checks
 from mrcnn.annotations.dataset import AnnotatedDataset
 from mrcnn.annotations.findings import KINDS, NO_LABELS, Findings
 from mrcnn.annotations.label_checks import Progress, check_annotated, has_mask_files
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ def check_folder(
     labels: str | pathlib.Path | None = None,
     images: bool = False,
     progress: Progress = iter,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, Findings]:
     """Return everything that can be found in a folder of BDD100K.
 
@@ -32,6 +34,7 @@ def check_folder(
         labels: label file or folder to use instead of the one that is found.
         images: decode every image too.
         progress: wraps the loops over the images, for a progress bar.
+        max_pixels: the maximum number of pixels of an image; larger ones are left out by name.
 
     Returns:
         The findings of each split. Splits that share images and labels (a flat folder) are one, called "all".
@@ -44,6 +47,7 @@ def check_folder(
     names: dict[str, set[str]] = {}
     for name, loaded in (_splits(root) if split == "all" else {split: split}).items():
         dataset = BDD100KDataset()
+        dataset.max_pixels = max_pixels
         dataset.load_bdd100k(root, loaded, labels, rectangles_as_masks=True)  # or boxes would be left out
         dataset.prepare()
         reports[name] = check_annotated(dataset, full=True, progress=progress)

@@ -10,6 +10,7 @@ from bdd100k.config import CLASS_NAMES, BDD100KConfig, CustomConfig, StreetsConf
 from bdd100k.open_data import BDD100K, OWN, is_custom
 from bdd100k.settings_help import ShowSettings
 from mrcnn.config import PRECISIONS, RATE_RULE, SEED_RULE, Config
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import is_regex, number_type, whole
@@ -28,6 +29,7 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
         "(docs/data.md); by default the embedded street scenes are used",
     )
     add_classes_argument(parser)
+    add_max_pixels_argument(parser)
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     parser.add_argument(
         "--config",
@@ -69,6 +71,18 @@ def add_classes_argument(parser: argparse._ActionsContainer) -> None:
         help="read --data with its own classes, or as BDD100K, whose classes then stand for others (person for "
         "pedestrian, van for car); by default BDD100K's folders and label formats, and COCO files of all its classes, "
         "are read as BDD100K",
+    )
+
+
+def add_max_pixels_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --max-pixels, which every script that reads images has."""
+    parser.add_argument(
+        "--max-pixels",
+        type=positive_int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="maximum number of pixels of an image; larger ones are left out by name, because one small file can hold "
+        "more than the memory does (default: %(default)s, as Pillow's)",
     )
 
 

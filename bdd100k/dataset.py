@@ -82,15 +82,19 @@ class BDD100KDataset(AnnotatedDataset):
             log.info("labels of split %r: %s", split, source)
             # An image that is in both packages has the same name in both, so the labels may find it in either.
             images = {stem: path for folder in reversed(folders) for stem, path in folder.items()}
+
+            def find(name: str, _: pathlib.Path) -> pathlib.Path | None:
+                return images.get(pathlib.PurePath(name).stem)
+
             reading_limit = limit if only is None and not without else None
-            found = read_labels(source, lambda name, _: images.get(pathlib.PurePath(name).stem), reading_limit)
+            found = read_labels(source, find, reading_limit, max_pixels=self.max_pixels)
             _refuse_without_objects(found, limit)
         wanted = (set(images) if only is None else set(only)) - set(without)
         found.images = [image for image in found.images if image.path.stem in wanted]
         if limit is None:
             for stem in sorted((wanted & set(images)) - {image.path.stem for image in found.images}):
                 found.findings.add(NO_LABELS, "the labels do not name it", source, image=images[stem].name)
-        kept = sized(found.images, found.findings)[:limit]
+        kept = sized(found.images, found.findings, self.max_pixels)[:limit]
         log_summary(f"{found.findings.source} ({found.format})", kept, found.findings)
         if not kept:
             raise InputError(f"{found.findings.source}: not one labelled image can be used: {_why(found.findings)}")

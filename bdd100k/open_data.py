@@ -11,6 +11,7 @@ from bdd100k.streets.scenes import write_streets
 from mrcnn.annotations import json_kind
 from mrcnn.annotations.dataset import AnnotatedDataset
 from mrcnn.annotations.folder import Folder, open_folder
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.errors import InputError
 
 STREETS_DIR = pathlib.Path("runs/streets")  # the embedded street scenes are drawn here once
@@ -60,6 +61,7 @@ def open_dataset(
     split_file: str | None = None,
     rectangles: bool = False,
     classes: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> AnnotatedDataset:
     """Open the prepared dataset of a split: the user's folder, or the embedded street scenes if `data` is None.
 
@@ -72,6 +74,7 @@ def open_dataset(
         split_file: the list of held-out images.
         rectangles: fill the boxes of objects that have no mask.
         classes: OWN, BDD100K or None, see `is_custom`.
+        max_pixels: the maximum number of pixels of an image; larger ones are left out by name.
 
     Raises:
         InputError: see `bdd100k.dataset`, `mrcnn.annotations.folder`, `bdd100k.splits`; or a held-out image is missing.
@@ -82,8 +85,9 @@ def open_dataset(
         data = str(STREETS_DIR)
     held_out = find_list(data, split_file)
     if is_custom(data, classes):
-        return _open_custom(data, split, limit, held_out, rectangles)
+        return _open_custom(data, split, limit, held_out, rectangles, max_pixels)
     dataset = BDD100KDataset()
+    dataset.max_pixels = max_pixels
     if held_out is None:
         dataset.load_bdd100k(data, split, limit=limit, rectangles_as_masks=rectangles)
     elif split == "test":
@@ -98,11 +102,11 @@ def open_dataset(
 
 
 def _open_custom(
-    data: str, split: str, limit: int | None, held_out: HeldOut | None, rectangles: bool
+    data: str, split: str, limit: int | None, held_out: HeldOut | None, rectangles: bool, max_pixels: int
 ) -> AnnotatedDataset:
     if held_out is None:
-        return open_folder(data, split, limit, rectangles)
-    dataset = open_folder(data, "train" if split == "test" else split, None, rectangles)
+        return open_folder(data, split, limit, rectangles, max_pixels)
+    dataset = open_folder(data, "train" if split == "test" else split, None, rectangles, max_pixels)
     dataset.image_info = [
         info for info in dataset.image_info if (stem(info["name"]) in held_out.stems) == (split == "test")
     ]
@@ -133,6 +137,7 @@ def hold_out(
     split_file: str | None = None,
     rectangles: bool = False,
     classes: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Do what --hold-out asks for: draw a test split and write its list, unless the same one is there already.
 
@@ -140,7 +145,7 @@ def hold_out(
         data: as for `open_dataset`.
         count: images to hold out; None does nothing.
         split_file: the list to write.
-        rectangles, classes: as for `open_dataset`.
+        rectangles, classes, max_pixels: as for `open_dataset`.
 
     Raises:
         InputError: another list is there, or it cannot be written.
@@ -149,7 +154,7 @@ def hold_out(
         return
     path = list_path(data or STREETS_DIR, split_file)
     if not path.exists():
-        dataset = open_dataset(data, "train", rectangles=rectangles, classes=classes)
+        dataset = open_dataset(data, "train", rectangles=rectangles, classes=classes, max_pixels=max_pixels)
         write_list(path, [info["name"] for info in dataset.image_info], count)
         return
     known = find_list(data or STREETS_DIR, split_file)

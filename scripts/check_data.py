@@ -55,6 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", required=True, metavar="DIR", help="folder with images and labels, as for train.py")
     cli.add_classes_argument(parser)
+    cli.add_max_pixels_argument(parser)
     add("--split", default="all", help="train, val, test, or all (default: %(default)s)")
     add("--labels", metavar="FILE", help="label file or folder to use instead of the one found in DIR")
     add("--images", action="store_true", help="decode every image to find truncated files; takes about 10 ms per image")
@@ -98,8 +99,8 @@ def check(args: argparse.Namespace) -> dict[str, Findings]:
     with quiet():
         if custom:
             split = None if args.split == "all" else args.split
-            return {args.split: check_annotated_folder(args.data, split, args.images, progress)}
-        return checks.check_folder(args.data, args.split, args.labels, args.images, progress)
+            return {args.split: check_annotated_folder(args.data, split, args.images, progress, args.max_pixels)}
+        return checks.check_folder(args.data, args.split, args.labels, args.images, progress, args.max_pixels)
 
 
 def main() -> int:

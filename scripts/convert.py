@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from bdd100k import cli
 from bdd100k.labels import convert
 from mrcnn import errors
 
@@ -35,13 +36,14 @@ def parse_arguments() -> argparse.Namespace:
         help="folder of the images, for labels without image sizes; by default all images are taken to be 1280 x 720, "
         "as in BDD100K",
     )
+    cli.add_max_pixels_argument(parser)
     add("--force", action="store_true", help="overwrite DST")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
-    convert.convert(args.source, args.target, args.to, args.masks, args.images, args.force)
+    convert.convert(args.source, args.target, args.to, args.masks, args.images, args.force, args.max_pixels)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def parse_arguments() -> argparse.Namespace:
         help="folder with images and labels, as for train.py; by default the embedded street scenes are used",
     )
     cli.add_classes_argument(parser)
+    cli.add_max_pixels_argument(parser)
     add("--split", default="train", help="train, val or test (default: %(default)s)")
     add("--out", metavar="FOLDER", default="runs/statistics", help="output folder (default: %(default)s)")
     add("--config", choices=sorted(cli.CONFIGS), help="settings to start from (default: as for train.py)")
@@ -115,7 +116,7 @@ def main() -> None:
     cli.refuse_settings(args.overrides)
     config = cli.build_config(args.config, args.data, None, args.overrides, args.classes)
     dataset = open_data.open_dataset(
-        args.data, args.split, args.limit, rectangles=args.rectangles, classes=args.classes
+        args.data, args.split, args.limit, rectangles=args.rectangles, classes=args.classes, max_pixels=args.max_pixels
     )
     out = pathlib.Path(args.out)
     try:

@@ -55,6 +55,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="S",
         help="minimum score of a detection, in pictures and JSON (default: %(default)s)",
     )
+    cli.add_max_pixels_argument(parser)
     parser.add_argument("--no-pictures", action="store_true", help="write JSON only")
     parser.add_argument(
         "--batch",
@@ -104,7 +105,8 @@ def main() -> int:
         columns = TextColumn("detecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         bar = stack.enter_context(Progress(*columns, console=console, disable=not console.is_terminal))
         task = bar.add_task("detecting", total=count_frames(sources))
-        summary = detect_files(model, sources, names, sinks, model.config.BATCH_SIZE, lambda _: bar.advance(task))
+        batch_size, advance = model.config.BATCH_SIZE, lambda _: bar.advance(task)
+        summary = detect_files(model, sources, names, sinks, batch_size, advance, args.max_pixels)
     objects = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common())
     print(f"{summary.frames} images or frames, {summary.objects.total()} instances{': ' if objects else ''}{objects}")
     if summary.failed:

@@ -131,10 +131,11 @@ def main() -> None:
 
 def evaluate(out: pathlib.Path, args: argparse.Namespace) -> None:
     """Evaluate the given model or predictions, write the files and print the tables."""
-    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes)
+    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes, args.max_pixels)
     # --limit selects images to evaluate, but a file of predictions is checked against all images.
     limit = None if args.predictions else args.limit
-    dataset = open_data.open_dataset(args.data, args.split, limit, args.split_file, args.rectangles, args.classes)
+    read = args.split_file, args.rectangles, args.classes, args.max_pixels
+    dataset = open_data.open_dataset(args.data, args.split, limit, *read)
     image_ids = [int(i) for i in dataset.image_ids[: args.limit]]
     evaluated: dict[str, Any] = {"data": args.data or "embedded street scenes", "split": args.split}
     settings: dict[str, Any] = {"samples": args.bootstrap, "seed": args.seed}

@@ -10,7 +10,6 @@ from bdd100k.config import CLASS_NAMES
 from bdd100k.evaluation.protocols import frame_name, has_official_classes
 from bdd100k.evaluation.submissions import BITMASKS, SCORES
 from bdd100k.labels.load import load_labels
-from mrcnn.annotations.json_fields import read_json
 from mrcnn.annotations.json_kind import SCALABEL, json_kind
 from mrcnn.annotations.object_masks import object_mask
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
@@ -18,6 +17,7 @@ from mrcnn.errors import InputError
 from mrcnn.evaluation.check_results import CheckedEntries, check_predictions, load_predictions
 from mrcnn.evaluation.coco_results import Entry
 from mrcnn.structures.rle import crop_to_rle
+from mrcnn.user_files import read_json
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset

@@ -9,10 +9,17 @@ from bdd100k.config import CLASS_NAMES
 from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.reading import Finder, locate
 from mrcnn.annotations.schema import AnnotatedImage, Annotation
+from mrcnn.data.image_files import MAX_PIXELS, opened
+from mrcnn.errors import InputError
+from mrcnn.user_files import open_file
 
 
 def read_bitmasks(
-    paths: Sequence[pathlib.Path], find: Finder, findings: Findings, limit: int | None = None
+    paths: Sequence[pathlib.Path],
+    find: Finder,
+    findings: Findings,
+    limit: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[AnnotatedImage]:
     """Read RGBA bitmasks.
 
@@ -25,13 +32,14 @@ def read_bitmasks(
         find: finds the images.
         findings: takes what cannot be used.
         limit: stop after this many images.
+        max_pixels: the maximum number of pixels of a PNG.
     """
     images: list[AnnotatedImage] = []
     for path in paths:
         if limit is not None and len(images) >= limit:
             break
         image = locate(path.stem + ".jpg", path, find, findings)
-        pixels = _read_rgba(path, findings) if image is not None else None
+        pixels = _read_rgba(path, findings, max_pixels) if image is not None else None
         if image is None or pixels is None:
             continue
         image.size = pixels.shape[0], pixels.shape[1]
@@ -41,16 +49,14 @@ def read_bitmasks(
     return images
 
 
-def _read_rgba(path: pathlib.Path, findings: Findings) -> np.ndarray | None:
-    from PIL import Image, UnidentifiedImageError
-
+def _read_rgba(path: pathlib.Path, findings: Findings, max_pixels: int) -> np.ndarray | None:
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, opened(file, max_pixels) as (image, _):
             if image.mode == "RGBA":
                 return np.asarray(image)
             findings.add("unusable frame", f"is {image.mode}, not RGBA: a BDD100K bitmask has four channels", path)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow reports broken PNG chunks as SyntaxError
-        findings.add("unusable frame", f"cannot be read: {error}", path)
+    except InputError as error:
+        findings.add("unusable frame", f"cannot be read: {str(error).removeprefix(f'{path}: ')}", path)
     return None
 
 

@@ -30,6 +30,7 @@ import numpy as np
 from bdd100k.labels.load import load_labels
 from bdd100k.labels.write import Conversion, bitmask, coco_document, scalabel_frames
 from mrcnn.annotations.schema import AnnotatedImage, Annotations
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.data.images import image_size
 from mrcnn.errors import InputError
 from mrcnn.files import write_json
@@ -48,6 +49,7 @@ def convert(
     masks: str = "rle",
     images: str | pathlib.Path | None = None,
     force: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Conversion:
     """Read labels of any format and write them in another; the target appears only when it is complete.
 
@@ -59,22 +61,24 @@ def convert(
         images: folder with the images, which gives the sizes that the labels do not state. Without it such images are
             taken to be 1280 x 720, as all images of BDD100K are.
         force: overwrite the target; a folder only if it holds nothing but PNG files.
+        max_pixels: the maximum number of pixels of an image, also of one that only the labels describe.
 
     Returns:
         Counts of what was written and of what the format cannot hold; both are logged.
 
     Raises:
-        InputError: the labels cannot be read, the format is unknown, the target exists, or a size is not known.
+        InputError: the labels cannot be read, the format is unknown, the target exists, or the size of an image is not
+            known or too large.
     """
     source, target = pathlib.Path(source), pathlib.Path(target)
     if to not in FORMATS or masks not in MASKS:
         raise InputError(f"cannot convert to {to!r} with masks {masks!r}; use {', '.join(FORMATS)} and rle or polygons")
     _check_target(source, target, to, force)
-    labels = load_labels(source, keep_raw=True)
+    labels = load_labels(source, keep_raw=True, max_pixels=max_pixels)
     if labels.findings.unknown and not any(image.objects for image in labels.images):
         names = ", ".join(list(labels.findings.unknown)[:8])
         raise InputError(f"{source}: no object of BDD100K's classes; its categories are {names}")
-    _find_sizes(labels, images)
+    _find_sizes(labels, images, max_pixels)
     done = Conversion(len(labels.images))
     if to == "bitmask":
         with _new_folder(target) as folder:
@@ -105,8 +109,14 @@ def _check_target(source: pathlib.Path, target: pathlib.Path, to: str, force: bo
         raise InputError(f"{target}: the folder {target.absolute().parent} does not exist; create it first")
 
 
-def _find_sizes(labels: Annotations, folder: str | pathlib.Path | None) -> None:
+def _find_sizes(labels: Annotations, folder: str | pathlib.Path | None, max_pixels: int) -> None:
     """Fill in the sizes of images that the labels do not state."""
+    for image in labels.images:
+        if image.size is not None and image.size[0] * image.size[1] > max_pixels:
+            raise InputError(
+                f"{labels.findings.source}: {image.name} is {image.size[1]} x {image.size[0]}, more than {max_pixels} "
+                "pixels; --max-pixels raises this limit"
+            )
     unsized = [image for image in labels.images if image.size is None]
     if not unsized:
         return
@@ -117,7 +127,7 @@ def _find_sizes(labels: Annotations, folder: str | pathlib.Path | None) -> None:
             name = pathlib.PurePath(image.name).name
             if name not in files:
                 raise InputError(f"{source}: no size for {image.name}, and no such image in {folder}")
-            image.size = image_size(files[name])
+            image.size = image_size(files[name], max_pixels)
         return
     for image in unsized:
         points = [polygon for label in image.objects for polygon in label.polygons or []]

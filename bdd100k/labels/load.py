@@ -15,10 +15,12 @@ from bdd100k.labels.scalabel import frames_of, is_frame, is_oldest, read_scalabe
 from mrcnn.annotations import coco, json_kind
 from mrcnn.annotations.dataset import log_summary
 from mrcnn.annotations.findings import MISSING_IMAGE, Findings
-from mrcnn.annotations.json_fields import Id, read_json
+from mrcnn.annotations.json_fields import Id
 from mrcnn.annotations.reading import Finder
 from mrcnn.annotations.schema import Annotations
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.errors import InputError
+from mrcnn.user_files import read_json
 
 CLASSES = list(enumerate(CLASS_NAMES, 1))
 
@@ -28,23 +30,27 @@ def by_name(name: str, source: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(name)
 
 
-def load_labels(path: str | pathlib.Path, keep_raw: bool = False) -> Annotations:
+def load_labels(path: str | pathlib.Path, keep_raw: bool = False, max_pixels: int = MAX_PIXELS) -> Annotations:
     """Read labels whose images need not be at hand, and log what was read and left out.
 
     Args:
         path: as for `read_labels`.
-        keep_raw: as for `read_labels`.
+        keep_raw, max_pixels: as for `read_labels`.
 
     Raises:
         InputError: see `read_labels`.
     """
-    labels = read_labels(path, keep_raw=keep_raw)
+    labels = read_labels(path, keep_raw=keep_raw, max_pixels=max_pixels)
     log_summary(f"{path} ({labels.format})", labels.images, labels.findings)
     return labels
 
 
 def read_labels(
-    path: str | pathlib.Path, find: Finder = by_name, limit: int | None = None, keep_raw: bool = False
+    path: str | pathlib.Path,
+    find: Finder = by_name,
+    limit: int | None = None,
+    keep_raw: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Annotations:
     """Read a label file, a folder of RGBA bitmasks or a folder with one JSON per image; the content decides which.
 
@@ -52,10 +58,11 @@ def read_labels(
     counted by name, categories without instances are skipped. A JSON file is parsed once.
 
     Args:
-        path: a JSON file, or a folder with .png or .json files.
+        path: a JSON file or a pipe with one, or a folder with .png or .json files.
         find: finds the images; labels of images that it does not find are not read.
         limit: read at most this many images.
         keep_raw: keep the JSON of every image and object in its `raw`, for a converter.
+        max_pixels: the maximum number of pixels of a bitmask.
 
     Returns:
         The labelled images in the order of the file.
@@ -67,7 +74,10 @@ def read_labels(
     if not path.exists():
         raise InputError(f"{path}: no such label file or folder")
     findings = Findings(str(path))
-    found = (_read_folder if path.is_dir() else _read_file)(path, find, findings, limit, keep_raw)
+    if path.is_dir():
+        found = _read_folder(path, find, findings, limit, keep_raw, max_pixels)
+    else:
+        found = _read_file(path, find, findings, limit, keep_raw)
     if not found.images and not findings.images_of(MISSING_IMAGE):
         why = "; ".join(map(str, findings.unusable()[:3])) or "it holds no frames"
         raise InputError(f"{path}: nothing in it can be used as labels ({why})")
@@ -75,11 +85,12 @@ def read_labels(
 
 
 def _read_folder(
-    path: pathlib.Path, find: Finder, findings: Findings, limit: int | None, keep_raw: bool
+    path: pathlib.Path, find: Finder, findings: Findings, limit: int | None, keep_raw: bool, max_pixels: int
 ) -> Annotations:
     bitmasks, documents = sorted(path.glob("*.png")), sorted(path.glob("*.json"))
     if bitmasks and (_first_is_rgba(path) or not documents):  # otherwise the PNGs are the images
-        return Annotations("bitmasks", read_bitmasks(bitmasks, find, findings, limit), CLASSES, findings)
+        images = read_bitmasks(bitmasks, find, findings, limit, max_pixels)
+        return Annotations("bitmasks", images, CLASSES, findings)
     if not documents:
         raise InputError(f"{path}: a label folder needs .png bitmasks or .json files, it has neither")
     frames = []
@@ -93,7 +104,7 @@ def _read_folder(
 
 
 def _read_file(path: pathlib.Path, find: Finder, findings: Findings, limit: int | None, keep_raw: bool) -> Annotations:
-    document = read_json(path)
+    document = read_json(path, pipe=True)
     if isinstance(document, dict) and "images" in document:
         class_of = functools.partial(find_class, findings=findings)
         images = coco.read_document(document, path, find, findings, class_of, limit, keep_raw)

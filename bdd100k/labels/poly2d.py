@@ -58,7 +58,7 @@ def read_poly2d(poly2d: Any) -> list[Path2D]:
     Raises:
         LabelError: a path has fewer than three points, coordinates that are not finite, or letters other than L and C.
     """
-    return [flatten_path(points, types) for points, types in _closed_paths(poly2d)]
+    return [as_points(flatten_path(points, types)) for points, types in _closed_paths(poly2d)]
 
 
 def plain_poly2d(poly2d: Any) -> list[dict[str, Any]]:

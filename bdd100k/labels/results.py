@@ -29,7 +29,11 @@ class ScalabelFrames(JsonListFile):
         self.class_names = class_names
 
     def add(self, frame: Frame, instances: Instances, scores: np.ndarray) -> None:
-        """Write a frame with its instances and their scores, float [n]."""
+        """Write a frame with its instances and their scores, float [n].
+
+        Raises:
+            InputError: the crop of an instance is not inside the image.
+        """
         height, width = frame.image.shape[:2]
         video = {} if frame.index is None else {"videoName": frame.source.name, "frameIndex": frame.index}
         self.write(

@@ -9,7 +9,7 @@ import numpy as np
 from bdd100k.labels.categories import find_class
 from bdd100k.labels.poly2d import read_poly2d
 from mrcnn.annotations.findings import Findings
-from mrcnn.annotations.json_fields import check_rle, flag
+from mrcnn.annotations.json_fields import as_score, check_rle, flag
 from mrcnn.annotations.reading import Finder, known_size, locate
 from mrcnn.annotations.schema import AnnotatedImage, Annotation
 from mrcnn.errors import InputError, LabelError, json_type
@@ -164,7 +164,7 @@ def _object(label: Any, image: AnnotatedImage, findings: Findings) -> Annotation
         ignore=ignored or flag(attributes, "ignored", "ignore"),
         occluded=flag(attributes, "occluded"),
         truncated=flag(attributes, "truncated"),
-        score=float(score) if isinstance(score, int | float) else None,
+        score=as_score(score),
     )
 
 

@@ -26,6 +26,7 @@ from bdd100k.streets.weather import choose_look, weather_and_camera
 from mrcnn.errors import InputError
 from mrcnn.files import write_bytes
 from mrcnn.structures.rle import crop_to_rle
+from mrcnn.user_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -248,8 +249,8 @@ def _already_there(out: Path, request: dict) -> bool:
     for note, finished in ((out / "streets.json", True), (out / "streets.partial.json", False)):
         if note.exists():
             try:
-                found = json.loads(note.read_text())
-            except json.JSONDecodeError as error:
+                found = read_json(note)
+            except InputError as error:
                 raise InputError(f"{note} is not JSON ({error}); delete {out} or choose another folder.") from error
             if found != request:
                 raise InputError(

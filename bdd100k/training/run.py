@@ -20,6 +20,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.engine.stages import Stage
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
+from mrcnn.user_files import read_json
 
 if typing.TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -150,7 +151,7 @@ def new_job(args: argparse.Namespace) -> Job:
     _refuse_stages(args, recipe)
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     config = cli.build_config(args.config, args.data, checkpoint, settings, args.classes)
-    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes)
+    open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes, args.max_pixels)
     train_set, val_set = _open_data(args, config)
     if args.class_weights:
         config.CLASS_LOSS_WEIGHTS = class_weights(train_set, args.class_weights).round(4).tolist()
@@ -198,7 +199,7 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
         )
     folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = read_json(folder / RECORD)
         known, saved = record["arguments"], record["config"]
         stages = [Stage(**stage) for stage in record["stages"]]
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -244,7 +245,7 @@ def _settings_of(args: argparse.Namespace) -> list[str]:
 
 def _open_data(args: argparse.Namespace, config: Config) -> tuple[Dataset, Dataset | None]:
     """Open and check the training data, and the validation data if the run validates."""
-    read = args.limit, args.split_file, args.rectangles, args.classes
+    read = args.limit, args.split_file, args.rectangles, args.classes, args.max_pixels
     train_set = open_data.open_dataset(args.data, "train", *read)
     cli.follow_classes(config, train_set.class_names)
     before_training(train_set, "train")

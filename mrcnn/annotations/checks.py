@@ -50,7 +50,7 @@ def check_files(
     """Find missing, unreadable and truncated image files, sizes that differ from the labels', and duplicate names.
 
     Args:
-        dataset: `image_info` is read; it need not be prepared.
+        dataset: `image_info` and `max_pixels` are read; it need not be prepared.
         findings: takes what is found.
         full: decode every image. Otherwise the headers of a sample are read, SAMPLE images that are evenly spread.
         progress: wraps the loop over the images, for a progress bar.
@@ -69,16 +69,16 @@ def check_files(
         if not os.path.isfile(path):
             findings.add("missing image", "no such file", path, image=name)
         elif full or image_id in spread:
-            _check_file(path, info, name, findings, full)
+            _check_file(path, info, name, findings, full, dataset.max_pixels)
 
 
-def _check_file(path: Any, info: dict, name: str, findings: Findings, decode: bool) -> None:
+def _check_file(path: Any, info: dict, name: str, findings: Findings, decode: bool, most: int) -> None:
     kind = "unreadable image"
     try:
-        size = image_size(path)
+        size = image_size(path, most)
         kind = "broken image"
         if decode:
-            size = read_image(path).shape[:2]
+            size = read_image(path, most).shape[:2]
     except InputError as error:
         findings.add(kind, str(error).removeprefix(f"{path}: "), path, image=name)
         return

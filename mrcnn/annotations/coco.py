@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mrcnn.annotations.findings import UNKNOWN_NAME, Findings
-from mrcnn.annotations.json_fields import Id, as_id, category_names, check_rle, flag, number, read_json
+from mrcnn.annotations.json_fields import Id, as_id, as_score, category_names, check_rle, flag, number
 from mrcnn.annotations.reading import Finder, known_size, locate
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points, rectangle
+from mrcnn.user_files import read_json
 
 # Category name -> (class name, whether its objects are ignored), or None for a category that has no instances.
 # Raises LabelError for a name that the data set does not know.
@@ -201,7 +202,7 @@ def _object(
         ignore=ignored or flag(annotation, "ignore", "ignored"),
         occluded=flag(attributes, "occluded"),
         truncated=flag(attributes, "truncated"),
-        score=float(score) if isinstance(score, int | float) else None,
+        score=as_score(score),
     )
 
 

@@ -13,6 +13,7 @@ from mrcnn.annotations.mask_png import read_mask, split_ids
 from mrcnn.annotations.object_masks import to_instances, visible_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.data.images import image_size
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
@@ -159,12 +160,18 @@ def _forget_shared_ids(images: Sequence[AnnotatedImage]) -> None:
             image.coco_id = None
 
 
-def sized(images: Sequence[AnnotatedImage], findings: Findings) -> list[AnnotatedImage]:
-    """Return the images whose files can be read and have the size that the labels state, with `size` filled in."""
+def sized(images: Sequence[AnnotatedImage], findings: Findings, max_pixels: int = MAX_PIXELS) -> list[AnnotatedImage]:
+    """Return the images whose files can be read and have the size that the labels state, with `size` filled in.
+
+    Args:
+        images: with their paths.
+        findings: takes what is wrong with the others.
+        max_pixels: the maximum number of pixels of an image.
+    """
     kept = []
     for image in images:
         try:
-            size = image_size(image.path)
+            size = image_size(image.path, max_pixels)
         except InputError as error:
             detail = str(error).removeprefix(f"{image.path}: ")
             findings.add("unreadable image", detail, image.path, image=image.name)

@@ -19,7 +19,7 @@ from mrcnn.annotations.coco import read_coco
 from mrcnn.annotations.dataset import AnnotatedDataset, log_summary, sized
 from mrcnn.annotations.findings import Findings
 from mrcnn.annotations.isat import read_isat
-from mrcnn.annotations.json_fields import Id, read_json
+from mrcnn.annotations.json_fields import Id
 from mrcnn.annotations.labelme import read_labelme
 from mrcnn.annotations.mask_png import log_values, mask_folder_of, mask_of, read_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotations
@@ -28,7 +28,9 @@ from mrcnn.annotations.via import read_via
 from mrcnn.annotations.via3 import read_via3
 from mrcnn.annotations.yolo import read_yolo, yolo_label_path
 from mrcnn.annotations.yolo_settings import name_files
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.errors import InputError, LabelError
+from mrcnn.user_files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +164,7 @@ def open_folder(
     split: str | None = None,
     limit: int | None = None,
     rectangles_as_masks: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> AnnotatedDataset:
     """Open a folder of images with labels; the format is recognised, the classes are those in the data.
 
@@ -171,6 +174,7 @@ def open_folder(
             images (chosen by their names, always the same ones) is "val" and the rest "train".
         limit: at most this many images.
         rectangles_as_masks: use the filled box of objects that have no mask.
+        max_pixels: the maximum number of pixels of an image; larger ones are left out by name.
 
     Returns:
         The prepared dataset.
@@ -190,18 +194,19 @@ def open_folder(
     if len(kinds) > 1:
         others = " and ".join(FORMATS[k] for k in list(kinds)[1:])
         log.info("%s: reading the %s, not the %s that are there too", folder.root, FORMATS[kind], others)
-    found = _read(folder, kind, kinds[kind], split)
+    found = _read(folder, kind, kinds[kind], split, max_pixels)
     found.images = _once(found, folder.root)
     for image in found.images:
         image.split = _split_of(image, folder.root, kind)
     there = {image.split for image in found.images}
     if kind == json_kind.COCO:  # only the files of the split were read
         there |= {own for own in _coco_splits(kinds[kind], folder.root).values() if own}
-    images = sized(_choose(found.images, split, there, folder.root), found.findings)[:limit]
+    images = sized(_choose(found.images, split, there, folder.root), found.findings, max_pixels)[:limit]
     if not images or not found.classes:
         why = "; ".join(str(finding) for finding in found.findings.entries[:3]) or "it has no labelled image"
         raise InputError(f"{folder.root}: nothing in it can be used as {FORMATS[kind]}: {why}")
     dataset = AnnotatedDataset()
+    dataset.max_pixels = max_pixels
     dataset.add_annotations(found, images, rectangles_as_masks, source=found.format)
     dataset.prepare()
     if kind == "masks":
@@ -210,11 +215,12 @@ def open_folder(
     return dataset
 
 
-def _read(folder: Folder, kind: str, paths: list[pathlib.Path], split: str | None) -> Annotations:
+def _read(folder: Folder, kind: str, paths: list[pathlib.Path], split: str | None, max_pixels: int) -> Annotations:
     findings = Findings(str(folder.root))
     if kind == "yolo":
         labelled = {path.parent for path in folder.images if yolo_label_path(path)}
-        return read_yolo(folder.root, [path for path in folder.images if path.parent in labelled], findings)
+        files = [path for path in folder.images if path.parent in labelled]
+        return read_yolo(folder.root, files, findings, max_pixels)
     if kind == "masks":
         parts = {mask for path in folder.images if (mask := mask_of(path))}
         files = [path for path in folder.images if path not in parts and not _in_masks(path, folder.root)]

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrcnn.annotations.findings import Findings
-from mrcnn.annotations.json_fields import flag, number, read_json
+from mrcnn.annotations.json_fields import flag, number
 from mrcnn.annotations.object_masks import cut_out, keep_part
 from mrcnn.annotations.reading import Finder, class_in, known_size, listed_classes, locate, numbered, read_each
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points
+from mrcnn.user_files import read_json
 
 HOLE = "__background__"
 

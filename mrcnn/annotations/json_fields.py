@@ -1,18 +1,15 @@
-"""Read JSON label files and check their values."""
+"""Check the values of JSON label files."""
 
-import codecs
-import json
+import math
 import numbers
-import pathlib
 from typing import Any
 
 import numpy as np
 
-from mrcnn.errors import InputError, LabelError
+from mrcnn.errors import LabelError
 from mrcnn.structures.polygons import FARTHEST_PX
-from mrcnn.structures.rle import rle_lengths
+from mrcnn.structures.rle import MAX_AREA_PX, rle_lengths
 
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 Id = int | str  # of an image or a category in a JSON file
 
 
@@ -48,6 +45,16 @@ def number(value: Any, name: str) -> float:
     return float(value)
 
 
+def as_score(value: Any) -> float | None:
+    """Return the score of a label as a float, which need not be finite; None if there is none."""
+    if not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def flag(fields: dict[str, Any], *names: str) -> bool:
     """Return whether one of the fields is set, as a truth value, a number or text."""
     return any(fields.get(name) in (True, 1, "true", "True", "1") for name in names)
@@ -70,9 +77,9 @@ def check_rle(rle: Any, size: tuple[int, int] | None) -> dict[str, Any]:
         raise LabelError("rle needs 'size' and 'counts'")
     listed = rle["size"]
     sides = [as_side(side) for side in listed] if isinstance(listed, list | tuple) else []
-    if len(sides) != 2 or None in sides:
-        raise LabelError(f"rle size is {listed!r:.80}, not [height, width]")
     rle_size = [side for side in sides if side is not None]
+    if len(sides) != 2 or len(rle_size) != 2 or rle_size[0] * rle_size[1] > MAX_AREA_PX:
+        raise LabelError(f"rle size is {listed!r:.80}, not [height, width] of an image")
     if size is not None and tuple(rle_size) != size:
         raise LabelError(f"rle size {rle_size} differs from the image's [height, width] {list(size)}")
     runs = rle_lengths(rle["counts"])
@@ -83,34 +90,3 @@ def check_rle(rle: Any, size: tuple[int, int] | None) -> dict[str, Any]:
     if not runs[1::2].any():
         raise LabelError("rle is empty", "no area")
     return {"size": rle_size, "counts": rle["counts"]}
-
-
-def read_text(path: pathlib.Path) -> str:
-    """Return a text file: UTF-8, or UTF-16 with a byte order mark, as some Windows programs write it.
-
-    Raises:
-        InputError: it cannot be read, or is not such text.
-    """
-    try:
-        data = path.read_bytes()
-        return data.decode("utf-16" if data.startswith(UTF_16) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def read_json(path: pathlib.Path) -> Any:
-    """Parse a JSON file.
-
-    Raises:
-        InputError: it cannot be read or is not JSON; the message names the line and the column.
-    """
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}. Is the file complete?"
-        ) from error
-    except RecursionError as error:
-        raise InputError(f"{path}: its JSON is nested more deeply than that of any label file") from error

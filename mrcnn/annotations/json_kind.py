@@ -10,8 +10,9 @@ import json
 import pathlib
 import re
 
-from mrcnn.annotations.json_fields import UTF_16, Id, category_names
+from mrcnn.annotations.json_fields import Id, category_names
 from mrcnn.errors import InputError
+from mrcnn.user_files import UTF_16, parse_json, read_bytes
 
 COCO, VIA, VIA3, LABELME, SCALABEL = "coco", "via", "via3", "labelme", "scalabel"
 ISAT, SUPERVISELY = "isat", "supervisely"
@@ -47,7 +48,7 @@ def json_kind(path: pathlib.Path) -> JsonKind:
 
 @functools.lru_cache(maxsize=1024)
 def _kind(path: pathlib.Path, size: int, changed: int) -> JsonKind:
-    data = path.read_bytes()
+    data = read_bytes(path)
     if data.startswith(UTF_16):
         data = data.decode("utf-16", errors="replace").encode()
 
@@ -90,8 +91,8 @@ def _categories(data: bytes) -> tuple[tuple[Id, str], ...]:
     for length in (1 << 16, 1 << 22, len(data)):  # the list is short, and may be followed by gigabytes
         try:
             text = data[start : start + length].decode("utf-8", errors="replace")
-            entries, _ = json.JSONDecoder().raw_decode(text)
-        except (json.JSONDecodeError, RecursionError):
+            _, end = json.JSONDecoder().raw_decode(text)
+            return tuple(category_names(parse_json(text[:end], "categories")).items())
+        except (ValueError, RecursionError):  # an InputError is a ValueError
             continue
-        return tuple(category_names(entries).items())
     return ()

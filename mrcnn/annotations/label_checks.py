@@ -18,6 +18,7 @@ from mrcnn.annotations.folder import Folder, open_folder, recognise
 from mrcnn.annotations.mask_png import check_values
 from mrcnn.annotations.object_masks import object_mask, visible_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotation
+from mrcnn.data.image_files import MAX_PIXELS
 
 Progress = Callable[[Iterable], Iterable]
 Add = Callable[[str, int, str], None]  # (kind, position in the table, detail)
@@ -168,7 +169,11 @@ def _same(first: Annotation, second: Annotation, shape: tuple[int, int]) -> bool
 
 
 def check_annotated_folder(
-    folder: str | pathlib.Path, split: str | None = None, images: bool = False, progress: Progress = iter
+    folder: str | pathlib.Path,
+    split: str | None = None,
+    images: bool = False,
+    progress: Progress = iter,
+    max_pixels: int = MAX_PIXELS,
 ) -> Findings:
     """Return everything that can be found in a folder that `mrcnn.annotations.folder.open_folder` reads.
 
@@ -177,11 +182,13 @@ def check_annotated_folder(
         split: "train", "val" or "test"; None for all.
         images: decode every image too.
         progress: wraps the loops over the images, for a progress bar.
+        max_pixels: the maximum number of pixels of an image; larger ones are left out by name.
 
     Raises:
         InputError: there is no such folder, or nothing in it can be read.
     """
-    dataset = open_folder(folder, split, rectangles_as_masks=True)  # so that objects with only a box are checked too
+    # Objects with only a box are checked too.
+    dataset = open_folder(folder, split, rectangles_as_masks=True, max_pixels=max_pixels)
     findings = check_annotated(dataset, full=True, progress=progress)
     if split is None and recognise(folder) != "masks":  # whose files are images too
         known = {info["path"] for info in dataset.image_info} | {f.file for f in findings.entries}

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from mrcnn.annotations.findings import Findings
-from mrcnn.annotations.json_fields import read_json
 from mrcnn.annotations.object_masks import keep_part, png_mask
 from mrcnn.annotations.reading import (
     Finder,
@@ -25,6 +24,7 @@ from mrcnn.annotations.reading import (
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points, ellipse, rectangle
+from mrcnn.user_files import read_json
 
 # "rotation" and "quadrilateral" are X-AnyLabeling's
 POLYGONS = ("polygon", "oriented_rectangle", "rotation", "rotated_rectangle", "quadrilateral")

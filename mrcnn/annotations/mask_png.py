@@ -13,7 +13,9 @@ from mrcnn.annotations.mask_values import MaskValues, interpret
 from mrcnn.annotations.object_masks import BoxAndCrop
 from mrcnn.annotations.reading import ONE_CLASS, read_lines, sibling
 from mrcnn.annotations.schema import AnnotatedImage, Annotations
+from mrcnn.data.image_files import MAX_PIXELS, opened, turn
 from mrcnn.errors import InputError, LabelError
+from mrcnn.user_files import open_file
 
 log = logging.getLogger(__name__)
 
@@ -74,23 +76,21 @@ def explain_mask(path: pathlib.Path, shape: tuple[int, int], one_object: bool = 
     Raises:
         InputError: missing, broken, of several channels that differ, of another size, or its values are no ids.
     """
-    from PIL import Image, ImageOps
-
     try:
-        with Image.open(path) as image:
-            lossy, pages = image.format in ("JPEG", "MPO"), getattr(image, "n_frames", 1)
+        with open_file(path) as file, opened(file, max(MAX_PIXELS, shape[0] * shape[1])) as (image, header):
+            if header.size != shape:
+                height, width = header.size
+                raise LabelError(f"is {width} x {height}, its image is {shape[1]} x {shape[0]} (width x height)")
+            lossy, pages = header.format in ("JPEG", "MPO"), getattr(image, "n_frames", 1)
+            if pages > 1:
+                raise LabelError(f"has {pages} pages; a mask is one")
             voc = image.mode == "P" and (image.getpalette() or [])[765:768] == VOC_VOID_COLOUR
-            pixels = _one_channel(ImageOps.exif_transpose(image), _JPEG_NOISE if lossy else 0)
-        if pages > 1:
-            raise LabelError(f"has {pages} pages; a mask is one")
-        if pixels.shape != shape:
-            sizes = f"is {pixels.shape[1]} x {pixels.shape[0]}, its image is {shape[1]} x {shape[0]} (width x height)"
-            raise LabelError(sizes)
+            pixels = turn(_one_channel(image, _JPEG_NOISE if lossy else 0), header.orientation)
         return interpret(pixels, lossy, voc, one_object)
     except LabelError as error:
         raise InputError(f"{path}: {error}") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG chunks
-        raise InputError(f"{path}: the mask cannot be read ({error})") from error
+    except InputError as error:
+        raise InputError(f"{path}: the mask cannot be read ({str(error).removeprefix(f'{path}: ')})") from error
 
 
 def _one_channel(image: Any, tolerance: int) -> np.ndarray:

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from mrcnn.annotations.schema import AnnotatedImage, Annotation
+from mrcnn.data.image_files import MAX_PIXELS, opened
 from mrcnn.errors import InputError, LabelError
 from mrcnn.structures import masks
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.polygons import polygons_to_crop
-from mrcnn.structures.rle import crop_to_rle, rle_to_crop
+from mrcnn.structures.rle import crop_to_rle, rle_lengths, rle_to_crop
 
 BoxAndCrop = tuple[np.ndarray, np.ndarray]
+_MASK_AREA = 4  # times that of its image: what a mask image may have, of which the part outside is cut off
 
 
 def object_mask(label: Annotation, shape: tuple[int, int]) -> BoxAndCrop | None:
@@ -95,11 +97,14 @@ def cut_out(
     """
     if size is None:
         raise LabelError("has a hole, which needs the size of the image in the file")
-    mask = uncovered(polygons_to_crop(outlines, size), [polygons_to_crop([hole], size) for hole in holes])
-    if mask is None:
+    from pycocotools import mask as coco
+
+    # In run lengths: `size` is what a file states, and an array of this size may not fit into memory.
+    whole, cut = (coco.merge(_filled(polygons, size)) for polygons in (outlines, holes))
+    rest = coco.merge([whole, _inverted(cut)], intersect=True)
+    if not coco.area(rest):
         raise LabelError("no pixel of the image lies inside its outline", "no area")
-    box, crop = mask
-    return crop_to_rle(box.tolist(), crop, size)
+    return rest
 
 
 def png_mask(data: bytes, left: int, top: int, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -111,16 +116,15 @@ def png_mask(data: bytes, left: int, top: int, size: tuple[int, int] | None) -> 
         size: (height, width) of the image, px.
 
     Raises:
-        LabelError: it is no PNG of a mask, no pixel of it lies in the image, or the size is not known.
+        LabelError: it is no PNG of a mask, is larger than four times its image, no pixel of it lies in the image, or
+            the size is not known.
     """
-    from PIL import Image  # late: few files have such masks
-
     if size is None:
         raise LabelError("a mask needs the size of the image in the file")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with opened(io.BytesIO(data), min(_MASK_AREA * size[0] * size[1], MAX_PIXELS)) as (image, _):
             pixels = np.asarray(image.getchannel("A") if "A" in image.getbands() else image)
-    except (OSError, SyntaxError) as error:
+    except InputError as error:
         raise LabelError(f"mask is not a PNG ({error})") from None
     if pixels.ndim != 2:
         raise LabelError(f"mask has shape {pixels.shape}; it needs one channel, or a transparent one")
@@ -162,9 +166,23 @@ def _union(first: Annotation, second: Annotation, size: tuple[int, int] | None) 
     from pycocotools import mask as coco
 
     assert size is not None
-    polygons = (first.polygons or []) + (second.polygons or [])
-    codes = coco.frPyObjects([polygon.ravel().tolist() for polygon in polygons], *size) if polygons else []
+    codes = _filled((first.polygons or []) + (second.polygons or []), size)
     return coco.merge([*codes, *(part.rle for part in (first, second) if part.rle is not None)])
+
+
+def _filled(polygons: Sequence[np.ndarray], size: tuple[int, int]) -> list[dict[str, Any]]:
+    """The run-length codes of polygons that `as_points` has checked, in an image of (height, width) px."""
+    from pycocotools import mask as coco
+
+    return coco.frPyObjects([polygon.ravel().tolist() for polygon in polygons], *size) if len(polygons) else []
+
+
+def _inverted(rle: dict[str, Any]) -> dict[str, Any]:
+    """The run-length code of the pixels that do not belong to a mask."""
+    from pycocotools import mask as coco
+
+    runs = rle_lengths(rle["counts"]).tolist()
+    return coco.frPyObjects({"size": rle["size"], "counts": runs[1:] if runs[0] == 0 else [0, *runs]}, *rle["size"])
 
 
 def to_instances(

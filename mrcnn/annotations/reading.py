@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from mrcnn.annotations.findings import MISSING_IMAGE, Findings
-from mrcnn.annotations.json_fields import as_side, number, read_text
+from mrcnn.annotations.json_fields import as_side, number
 from mrcnn.annotations.schema import AnnotatedImage
 from mrcnn.errors import LabelError, json_type
+from mrcnn.structures.rle import MAX_AREA_PX
+from mrcnn.user_files import read_text
 
 # Finds an image by the name that a label file gives it: (name, label file) -> path, or None if there is no such file.
 # Raises LabelError if several files may be meant.
@@ -79,7 +81,9 @@ def two_points(form: str, points: Any) -> list[tuple[float, float]]:
 def known_size(height: Any, width: Any) -> tuple[int, int] | None:
     """Return (height, width) px, or None if the two JSON values are not a size."""
     sides = as_side(height), as_side(width)
-    return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
+    if sides[0] is None or sides[1] is None or sides[0] * sides[1] > MAX_AREA_PX:
+        return None
+    return sides[0], sides[1]
 
 
 def listed_classes(images: Sequence[AnnotatedImage]) -> list[tuple[int, str]]:

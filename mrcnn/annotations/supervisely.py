@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.annotations.findings import Findings
-from mrcnn.annotations.json_fields import number, read_json
+from mrcnn.annotations.json_fields import number
 from mrcnn.annotations.object_masks import cut_out, keep_part, png_mask
 from mrcnn.annotations.reading import (
     Finder,
@@ -26,6 +26,9 @@ from mrcnn.annotations.reading import (
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError
 from mrcnn.structures.polygons import as_points, rectangle
+from mrcnn.user_files import read_json
+
+_OTHER_BYTES = 1 << 20  # of a PNG, besides its pixels
 
 
 def read_supervisely(paths: Sequence[pathlib.Path], find: Finder, findings: Findings) -> Annotations:
@@ -91,14 +94,20 @@ def _rectangle(points: Any, turned: Any) -> np.ndarray:
     corners = rectangle(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
     angle = number(turned, "angle")
     turn = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
-    return (corners - corners.mean(axis=0)) @ turn + corners.mean(axis=0)
+    return as_points((corners - corners.mean(axis=0)) @ turn + corners.mean(axis=0))
 
 
 def _bitmap(bitmap: Any, size: tuple[int, int] | None) -> dict[str, Any]:
     """The run-length code of a bitmap: a PNG, compressed and in base64, whose first pixel lies at the origin (x, y)."""
+    if size is None:
+        raise LabelError("a bitmap needs the size of the image in the file")
     try:
         data, (left, top) = base64.b64decode(bitmap["data"]), bitmap["origin"]
-        data = data if data.startswith(b"\x89PNG") else zlib.decompress(data)
+        if not data.startswith(b"\x89PNG"):
+            stream = zlib.decompressobj()
+            data = stream.decompress(data, _OTHER_BYTES + 16 * size[0] * size[1])
+            if not stream.eof:
+                raise zlib.error("the data is cut off, or larger than its image")
     except (TypeError, KeyError, ValueError, zlib.error) as error:
         raise LabelError(f"bitmap is not {{'data': PNG in base64, 'origin': [x, y]}} ({error!r:.60})") from None
     return png_mask(data, round(number(left, "origin")), round(number(top, "origin")), size)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from mrcnn.annotations.findings import Findings
-from mrcnn.annotations.json_fields import number, read_json
+from mrcnn.annotations.json_fields import number
 from mrcnn.annotations.reading import ONE_CLASS, Finder, listed_classes, locate, numbered, read_each
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.errors import InputError, LabelError, json_type
 from mrcnn.structures.polygons import as_points, ellipse, rectangle
+from mrcnn.user_files import read_json
 
 CLASS_ATTRIBUTES = ("class", "label", "category", "class_name", "name", "type", "object")
 

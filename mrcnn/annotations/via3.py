@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from mrcnn.annotations.findings import Findings
-from mrcnn.annotations.json_fields import read_json
 from mrcnn.annotations.reading import Finder
 from mrcnn.annotations.schema import Annotations
 from mrcnn.annotations.via import read_entries
 from mrcnn.errors import InputError
+from mrcnn.user_files import read_json
 
 IMAGE = 2  # the type of a file; videos are 4, sounds 8
 # What "xy" holds: the number of a shape, then its coordinates. Extreme shapes are given by points on their edge.

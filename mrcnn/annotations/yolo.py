@@ -12,6 +12,7 @@ from mrcnn.annotations.findings import UNKNOWN_NAME, Findings
 from mrcnn.annotations.reading import read_lines, sibling
 from mrcnn.annotations.schema import AnnotatedImage, Annotation, Annotations
 from mrcnn.annotations.yolo_settings import YoloSettings, read_settings
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.data.images import image_size
 from mrcnn.errors import InputError, LabelError
 from mrcnn.structures.polygons import as_points
@@ -38,7 +39,9 @@ def yolo_label_path(image: pathlib.Path) -> pathlib.Path | None:
     return next((path for path in (sibling(image, "labels", ".txt"), beside) if path and path.is_file()), None)
 
 
-def read_yolo(root: pathlib.Path, files: Sequence[pathlib.Path], findings: Findings) -> Annotations:
+def read_yolo(
+    root: pathlib.Path, files: Sequence[pathlib.Path], findings: Findings, max_pixels: int = MAX_PIXELS
+) -> Annotations:
     """Read YOLO segmentation labels: lines "class x1 y1 x2 y2 ...", polygons in fractions of the image's sides.
 
     Class names come from `names` in a YAML file, or from classes.txt, one per line. A line with four numbers after the
@@ -49,6 +52,7 @@ def read_yolo(root: pathlib.Path, files: Sequence[pathlib.Path], findings: Findi
         root: the folder.
         files: the image files.
         findings: takes what cannot be used.
+        max_pixels: the maximum number of pixels of an image; larger ones are left out by name.
 
     Raises:
         InputError: there are no class names, a text file cannot be read, or the lines may be polygons as well as poses.
@@ -60,7 +64,7 @@ def read_yolo(root: pathlib.Path, files: Sequence[pathlib.Path], findings: Findi
         image = AnnotatedImage(file.relative_to(root).as_posix(), file, labels or file)
         if labels is not None:
             try:
-                image.size = image_size(file)
+                image.size = image_size(file, max_pixels)
             except InputError as error:
                 findings.add("unreadable image", str(error).removeprefix(f"{file}: "), file, image=image.name)
                 continue

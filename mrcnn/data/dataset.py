@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.data.images import image_size, read_image
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
@@ -25,7 +26,12 @@ class Dataset:
 
     Call `add_class` and `add_image` for every class and image, then `prepare`. After that, image and class ids are
     positions in `image_info` and `class_info`; class 0 is the background.
+
+    Attributes:
+        max_pixels: the maximum number of pixels of an image file; larger ones are errors, as unreadable ones are.
     """
+
+    max_pixels: int = MAX_PIXELS
 
     def __init__(self, class_map: dict | None = None) -> None:
         self._image_ids: np.ndarray | list = []
@@ -108,7 +114,7 @@ class Dataset:
         Raises:
             InputError: the file is missing or broken.
         """
-        return read_image(self.image_info[image_id]["path"])
+        return read_image(self.image_info[image_id]["path"], self.max_pixels)
 
     def image_size(self, image_id: int) -> tuple[int, int]:
         """Return (height, width) of an image, from add_image(height=, width=) or the header of its file if possible.
@@ -122,7 +128,7 @@ class Dataset:
         if type(self).load_image is not Dataset.load_image:  # the image need not be what the file holds
             height, width = self.load_image(image_id).shape[:2]
             return height, width
-        return image_size(info["path"])
+        return image_size(info["path"], self.max_pixels)
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the full masks of an image; subclasses override it.

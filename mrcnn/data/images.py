@@ -5,29 +5,26 @@ Names and results are Matterport's. "Moulded" is the image as the network takes 
 Legend: N batch, H W image, C classes with background. Boxes are (y1, x1, y2, x2).
 """
 
-import io
 import os
-import pathlib
 import random
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
-import PIL.Image
 
+from mrcnn.data.image_files import MAX_PIXELS, Header, read_data, read_header, turn
 from mrcnn.data.rare_images import decode_rare
 from mrcnn.errors import InputError
 from mrcnn.structures.masks import bilinear_resize
+from mrcnn.user_files import open_file
 
 NO_PADDING = [(0, 0), (0, 0), (0, 0)]
-EXIF_ORIENTATION = 0x0112  # tag: 1 as stored, 2..4 flipped or upside down, 5..8 with rows and columns swapped
-TRANSPOSED = (5, 6, 7, 8)
+_NO_PATH = "the image has no path: give add_image(path=...), or override load_image()"
 
 
-def read_image(path: str | os.PathLike | None) -> np.ndarray:
+def read_image(path: str | os.PathLike | None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image file as 8-bit RGB.
 
     Gray becomes three equal channels, transparency is dropped, 16 bits and floats of 0 to 1 are scaled to 8 bits, and
@@ -35,35 +32,25 @@ def read_image(path: str | os.PathLike | None) -> np.ndarray:
 
     Args:
         path: a JPEG, PNG or any other format that OpenCV or Pillow reads; of an animation the first image.
+        max_pixels: the maximum number of pixels, checked before any is decoded.
 
     Returns:
         uint8 [H, W, 3].
 
     Raises:
-        InputError: the file is missing, not an image, truncated, or holds 32-bit numbers of an unknown range.
+        InputError: the file is missing, not an image, truncated, too large, or of 32-bit numbers of an unknown range.
     """
     if path is None:
-        raise InputError("the image has no path: give add_image(path=...), or override load_image()")
+        raise InputError(_NO_PATH)
     try:
-        data = pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the data folder") from error
-    if _cut_off(data):
-        raise InputError(f"{path}: the image is truncated ({len(data)} bytes); copy or download it again")
-    webp = data[8:12] == b"WEBP"  # OpenCV 4.11 does not turn these, later versions do
-    flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if webp else 0)
-    image = None
-    try:
-        if data:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        if image is None:
-            image = decode_rare(data)
-        elif webp:
-            image = _turn(image, _header(io.BytesIO(data))[2])
+        data, header = read_data(path, max_pixels)
+        if _cut_off(data):
+            raise InputError(f"the image is truncated ({len(data)} bytes); copy or download it again")
+        image = _decode(data, header, max_pixels)
     except cv2.error as error:
         raise InputError(f"{path}: cannot be decoded ({error.err}); copy it again or leave it out") from error
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     if image is None:
         raise InputError(
             f"{path}: not an image that can be decoded ({len(data)} bytes); copy it again, convert it to JPEG or PNG, "
@@ -72,62 +59,41 @@ def read_image(path: str | os.PathLike | None) -> np.ndarray:
     return image
 
 
-def image_size(path: str | os.PathLike | None) -> tuple[int, int]:
+def _decode(data: bytes, header: Header, max_pixels: int) -> np.ndarray | None:
+    """uint8 [H, W, 3] RGB; None if neither OpenCV nor Pillow can decode it."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        image = decode_rare(data, max_pixels)
+    if image is None:
+        return None
+    image = turn(image, header.orientation)
+    if image.shape[:2] != header.size:
+        raise InputError(
+            f"the header says {header.size[1]} x {header.size[0]} (width x height), but the image decodes to "
+            f"{image.shape[1]} x {image.shape[0]}; save it again"
+        )
+    return image
+
+
+def image_size(path: str | os.PathLike | None, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return (height, width) of the image that `read_image` would return, from the file's header, without decoding
     pixels.
 
+    Args:
+        path: the file.
+        max_pixels: the maximum number of pixels.
+
     Raises:
-        InputError: the file is missing or not an image.
+        InputError: the file is missing, not an image, or too large.
     """
     if path is None:
-        raise InputError("the image has no path: give add_image(path=...), or override load_image()")
+        raise InputError(_NO_PATH)
     try:
-        with open(path, "rb") as file:
-            width, height, orientation = _header(file)
-    except (OSError, PIL.Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}); check the data folder") from error
-    return (width, height) if orientation in TRANSPOSED else (height, width)
-
-
-def _header(file: BinaryIO) -> tuple[int, int, int]:
-    """Return (width, height, EXIF orientation) of an image file; the orientation is the one that OpenCV obeys.
-
-    The size of a TIFF is that of the turned image already, so its orientation is given as 1. An orientation in XMP or
-    in a text chunk, which `PIL.Image.Image.getexif` knows too, is not obeyed.
-    """
-    with PIL.Image.open(file) as image:
-        if image.format == "TIFF":
-            return *image.size, 1
-        exif = image.info.get("exif") or (_png_exif(file) if image.format == "PNG" else b"")
-        tags = PIL.Image.Exif()
-        try:
-            tags.load(exif)
-            orientation = tags.get(EXIF_ORIENTATION)
-        except (SyntaxError, ValueError, TypeError, struct.error):  # damaged: decoders ignore it
-            orientation = None
-        return *image.size, orientation if isinstance(orientation, int) and orientation in range(1, 9) else 1
-
-
-def _png_exif(file: BinaryIO) -> bytes:
-    """Return the EXIF data of a PNG; it may stand behind the pixels, which are skipped without decoding."""
-    file.seek(8)
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind == b"eXIf":
-            return file.read(length)
-        file.seek(length + 4, os.SEEK_CUR)  # 4: the checksum
-    return b""
-
-
-def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn or flip an image [H, W, 3] as its EXIF orientation says."""
-    if orientation in TRANSPOSED:
-        image = image.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.ascontiguousarray(image)
+        with open_file(path) as file:
+            return read_header(file, max_pixels).size
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"{path}: cannot be read as an image ({reason}); check the data folder") from error
 
 
 def _cut_off(data: bytes) -> bool:

@@ -4,19 +4,17 @@ import io
 
 import cv2
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
 
+from mrcnn.data.image_files import opened
 from mrcnn.errors import InputError
 
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
 
-
-def decode_rare(data: bytes) -> np.ndarray | None:
-    """Decode an image file as 8-bit RGB.
+def decode_rare(data: bytes, max_pixels: int) -> np.ndarray | None:
+    """Decode an image file as 8-bit RGB; its orientation is not applied, except that of a TIFF.
 
     Args:
         data: of the file.
+        max_pixels: the maximum number of pixels.
 
     Returns:
         uint8 [H, W, 3], or None if neither OpenCV nor Pillow can decode it. Floats of 0 to 1 are scaled by 255.
@@ -29,12 +27,25 @@ def decode_rare(data: bytes) -> np.ndarray | None:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         image = None
-    return _pillow(data) if image is None else _eight_bits(image)
+    if image is not None:
+        return _eight_bits(image if image.ndim == 2 else image[:, :, 2::-1])
+    try:
+        image = _pillow(data, max_pixels)
+    except InputError:
+        return None
+    return image if image.ndim == 3 else _eight_bits(image)
+
+
+def _pillow(data: bytes, max_pixels: int) -> np.ndarray:
+    """uint8 [H, W, 3] RGB, or [H, W] of numbers with more than 8 bits."""
+    with opened(io.BytesIO(data), max_pixels) as (image, _):
+        if image.mode in ("I", "F"):
+            return np.array(image)
+        return np.array(image) >> 8 if image.mode.startswith("I;16") else np.array(image.convert("RGB"))
 
 
 def _eight_bits(image: np.ndarray) -> np.ndarray:
-    """Return an image of OpenCV, [H, W] or BGR [H, W, 3 or 4] of any number type, as uint8 [H, W, 3] RGB."""
-    image = image[:, :, None] if image.ndim == 2 else image[:, :, 2::-1]
+    """Return an image [H, W] or [H, W, 3] RGB of any number type as uint8 [H, W, 3] RGB."""
     low, high = image.min(), image.max()
     scale = 255 if image.dtype.kind == "f" and high <= 1 else 1
     if not (low >= 0 and high * scale <= 255):  # false of NaN too
@@ -43,12 +54,4 @@ def _eight_bits(image: np.ndarray) -> np.ndarray:
             "convert it to 8 or 16 bits, or load it in a load_image() of your own"
         )
     image = np.round(image * scale).astype(np.uint8)
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.ascontiguousarray(image)
-
-
-def _pillow(data: bytes) -> np.ndarray | None:
-    try:
-        with PIL.Image.open(io.BytesIO(data)) as image:
-            return np.array(PIL.ImageOps.exif_transpose(image).convert("RGB"))
-    except PILLOW_ERRORS:
-        return None
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else np.ascontiguousarray(image)

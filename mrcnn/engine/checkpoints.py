@@ -22,6 +22,7 @@ from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
 from mrcnn.modeling import weights
+from mrcnn.user_files import parse_json
 
 STATE_FILE = "training.state"  # HDF5, but under a name that nobody takes for weights
 # Groups of arrays in a state: the variables of the network; step and learning rate; the rest of the optimizer.
@@ -90,7 +91,7 @@ def read_config(path: str | os.PathLike) -> dict | None:
         InputError: the file is missing, broken or of another format.
     """
     text = weights.read_attrs(path).get("mrcnn_config")
-    return json.loads(str(text)) if text else None
+    return parse_json(str(text), str(path)) if text else None
 
 
 def read_class_names(path: str | os.PathLike) -> list[str] | None:
@@ -100,7 +101,7 @@ def read_class_names(path: str | os.PathLike) -> list[str] | None:
         InputError: the file is missing, broken or of another format.
     """
     text = weights.read_attrs(path).get("class_names")
-    return json.loads(str(text)) if text else None
+    return parse_json(str(text), str(path)) if text else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +165,7 @@ def read_state(folder: str | os.PathLike) -> State | None:
         return None
     try:
         with h5py.File(path, "r") as file:
-            return State(path=path, **json.loads(file.attrs["state"]))
+            return State(path=path, **parse_json(file.attrs["state"], str(path)))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is no state of a run ({error}); move it away and start from the newest checkpoint: --weights last"

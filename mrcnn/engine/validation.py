@@ -29,6 +29,7 @@ from mrcnn.files import written_whole
 from mrcnn.inference.detector import Detector
 from mrcnn.modeling import weights
 from mrcnn.modeling.network import build_inference_network
+from mrcnn.user_files import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ class Validator(keras.callbacks.Callback):
         Without such images, or if they are not of this dataset or not as many as wanted: [] and the present epoch.
         """
         try:
-            record = json.loads(self._path.read_text(encoding="utf-8"))
+            record = parse_json(self._path.read_text(encoding="utf-8"), str(self._path))
             keys, after = record["images"], int(record["after_epoch"])
         except FileNotFoundError:
             return [], self.run.epoch

@@ -1,7 +1,6 @@
 """Reads COCO results and checks every entry against a dataset; an error names the invalid entry."""
 
 import logging
-import math
 import numbers
 import os
 import pathlib
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from pycocotools import mask as coco_mask
 
-from mrcnn.annotations.json_fields import as_id, read_json
+from mrcnn.annotations.json_fields import as_id
 from mrcnn.errors import InputError, LabelError
 from mrcnn.evaluation.coco_results import Entry, category_ids, class_of_category, image_key, with_text_counts
+from mrcnn.structures.polygons import FARTHEST_PX, as_points
 from mrcnn.structures.rle import rle_lengths
+from mrcnn.user_files import read_json
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
@@ -30,9 +31,10 @@ def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> Checke
     """Read a COCO results file and check every entry against the dataset.
 
     Args:
-        path: JSON list of entries. `segmentation` may be RLE (compressed or not) or polygons; without `bbox` the box
-            of the mask is used; `image_id` may be the COCO id, the source id, the file name or its stem. Where there is
-            a `category_name`, it decides the class: `category_id` may count the classes in another way.
+        path: JSON list of entries; a pipe is read too. `segmentation` may be RLE (compressed or not) or polygons;
+            without `bbox` the box of the mask is used; `image_id` may be the COCO id, the source id, the file name or
+            its stem. Where there is a `category_name`, it decides the class: `category_id` may count the classes in
+            another way.
         dataset: Prepared dataset that the predictions are for.
 
     Returns:
@@ -42,7 +44,7 @@ def load_predictions(path: str | os.PathLike[str], dataset: "Dataset") -> Checke
     Raises:
         InputError: The file cannot be read or an entry is invalid; the message names the file and the entry.
     """
-    return check_predictions(read_json(pathlib.Path(path)), dataset, str(path))
+    return check_predictions(read_json(path, pipe=True), dataset, str(path))
 
 
 def check_predictions(
@@ -166,6 +168,8 @@ def _check_entry(entry: Entry, categories: _Categories, shape: tuple[int, int]) 
     box = entry["bbox"] if entry.get("bbox") is not None else coco_mask.toBbox(rle).tolist()
     if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
         raise _EntryError(f"bbox {box!r:.80} is not [x, y, width, height] in pixels with finite numbers")
+    if max(map(abs, box)) > FARTHEST_PX:
+        raise _EntryError(f"bbox {box!r:.80} is more than {FARTHEST_PX} px from the image")
     return {
         "image_id": entry["image_id"],
         "category_id": category,
@@ -176,7 +180,9 @@ def _check_entry(entry: Entry, categories: _Categories, shape: tuple[int, int]) 
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return bool(-1e300 < value < 1e300)  # type: ignore[operator]  # integers may be larger than any float
 
 
 def _as_rle(segmentation: Any, shape: tuple[int, int]) -> dict[str, Any]:
@@ -211,7 +217,11 @@ def _polygons_to_rle(polygons: list, shape: tuple[int, int]) -> dict[str, Any]:
         raise _EntryError(
             "segmentation polygons must be a list of lists [x1, y1, x2, y2, x3, y3 ...] of finite numbers"
         )
-    parts = [[float(v) for v in p] for p in polygons if len(p) >= 6]  # one or two points have no area
+    parts = [[p[i : i + 2] for i in range(0, len(p), 2)] for p in polygons if len(p) >= 6]  # fewer points have no area
     if not parts:
         raise _NoAreaError
-    return coco_mask.merge(coco_mask.frPyObjects(parts, *shape))
+    try:
+        flat = [as_points(points).ravel().tolist() for points in parts]
+    except LabelError as error:
+        raise _EntryError(f"segmentation: {error}") from None
+    return coco_mask.merge(coco_mask.frPyObjects(flat, *shape))

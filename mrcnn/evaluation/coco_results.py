@@ -78,6 +78,9 @@ def predict_images(
 
     Yields:
         The id of each image and its COCO results, in the model's order.
+
+    Raises:
+        InputError: An image cannot be read.
     """
     batches = [image_ids[start : start + batch_size] for start in range(0, len(image_ids), batch_size)]
     categories = category_ids(dataset)
@@ -101,6 +104,9 @@ def detections_to_coco(
     Returns:
         One entry per detection, in order. Boxes without area and exact duplicates are left out, since neither can
         match.
+
+    Raises:
+        InputError: No image can have this shape.
     """
     entries, known = [], set()
     columns = [np.asarray(detections[name]) for name in ("rois", "class_ids", "scores")]

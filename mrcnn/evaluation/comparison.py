@@ -6,7 +6,6 @@ overlap.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from mrcnn.errors import InputError
 from mrcnn.evaluation import bootstrap
 from mrcnn.evaluation.result import Interval, to_json
 from mrcnn.evaluation.table_file import TABLE_FILE, StoredTables, load_tables
+from mrcnn.user_files import read_json
 
 RESULT_FILE = "result.json"
 _PER_CLASS = ("AP", "AP50", "AP75")
@@ -51,14 +51,12 @@ def read_evaluation(folder: str | os.PathLike[str]) -> StoredEvaluation:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give two folders that evaluate.py wrote (its --out option)")
     path = folder / RESULT_FILE
+    if not path.exists():
+        raise InputError(f"{folder} has no {RESULT_FILE}; give two folders that evaluate.py wrote")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{folder} has no {RESULT_FILE} ({error.strerror}); give two folders that evaluate.py wrote"
-        ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}; evaluate again") from error
+        result = read_json(path)
+    except InputError as error:
+        raise InputError(f"{path} is not valid JSON ({error}); evaluate again") from error
     missing = [name for name in _NEEDED if not isinstance(result, dict) or name not in result]
     if missing:
         raise InputError(f"{path} was not written by this version ({', '.join(missing)} missing); evaluate again")

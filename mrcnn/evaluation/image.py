@@ -47,7 +47,11 @@ class EvaluatedImage:
 
     @functools.cached_property
     def truth_rles(self) -> list[dict[str, Any]]:
-        """COCO's RLEs of the objects' masks."""
+        """COCO's RLEs of the objects' masks.
+
+        Raises:
+            InputError: A mask is not inside the image.
+        """
         crops = zip(self.instances.boxes_px.tolist(), self.instances.crops, strict=True)
         return [crop_to_rle(box, crop, self.shape) for box, crop in crops]
 

@@ -7,8 +7,10 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from mrcnn.errors import InputError
 from mrcnn.evaluation.coco_results import Entry
 from mrcnn.files import JsonListFile
+from mrcnn.user_files import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +36,13 @@ class Store:
         self._count = 0
         head = json.dumps({"origin": origin}, sort_keys=True) + "\n"
         if self.path.exists() and not self._read(head.encode()):
-            log.info("%s holds detections of other weights, settings or data; starting it anew", self.path)
+            log.info("%s is damaged, or of other weights, settings or data; starting it anew", self.path)
             self.path.unlink()
         if not self.path.exists():
             self.path.write_text(head, encoding="utf-8")
 
     def _read(self, head: bytes) -> bool:
-        """Find the position of each line; return False if the file is of another origin."""
+        """Find the position of each line; return False if the file is of another origin, or damaged."""
         with self.path.open("rb+") as file:
             if file.readline() != head:
                 return False
@@ -50,9 +52,13 @@ class Store:
                 if not line.endswith(b"\n"):
                     file.truncate(place)
                     return True
-                record = json.loads(line)
-                self._places[record["image_id"]] = place
-                self._count += len(record["entries"])
+                try:
+                    record = parse_json(line, str(self.path))
+                    self._places[record["image_id"]] = place
+                    self._count += len(record["entries"])
+                except (InputError, KeyError, TypeError):
+                    self._places, self._count = {}, 0
+                    return False
 
     def add(self, key: int | str, entries: list[Entry]) -> None:
         """Append the entries of an image."""
@@ -63,10 +69,14 @@ class Store:
         self._count += len(entries)
 
     def of_image(self, key: int | str) -> list[Entry]:
-        """Return the entries of an image that is in the file."""
+        """Return the entries of an image that is in the file.
+
+        Raises:
+            InputError: The file was changed since it was opened.
+        """
         with self.path.open("rb") as file:
             file.seek(self._places[key])
-            return json.loads(file.readline())["entries"]
+            return parse_json(file.readline(), str(self.path))["entries"]
 
     def __contains__(self, key: int | str) -> bool:
         return key in self._places

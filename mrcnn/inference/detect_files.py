@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.evaluation.coco_results import Predictor
 from mrcnn.inference.media import Frame, Source, read_frames
 from mrcnn.structures.instances import Instances
@@ -53,6 +54,7 @@ def detect_files(
     sinks: Sequence[Sink],
     batch_size: int = 1,
     progress: Callable[[Frame], None] = lambda frame: None,
+    max_pixels: int = MAX_PIXELS,
 ) -> DetectionSummary:
     """Detect in any number of images and videos of any size.
 
@@ -63,6 +65,7 @@ def detect_files(
         sinks: each receives every frame.
         batch_size: frames that go through the network together.
         progress: called after each frame.
+        max_pixels: the maximum number of pixels of an image or frame.
 
     Returns:
         What was detected, and what could not be read.
@@ -73,7 +76,7 @@ def detect_files(
         logger.error("skipped: %s", reason)
         summary.failed.append((source.path, reason))
 
-    for frame, detections in _detect(predictor, read_frames(sources, failed), batch_size):
+    for frame, detections in _detect(predictor, read_frames(sources, failed, max_pixels), batch_size):
         instances, scores = to_instances(detections, frame.image.shape)
         for sink in sinks:
             sink.add(frame, instances, scores)

@@ -13,8 +13,10 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.data.images import read_image
 from mrcnn.errors import InputError
+from mrcnn.user_files import open_file
 
 # What OpenCV or Pillow reads, some of it depending on how they were built
 IMAGE_SUFFIXES = frozenset(
@@ -141,28 +143,38 @@ def count_frames(sources: Iterable[Source]) -> int:
     return sum(_announced(source.path) if source.is_video else 1 for source in sources)
 
 
-def read_frames(sources: Iterable[Source], failed: Callable[[Source, str], None]) -> Iterator[Frame]:
+def read_frames(
+    sources: Iterable[Source], failed: Callable[[Source, str], None], max_pixels: int = MAX_PIXELS
+) -> Iterator[Frame]:
     """Yield all frames of all sources, one source after the other.
 
     Args:
         sources: what to read.
         failed: called with a source that cannot be read to its end, and the reason; the next source follows.
+        max_pixels: the maximum number of pixels of an image or frame.
     """
     for source in sources:
         try:
             if source.is_video:
-                yield from _video_frames(source)
+                yield from _video_frames(source, max_pixels)
             else:
-                yield Frame(source, read_image(source.path))
+                yield Frame(source, read_image(source.path, max_pixels))
         except InputError as error:
             failed(source, str(error))
 
 
-def _video_frames(source: Source) -> Iterator[Frame]:
+def _video_frames(source: Source, max_pixels: int) -> Iterator[Frame]:
+    open_file(source.path).close()  # OpenCV would wait for a pipe
     capture = cv2.VideoCapture(os.fspath(source.path))
     try:
         if not capture.isOpened():
             raise InputError(f"{source.path}: not a video that can be decoded; copy it again or leave it out")
+        width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if not width * height <= max_pixels:  # true of NaN too
+            raise InputError(
+                f"{source.path}: frames of {width:.0f} x {height:.0f} have more than {max_pixels} pixels; --max-pixels "
+                "raises this limit"
+            )
         announced = _count(capture)
         fps = capture.get(cv2.CAP_PROP_FPS)
         fps = fps if math.isfinite(fps) and fps > 0 else DEFAULT_FPS
@@ -181,6 +193,8 @@ def _video_frames(source: Source) -> Iterator[Frame]:
 
 
 def _announced(path: pathlib.Path) -> int:
+    if not path.is_file():
+        return 1
     capture = cv2.VideoCapture(os.fspath(path))
     count = _count(capture) if capture.isOpened() else 1
     capture.release()

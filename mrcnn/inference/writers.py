@@ -98,7 +98,11 @@ class CocoResults(JsonListFile):
         self.images: list[dict[str, Any]] = []
 
     def add(self, frame: Frame, instances: Instances, scores: np.ndarray) -> None:
-        """Write the entries of a frame; scores are float [n]."""
+        """Write the entries of a frame; scores are float [n].
+
+        Raises:
+            InputError: the crop of an instance is not inside the image.
+        """
         height, width = frame.image.shape[:2]
         self.images.append({"id": frame.name, "file_name": frame.name, "width": width, "height": height})
         for n, class_id in enumerate(instances.class_ids):
@@ -137,6 +141,9 @@ def rle_of(instances: Instances, number: int, shape: tuple[int, int]) -> dict[st
         instances: of an image.
         number: which of them.
         shape: (H, W) of the image in pixels.
+
+    Raises:
+        InputError: the crop of the instance is not inside the image.
     """
     rle = crop_to_rle(instances.boxes_px[number].tolist(), instances.crops[number], shape)
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}

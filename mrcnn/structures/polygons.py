@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.errors import LabelError
+from mrcnn.errors import InputError, LabelError
+from mrcnn.structures.rle import checked_size
 
 Path2D = np.ndarray  # float64 [k, 2], (x, y) px
 
@@ -22,6 +23,8 @@ CURVE_TOLERANCE_PX = 0.05
 # Maximum absolute coordinate. COCO's rasteriser allocates five points per pixel of edge, so a single absurd coordinate
 # would exhaust memory.
 FARTHEST_PX = 100_000
+# Maximum length of an outline, for the same reason: 800 MB. One that winds through all of a large image stays below it.
+LONGEST_PX = 10_000_000
 Corner = tuple[int, int]  # (x, y) px, on the grid of pixel corners
 Loop = list[Corner]
 
@@ -30,7 +33,8 @@ def as_points(values: Any) -> Path2D:
     """Validate a polygon and return it as float64 [k, (x, y)] px.
 
     Raises:
-        LabelError: fewer than 3 points, a coordinate that is not finite or beyond FARTHEST_PX, or no numbers in pairs.
+        LabelError: fewer than 3 points, a coordinate that is not finite or beyond FARTHEST_PX, an outline longer than
+            LONGEST_PX, or no numbers in pairs.
     """
     try:
         points = np.asarray(values, np.float64)
@@ -40,8 +44,13 @@ def as_points(values: Any) -> Path2D:
         raise LabelError("polygon coordinates are not numbers in pairs")
     if not np.isfinite(points).all():
         raise LabelError("polygon has a coordinate that is not finite")
-    if points.size and np.abs(points).max() > FARTHEST_PX:
+    farthest = np.abs(points).max(initial=0)
+    if farthest > FARTHEST_PX:
         raise LabelError(f"polygon has a coordinate of {points.flat[np.abs(points).argmax()]:g} px")
+    if 2 * farthest * len(points) > LONGEST_PX:  # saves measuring almost all
+        length = np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1).sum()
+        if length > LONGEST_PX:
+            raise LabelError(f"polygon has an outline of {length:.0f} px, more than {LONGEST_PX}")
     if len(points) < 3:
         raise LabelError(f"polygon has {len(points)} points, but needs at least 3")
     return points
@@ -93,10 +102,17 @@ def polygons_to_crop(
 
     Returns:
         box int32 [4] and bool crop, or None if no pixel is inside.
+
+    Raises:
+        InputError: a polygon is none (see `as_points`), or no image has this size.
     """
     from pycocotools import mask as coco  # late: takes 0.1 s to import, and only label readers need it
 
-    rings = [ring for ring in (np.asarray(p, np.float64).reshape(-1, 2) for p in polygons) if len(ring) >= 3]
+    height, width = checked_size(image_shape)
+    try:
+        rings = [as_points(np.reshape(p, (-1, 2))) for p in polygons if np.size(p) >= 6]
+    except LabelError as error:
+        raise InputError(str(error)) from error
     if not rings:
         return None
     # Move the origin by whole pixels, so that only the object's surroundings are rasterised.
@@ -104,7 +120,7 @@ def polygons_to_crop(
     low = np.floor(points.min(axis=0)).astype(int) - 1
     high = np.ceil(points.max(axis=0)).astype(int) + 1
     x1, y1 = np.maximum(low, 0)
-    x2, y2 = np.minimum(high, (image_shape[1], image_shape[0]))
+    x2, y2 = np.minimum(high, (width, height))
     if x2 <= x1 or y2 <= y1:
         return None
     flat = [_moved(ring, (x1, y1)).reshape(-1).tolist() for ring in rings]

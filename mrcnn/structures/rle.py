@@ -12,6 +12,7 @@ import numpy as np
 from mrcnn.errors import InputError, LabelError, json_type
 
 MAX_GROUPS = 7  # 5-bit groups in one number: 35 bits hold the runs of any image
+MAX_AREA_PX = 2**31 - 1  # of an image: pycocotools counts pixels in 32 bits
 
 
 def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
@@ -24,9 +25,9 @@ def rle_to_crop(rle: dict) -> tuple[np.ndarray, np.ndarray] | None:
         box int32 [4] and bool crop, or None if the mask is empty.
 
     Raises:
-        InputError: counts and size do not match.
+        InputError: counts and size do not match, or no image has this size.
     """
-    height, width = rle["size"]
+    height, width = checked_size(rle["size"])
     try:
         runs = rle_lengths(rle["counts"])
     except LabelError as error:
@@ -58,11 +59,18 @@ def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[i
 
     Returns:
         {"size": [H, W], "counts": bytes}, equal to `pycocotools.mask.encode` of the full mask.
+
+    Raises:
+        InputError: the crop does not lie in the image, or no image has this size.
     """
     from pycocotools import mask as coco
 
-    height, width = int(image_shape[0]), int(image_shape[1])
+    height, width = checked_size(image_shape)
     y1, x1 = int(box_px[0]), int(box_px[1])
+    if crop.size and (min(y1, x1) < 0 or y1 + crop.shape[0] > height or x1 + crop.shape[1] > width):
+        raise InputError(
+            f"a mask of {crop.shape} at row {y1}, column {x1} is not inside an image of {height} x {width}"
+        )
     # Runs go down the columns. One zero below each column of the crop ends its runs inside that column.
     step = crop.shape[0] + 1
     pixels = np.zeros(crop.shape[1] * step + 1, bool)
@@ -80,6 +88,18 @@ def crop_to_rle(box_px: Sequence[int], crop: np.ndarray, image_shape: Sequence[i
     return coco.frPyObjects(
         {"size": [height, width], "counts": counts}, height, width
     )  # faster with an array than with a list
+
+
+def checked_size(shape: Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) px of an image, given its shape (H, W, ...).
+
+    Raises:
+        InputError: a side is negative, or there are more than MAX_AREA_PX pixels.
+    """
+    height, width = int(shape[0]), int(shape[1])
+    if min(height, width) < 0 or height * width > MAX_AREA_PX:
+        raise InputError(f"no image can be {height} px high and {width} px wide; masks hold up to {MAX_AREA_PX} pixels")
+    return height, width
 
 
 def rle_lengths(counts: Any) -> np.ndarray:

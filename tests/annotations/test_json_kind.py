@@ -2,14 +2,13 @@
 
 import json
 import logging
-import pathlib
 
 import pytest
 
 from bdd100k import open_data
 from bdd100k.dataset import BDD100KDataset
 from bdd100k.labels.load import CLASSES
-from mrcnn.annotations import json_fields
+from mrcnn import user_files
 from mrcnn.annotations.json_kind import COCO, ISAT, LABELME, SCALABEL, SUPERVISELY, VIA, VIA3, JsonKind, json_kind
 from mrcnn.errors import InputError
 from tests.annotated import (
@@ -104,9 +103,9 @@ def test_a_file_is_read_once_to_recognise_it_and_parsed_once(tmp_path, monkeypat
             categories = [{"id": number, "name": name} for number, name in CLASSES]
             write(path, json.loads(path.read_text()) | {"categories": [*categories, {"id": 9, "name": "van"}]})
     parsed, read = [], []
-    loads, read_bytes = json.loads, pathlib.Path.read_bytes
-    monkeypatch.setattr(json_fields.json, "loads", lambda text: parsed.append(len(text)) or loads(text))
-    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda self: read.append(self) or read_bytes(self))
+    parse, open_file = user_files.parse_json, user_files.open_file
+    monkeypatch.setattr(user_files, "parse_json", lambda *text: parsed.append(text) or parse(*text))
+    monkeypatch.setattr(user_files, "open_file", lambda path, pipe: read.append(path) or open_file(path, pipe))
     custom = open_data.is_custom(str(tmp_path))
     assert custom == (kind in ("via", "coco")) and not parsed
     dataset = open_data.open_dataset(str(tmp_path), "train")

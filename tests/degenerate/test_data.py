@@ -165,7 +165,7 @@ def test_files_that_are_no_images(tmp_path):
             read_image(tmp_path / name)
     with pytest.raises(InputError, match="missing.jpg: cannot be read .*No such file"):
         read_image(tmp_path / "missing.jpg")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="it is a folder, not a file"):
         read_image(tmp_path)
     with pytest.raises(InputError, match="no path"):
         read_image(None)

@@ -8,6 +8,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 LAYERS = [
     "mrcnn.errors",
     "mrcnn.files",
+    "mrcnn.user_files",
     "mrcnn.import_hooks",
     "mrcnn.quiet_tensorflow",
     "mrcnn.setting_rules",
