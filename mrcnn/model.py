@@ -10,6 +10,7 @@ Legend: N batch, A anchors, D detections, n instances, C classes with background
 import logging
 import os
 import textwrap
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,6 +161,7 @@ class MaskRCNN:
         self.mode, self.config, self.model_dir = mode, config, os.fspath(model_dir)
         self._random_layers: set[str] | None = None  # None before the first file
         self._detector: Detector | None = None
+        self._detector_lock = threading.Lock()
         self._anchors: np.ndarray | None = None  # that a client assigned
         self.training_run = TrainingRun(self.build(mode, config), config)
         self.set_log_dir()
@@ -210,7 +212,8 @@ class MaskRCNN:
         Raises:
             InputError: the file does not exist, nothing in it fits, or shapes differ in layers that are not excluded.
         """
-        report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
+        with self.detector.paused():
+            report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
         logger.info("%s", os.path.join(os.path.dirname(filepath), report.summary()))
         self._random_layers = weights.random_layers(report, self._random_layers, warn=self.mode == "inference")
         self.set_log_dir(filepath)
@@ -327,10 +330,11 @@ class MaskRCNN:
     @property
     def detector(self) -> Detector:
         """The detector over the present network and settings."""
-        known = self._detector
-        if known is None or known.network is not self.keras_model or known.config is not self.config:
-            known = self._detector = _DetectorOfModel(self)
-        return known
+        with self._detector_lock:  # all threads share one
+            known = self._detector
+            if known is None or known.network is not self.keras_model or known.config is not self.config:
+                known = self._detector = _DetectorOfModel(self)
+            return known
 
     def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Resize and mould images for the network.
