@@ -38,8 +38,9 @@ def main() -> int:
         began = time.monotonic()
         for end in (args.calls // 10, args.calls // 2, args.calls):
             service.serve(end, args.threads)
+            seconds = time.monotonic() - began
             print(
-                f"{keras.config.backend()}: {end} calls from {args.threads} threads in {time.monotonic() - began:.0f} s, "
+                f"{keras.config.backend()}: {end} calls from {args.threads} threads in {seconds:.0f} s, "
                 f"{memory_mib():.0f} MiB, {service.different} results differ, {len(service.errors)} errors",
                 flush=True,
             )

@@ -75,7 +75,7 @@ def write_layers(
     Raises:
         InputError: the file cannot be written.
     """
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with written_whole(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file.attrs["layer_names"] = _bytes_array(list(layers))
         # Keras stores TensorFlow's array layout on every backend; Keras 2 would flip kernels for any other name.
         file.attrs["backend"] = np.bytes_("tensorflow")
