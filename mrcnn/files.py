@@ -1,51 +1,193 @@
-"""Write files that are either complete or absent."""
+"""Write files and folders that are either complete or absent.
+
+What is being written lies beside its target under a hidden name that follows from the target's, and is locked. So the
+next writer of the same target takes over what a killed process has left, and leaves alone what another one writes.
+"""
 
 import contextlib
+import errno
+import fcntl
+import hashlib
+import itertools
 import json
 import os
 import pathlib
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from mrcnn.errors import InputError
+from mrcnn.errors import InputError, reason
+from mrcnn.text import without_surrogates
+
+Path = str | os.PathLike[str]
+MOST_WRITERS = 100  # of one file at the same time
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike, durable: bool = True) -> Iterator[pathlib.Path]:
+def written_whole(path: Path, durable: bool = True, suffix: str = "") -> Iterator[pathlib.Path]:
     """Yield a temporary file beside `path`: it replaces `path` if the block succeeds and is deleted if the block fails.
 
     Args:
-        path: the file to write; its folder must exist.
+        path: the file to write; its folder must exist. What a link leads to is written; so is a device or a pipe.
         durable: wait until the bytes are on disk, so that a power cut cannot lose them. Not worth the milliseconds for
             files that are quick to make again.
+        suffix: of the temporary file, for writers that look at it.
 
     Raises:
         InputError: the disk is full or the file cannot be written; whatever was at `path` before is still there.
     """
-    path = pathlib.Path(path)
+    with _said(path):
+        target = pathlib.Path(os.path.realpath(path))
+        if not _is_special(target):
+            with _place(target, suffix) as temporary:
+                yield temporary
+                if durable:
+                    _sync(temporary)
+                temporary.replace(target)
+            if durable:
+                _sync(target.parent)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = pathlib.Path(folder, f"content{suffix}")
+            yield temporary
+            with temporary.open("rb") as source, target.open("wb") as out:
+                shutil.copyfileobj(source, out)
+
+
+@contextlib.contextmanager
+def folder_written_whole(path: Path) -> Iterator[pathlib.Path]:
+    """Yield an empty folder beside `path`: it replaces `path` if the block succeeds and is deleted if the block fails.
+
+    Args:
+        path: the folder to write or replace; its parent must exist.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written; whatever was at `path` before is still there.
+    """
+    with _said(path):
+        target = pathlib.Path(os.path.realpath(path))
+        os.lstat(target.parent)
+        with _place(target, folder=True) as place:
+            new, old = place / "new", place / "old"
+            if old.exists() and not target.exists():
+                old.rename(target)  # a process was killed between the two renames below
+            for left_over in (new, old):
+                shutil.rmtree(left_over, ignore_errors=True)
+            new.mkdir()
+            yield new
+            try:
+                if target.exists():
+                    target.rename(old)
+                new.rename(target)
+            finally:
+                if old.exists() and not target.exists():
+                    old.rename(target)
+
+
+def make_folder(path: Path) -> pathlib.Path:
+    """Make a folder, with those above it, unless it is there, and return it.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    with _said(path, "create the folder"):
+        pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+    return pathlib.Path(path)
+
+
+@contextlib.contextmanager
+def _said(path: Path, action: str = "write") -> Iterator[None]:
+    """Turn an error of the system into an InputError that names what is being written."""
     try:
-        handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+        yield
+    except InputError:  # some are OSErrors too
+        raise
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
-    os.close(handle)
-    temporary = pathlib.Path(name)
+        kept = "; the previous one is kept" if action == "write" and os.path.exists(path) else ""
+        raise InputError(f"cannot {action} {os.fsdecode(path)}: {reason(error)}{kept}") from error
+    except ValueError as error:
+        if not isinstance(error, UnicodeEncodeError) and "null byte" not in str(error):
+            raise
+        raise InputError(f"cannot {action} {os.fsdecode(path)!r}: no file can have such a name ({error})") from error
+
+
+def _is_special(path: pathlib.Path) -> bool:
+    """Return whether a path is a device, a pipe or a socket. Raises OSError for a folder or an impossible name."""
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp creates files that only their owner can read
-        if durable:
-            _sync(temporary)
-        temporary.replace(path)
-        if durable:
-            _sync(path.parent)
-    except OSError as error:
-        kept = "the previous file is kept" if path.exists() else "no partial file is left"
-        raise InputError(f"cannot write {path} ({error}): is the disk full? {kept}") from error
+        kind = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    return not stat.S_ISREG(kind)
+
+
+@contextlib.contextmanager
+def _place(target: pathlib.Path, suffix: str = "", folder: bool = False) -> Iterator[pathlib.Path]:
+    """Yield a temporary file, or folder, beside a target, locked; what is left of it at the end is deleted.
+
+    A file is empty; a folder may hold what a killed process left in it.
+    """
+    stem = "." + hashlib.sha1(os.fsencode(target.name)).hexdigest()[:16]
+    paths = (target.with_name(f"{stem}-{number}.tmp{suffix}") for number in range(MOST_WRITERS))
+    for path in paths:
+        handle = _take(path, folder)
+        if handle is not None:
+            break
+    else:
+        raise OSError(errno.EBUSY, f"{MOST_WRITERS} others write it")
+    try:
+        for left_over in itertools.takewhile(os.path.lexists, paths):  # of a second writer that was killed
+            if (other := _take(left_over, folder)) is not None:
+                _delete(left_over, other)
+        yield path
     finally:
-        temporary.unlink(missing_ok=True)
+        _delete(path, handle)
+
+
+def _take(path: pathlib.Path, folder: bool) -> int | None:
+    """Make and lock a temporary file or folder; return its handle, or None if it belongs to somebody else."""
+    if folder:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+    flags = os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT
+    try:
+        handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR) or (folder and error.errno == errno.ENOENT):
+            return None  # a link; a folder; deleted at this moment
+        raise
+    if not _lock(handle, path):
+        os.close(handle)
+        return None
+    if not folder:
+        os.ftruncate(handle, 0)
+    return handle
+
+
+def _delete(path: pathlib.Path, handle: int) -> None:
+    """Delete a temporary file or folder, if it is still there, and give up its lock."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    os.close(handle)
+
+
+def _lock(handle: int, path: pathlib.Path) -> bool:
+    """Lock an open file for this process; return False if another one has it, or has moved it meanwhile."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine, there = os.fstat(handle), os.lstat(path)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:  # a file system without locks
+        return True
+    single = stat.S_ISDIR(mine.st_mode) or (stat.S_ISREG(mine.st_mode) and mine.st_nlink == 1)
+    return single and os.path.samestat(mine, there)
 
 
 def _sync(path: pathlib.Path) -> None:
@@ -57,17 +199,42 @@ def _sync(path: pathlib.Path) -> None:
         os.close(handle)
 
 
-def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = None) -> None:
-    """Write a value as JSON; the file is complete or absent. Numbers that are not finite raise ValueError.
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Write a value as JSON, in ASCII; the file is complete or absent. See `json_text`.
 
     Raises:
-        InputError: see `written_whole`.
+        InputError: a number is not finite; see also `written_whole`.
     """
+    try:
+        text = json_text(value, indent)
+    except ValueError as error:
+        raise InputError(f"cannot write {os.fsdecode(path)}: JSON cannot hold a number in it ({error})") from error
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=indent, allow_nan=False), encoding="utf-8")
+        temporary.write_text(text, encoding="ascii")
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+def json_text(value: Any, indent: int | None = None) -> str:
+    r"""Return a value as JSON, in ASCII. Bytes of file names that are no UTF-8 become text such as \xff.
+
+    Raises:
+        ValueError: a number is not finite or has thousands of digits.
+    """
+    text = json.dumps(value, indent=indent, allow_nan=False)
+    if "\\ud" not in text:
+        return text
+    return json.dumps(_whole(value), indent=indent, allow_nan=False)
+
+
+def _whole(value: Any) -> Any:
+    """Return a value of JSON in which no text has half of a surrogate pair."""
+    if isinstance(value, str):
+        return without_surrogates(value)
+    if isinstance(value, dict):
+        return {_whole(key): _whole(entry) for key, entry in value.items()}
+    return [_whole(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes, such as an encoded image; the file is complete or absent.
 
     Raises:
@@ -84,7 +251,7 @@ class JsonListFile:
         InputError: see `written_whole`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = pathlib.Path(path)
         self._stack = contextlib.ExitStack()
         self._file: TextIO | None = None
@@ -92,20 +259,29 @@ class JsonListFile:
         self._encode = json.JSONEncoder(allow_nan=False).encode  # json.dumps would create an encoder per entry
 
     def write(self, entry: dict[str, Any]) -> None:
-        """Append an entry. Raises ValueError if it contains a number that is not finite."""
+        """Append an entry, as `json_text` gives it. Raises InputError if it contains a number that is not finite."""
         assert self._file is not None, "used as a context manager"
-        self._file.write(self._separator + self._encode(entry))
+        try:
+            text = self._encode(entry)
+        except ValueError as error:
+            raise InputError(f"cannot write {self.path}: JSON cannot hold a number in it ({error})") from error
+        self._file.write(self._separator + (json_text(entry) if "\\ud" in text else text))
         self._separator = ",\n"
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         temporary = self._stack.enter_context(written_whole(self.path))
-        self._file = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
+        self._file = self._stack.enter_context(temporary.open("w", encoding="ascii"))
+        self._stack.push(self._finish)
         return self
 
-    def __exit__(
+    def _finish(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self._file is not None:
             self._file.write("[]\n" if self._separator == "[" else "]\n")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.__exit__(kind, error, trace)

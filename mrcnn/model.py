@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import textwrap
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -161,6 +162,7 @@ class MaskRCNN:
         self.mode, self.config, self.model_dir = mode, config, os.fspath(model_dir)
         self._random_layers: set[str] | None = None  # None before the first file
         self._detector: Detector | None = None
+        self._detector_lock = threading.Lock()
         self._anchors: np.ndarray | None = None  # that a client assigned
         self.training_run = TrainingRun(self.build(mode, config), config)
         self.set_log_dir()
@@ -211,7 +213,8 @@ class MaskRCNN:
         Raises:
             InputError: the file does not exist, nothing in it fits, or shapes differ in layers that are not excluded.
         """
-        report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
+        with self.detector.paused():
+            report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
         logger.info("%s", os.path.join(os.path.dirname(filepath), report.summary()))
         self._random_layers = weights.random_layers(report, self._random_layers, warn=self.mode == "inference")
         self.set_log_dir(filepath)
@@ -258,23 +261,6 @@ class MaskRCNN:
         chosen = set_trainable(keras_model or self.keras_model, layer_regex, self.config.TRAIN_BN is not False)
         for depth, layer in chosen if verbose > 0 else ():
             logger.info("%s%-20s (%s)", " " * (indent + 4 * depth), layer.name, type(layer).__name__)
-
-    def choose_layers(self, layers: str) -> None:
-        """Make the layers of a stage trainable.
-
-        Args:
-            layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
-
-        Raises:
-            InputError: no layer would train.
-        """
-        self.set_trainable(stages.LAYER_REGEX.get(layers, layers), verbose=0)
-        if not self.keras_model.trainable_variables:
-            names = textwrap.shorten(", ".join(weights.leaf_layers(self.keras_model)), 300)
-            raise InputError(
-                f"layers {layers!r:.200}: no layer that can train has such a name; use heads, 3+, 4+, 5+, all or a "
-                f"regular expression over {names}"
-            )
 
     def compile(self, learning_rate: float, momentum: float) -> None:
         """Compile for training with config.OPTIMIZER; GRADIENT_CLIP_NORM clips the gradient of all weights together."""
@@ -328,7 +314,7 @@ class MaskRCNN:
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
         if not 0 <= learning_rate < math.inf:
             raise InputError(f"learning_rate is {learning_rate}; give a finite number of at least 0")
-        self.choose_layers(layers)
+        trainer.choose_layers(self.keras_model, self.config, layers)
         names = list(dict.fromkeys(variable.path.split("/")[-2] for variable in self.keras_model.trainable_variables))
         logger.info("%d layers train (%s): %s", len(names), layers, textwrap.shorten(", ".join(names), 400))
         options = trainer.RunOptions(
@@ -351,10 +337,11 @@ class MaskRCNN:
     @property
     def detector(self) -> Detector:
         """The detector over the present network and settings."""
-        known = self._detector
-        if known is None or known.network is not self.keras_model or known.config is not self.config:
-            known = self._detector = _DetectorOfModel(self)
-        return known
+        with self._detector_lock:  # all threads share one
+            known = self._detector
+            if known is None or known.network is not self.keras_model or known.config is not self.config:
+                known = self._detector = _DetectorOfModel(self)
+            return known
 
     def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Resize and mould images for the network.

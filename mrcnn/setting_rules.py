@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-# In the name of a folder that is also printed: separators, control characters, overrides of the writing direction
-UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f/\\\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from mrcnn.text import printable
 
 
 class Rule(abc.ABC):
@@ -152,7 +151,8 @@ class Name(Rule):
         """See `Rule.fits`."""
         if not isinstance(value, str) or not 0 < len(value.encode("utf-8", "replace")) <= 100:
             return False
-        return not (UNFIT.search(value) or value.strip(". ") != value)
+        plain = value == printable(value) == value.strip(". ")
+        return plain and not any(letter in value for letter in "/\\\n\t")
 
     def __str__(self) -> str:
         return "a name that a folder can have, of at most 100 bytes and without slashes"

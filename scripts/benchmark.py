@@ -5,7 +5,6 @@
 """
 
 import argparse
-import json
 import os
 import pathlib
 import sys
@@ -13,10 +12,14 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from benchmarks import ablation, data, detect, evaluate, precision, sizes, train
 
-from mrcnn import errors
-from mrcnn.errors import InputError
+from mrcnn.files import write_json
 
 # name: a module with SUMMARY, add_arguments(parser) and run(args) -> report
 BENCHMARKS = {
@@ -31,7 +34,7 @@ BENCHMARKS = {
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = errors.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="BENCHMARK")
     for name, module in BENCHMARKS.items():
         command = commands.add_parser(
@@ -46,10 +49,7 @@ def main() -> None:
     args = parse_arguments()
     report = BENCHMARKS[args.command].run(args)
     if args.json:
-        try:
-            pathlib.Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
-        except OSError as error:
-            raise InputError(f"cannot write --json {args.json}: {error.strerror}; choose another path") from error
+        write_json(args.json, report, indent=1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 
 import argparse
 import contextlib
-import json
 import logging
 import pathlib
 import sys
@@ -11,14 +10,19 @@ from collections.abc import Iterable, Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from rich.console import Console
 from rich.progress import track
 
 from bdd100k import checks, cli, open_data
-from mrcnn import errors
 from mrcnn.annotations.findings import Findings, report_lines
 from mrcnn.annotations.label_checks import check_annotated_folder
-from mrcnn.errors import InputError
+from mrcnn.files import write_json
+from mrcnn.text import printable
 
 _TEACH = """\
 Problems (to be fixed):
@@ -49,7 +53,7 @@ examples:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = errors.ArgumentParser(
         description=__doc__, epilog=_TEACH, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
@@ -106,17 +110,16 @@ def check(args: argparse.Namespace) -> dict[str, Findings]:
 def main() -> int:
     args = parse_arguments()
     splits = check(args)
-    for split, findings in splits.items():
-        print("\n".join([f"\n{split}", *report_lines(findings, args.most)]))
     problems = sum(findings.problems for findings in splits.values())
     notes = sum(len(findings.entries) for findings in splits.values()) - problems
     if args.json:
         content = {"data": args.data, "splits": {split: found.to_json() for split, found in splits.items()}}
-        try:
-            pathlib.Path(args.json).write_text(json.dumps(content, indent=1))
-        except OSError as error:
-            raise InputError(f"--json {args.json}: cannot be written: {error.strerror}") from error
-    print(f"\n{problems} problems, {notes} notes" + (f"; all are listed in {args.json}" if args.json else ""))
+        write_json(args.json, content, indent=1)
+    for split, findings in splits.items():
+        print(printable("\n".join([f"\n{split}", *report_lines(findings, args.most)])))
+    print(
+        f"\n{problems} problems, {notes} notes" + (f"; all are listed in {printable(args.json)}" if args.json else "")
+    )
     return 1 if problems else 0
 
 

@@ -7,9 +7,13 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from bdd100k import cli
 from bdd100k.labels import convert
-from mrcnn import errors
 
 _EXAMPLES = """
 examples:
@@ -22,7 +26,7 @@ examples:
 def parse_arguments() -> argparse.Namespace:
     assert convert.__doc__
     what = convert.__doc__.split("\n\n", 1)[1].replace("`bdd100k.labels.load`", "this program")
-    parser = argparse.ArgumentParser(
+    parser = errors.ArgumentParser(
         description=__doc__, epilog=f"{what}{_EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument

@@ -2,7 +2,6 @@
 """Compute and plot statistics of a dataset: classes, sizes, attributes, class balancing, and the fit of the anchors."""
 
 import argparse
-import json
 import os
 import pathlib
 import sys
@@ -11,6 +10,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from typing import Any
 
 from rich.console import Console
@@ -18,9 +22,9 @@ from rich.progress import track
 from rich.table import Table
 
 from bdd100k import cli, open_data
-from mrcnn import errors
-from mrcnn.errors import InputError
+from mrcnn.files import make_folder, write_json
 from mrcnn.inspection.statistics import SIZES
+from mrcnn.text import printable
 
 FEW = 1000  # anchors fitted to fewer objects may not suit other data
 
@@ -46,7 +50,7 @@ examples:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = errors.ArgumentParser(
         description=__doc__, epilog=_TEACH, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
@@ -118,11 +122,7 @@ def main() -> None:
     dataset = open_data.open_dataset(
         args.data, args.split, args.limit, rectangles=args.rectangles, classes=args.classes, max_pixels=args.max_pixels
     )
-    out = pathlib.Path(args.out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot create this folder: {error.strerror}") from error
+    out = make_folder(args.out)
 
     from bdd100k.statistics import write_statistics
 
@@ -131,9 +131,10 @@ def main() -> None:
         dataset, config, out, lambda ids: track(ids, "reading labels", console=progress, transient=True)
     )
     content = {"data": args.data or "embedded street scenes", "split": args.split, **figures}
-    (out / "statistics.json").write_text(json.dumps(content, indent=1))
+    write_json(out / "statistics.json", content, indent=1)
     show(figures, Console())
-    print(f"written to {out}: {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))}")
+    files = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
+    print(printable(f"written to {out}: {', '.join(files)}"))
 
 
 if __name__ == "__main__":

@@ -15,13 +15,18 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from bdd100k import cli
 
 SCRIPTS = pathlib.Path(__file__).resolve().parent
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = errors.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", metavar="DIR", default="runs/demo", help="output folder (default: %(default)s)")
     add(
@@ -60,17 +65,38 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class StepError(Exception):
+    """Raised when a script failed; its exit code is the demo's."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 def run(title: str, script: str, *arguments: object) -> None:
-    """Run a script of this folder; if it fails, exit with its code."""
+    """Run a script of this folder.
+
+    Raises:
+        StepError: it failed.
+    """
     command = [sys.executable, str(SCRIPTS / script), *(str(a) for a in arguments)]
     print(f"\n== {title}\n$ python scripts/{script} {' '.join(command[2:])}", flush=True)
     code = subprocess.run(command, check=False).returncode
     if code:
-        sys.exit(code)
+        raise StepError(code)
 
 
-def main() -> None:
+def main() -> int:
     args = parse_arguments()
+    try:
+        demo(args)
+    except StepError as error:
+        return error.code
+    return 0
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Run the steps and print what came of them."""
     start = time.monotonic()
     out = pathlib.Path(args.out)
     streets, logs, report = out / "streets", out / "logs", out / "report"
@@ -89,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(errors.exit_code(main))

@@ -28,17 +28,22 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # unreadable files are repo
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bdd100k import cli
-from mrcnn import errors
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import FRACTION, number_type
+from mrcnn.text import printable
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = errors.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="IMAGE|FOLDER|VIDEO", help="folders are searched recursively")
     parser.add_argument(
         "--weights",
@@ -108,12 +113,13 @@ def main() -> int:
         batch_size, advance = model.config.BATCH_SIZE, lambda _: bar.advance(task)
         summary = detect_files(model, sources, names, sinks, batch_size, advance, args.max_pixels)
     objects = ", ".join(f"{count} {name}" for name, count in summary.objects.most_common())
-    print(f"{summary.frames} images or frames, {summary.objects.total()} instances{': ' if objects else ''}{objects}")
+    lines = [
+        f"{summary.frames} images or frames, {summary.objects.total()} instances{': ' if objects else ''}{objects}"
+    ]
     if summary.failed:
-        print(f"{len(summary.failed)} of {len(sources)} files could not be read completely:")
-        for path, _ in summary.failed:
-            print(f"  {path}")
-    print(f"written to {args.out}")
+        lines.append(f"{len(summary.failed)} of {len(sources)} files could not be read completely:")
+        lines += [f"  {path}" for path, _ in summary.failed]
+    print(printable("\n".join([*lines, f"written to {args.out}"])))
     return 1 if summary.failed else 0
 
 

@@ -38,19 +38,25 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from rich.console import Console
 from rich.progress import track
 
 from bdd100k import cli, open_data, splits
-from mrcnn import errors
 from mrcnn.errors import InputError
+from mrcnn.files import make_folder, write_json
 from mrcnn.setting_rules import number_type, whole
+from mrcnn.text import printable
 
 log = logging.getLogger("bdd100k")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = errors.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_common_arguments(parser)
     parser.add_argument(
         "--split", default="val", help="train, val, or test for the images of --hold-out (default: %(default)s)"
@@ -119,10 +125,7 @@ def main() -> None:
     args = parse_arguments()
     cli.refuse_settings(args.overrides)
     out = pathlib.Path(args.out or ("runs/comparison" if args.compare else "runs/evaluation"))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot create this folder: {error.strerror}") from error
+    make_folder(out)
     if args.compare:
         compare(out, args.compare[0], args.compare[1], args.bootstrap, args.seed)
     else:
@@ -166,10 +169,14 @@ def evaluate(out: pathlib.Path, args: argparse.Namespace) -> None:
         from bdd100k.report.page import write_report
 
         write_report(out / "report.html", result, dataset, image_ids, evaluated)
-    files = sorted(p.name + "/" * p.is_dir() for p in out.iterdir() if not p.name.startswith("."))
-    print(f"written to {out}: {', '.join(files)}")
     if store is not None:
         store.remove()
+    from bdd100k.report.tables import show
+
+    console = Console()
+    show(result, console if console.is_terminal else Console(width=120))
+    files = sorted(p.name + "/" * p.is_dir() for p in out.iterdir() if not p.name.startswith("."))
+    print(printable(f"written to {out}: {', '.join(files)}"))
 
 
 def compute(out: pathlib.Path, source: Any, dataset: Any, image_ids: list[int], settings: dict[str, Any]) -> Any:
@@ -190,12 +197,10 @@ def compute(out: pathlib.Path, source: Any, dataset: Any, image_ids: list[int], 
 def write(
     out: pathlib.Path, result: Any, dataset: Any, image_ids: list[int], evaluated: dict[str, Any], samples: int
 ) -> None:
-    """Write the files and print the tables."""
+    """Write the files."""
     from bdd100k.evaluation.protocols import frame_name
-    from bdd100k.report.tables import show
     from mrcnn.evaluation.results_file import write_entries
     from mrcnn.evaluation.table_file import TABLE_FILE, save_tables
-    from mrcnn.files import write_json
     from mrcnn.visualization.drawing import write_png
     from mrcnn.visualization.plots import plot_pr_curves
     from mrcnn.visualization.sheets import samples_sheet
@@ -207,15 +212,12 @@ def write(
     plot_pr_curves(result, dataset.class_names, save=out / "pr_curve.png")
     if result.image_ap50:
         write_png(out / "samples.png", samples_sheet(result, dataset, samples))
-    console = Console()
-    show(result, console if console.is_terminal else Console(width=120))
 
 
 def compare(out: pathlib.Path, first: str, second: str, samples: int, seed: int) -> None:
     """Write the comparison of two results and print it."""
     from bdd100k.report.comparison import show, write_comparison
     from mrcnn.evaluation import comparison
-    from mrcnn.files import write_json
 
     a, b = comparison.read_evaluation(first), comparison.read_evaluation(second)
     compared = comparison.compare(a, b, samples, seed)
@@ -223,7 +225,7 @@ def compare(out: pathlib.Path, first: str, second: str, samples: int, seed: int)
     write_comparison(out / "compare.html", a, b, compared)
     console = Console()
     show(a, b, compared, console if console.is_terminal else Console(width=120))
-    print(f"written to {out}: compare.html, compare.json")
+    print(printable(f"written to {out}: compare.html, compare.json"))
 
 
 if __name__ == "__main__":

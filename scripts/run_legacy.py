@@ -17,7 +17,11 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from mrcnn import errors
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from mrcnn.errors import InputError
 
 

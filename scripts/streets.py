@@ -7,9 +7,13 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from bdd100k import cli
 from bdd100k.streets.scenes import write_streets
-from mrcnn import errors
 from mrcnn.setting_rules import number_type, whole
 
 _TEACH = """\
@@ -30,7 +34,7 @@ example: 400 training and 100 validation images, about a minute on one core
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = errors.ArgumentParser(
         description=__doc__, epilog=_TEACH, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument

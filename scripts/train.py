@@ -27,10 +27,15 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from mrcnn import errors, process
+
+if __name__ == "__main__":
+    process.begin()
+
 from bdd100k import cli, splits
 from bdd100k.training import launch
 from bdd100k.training.recipes import RECIPES
-from mrcnn import errors
+from bdd100k.training.run import INTERRUPTED
 from mrcnn.augment_settings import PRESETS
 from mrcnn.config import BALANCES
 from mrcnn.data.class_balance import CLASS_WEIGHTINGS
@@ -40,7 +45,7 @@ from mrcnn.setting_rules import number_type, whole
 
 def make_parser() -> argparse.ArgumentParser:
     recipes = "\n".join(f"  {name:8} {recipe.about}" for name, recipe in RECIPES.items())
-    parser = argparse.ArgumentParser(
+    parser = errors.ArgumentParser(
         description=(__doc__ or "") % recipes, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cli.add_common_arguments(parser.add_argument_group("data and settings"))
@@ -197,4 +202,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.exit_code(main))
+    sys.exit(errors.exit_code(main, interrupted=INTERRUPTED))

@@ -1,8 +1,7 @@
 """Writes submissions for BDD100K's evaluation: a folder of RGBA PNGs with a score file, and a JSON file of RLEs."""
 
-import json
+import contextlib
 import pathlib
-import shutil
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -11,6 +10,8 @@ import numpy as np
 
 from bdd100k.config import CLASS_NAMES
 from bdd100k.evaluation.flatten import Flattened
+from mrcnn.files import folder_written_whole, json_text
+from mrcnn.visualization.drawing import encoded
 
 BITMASKS, SCORES, RLE = "bitmasks", "bitmask_scores.json", "rle.json"
 
@@ -31,14 +32,18 @@ class Writer:
             folder: Folder to write or replace; its parent must exist.
         """
         self.folder = folder
-        self._part = folder.with_name(f".{folder.name}.part")
+        self._part = folder
+        self._open = contextlib.ExitStack()
         self._files: list[TextIO] = []
         self._first = True
 
     def __enter__(self) -> "Writer":
-        shutil.rmtree(self._part, ignore_errors=True)
-        (self._part / BITMASKS).mkdir(parents=True)
-        self._files = [(self._part / name).open("w", encoding="ascii") for name in (SCORES, RLE)]
+        self._part = self._open.enter_context(folder_written_whole(self.folder))
+        (self._part / BITMASKS).mkdir()
+        self._files = [
+            self._open.enter_context((self._part / name).open("w", encoding="ascii")) for name in (SCORES, RLE)
+        ]
+        self._open.push(self._finish)
         return self
 
     def add(self, name: str, flat: Flattened, shape: tuple[int, int]) -> None:
@@ -50,7 +55,8 @@ class Writer:
             shape: (height, width) px.
         """
         stem = pathlib.PurePath(name).stem
-        cv2.imwrite(str(self._part / BITMASKS / f"{stem}.png"), _bgra(flat), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        png = encoded(_rgba(flat), ".png", [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        (self._part / BITMASKS / f"{stem}.png").write_bytes(png)
         visible = [
             (n, e, rle) for n, (e, rle) in enumerate(zip(flat.entries, flat.visible, strict=True), 1) if rle is not None
         ]
@@ -69,23 +75,23 @@ class Writer:
         self._first = False
 
     def _write(self, file: TextIO, frame: dict[str, Any]) -> None:
-        file.write(("[" if self._first else ",\n") + json.dumps(frame, allow_nan=False))
+        file.write(("[" if self._first else ",\n") + json_text(frame))
 
-    def __exit__(
+    def _finish(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for file in self._files:
             file.write("[]" if self._first else "]\n")
-            file.close()
-        if kind is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._part.rename(self.folder)
-        shutil.rmtree(self._part, ignore_errors=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
 
 
-def _bgra(flat: Flattened) -> np.ndarray:
-    """Return the PNG, uint8 [H, W, 4] BGRA: R is the category, G the attributes (0), (B << 8) + A the index."""
+def _rgba(flat: Flattened) -> np.ndarray:
+    """Return the PNG, uint8 [H, W, 4] RGBA: R is the category, G the attributes (0), (B << 8) + A the index."""
     table = np.zeros((256, 4), np.uint8)
     for n, entry in enumerate(flat.entries, 1):
-        table[n] = n >> 8, 0, entry["category_id"], n & 255
+        table[n] = entry["category_id"], 0, n >> 8, n & 255
     return table[np.ascontiguousarray(flat.labels)]

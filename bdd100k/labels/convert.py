@@ -18,12 +18,8 @@ Only objects of the eight instance classes are converted; others are counted by 
 Scalabel file are left out. Whatever a format cannot hold is counted and logged.
 """
 
-import contextlib
 import logging
 import pathlib
-import shutil
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +29,7 @@ from mrcnn.annotations.schema import AnnotatedImage, Annotations
 from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.data.images import image_size
 from mrcnn.errors import InputError
-from mrcnn.files import write_json
+from mrcnn.files import folder_written_whole, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -81,12 +77,12 @@ def convert(
     _find_sizes(labels, images, max_pixels)
     done = Conversion(len(labels.images))
     if to == "bitmask":
-        with _new_folder(target) as folder:
+        with folder_written_whole(target) as folder:
             for name, image in _png_names(labels).items():
                 _save_png(folder / name, bitmask(image, done))
     else:
         write = scalabel_frames if to == "scalabel" else coco_document
-        _write_json(target, write(labels, masks, done))
+        write_json(target, write(labels, masks, done))
     done.lost = +done.lost  # removes zeros
     logger.info("%s: %d images, %d objects written", target, done.images, done.objects)
     for what, count in done.lost.items():
@@ -152,35 +148,6 @@ def _png_names(labels: Annotations) -> dict[str, AnnotatedImage]:
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
-
-
-def _write_json(path: pathlib.Path, document: Any) -> None:
-    try:
-        write_json(path, document)
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: an attribute of the source is not finite, which JSON cannot hold") from error
-
-
-@contextlib.contextmanager
-def _new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yield a folder with a temporary name; it takes the place of `path` if the block succeeds, else it is deleted."""
-    temporary, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for left_over in (temporary, old):
-            shutil.rmtree(left_over, ignore_errors=True)
 
 
 def _save_png(path: pathlib.Path, pixels: np.ndarray) -> None:

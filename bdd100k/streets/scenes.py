@@ -24,9 +24,10 @@ from bdd100k.streets.layout import Layout, painting_order
 from bdd100k.streets.pose import Thing
 from bdd100k.streets.weather import choose_look, weather_and_camera
 from mrcnn.errors import InputError
-from mrcnn.files import write_bytes
+from mrcnn.files import make_folder, write_bytes
 from mrcnn.structures.rle import crop_to_rle
 from mrcnn.user_files import read_json
+from mrcnn.visualization.drawing import encoded
 
 logger = logging.getLogger(__name__)
 
@@ -251,7 +252,7 @@ def _already_there(out: Path, request: dict) -> bool:
             try:
                 found = read_json(note)
             except InputError as error:
-                raise InputError(f"{note} is not JSON ({error}); delete {out} or choose another folder.") from error
+                raise InputError(f"{error}; delete {out} or choose another folder.") from error
             if found != request:
                 raise InputError(
                     f"{out} contains other drawn scenes ({found}) than requested ({request}); "
@@ -260,14 +261,14 @@ def _already_there(out: Path, request: dict) -> bool:
             return finished
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not a folder of drawn scenes; choose a new or empty folder.")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     _write_json(out / "streets.partial.json", request)
     return False
 
 
 def _write_split(out: Path, split: str, count: int, seed: int, workers: int) -> None:
     folder = out / "images" / "10k" / split
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     first = SPLITS.index(split) * _SPLIT_STRIDE
     jobs = [(str(folder), seed, first + i) for i in range(count)]
     if workers == 1:
@@ -278,7 +279,7 @@ def _write_split(out: Path, split: str, count: int, seed: int, workers: int) -> 
             frames = list(pool.map(_write_scene, jobs, chunksize=8))
     for kind, which in (("polygons", 0), ("rles", 1)):
         path = out / "labels" / "ins_seg" / kind / f"ins_seg_{split}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         _write_json(path, [frame[which] for frame in frames])
 
 
@@ -287,10 +288,7 @@ def _write_scene(job: tuple[str, int, int]) -> tuple[dict, dict]:
     folder, seed, index = job
     scene = draw_scene(seed, index)
     name = f"{seed:08x}-{index:08x}.jpg"
-    bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality])
-    assert done
-    write_bytes(Path(folder) / name, data.tobytes())
+    write_bytes(Path(folder) / name, encoded(scene.image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality]))
     return _frame(name, scene)
 
 

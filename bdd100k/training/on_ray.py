@@ -102,7 +102,7 @@ def _work(args: argparse.Namespace, defaults: argparse.Namespace, folder: str, b
     code = (
         run.train_on_hosts(args, defaults, addresses)
         if count > 1
-        else errors.exit_code(functools.partial(run.train, args, defaults))
+        else errors.exit_code(functools.partial(run.train, args, defaults), interrupted=run.INTERRUPTED)
     )
     if code:
         raise RuntimeError(f"exit code {code}")
@@ -112,9 +112,10 @@ def _exchange(board: Any, rank: int, count: int) -> list[str]:
     """Publish the address of this worker and return those of all workers in the order of their ranks."""
     import ray
 
-    with socket.socket() as free:
-        free.bind(("", 0))
-        address = f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+    node = ray.util.get_node_ip_address()
+    with socket.socket() as free:  # it finds a free port and never listens
+        free.bind((node, 0))
+        address = f"{node}:{free.getsockname()[1]}"
     ray.get(board.add.remote(rank, address))
     for _ in range(int(LIMIT)):  # seconds
         known = ray.get(board.all.remote())

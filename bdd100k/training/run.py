@@ -29,6 +29,7 @@ if typing.TYPE_CHECKING:
 log = logging.getLogger("bdd100k")
 
 RECORD = "run.json"
+INTERRUPTED = f"{errors.INTERRUPTED}; --resume continues from the last saved state"
 HOST_ARGUMENTS = {"hosts", "host_index", "engine", "workers"}
 # Options that may be given with --resume; all others are taken from the run.
 FREE_ARGUMENTS = HOST_ARGUMENTS | {"resume", "logs", "loaders", "loader_kind", "save", "save_every", "keep"}
@@ -136,7 +137,8 @@ def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addre
     hosts.join(addresses, args.host_index, {"--resume": args.resume is not None, **same})
     if args.host_index:
         logging.getLogger().setLevel(logging.WARNING)  # the first host logs for all
-    return hosts.run_together(functools.partial(errors.exit_code, functools.partial(train, args, defaults)))
+    job = functools.partial(train, args, defaults)
+    return hosts.run_together(functools.partial(errors.exit_code, job, interrupted=INTERRUPTED))
 
 
 def new_job(args: argparse.Namespace) -> Job:
@@ -164,8 +166,12 @@ def new_job(args: argparse.Namespace) -> Job:
     stages = plan(
         recipe, config, args.stage or "heads", args.epochs, args.learning_rate, model.epoch, len(train_set.image_ids)
     )
+    from mrcnn.engine.trainer import choose_layers
+
     for stage in stages:
-        model.choose_layers(stage.layers)  # refuses now what would train nothing after the stages before
+        choose_layers(
+            model.keras_model, config, stage.layers
+        )  # refuses now what would train nothing after the stages before
     return Job(model, train_set, val_set, stages, args)
 
 

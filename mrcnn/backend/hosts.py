@@ -124,7 +124,9 @@ def _refuse_used_port(address: str) -> None:
     """Raise InputError if the port is in use: the backends crash."""
     port = int(address.rpartition(":")[2])
     try:
-        socket.create_server(("", port)).close()
+        with socket.socket() as trial:  # it never listens
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(("", port))  # all interfaces, as the backends do
     except OSError as error:
         raise InputError(
             f"port {port} of this host, {address}: {error.strerror}. End the program or earlier run that uses it, or "

@@ -238,4 +238,7 @@ class StopOnSignal(keras.callbacks.Callback):
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received += 1
         if self.received > 1:
+            before = self._before.get(number)
+            if callable(before):
+                before(number, frame)  # that of `mrcnn.process` raises until it has an effect
             raise KeyboardInterrupt

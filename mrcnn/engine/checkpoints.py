@@ -147,7 +147,7 @@ def save_state(network: keras.Model, state: State) -> None:
     sync_variables(network)
     fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(State)}
     del fields["path"], fields["exact"]
-    with written_whole(state.path) as temporary, h5py.File(temporary, "w") as file:
+    with written_whole(state.path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file.attrs["state"] = json.dumps(fields)
         for group in GROUPS:
             for number, variable in enumerate(_variables(network, group)):

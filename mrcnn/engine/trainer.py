@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -18,7 +19,7 @@ from mrcnn.data.class_balance import image_weights
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import resize_geometry
 from mrcnn.data.loader import Loader, errors_of
-from mrcnn.engine import checkpoints, run_folder
+from mrcnn.engine import checkpoints, run_folder, stages
 from mrcnn.engine.callbacks import Checkpoint, StopOnSignal, StopWhenNotFinite, choose_modes
 from mrcnn.engine.checkpoints import State
 from mrcnn.engine.epoch_log import Recorder, Reporter
@@ -29,7 +30,9 @@ from mrcnn.engine.stages import Stage
 from mrcnn.engine.start import begin
 from mrcnn.engine.validation import Validator
 from mrcnn.errors import InputError
+from mrcnn.modeling.network import set_trainable
 from mrcnn.modeling.training_network import build_training_network
+from mrcnn.modeling.weights import leaf_layers
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +127,26 @@ def fit(
         checkpoints.take_averages(run.network)
     run.epoch = max(run.epoch, stage.epochs)
     return history
+
+
+def choose_layers(network: keras.Model, config: Config, layers: str) -> None:
+    """Make the layers of a stage trainable.
+
+    Args:
+        network: it is changed.
+        config: TRAIN_BN is read.
+        layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
+
+    Raises:
+        InputError: no layer would train, or `layers` is no regular expression.
+    """
+    set_trainable(network, stages.LAYER_REGEX.get(layers, layers), config.TRAIN_BN is not False)
+    if not network.trainable_variables:
+        names = textwrap.shorten(", ".join(leaf_layers(network)), 300)
+        raise InputError(
+            f"layers {layers!r}: no layer that can train has such a name; use heads, 3+, 4+, 5+, all or a regular "
+            f"expression over {names}"
+        )
 
 
 def _refuse_options(options: RunOptions, val_dataset: Dataset | None) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mrcnn.structures.masks import paste_mask
 from mrcnn.structures.rle import crop_to_rle
+from mrcnn.text import without_surrogates
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
@@ -38,7 +39,7 @@ def image_key(dataset: "Dataset", image_id: int) -> int | str:
     """Return the `image_id` that predictions of an image carry: its `coco_id` if it has one, else its source id."""
     info = dataset.image_info[image_id]
     key = info.get("coco_id", info["id"])
-    return int(key) if isinstance(key, numbers.Integral) else str(key)
+    return int(key) if isinstance(key, numbers.Integral) else without_surrogates(str(key))
 
 
 def category_ids(dataset: "Dataset") -> list[int | str]:

@@ -4,8 +4,10 @@ Legend: N batch, A anchors, D padded detections, n detected instances, C classes
 h w a moulded image or a mask over its box.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import keras
@@ -25,7 +27,7 @@ Value = TypeVar("Value")
 
 
 class Detector:
-    """Detects the instances in any number of images of any sizes.
+    """Detects the instances in any number of images of any sizes, from any number of threads at once.
 
     Args:
         network: an inference network with its weights (`mrcnn.modeling.network.build_inference_network`).
@@ -38,6 +40,7 @@ class Detector:
         self._anchors_norm: _Newest[np.ndarray] = _Newest(SIZES_KEPT)  # by shape of the moulded image
         self._sized_networks: _Newest[SizedNetwork] = _Newest(SIZES_KEPT)
         self._warned = False  # of numbers that MEAN_PIXEL is not for
+        self._gate = _Gate()
 
     def detect(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Detect instances and return their masks at the size of each image.
@@ -138,6 +141,10 @@ class Detector:
             )
         return np.stack(molded).astype(np.float32), np.stack(metas), np.stack(windows)
 
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which no thread runs the network, so that its weights can change all at once."""
+        return self._gate.alone()
+
     def _warn_of_range(self, image: np.ndarray) -> None:
         if not self._warned and (warning := unexpected_range(image, self.config.MEAN_PIXEL)):
             self._warned = True
@@ -175,7 +182,9 @@ class Detector:
     def _predict(self, molded: np.ndarray, metas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the detections [N, D, 6] and masks [N, D, 28, 28, C] of moulded images."""
         network = self._network_for(molded.shape[1:])
-        detections, _, _, masks, *_ = network.predict_on_batch(self.network_inputs(molded, metas))
+        inputs = self.network_inputs(molded, metas)
+        with self._gate.together():
+            detections, _, _, masks, *_ = network.predict_on_batch(inputs)
         return detections, masks
 
     def _network_for(self, shape: tuple[int, ...]) -> keras.Model:
@@ -189,20 +198,61 @@ class Detector:
 
 
 class _Newest(Generic[Value]):
-    """Keeps what was used last, at most `count` values."""
+    """Keeps what was used last, at most `count` values, for all threads."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._values: dict[tuple[int, ...], Value] = {}  # newest last
+        self._lock = threading.Lock()
 
     def get(self, key: tuple[int, ...], make: Callable[[], Value]) -> Value:
         """Return the value of a key, made if it is not kept."""
-        value = self._values.pop(key) if key in self._values else make()
-        self._values[key] = value
-        if len(self._values) > self.count:
-            del self._values[next(iter(self._values))]
-        return value
+        with self._lock:
+            value = self._values.pop(key) if key in self._values else make()
+            self._values[key] = value
+            if len(self._values) > self.count:
+                del self._values[next(iter(self._values))]
+            return value
 
     def newest(self) -> tuple[int, ...] | None:
         """Return the key that was used last."""
-        return next(reversed(self._values), None)
+        with self._lock:
+            return next(reversed(self._values), None)
+
+
+class _Gate:
+    """Lets any number of threads in together, or one alone; those who come together wait for one who waits alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0  # threads that are in together
+        self._alone = 0  # threads that are in alone, or wait for it
+        self._alone_turn = threading.Lock()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Enter with others."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Enter when all others have left, and keep them out."""
+        with self._changed:
+            self._alone += 1
+        try:
+            with self._alone_turn:
+                with self._changed:
+                    self._changed.wait_for(lambda: not self._inside)
+                yield
+        finally:
+            with self._changed:
+                self._alone -= 1
+                self._changed.notify_all()

@@ -3,6 +3,7 @@
 Frames are uint8 [H, W, 3] RGB.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -16,6 +17,7 @@ import numpy as np
 from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.data.images import read_image
 from mrcnn.errors import InputError
+from mrcnn.files import written_whole
 from mrcnn.user_files import open_file
 
 # What OpenCV or Pillow reads, some of it depending on how they were built
@@ -224,13 +226,19 @@ class VideoFile:
         Raises:
             InputError: the file cannot be written.
         """
-        self.path = pathlib.Path(path)
-        self.size = size
-        self._part = self.path.with_name(f".part-{self.path.name}")
-        code = cv2.VideoWriter.fourcc(*VIDEO_CODES[self.path.suffix.lower()])
-        self._writer = cv2.VideoWriter(os.fspath(self._part), code, fps, (size[1], size[0]))
-        if not self._writer.isOpened():
-            raise InputError(f"{self.path}: cannot be written ({size[1]} x {size[0]} at {fps:g} frames per second)")
+        self.path, self.size = pathlib.Path(path), size
+        self._frames = 0
+        self._open = contextlib.ExitStack()
+        suffix = self.path.suffix.lower()
+        code = cv2.VideoWriter.fourcc(*VIDEO_CODES[suffix])
+        with contextlib.ExitStack() as stack:
+            self._part = stack.enter_context(written_whole(self.path, durable=False, suffix=suffix))
+            self._name = stack.enter_context(_plain_name(self._part))
+            self._writer = cv2.VideoWriter(self._name, code, fps, (size[1], size[0]))
+            if not self._writer.isOpened():
+                raise InputError(f"{self.path}: cannot be written ({size[1]} x {size[0]} at {fps:g} frames per second)")
+            stack.push(self._finish)
+            self._open = stack.pop_all()
 
     def __enter__(self) -> "VideoFile":
         return self
@@ -239,11 +247,27 @@ class VideoFile:
         """Write a frame, uint8 [H, W, 3] of the size of the video."""
         assert image.shape[:2] == self.size, f"a frame of {image.shape} in a video of {self.size}"
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        self._frames += 1
+
+    def _finish(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.release()
+        if kind is None and _announced(pathlib.Path(self._name)) < 0.99 * self._frames - 2:  # OpenCV reports nothing
+            raise InputError(f"{self.path}: the video could not be written to its end; is the disk full?")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.release()
-        if kind is None:
-            self._part.replace(self.path)
-        self._part.unlink(missing_ok=True)
+        self._open.__exit__(kind, error, trace)
+
+
+@contextlib.contextmanager
+def _plain_name(path: pathlib.Path) -> Iterator[str]:
+    """Yield a name of an existing file that OpenCV takes: it crashes on folders whose names are no UTF-8."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        plain = pathlib.Path(f"/proc/self/fd/{folder}", path.name)
+        yield os.fspath(plain if plain.exists() else path)
+    finally:
+        os.close(folder)

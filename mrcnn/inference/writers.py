@@ -13,11 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mrcnn.files import JsonListFile, write_bytes, write_json
+from mrcnn.files import JsonListFile, make_folder, write_bytes, write_json
 from mrcnn.inference.media import Frame, Source, VideoFile
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.rle import crop_to_rle
-from mrcnn.visualization.drawing import draw_instances
+from mrcnn.visualization.drawing import draw_instances, encoded
 
 JSON_FILE, IMAGES_FILE = "detections.json", "images.json"
 JPEG_QUALITY = 92
@@ -52,7 +52,7 @@ class Pictures:
         pen = max(1.0, max(frame.image.shape[:2]) / PEN_WIDTH)
         picture = draw_instances(frame.image, instances.select(order), self.class_names, scores[order], pen=pen)
         path = self.folder / frame.source.result_name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if frame.index is None:
             self._close()
             _write_image(path, picture)
@@ -76,9 +76,7 @@ class Pictures:
 def _write_image(path: pathlib.Path, image: np.ndarray) -> None:
     """Write uint8 [H, W, 3] in the format of the suffix, whole or not at all."""
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix.lower() in (".jpg", ".jpeg", ".jpe") else []
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    assert done, "OpenCV encodes every uint8 image"
-    write_bytes(path, data.tobytes())
+    write_bytes(path, encoded(image, path.suffix, options))
 
 
 class CocoResults(JsonListFile):

@@ -14,6 +14,7 @@ from keras import ops as K
 
 from mrcnn.backend import devices, runtime
 from mrcnn.backend.precision import precision_of
+from mrcnn.backend.prediction import Predictor
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.modeling import weights
@@ -119,29 +120,20 @@ def _static_shape(config: Config) -> tuple[int | None, int | None, int]:
     return training_shape(config)
 
 
-class SizedNetwork(keras.Model):
+class SizedNetwork:
     """A network for inputs of one size: the same layers and weights, compiled apart, so that it can be dropped alone.
-
-    Its `predict_on_batch` always runs locally, as that of the network.
 
     Args:
         network: all its layers are built.
     """
 
     def __init__(self, network: keras.Model) -> None:
-        super().__init__(name="sized_network")
-        self.network = network
-        self.jit_compile = network.jit_compile
-        self.built = True
-
-    def call(self, inputs: Any) -> Any:
-        """Run the network."""
-        return self.network(inputs, training=False)
+        self._predictor = Predictor(network)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Predict on this process's devices."""
+        """Predict on this process's devices, as `MoldingModel.predict_on_batch`."""
         with devices.alone():
-            return super().predict_on_batch(x)
+            return self._predictor(x)
 
 
 class MoldingModel(keras.Model):
@@ -153,6 +145,7 @@ class MoldingModel(keras.Model):
     """
 
     mean_pixel: tuple[float, ...]
+    _predictor: Predictor
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Mould the image if it is raw, then run the graph."""
@@ -163,9 +156,11 @@ class MoldingModel(keras.Model):
         return super().call(inputs, training=training, mask=mask)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Predict on this process's devices."""
+        """Predict on this process's devices, from any number of threads at once."""
+        if "_predictor" not in self.__dict__:
+            self.__dict__.setdefault("_predictor", Predictor(self))  # the same for all threads
         with devices.alone():
-            return super().predict_on_batch(x)
+            return self._predictor(x)
 
     def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
         """Save weights as Keras does, but by layer name where Keras 3 refuses: any .h5 that is not a .weights.h5.

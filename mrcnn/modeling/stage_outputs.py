@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from mrcnn.backend import runtime
+from mrcnn.backend.prediction import Predictor
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.modeling.rpn import propose
@@ -104,6 +105,6 @@ def run(network: keras.Model, outputs: Sequence[tuple[str, Tensor]], inputs: lis
         raise InputError(f"no tensor was given for {', '.join(missing)}; keras_model.layers lists the layers")
     part = keras.Model(network.inputs, [tensor for _, tensor in outputs])
     part.jit_compile = runtime.prefers_jit()
-    values = part.predict_on_batch(inputs)
+    values = Predictor(part)(inputs)
     values = values if isinstance(values, (list, tuple)) else [values]
     return {name: value for (name, _), value in zip(outputs, values, strict=True)}

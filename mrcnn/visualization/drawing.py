@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from mrcnn.errors import InputError
 from mrcnn.files import write_bytes
 from mrcnn.structures.instances import Instances
 
@@ -207,9 +208,33 @@ def _write_plate(canvas: np.ndarray, text: str, plate: Plate, color: Sequence[in
 
 def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write an image, uint8 [H, W, 3] RGB, as PNG. Raises InputError if the file cannot be written."""
-    done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-    assert done, "OpenCV encodes every uint8 image"
-    write_bytes(path, data.tobytes())
+    write_bytes(path, encoded(image, ".png"))
+
+
+def encoded(image: np.ndarray, suffix: str, options: Sequence[int] = ()) -> bytes:
+    """Return an image as the bytes of a file. OpenCV's own `imwrite` fails silently, and crashes on some names.
+
+    Args:
+        image: uint8 [H, W, 3] RGB, or [H, W, 4] RGBA.
+        suffix: of the format, such as ".png".
+        options: as cv2.imencode takes them.
+
+    Raises:
+        InputError: the format cannot hold an image of this size.
+    """
+    code = cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    try:
+        done, data = cv2.imencode(suffix, cv2.cvtColor(image, code), options)
+    except cv2.error as error:
+        done, reason = False, f" ({error.err})"
+    else:
+        reason = ""
+    if not done:
+        height, width = image.shape[:2]
+        raise InputError(
+            f"an image of {width} x {height} px cannot be written as {suffix}{reason}; choose another format"
+        )
+    return data.tobytes()
 
 
 def _gray_or_color(instances: Instances, n: int) -> tuple[int, int, int]:

@@ -69,7 +69,9 @@ def test_types_of_old_code(name, value, expected):
 
 @pytest.mark.parametrize("value", [127.5, [127.5], np.array([1, 2, 3]), (1.0, 2, 3)])
 def test_mean_pixel_of_old_code(value):
-    changed("MEAN_PIXEL", value).validate()
+    config = changed("MEAN_PIXEL", value)
+    config.validate()
+    assert config.MEAN_PIXEL is value
 
 
 def test_attributes_of_clients_are_kept_whatever_they_are():

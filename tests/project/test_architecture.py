@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[2]
 LAYERS = [
+    "mrcnn.text",
+    "mrcnn.process",
     "mrcnn.errors",
     "mrcnn.files",
     "mrcnn.user_files",
