@@ -8,9 +8,7 @@ Legend: N batch, A anchors, D detections, n instances, C classes with background
 """
 
 import logging
-import math
 import os
-import textwrap
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -307,16 +305,10 @@ class MaskRCNN:
             Keras' history of this call.
 
         Raises:
-            InputError: the model is for inference; no layer would train; `learning_rate` is not finite; data cannot
-                be read; a loss is not finite; memory is full.
+            InputError: the model is for inference; see also `mrcnn.engine.trainer.fit`.
         """
         if self.mode != "training":
             raise InputError("this model was built for inference; make MaskRCNN(mode='training', ...) to train")
-        if not 0 <= learning_rate < math.inf:
-            raise InputError(f"learning_rate is {learning_rate}; give a finite number of at least 0")
-        trainer.choose_layers(self.keras_model, self.config, layers)
-        names = list(dict.fromkeys(variable.path.split("/")[-2] for variable in self.keras_model.trainable_variables))
-        logger.info("%d layers train (%s): %s", len(names), layers, textwrap.shorten(", ".join(names), 400))
         options = trainer.RunOptions(
             augmentation=augmentation or None,  # clients pass False
             flip=augment,
@@ -392,8 +384,7 @@ class MaskRCNN:
         """Detect instances in any number of images of any sizes.
 
         Args:
-            images: RGB arrays [H, W, 3], usually uint8 in 0..255; gray and RGBA too. Numbers of any type are taken as
-                they are, and MEAN_PIXEL is subtracted.
+            images: RGB arrays [H, W, 3], usually uint8 in 0..255; gray and RGBA too. See `Detector.detect`.
             verbose: 1 logs the number of instances.
 
         Returns:

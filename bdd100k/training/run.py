@@ -169,9 +169,7 @@ def new_job(args: argparse.Namespace) -> Job:
     from mrcnn.engine.trainer import choose_layers
 
     for stage in stages:
-        choose_layers(
-            model.keras_model, config, stage.layers
-        )  # refuses now what would train nothing after the stages before
+        choose_layers(model.keras_model, config, stage.layers)  # refuses what would train nothing
     return Job(model, train_set, val_set, stages, args)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import math
 import os
 import sys
 import textwrap
@@ -79,7 +80,7 @@ def fit(
     carry over from one call to the next, as long as the same layers train with the same kind of optimizer.
 
     Args:
-        run: its trainable layers are chosen already.
+        run: its network trains the layers of the stage from now on.
         train_dataset: prepared.
         val_dataset: prepared, or None for no validation.
         stage: the layers, the learning rate and the epoch to reach.
@@ -91,10 +92,14 @@ def fit(
 
     Raises:
         NonFiniteLoss: see there. The checkpoint of the last good epoch is on disk.
-        InputError: an image or label cannot be read; the state belongs to other data or layers; or memory is full.
+        InputError: no layer would train; `learning_rate` is not finite; an image or label cannot be read;
+            the state belongs to other data or layers; or memory is full.
         KeyboardInterrupt: Ctrl-C; the state of that step is on disk.
     """
-    _refuse_options(options, val_dataset)
+    _refuse_options(stage, options, val_dataset)
+    choose_layers(run.network, run.config, stage.layers)
+    names = list(dict.fromkeys(variable.path.split("/")[-2] for variable in run.network.trainable_variables))
+    log.info("%d layers train (%s): %s", len(names), stage.layers, textwrap.shorten(", ".join(names), 400))
     if stage.epochs <= run.epoch:
         log.warning(
             "%d epochs are done already, so nothing is trained: `epochs` is the epoch to reach, and %d is not after it",
@@ -149,7 +154,9 @@ def choose_layers(network: keras.Model, config: Config, layers: str) -> None:
         )
 
 
-def _refuse_options(options: RunOptions, val_dataset: Dataset | None) -> None:
+def _refuse_options(stage: Stage, options: RunOptions, val_dataset: Dataset | None) -> None:
+    if not 0 <= stage.learning_rate < math.inf:
+        raise InputError(f"learning_rate is {stage.learning_rate}; give a finite number of at least 0")
     if options.validate and val_dataset is None:
         raise InputError("validation by mask AP was asked for (validate) without validation images (val_dataset)")
     if options.patience is not None and not options.validate:
