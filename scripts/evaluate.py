@@ -94,7 +94,21 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     splits.add_arguments(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    refuse_unused(args, parser.parse_args([]))
+    return args
+
+
+def refuse_unused(args: argparse.Namespace, defaults: argparse.Namespace) -> None:
+    """Raise InputError for options that would have no effect beside --compare or --predictions."""
+    given = {name for name, value in vars(args).items() if value != getattr(defaults, name)}
+    for option, unused in (
+        ("compare", given - {"compare", "out", "bootstrap", "seed"}),
+        ("predictions", given & {"weights", "logs", "overrides"}),
+    ):
+        if option in given and unused:
+            names = ", ".join("--" + {"overrides": "set"}.get(name, name).replace("_", "-") for name in sorted(unused))
+            raise InputError(f"{names}: without effect beside --{option}; leave out one of them")
 
 
 def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, str]:
@@ -107,7 +121,7 @@ def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, 
     cli.refuse_other_classes(checkpoint, class_names)
     config = cli.build_config(args.config, args.data, checkpoint, args.overrides, args.classes)
     cli.follow_classes(config, class_names)
-    if config.DETECTION_MIN_CONFIDENCE > 0.05:
+    if (config.DETECTION_MIN_CONFIDENCE or 0) > 0.05:
         log.warning(
             "only detections with a score of at least %g are evaluated, which lowers AP; the usual setting is --set "
             "DETECTION_MIN_CONFIDENCE=0.05",

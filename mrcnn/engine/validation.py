@@ -224,7 +224,7 @@ class Validator(keras.callbacks.Callback):
 def validation_config(config: Config) -> Config:
     """Return the settings of the validation network: AP needs detections of low scores too."""
     config = copy.copy(config)
-    config.DETECTION_MIN_CONFIDENCE = min(config.DETECTION_MIN_CONFIDENCE, 0.05)
+    config.DETECTION_MIN_CONFIDENCE = min(config.DETECTION_MIN_CONFIDENCE or 0, 0.05)
     return config
 
 

@@ -148,7 +148,7 @@ def classify(stages: Stages, config: Config, shape: Sequence[int], window: np.nd
     # Normalised, as in the network: boxes in pixels are a pixel wider, which changes the IoU of tiny ones.
     refined = clip_boxes(apply_box_deltas(proposals, deltas), norm_boxes(np.asarray(window), tuple(shape)))
     area = (refined[:, 2:] - refined[:, :2]).prod(axis=1)
-    confident = np.flatnonzero((class_ids > 0) & (scores >= config.DETECTION_MIN_CONFIDENCE) & (area > 0))
+    confident = np.flatnonzero((class_ids > 0) & (scores >= (config.DETECTION_MIN_CONFIDENCE or 0)) & (area > 0))
     kept = [
         members[non_max_suppression(refined[members], scores[members], config.DETECTION_NMS_THRESHOLD)]
         for members in (confident[class_ids[confident] == c] for c in np.unique(class_ids[confident]))

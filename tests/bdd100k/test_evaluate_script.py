@@ -144,6 +144,11 @@ def test_submission_and_a_stopped_run(run_script, tmp_path, monkeypatch):
     [
         (["--predictions", "absent.json"], "absent.json: cannot be read: No such file"),
         (["--weights", "none"], "untrained model"),
+        (["--predictions", "a.json", "--weights", "b.h5"], "--weights: without effect beside --predictions"),
+        (
+            ["--compare", "a", "b", "--limit", "3", "--no-report"],
+            "--limit, --no-report: without effect beside --compare",
+        ),
         (["--weights", "absent.h5"], "absent.h5"),
     ],
 )

@@ -71,7 +71,7 @@ def test_types_of_old_code(name, value, expected):
 def test_mean_pixel_of_old_code(value):
     config = changed("MEAN_PIXEL", value)
     config.validate()
-    assert config.MEAN_PIXEL is value
+    assert np.array_equal(config.MEAN_PIXEL, value)
 
 
 def test_attributes_of_clients_are_kept_whatever_they_are():

@@ -103,6 +103,8 @@ TOGETHER = (  # (script, arguments, what the message must name)
     ("train.py", ("--resume", "{absent}", "--epochs", "3"), "--epochs"),
     ("train.py", ("--no-such-option",), "--no-such-option"),
     ("evaluate.py", ("--compare", "{absent}"), "--compare"),
+    ("evaluate.py", ("--compare", "{absent}", "{absent}"), "--data"),
+    ("evaluate.py", ("--predictions", "{absent}", "--weights", "streets"), "--weights"),
     ("detect.py", ("--no-pictures",), "--no-pictures"),
 )
 

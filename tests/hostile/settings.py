@@ -161,7 +161,7 @@ def _is_sound(config: Config) -> bool:
         and bool((deviations > 0).all() and np.isfinite(deviations).all())
         and all(type(count) is int and count > 0 for count in counts)
         and all(not isinstance(value, bool) and 0 <= value <= 1 for value in fractions)
-        and all(math.isfinite(value) for value in (config.LEARNING_RATE, config.WEIGHT_DECAY, config.IMAGE_MIN_SCALE))
+        and all(math.isfinite(value) for value in (config.LEARNING_RATE, config.IMAGE_MIN_SCALE or 0))
         and config.BATCH_SIZE == config.IMAGES_PER_GPU * config.GPU_COUNT
         and not any(side % 64 for side in config.IMAGE_SHAPE[:2])
     )
