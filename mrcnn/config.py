@@ -339,6 +339,10 @@ class Config:
                 f"CLASS_LOSS_WEIGHTS is {weights}; give NUM_CLASSES = {self.NUM_CLASSES} factors of at least 0, the "
                 "background's first, or None"
             )
+        if weights is not None and not any(weights):
+            raise InputError("CLASS_LOSS_WEIGHTS are all 0, so no class would be learnt; give one above 0")
+        if not any({**Config.LOSS_WEIGHTS, **self.LOSS_WEIGHTS}.values()):
+            raise InputError("LOSS_WEIGHTS are all 0, so nothing would be learnt; give one above 0")
         if int(self.TRAIN_ROIS_PER_IMAGE * self.ROI_POSITIVE_RATIO) < 1:
             raise InputError(
                 f"TRAIN_ROIS_PER_IMAGE {self.TRAIN_ROIS_PER_IMAGE} times ROI_POSITIVE_RATIO {self.ROI_POSITIVE_RATIO} "

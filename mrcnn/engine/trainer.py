@@ -5,6 +5,7 @@ import functools
 import logging
 import math
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -98,6 +99,7 @@ def fit(
     """
     _refuse_options(stage, options, val_dataset)
     choose_layers(run.network, run.config, stage.layers)
+    _refuse_layer_rates(run)
     names = list(dict.fromkeys(variable.path.split("/")[-2] for variable in run.network.trainable_variables))
     log.info("%d layers train (%s): %s", len(names), stage.layers, textwrap.shorten(", ".join(names), 400))
     if stage.epochs <= run.epoch:
@@ -147,10 +149,9 @@ def choose_layers(network: keras.Model, config: Config, layers: str) -> None:
     """
     set_trainable(network, stages.LAYER_REGEX.get(layers, layers), config.TRAIN_BN is not False)
     if not network.trainable_variables:
-        names = textwrap.shorten(", ".join(leaf_layers(network)), 300)
         raise InputError(
             f"layers {layers!r}: no layer that can train has such a name; use heads, 3+, 4+, 5+, all or a regular "
-            f"expression over {names}"
+            f"expression over {_some(list(leaf_layers(network)))}"
         )
 
 
@@ -163,6 +164,17 @@ def _refuse_options(stage: Stage, options: RunOptions, val_dataset: Dataset | No
         raise InputError(f"patience is {options.patience}, but mask AP is not measured: give validate=True too")
     if options.patience is not None and options.validate is True and hosts.host()[1] > 1:
         raise InputError("with patience all hosts must measure the same images: give their number, validate=N")
+
+
+def _refuse_layer_rates(run: TrainingRun) -> None:
+    names = list(leaf_layers(run.network))
+    for expression in run.config.LAYER_RATES:
+        if not any(re.fullmatch(expression, name) for name in names):
+            raise InputError(f"LAYER_RATES: no layer has a name like {expression!r}; the layers are {_some(names)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return textwrap.shorten(", ".join(names), 300)
 
 
 def _fit_epochs(

@@ -106,6 +106,11 @@ def test_settings_come_back_from_json_as_they_were():
 def test_together():
     with pytest.raises(InputError, match="TRAIN_ROIS_PER_IMAGE 2 times ROI_POSITIVE_RATIO 0.33 is below 1"):
         changed("TRAIN_ROIS_PER_IMAGE", 2).validate()
+    with pytest.raises(InputError, match="CLASS_LOSS_WEIGHTS are all 0"):
+        changed("CLASS_LOSS_WEIGHTS", [0, 0, 0, 0]).validate()
+    with pytest.raises(InputError, match="LOSS_WEIGHTS are all 0"):
+        changed("LOSS_WEIGHTS", dict.fromkeys(Config.LOSS_WEIGHTS, 0)).validate()
+    changed("LOSS_WEIGHTS", {"rpn_class_loss": 0}).validate()
     with pytest.raises(InputError, match="MEAN_PIXEL has 3 numbers, but IMAGE_CHANNEL_COUNT is 4"):
         changed("IMAGE_CHANNEL_COUNT", 4).validate()
 
@@ -123,4 +128,9 @@ def test_layers_and_rates_of_a_stage(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             model.train(data, None, rate, 1, layers)
+    model.config.LAYER_RATES = {"res2.*": 0.1, "resnet2.*": 0.1}
+    with pytest.raises(
+        InputError, match=r"LAYER_RATES: no layer has a name like 'resnet2\.\*'; the layers are conv1, "
+    ):
+        model.train(data, None, 0.1, 1, "heads")
     assert list(tmp_path.iterdir()) == []
