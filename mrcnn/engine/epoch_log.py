@@ -21,8 +21,10 @@ from mrcnn.data.loader import Loader
 from mrcnn.engine.checkpoints import State
 from mrcnn.engine.results_csv import MASK_AP, Results, Row
 from mrcnn.engine.run import TrainingRun
+from mrcnn.engine.run_lock import make_folder
 from mrcnn.engine.run_pictures import batch_sheet, plot_curves, validation_sheet
 from mrcnn.engine.validation import Validator
+from mrcnn.errors import InputError
 from mrcnn.modeling.training_network import LOSS_NAMES
 from mrcnn.visualization.drawing import write_png
 
@@ -193,7 +195,7 @@ class Reporter(keras.callbacks.Callback):
             return
         state, maker = self.recorder.state, self.recorder.clock.loader.maker
         self._events = event_writer(self.folder / "tensorboard", state.epoch + 1)
-        (self.folder / "batches").mkdir(exist_ok=True)
+        make_folder(self.folder / "batches")
         for step in range(state.step, min(state.step + PICTURED_BATCHES, maker.steps)):
             sheet = batch_sheet(maker.batch(state.epoch, step).inputs, self.train_dataset, self.run.config)
             write_png(self.folder / "batches" / f"epoch_{state.epoch + 1:04d}_step_{step + 1:04d}.png", sheet)
@@ -232,7 +234,7 @@ class Reporter(keras.callbacks.Callback):
             with_objects = [image_id for image_id in validator.image_ids if image_id in result.image_ap50]
             self._pictured = (with_objects or validator.image_ids)[:PICTURED_IMAGES]
         sheet = validation_sheet(result, dataset, self._pictured)
-        (self.folder / "validation").mkdir(exist_ok=True)
+        make_folder(self.folder / "validation")
         write_png(self.folder / "validation" / f"epoch_{epoch:04d}.png", sheet)
         self._events.add_image("validation", sheet, epoch, dataformats="HWC")
 
@@ -243,13 +245,20 @@ def event_writer(folder: str | os.PathLike, first_step: int) -> Any:
     Args:
         folder: of the event files; made if missing.
         first_step: TensorBoard drops what earlier files in the folder hold of this step and later ones.
+
+    Raises:
+        InputError: the file cannot be written.
     """
     from tensorboardX import SummaryWriter  # late: it is needed for training alone
 
     # its own names are unique to the second only, and it truncates a file that exists
     unique = f".{os.getpid()}.{time.time_ns()}"
     # `flush` does not wait for its queue: only `close`, or the end of the interval, brings all to the disk
-    return SummaryWriter(os.fspath(folder), purge_step=first_step, filename_suffix=unique, flush_secs=FLUSH_SECONDS)
+    make_folder(folder)
+    try:
+        return SummaryWriter(os.fspath(folder), purge_step=first_step, filename_suffix=unique, flush_secs=FLUSH_SECONDS)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror}") from error
 
 
 def results_table(rows: Sequence[Row], width: int) -> Table:

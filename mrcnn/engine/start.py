@@ -92,6 +92,7 @@ def choose_start(planned: State, pending: State | None, before: State | None) ->
     if pending is not None and pending.exact:
         _refuse_other_data(pending, planned)
         if pending.has_optimizer_of(planned) and pending.stage == planned.stage:
+            _refuse_other_place(pending)
             return Start.CONTINUE
     if pending is not None and pending.step:
         raise InputError(
@@ -167,6 +168,16 @@ def _refuse_other_data(state: State, planned: State) -> None:
         raise InputError(
             f"{state.path}: the images or labels have changed since the state was written, so the run cannot resume "
             "exactly; restore the data, or start from its newest checkpoint with --weights last"
+        )
+
+
+def _refuse_other_place(state: State) -> None:
+    """Refuse a state whose place is not within its stage."""
+    steps, last = state.stage["STEPS_PER_EPOCH"], state.stage["epochs"]
+    if not state.first_epoch <= state.epoch < last or state.step >= steps:
+        raise InputError(
+            f"{state.path} is damaged: after epoch {state.epoch} and step {state.step} it is not within a stage from "
+            f"epoch {state.first_epoch} to {last} of {steps} steps; start from the newest checkpoint: --weights last"
         )
 
 
