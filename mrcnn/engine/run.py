@@ -89,6 +89,7 @@ class TrainingRun:
             )
         self.epoch = state.epoch
         self._write_into(os.path.dirname(os.path.join(folder, "")))  # without a slash at its end
+        self._new = ""
         self.pending_state = dataclasses.replace(state, exact=True)
         return state
 

@@ -25,7 +25,9 @@ RUN_AND_EPOCH = re.compile(
     r".*[/\\][^/\\]+(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(?:-\d+)?[/\\]mask_rcnn_[^/\\]+?(\d{4,})\.h5"
 )
 UNFIT = frozenset("/\\{}")  # braces are those of the placeholder {epoch:04d}
-LONGEST_NAME = 180  # bytes: file systems allow 255 for NAME + date, or for mask_rcnn_NAME_EPOCH.h5 and what is temporary
+LONGEST_NAME = (
+    180  # bytes: file systems allow 255 for NAME + date, or for mask_rcnn_NAME_EPOCH.h5 and what is temporary
+)
 
 
 def folder_and_epoch(

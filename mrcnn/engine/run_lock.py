@@ -79,7 +79,9 @@ class RunLock:
             if error.errno not in NO_LOCKS:
                 raise InputError(f"cannot lock the run folder {path.parent}: {error.strerror}") from error
             log.warning(
-                "%s cannot be locked (%s): make sure that no second training writes into it", path.parent, error.strerror
+                "%s cannot be locked (%s): make sure that no second training writes into it",
+                path.parent,
+                error.strerror,
             )
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         with contextlib.suppress(OSError):  # a full disk: the text is for people alone

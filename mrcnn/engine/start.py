@@ -64,6 +64,7 @@ def begin(run: TrainingRun, stage: Stage, data: str) -> State:
     start = choose_start(planned, pending, run.trained_with)
     if start is Start.CONTINUE:
         assert pending is not None
+        _refuse_other_place(pending)
         state = dataclasses.replace(planned, epoch=pending.epoch, step=pending.step, first_epoch=pending.first_epoch)
     else:
         state = planned
@@ -92,7 +93,6 @@ def choose_start(planned: State, pending: State | None, before: State | None) ->
     if pending is not None and pending.exact:
         _refuse_other_data(pending, planned)
         if pending.has_optimizer_of(planned) and pending.stage == planned.stage:
-            _refuse_other_place(pending)
             return Start.CONTINUE
     if pending is not None and pending.step:
         raise InputError(
