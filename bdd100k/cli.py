@@ -139,12 +139,19 @@ def build_config(
 
 
 def take_over(config: Config, saved: dict) -> None:
-    """Apply settings that `Config.to_dict` returned."""
-    for key, value in saved.items():
-        if key in config.settable():
-            old = getattr(config, key)
-            setattr(config, key, np.array(value) if isinstance(old, np.ndarray) else value)
-    config.override([])  # recomputes the settings that depend on these
+    """Apply settings that `Config.to_dict` returned.
+
+    Raises:
+        InputError: A value has no sense for its setting.
+    """
+    try:
+        for key in config.settable():
+            if key in saved:
+                old, value = getattr(config, key), saved[key]
+                setattr(config, key, np.array(value) if isinstance(old, np.ndarray) else value)
+        config.override([])  # recomputes the settings that depend on these
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(f"the settings stored with the weights or the run cannot be used: {error}") from error
 
 
 def follow_classes(config: Config, class_names: Sequence[str]) -> None:
