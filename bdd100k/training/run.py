@@ -94,8 +94,8 @@ def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
     """
     from mrcnn.engine import run_folder
 
-    if not args.host_index:
-        _refuse_unwritable(args)
+    if args.save and not args.host_index:
+        refuse_unwritable(args.save)
     job = resumed_job(args, defaults) if args.resume else new_job(args)
     model = job.model
     with model.training_run.owned():
@@ -114,17 +114,6 @@ def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
     trained = ", ".join(stage.layers for stage in job.stages)
     sys.stdout.write(f"trained {trained}: {run_folder.newest_checkpoint(model.log_dir) or model.log_dir}\n")
     return 0
-
-
-def _refuse_unwritable(args: argparse.Namespace) -> None:
-    """Raise InputError if the runs or --save cannot be written."""
-    if args.save:
-        refuse_unwritable(args.save)
-    logs = pathlib.Path(args.logs).absolute()
-    existing = next(folder for folder in (logs, *logs.parents) if os.path.lexists(folder))
-    if not existing.is_dir():
-        raise InputError(f"--logs {args.logs}: {existing} is no folder; give the folder of the runs")
-    refuse_unwritable(existing / "run")
 
 
 def _refuse_newer(job: Job) -> None:
@@ -178,8 +167,8 @@ def new_job(args: argparse.Namespace) -> Job:
     config = cli.build_config(args.config, args.data, checkpoint, settings, args.classes)
     run_folder.refuse_unfit_name(config.NAME)
     folder, epoch = run_folder.folder_and_epoch(args.logs, config.NAME, checkpoint)
-    if epoch and not args.host_index:  # the run goes on in that folder
-        run_lock.refuse_if_locked(folder)
+    if not args.host_index:
+        run_lock.refuse_unusable(folder if epoch else args.logs)
     open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes)
     train_set, val_set = _open_data(args, config)
     if args.class_weights:
@@ -216,7 +205,7 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
         )
     folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
     if not args.host_index:
-        run_lock.refuse_if_locked(folder)
+        run_lock.refuse_unusable(folder)
     started = record.read(folder)
     known = {key: value for key, value in started.arguments.items() if key in vars(defaults)}
     args = argparse.Namespace(**{**vars(args), **known})

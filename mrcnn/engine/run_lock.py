@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import socket
+import tempfile
 
 from mrcnn.engine.checkpoints import STATE_FILE
 from mrcnn.errors import InputError
@@ -110,9 +111,25 @@ def claim_new(folder: str) -> tuple[str, RunLock]:
     raise AssertionError("not reached")
 
 
-def refuse_if_locked(folder: str | os.PathLike) -> None:
-    """Raise InputError if another training writes into a folder."""
-    if (pathlib.Path(folder) / LOCK_FILE).exists():
+def refuse_unusable(folder: str | os.PathLike) -> None:
+    """Check before a training that a folder can be written, or made, and that no other training writes into it.
+
+    Args:
+        folder: the run folder, or for a new run that of all runs.
+
+    Raises:
+        InputError: it cannot, or another training does.
+    """
+    place = pathlib.Path(folder).absolute()
+    existing = next(above for above in (place, *place.parents) if os.path.lexists(above))
+    if not existing.is_dir():
+        raise InputError(f"cannot write into {folder}: {existing} is no folder")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+    if (place / LOCK_FILE).exists():
         RunLock(folder).close()
 
 
