@@ -285,3 +285,23 @@ class JsonListFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+
+def refuse_unwritable(path: str | os.PathLike[str]) -> None:
+    """Check that a file can be written, before the work whose result it is to hold.
+
+    Raises:
+        InputError: it is a folder or a device, its folder does not exist, or that cannot be written.
+    """
+    path = pathlib.Path(path)
+    try:
+        if path.is_dir():
+            raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
+        if path.exists() and not path.is_file():
+            raise InputError(f"cannot write {path}: it is no regular file")
+        if not path.parent.is_dir():
+            raise InputError(f"cannot write {path}: there is no folder {path.parent}; create it first")
+        with tempfile.TemporaryFile(prefix=path.name + ".", dir=path.parent):  # its name would be about as long
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another file") from error

@@ -121,8 +121,7 @@ def _of_run(field: str) -> Any:
 class MaskRCNN:
     """Mask R-CNN with Matterport's interface.
 
-    A model built for "training" raises InputError where it is to detect and the other way round, as in the original:
-    the graphs differ (targets here, detections there), the weights are the same.
+    A model built for "training" raises InputError where it is to detect, and the other way round: the graphs differ.
 
     Attributes:
         mode: "training" or "inference".

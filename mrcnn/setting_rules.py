@@ -152,10 +152,10 @@ class Name(Rule):
         if not isinstance(value, str) or not 0 < len(value.encode("utf-8", "replace")) <= 100:
             return False
         plain = value == printable(value) == value.strip(". ")
-        return plain and not any(letter in value for letter in "/\\\n\t")
+        return plain and not any(letter in value for letter in "/\\{}\n\t")  # {epoch:04d} is put in
 
     def __str__(self) -> str:
-        return "a name that a folder can have, of at most 100 bytes and without slashes"
+        return "a name that a folder can have, of at most 100 bytes and without slashes or braces"
 
 
 class Function(Rule):

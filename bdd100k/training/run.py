@@ -3,15 +3,17 @@
 import argparse
 import dataclasses
 import functools
-import json
 import logging
+import os
 import pathlib
 import sys
 import typing
 
 from bdd100k import cli, open_data
 from bdd100k.checks import before_training
+from bdd100k.training import record
 from bdd100k.training.recipes import RECIPES, Recipe, plan
+from bdd100k.training.record import FREE_ARGUMENTS
 from mrcnn import errors
 from mrcnn.augment_settings import preset_settings
 from mrcnn.config import Config
@@ -19,8 +21,7 @@ from mrcnn.data.class_balance import class_weights
 from mrcnn.data.dataset import Dataset
 from mrcnn.engine.stages import Stage
 from mrcnn.errors import InputError
-from mrcnn.files import written_whole
-from mrcnn.user_files import read_json
+from mrcnn.files import refuse_unwritable
 
 if typing.TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -28,11 +29,7 @@ if typing.TYPE_CHECKING:
 
 log = logging.getLogger("bdd100k")
 
-RECORD = "run.json"
 INTERRUPTED = f"{errors.INTERRUPTED}; --resume continues from the last saved state"
-HOST_ARGUMENTS = {"hosts", "host_index", "engine", "workers"}
-# Options that may be given with --resume; all others are taken from the run.
-FREE_ARGUMENTS = HOST_ARGUMENTS | {"resume", "logs", "loaders", "loader_kind", "save", "save_every", "keep"}
 PATHS = {"data", "weights", "split_file"}
 
 
@@ -46,6 +43,7 @@ class Job:
         val_set: Prepared validation data, or None.
         stages: All stages of the run, including those that are done.
         arguments: Parsed command line.
+        checkpoint: Weights that a new run starts from, if they are in a file.
     """
 
     model: "MaskRCNN"
@@ -53,22 +51,15 @@ class Job:
     val_set: Dataset | None
     stages: list[Stage]
     arguments: argparse.Namespace
+    checkpoint: str | None = None
 
     def execute(self) -> None:
-        """Train the stages that are not done, and record the job for --resume.
+        """Train the stages that are not done, and record the job for --resume. The run folder must be locked.
 
         Raises:
             InputError: See `mrcnn.engine.trainer.fit`.
         """
-        folder = pathlib.Path(self.model.log_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        record = {
-            "arguments": {key: value for key, value in vars(self.arguments).items() if key not in FREE_ARGUMENTS},
-            "config": self.model.config.to_dict(),
-            "stages": [dataclasses.asdict(stage) for stage in self.stages],
-        }
-        with written_whole(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps(record, indent=1))
+        record.write(self.model.log_dir, self.arguments, self.model.config, self.stages)
         args = self.arguments
         validate = self.val_set is not None if args.val_images is None else args.val_images
         for stage in self.stages:
@@ -100,20 +91,43 @@ def train(args: argparse.Namespace, defaults: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        InputError: See `new_job`, `resumed_job` and `Job.execute`.
+        InputError: A file could not be written later; see also `new_job`, `resumed_job` and `Job.execute`.
     """
-    job = resumed_job(args, defaults) if args.resume else new_job(args)
-    job.execute()
-    if args.host_index:
-        return 0
-    model = job.model
-    if args.save:
-        from mrcnn.engine.checkpoints import save_checkpoint
+    from mrcnn.engine import run_folder
 
-        save_checkpoint(model.keras_model, args.save, model.config, model.class_names, model.epoch, dtype="float16")
+    if args.save and not args.host_index:
+        refuse_unwritable(args.save)
+    job = resumed_job(args, defaults) if args.resume else new_job(args)
+    model = job.model
+    with model.training_run.owned():
+        if not args.host_index:
+            _refuse_newer(job)
+            if args.save:  # in half precision
+                size = 2 * model.keras_model.count_params()
+                run_folder.refuse_full_disk(pathlib.Path(args.save).parent, size, f"--save {args.save}")
+        job.execute()
+        if args.host_index:
+            return 0
+        if args.save:
+            from mrcnn.engine.checkpoints import save_checkpoint
+
+            save_checkpoint(model.keras_model, args.save, model.config, model.class_names, model.epoch, dtype="float16")
     trained = ", ".join(stage.layers for stage in job.stages)
-    sys.stdout.write(f"trained {trained}: {model.find_last()}\n")
+    sys.stdout.write(f"trained {trained}: {run_folder.newest_checkpoint(model.log_dir) or model.log_dir}\n")
     return 0
+
+
+def _refuse_newer(job: Job) -> None:
+    """Raise InputError if another training has written checkpoints since --weights last was looked up."""
+    from mrcnn.engine.run_folder import newest_checkpoint
+
+    if job.arguments.weights == "last" and job.checkpoint:
+        newest = newest_checkpoint(os.path.dirname(job.checkpoint))
+        if newest != pathlib.Path(job.checkpoint):
+            raise InputError(
+                f"--weights last: {job.checkpoint} is no longer the newest checkpoint of its run, because another "
+                "training went on with it; run again"
+            )
 
 
 def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addresses: list[str]) -> int:
@@ -147,12 +161,17 @@ def new_job(args: argparse.Namespace) -> Job:
     Raises:
         InputError: Data, settings or weights are invalid.
     """
+    from mrcnn.engine import run_folder, run_lock
+
     recipe = RECIPES[args.recipe] if args.recipe else None
     settings = [*(recipe.settings if recipe else ()), *_settings_of(args), *args.overrides]
     cli.refuse_settings(settings)
     _refuse_stages(args, recipe)
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     config = cli.build_config(args.config, args.data, checkpoint, settings, args.classes)
+    folder, epoch = run_folder.folder_and_epoch(args.logs, config.NAME, checkpoint)
+    if not args.host_index:
+        run_lock.refuse_unusable(folder if epoch else args.logs)
     open_data.hold_out(args.data, args.hold_out, args.split_file, args.rectangles, args.classes, args.max_pixels)
     train_set, val_set = _open_data(args, config)
     if args.class_weights:
@@ -170,7 +189,7 @@ def new_job(args: argparse.Namespace) -> Job:
 
     for stage in stages:
         choose_layers(model.keras_model, config, stage.layers)  # refuses what would train nothing
-    return Job(model, train_set, val_set, stages, args)
+    return Job(model, train_set, val_set, stages, args, checkpoint)
 
 
 def _refuse_stages(args: argparse.Namespace, recipe: Recipe | None) -> None:
@@ -195,6 +214,8 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
     Raises:
         InputError: There is no such run, or options are given that only apply to a new run.
     """
+    from mrcnn.engine import run_lock
+
     given = [key for key, value in vars(args).items() if value != getattr(defaults, key) and key not in FREE_ARGUMENTS]
     if given:
         raise InputError(
@@ -202,25 +223,21 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
             "start a new run with --weights last"
         )
     folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
-    try:
-        record = read_json(folder / RECORD)
-        known, saved = record["arguments"], record["config"]
-        stages = [Stage(**stage) for stage in record["stages"]]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"--resume {folder}: {folder / RECORD} is missing or damaged ({error}); give the folder of a "
-            "run that scripts/train.py started"
-        ) from error
+    if not args.host_index:
+        run_lock.refuse_unusable(folder)
+    started = record.read(folder)
+    known = {key: value for key, value in started.arguments.items() if key in vars(defaults)}
     args = argparse.Namespace(**{**vars(args), **known})
     config = cli.config_class(args.config, args.data, args.classes)()
-    config.take_over(saved)
+    config.take_over(started.config)
+    config.validate()
     log.info("resuming %s", folder)
     train_set, val_set = _open_data(args, config)
     model = _model(args, config)
     state = model.resume(folder)
-    if state.epoch >= stages[-1].epochs:
+    if state.epoch >= started.stages[-1].epochs:
         raise InputError(f"--resume {folder}: all {state.epoch} epochs are done; --weights last adds more epochs")
-    return Job(model, train_set, val_set, stages, args)
+    return Job(model, train_set, val_set, started.stages, args)
 
 
 def _option(key: str) -> str:

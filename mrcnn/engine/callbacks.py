@@ -57,16 +57,24 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         maker: makes any batch of the run again.
         folder: of the run.
         first: (epoch, step) at which this call of `train` begins.
+        every: the state is written after every so many steps; the loss is checked before.
 
     Raises:
         NonFiniteLoss: after a step or an epoch.
         InputError: the batch cannot be made again, or cannot be written.
     """
 
-    def __init__(self, dataset: Dataset, maker: SampleMaker, folder: str | os.PathLike, first: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        maker: SampleMaker,
+        folder: str | os.PathLike,
+        first: tuple[int, int],
+        every: int | None = None,
+    ) -> None:
         super().__init__()
         self.dataset, self.maker, self.folder = dataset, maker, pathlib.Path(folder)
-        self.first = first
+        self.first, self.every = first, every
         self._epoch = self._first_step = 0
         self._checked, self._last = -1, -1  # steps of this epoch: last known finite, and newest
 
@@ -77,9 +85,9 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         self._checked = self._last = self._first_step - 1
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Check the running mean of the loss every few steps: once not finite, it stays so."""
+        """Check the running mean of the loss every few steps, and before a state: once not finite, it stays so."""
         self._last = self._first_step + batch
-        if batch % CHECK_EVERY == 0:
+        if batch % CHECK_EVERY == 0 or (self.every and (self._last + 1) % self.every == 0):
             self._check(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:

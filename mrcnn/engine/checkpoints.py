@@ -2,15 +2,18 @@
 
 A checkpoint holds weights by layer name, for any program. The state, one file in the run folder, holds every variable
 of the network and of its optimizer, and the place in the data. Nothing else is needed: which images a step gets, and
-how they are augmented, is a function of seed, epoch and step. Both files are written under a temporary name, synced and
-renamed.
+how they are augmented, is a function of seed, epoch and step. Both files carry a checksum and are
+written under a temporary name, synced and renamed.
 """
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import h5py
@@ -19,9 +22,8 @@ import numpy as np
 
 from mrcnn.backend.keras_private import sync_variables
 from mrcnn.config import Config
-from mrcnn.errors import InputError
-from mrcnn.files import written_whole
-from mrcnn.modeling import weights
+from mrcnn.errors import InputError, json_type
+from mrcnn.modeling import hdf5, weights
 from mrcnn.user_files import parse_json
 
 STATE_FILE = "training.state"  # HDF5, but under a name that nobody takes for weights
@@ -84,14 +86,16 @@ def averages_of(network: keras.Model) -> list[tuple[keras.Variable, keras.Variab
     return list(zip(network.trainable_variables, averages, strict=True)) if averages else []
 
 
-def read_config(path: str | os.PathLike) -> dict | None:
+def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
     """Return the settings that a checkpoint was written with, or None for a file of another program.
 
     Raises:
         InputError: the file is missing, broken or of another format.
     """
-    text = weights.read_attrs(path).get("mrcnn_config")
-    return parse_json(str(text), str(path)) if text else None
+    settings = _json_attribute(path, "mrcnn_config")
+    if settings is not None and not isinstance(settings, dict):
+        raise InputError(f"{path} is damaged: its attribute mrcnn_config is a {json_type(settings)}, not settings")
+    return settings
 
 
 def read_class_names(path: str | os.PathLike) -> list[str] | None:
@@ -100,8 +104,34 @@ def read_class_names(path: str | os.PathLike) -> list[str] | None:
     Raises:
         InputError: the file is missing, broken or of another format.
     """
-    text = weights.read_attrs(path).get("class_names")
-    return parse_json(str(text), str(path)) if text else None
+    names = _json_attribute(path, "class_names")
+    if names is not None and not _is_texts(names):
+        raise InputError(f"{path} is damaged: its attribute class_names is no list of names")
+    return names
+
+
+def _json_attribute(path: str | os.PathLike, name: str) -> Any:
+    """Return the JSON value in an attribute of a weight file, None where it is absent or empty."""
+    text = weights.read_attrs(path).get(name)
+    if text is None or (isinstance(text, str) and not text):
+        return None
+    try:
+        return _parsed(text, f"{path}, {name}")
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: its attribute {name} cannot be read ({error})") from error
+
+
+def _parsed(text: object, name: str) -> Any:
+    """Return the value of a JSON text. Raises ValueError for anything else."""
+    if not isinstance(text, str):
+        raise ValueError("it is no text")
+    return parse_json(text, name)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,16 +172,21 @@ def save_state(network: keras.Model, state: State) -> None:
     """Write a state with the present variables of the network and its optimizer.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or a variable is not finite; the state of before is kept.
     """
     sync_variables(network)
-    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(State)}
-    del fields["path"], fields["exact"]
-    with written_whole(state.path) as temporary, h5py.File(temporary, "w", locking=False) as file:
-        file.attrs["state"] = json.dumps(fields)
+    with hdf5.written(state.path) as file:
+        file.attrs["state"] = json.dumps(_stored_fields(state))
         for group in GROUPS:
             for number, variable in enumerate(_variables(network, group)):
-                file.create_dataset(f"{group}/{number:05d}", data=keras.ops.convert_to_numpy(variable))
+                value = keras.ops.convert_to_numpy(variable)
+                if value.dtype.kind == "f" and not np.isfinite(value).all():
+                    raise InputError(
+                        f"{state.path} was not written: {variable.path} has values that are not finite after step "
+                        f"{state.step} of epoch {state.epoch + 1}, so the training has diverged. Lower LEARNING_RATE, "
+                        "and start from an earlier checkpoint"
+                    )
+                file.create_dataset(f"{group}/{number:05d}", data=value)
 
 
 def read_state(folder: str | os.PathLike) -> State | None:
@@ -163,13 +198,52 @@ def read_state(folder: str | os.PathLike) -> State | None:
     path = pathlib.Path(folder) / STATE_FILE
     if not path.exists():
         return None
-    try:
-        with h5py.File(path, "r") as file:
-            return State(path=path, **parse_json(file.attrs["state"], str(path)))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no state of a run ({error}); move it away and start from the newest checkpoint: --weights last"
-        ) from error
+    with _opened_state(path) as file:
+        return _read_fields(file, path)
+
+
+def _opened_state(path: pathlib.Path) -> contextlib.AbstractContextManager[h5py.File]:
+    advice = "move it away and start from the newest checkpoint: --weights last"
+    return hdf5.opened(path, f"{path} is no state of a run", advice)
+
+
+def _stored_fields(state: State) -> dict[str, Any]:
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(State)}
+    del fields["path"], fields["exact"]
+    return fields
+
+
+def _read_fields(file: h5py.File, path: pathlib.Path) -> State:
+    """Return the state that a file of HDF5 holds. Raises ValueError if its fields are not those of a state."""
+    fields = _parsed(hdf5.attribute(file, "state"), f"{path}, state")
+    if not isinstance(fields, dict) or fields.keys() != FIELDS.keys():
+        raise ValueError(f"its attribute state must have {', '.join(FIELDS)}")
+    wrong = [name for name, fits in FIELDS.items() if not fits(fields[name])]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} in its attribute state cannot be")
+    return State(path=path, **fields)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 10**9
+
+
+def _is_stage(value: object) -> bool:
+    """Return whether a value has what a stage has; other fields are compared with those of the planned stage."""
+    return isinstance(value, dict) and isinstance(value.get("layers"), str) and _is_count(value.get("epochs"))
+
+
+# What a state stores -> whether a value can be one
+FIELDS: dict[str, Callable[[object], bool]] = {
+    "epoch": _is_count,
+    "step": _is_count,
+    "first_epoch": _is_count,
+    "stage": _is_stage,
+    "trained": _is_texts,
+    "optimizer": lambda value: isinstance(value, dict),
+    "data": lambda value: isinstance(value, str),
+    "class_names": _is_texts,
+}
 
 
 def state_of(checkpoint: str | os.PathLike, epoch: int) -> State | None:
@@ -191,19 +265,55 @@ def restore(network: keras.Model, state: State, groups: Sequence[str] = GROUPS) 
         groups: of GROUPS, those to restore.
 
     Raises:
-        InputError: the file belongs to another network.
+        InputError: the file belongs to another network, is damaged, or was written again after `state` was read; no
+            variable has changed then.
     """
-    with h5py.File(state.path, "r") as file:
-        for name in groups:
-            variables = _variables(network, name)
-            arrays = [file[name][key] for key in sorted(file[name])] if name in file else []
-            if [tuple(a.shape) for a in arrays] != [tuple(v.shape) for v in variables]:
-                raise InputError(
-                    f"{state.path} does not fit the network ({name}: {len(arrays)} arrays for {len(variables)}, or of "
-                    "other shapes): it was written with other settings; resume with the settings of the run"
-                )
-            for variable, array in zip(variables, arrays, strict=True):
-                variable.assign(np.asarray(array))
+    with _opened_state(state.path) as file:
+        if _read_fields(file, state.path) != dataclasses.replace(state, exact=False):
+            raise InputError(
+                f"{state.path} was written again after it was read: another training went on with this run. Resume "
+                "again, or load its newest checkpoint"
+            )
+        arrays = {name: _read_variables(file, name, _variables(network, name), state.path) for name in groups}
+    for name, found in arrays.items():
+        for variable, value in zip(_variables(network, name), found, strict=True):
+            variable.assign(value)
+
+
+def _read_variables(
+    file: h5py.File, group: str, variables: Sequence[keras.Variable], path: pathlib.Path
+) -> list[np.ndarray]:
+    """Return the values for the variables of a group, in their types. Raises InputError if any does not fit."""
+    found = hdf5.find(file, group)
+    keys = sorted(found) if isinstance(found, h5py.Group) else []
+    if len(keys) > len(variables) or keys != [f"{number:05d}" for number in range(len(keys))]:
+        keys = []
+    arrays = [hdf5.find(file, f"{group}/{key}") for key in keys]
+    shapes = [tuple(array.shape) for array in arrays if isinstance(array, h5py.Dataset)]
+    if shapes != [tuple(variable.shape) for variable in variables]:
+        raise InputError(
+            f"{path} does not fit the network ({group}: {len(shapes)} arrays for {len(variables)}, or of "
+            "other shapes): it was written with other settings; resume with the settings of the run"
+        )
+    values = []
+    for variable, array in zip(variables, arrays, strict=True):
+        try:
+            values.append(hdf5.values(array, keras.backend.standardize_dtype(variable.dtype)))
+        except ValueError as error:
+            raise ValueError(f"{variable.path}: {error}") from error
+    return values
+
+
+def bytes_of_files(network: keras.Model) -> int:
+    """Return about how many bytes one checkpoint and one state of a compiled network take together."""
+    variables = [*network.weights, *(variable for group in GROUPS for variable in _variables(network, group))]
+    return sum(math.prod(variable.shape) * _itemsize(variable.dtype) for variable in variables)
+
+
+def _itemsize(dtype: str) -> int:
+    """Return the bytes of a number: 4 of "float32"; 8 where the name does not say."""
+    digits = re.search(r"\d+", dtype)
+    return -(-int(digits[0]) // 8) if digits else 8
 
 
 def moments(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:

@@ -2,13 +2,11 @@
 
 import logging
 import math
-import os
 import pathlib
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,8 +17,10 @@ from rich.table import Table
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Loader
 from mrcnn.engine.checkpoints import State
+from mrcnn.engine.event_file import EventFile
 from mrcnn.engine.results_csv import MASK_AP, Results, Row
 from mrcnn.engine.run import TrainingRun
+from mrcnn.engine.run_lock import make_folder
 from mrcnn.engine.run_pictures import batch_sheet, plot_curves, validation_sheet
 from mrcnn.engine.validation import Validator
 from mrcnn.modeling.training_network import LOSS_NAMES
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 PICTURED_BATCHES = 3
 PICTURED_IMAGES = 4
-FLUSH_SECONDS = 5  # until figures are in the event file
 TABLE_EPOCHS = 8  # rows of the table on a terminal
 # column of the table -> (name in results.csv, format)
 COLUMNS = {
@@ -185,15 +184,15 @@ class Reporter(keras.callbacks.Callback):
         self.run, self.recorder, self.train_dataset, self.validator = run, recorder, train_dataset, validator
         self.folder = pathlib.Path(run.folder)
         self._pictured: list[int] = []
-        self._events: Any = None
+        self._events: EventFile | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Draw the first batches and open the event file."""
         if self._events is not None:  # the second `fit` of an epoch that was resumed
             return
         state, maker = self.recorder.state, self.recorder.clock.loader.maker
-        self._events = event_writer(self.folder / "tensorboard", state.epoch + 1)
-        (self.folder / "batches").mkdir(exist_ok=True)
+        self._events = EventFile(self.folder / "tensorboard", state.epoch + 1)
+        make_folder(self.folder / "batches")
         for step in range(state.step, min(state.step + PICTURED_BATCHES, maker.steps)):
             sheet = batch_sheet(maker.batch(state.epoch, step).inputs, self.train_dataset, self.run.config)
             write_png(self.folder / "batches" / f"epoch_{state.epoch + 1:04d}_step_{step + 1:04d}.png", sheet)
@@ -204,14 +203,16 @@ class Reporter(keras.callbacks.Callback):
         Raises:
             InputError: a file cannot be written, or a validation image cannot be read.
         """
-        recorder, validator = self.recorder, self.validator
+        recorder, validator, events = self.recorder, self.validator, self._events
+        assert events is not None
         recorder.complete(logs or {}, validator.seconds if validator else 0.0)
         rows = recorder.results.rows
         plot_curves(rows, self.folder / "curves.png", self.folder.name)
         for tag, value in _tags(recorder.row).items():
-            self._events.add_scalar(tag, value, epoch + 1)
+            events.add_scalar(tag, value, epoch + 1)
         if validator is not None:
-            self._picture_validation(epoch + 1, validator)
+            events.add_image("validation", self._picture_validation(epoch + 1, validator), epoch + 1)
+        events.flush()
         if sys.stderr.isatty():
             console = Console(stderr=True)
             console.print(results_table(rows[-TABLE_EPOCHS:], console.width))
@@ -222,34 +223,20 @@ class Reporter(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Close the event file once the stage is done; another `fit` may follow before that."""
+        assert self._events is not None
         if self.model.stop_training or self.run.epoch >= self.recorder.state.stage["epochs"]:
             self._events.close()
 
-    def _picture_validation(self, epoch: int, validator: Validator) -> None:
+    def _picture_validation(self, epoch: int, validator: Validator) -> np.ndarray:
         result, dataset = validator.result, validator.dataset
         assert result is not None
         if not self._pictured:
             with_objects = [image_id for image_id in validator.image_ids if image_id in result.image_ap50]
             self._pictured = (with_objects or validator.image_ids)[:PICTURED_IMAGES]
         sheet = validation_sheet(result, dataset, self._pictured)
-        (self.folder / "validation").mkdir(exist_ok=True)
+        make_folder(self.folder / "validation")
         write_png(self.folder / "validation" / f"epoch_{epoch:04d}.png", sheet)
-        self._events.add_image("validation", sheet, epoch, dataformats="HWC")
-
-
-def event_writer(folder: str | os.PathLike, first_step: int) -> Any:
-    """Open a new TensorBoard event file, a `tensorboardX.SummaryWriter`; a run on any backend has them.
-
-    Args:
-        folder: of the event files; made if missing.
-        first_step: TensorBoard drops what earlier files in the folder hold of this step and later ones.
-    """
-    from tensorboardX import SummaryWriter  # late: it is needed for training alone
-
-    # its own names are unique to the second only, and it truncates a file that exists
-    unique = f".{os.getpid()}.{time.time_ns()}"
-    # `flush` does not wait for its queue: only `close`, or the end of the interval, brings all to the disk
-    return SummaryWriter(os.fspath(folder), purge_step=first_step, filename_suffix=unique, flush_secs=FLUSH_SECONDS)
+        return sheet
 
 
 def results_table(rows: Sequence[Row], width: int) -> Table:

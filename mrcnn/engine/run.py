@@ -1,15 +1,18 @@
 """A training run: the network, its settings, where it is written, and how far it has come."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+from collections.abc import Iterator
 
 import keras
 
-from mrcnn.backend.hosts import own_folder
-from mrcnn.config import Config
-from mrcnn.engine import checkpoints, run_folder
+from mrcnn.backend.hosts import is_first_host, own_folder
+from mrcnn.config import Config, settings
+from mrcnn.engine import checkpoints, run_folder, run_lock
 from mrcnn.engine.checkpoints import State
+from mrcnn.engine.run_lock import RunLock
 from mrcnn.errors import InputError
 
 
@@ -36,6 +39,8 @@ class TrainingRun:
     class_names: list[str] = dataclasses.field(default_factory=list)
     pending_state: State | None = None
     trained_with: State | None = None
+    _new: str = dataclasses.field(default="", repr=False)  # a folder that is to be of this run alone
+    _lock: RunLock | None = dataclasses.field(default=None, repr=False)
 
     def place(self, model_dir: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -> None:
         """Choose the folder, the names of the checkpoints and the epoch to count from.
@@ -47,6 +52,8 @@ class TrainingRun:
         """
         folder, self.epoch = run_folder.folder_and_epoch(model_dir, self.config.NAME, checkpoint)
         self._write_into(folder)
+        again = bool(checkpoint) and folder == os.path.dirname(os.fspath(checkpoint or ""))
+        self._new = "" if again else self.folder
 
     def checkpoint(self, epoch: int) -> pathlib.Path:
         """Return the path of the checkpoint of an epoch, counted from 1."""
@@ -82,8 +89,42 @@ class TrainingRun:
             )
         self.epoch = state.epoch
         self._write_into(os.path.dirname(os.path.join(folder, "")))  # without a slash at its end
+        self._new = ""
         self.pending_state = dataclasses.replace(state, exact=True)
         return state
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the lock of the run folder, so that no other training writes into it. May be nested.
+
+        A new run gets its folder here, with a suffix where another run has its name. What a killed run left unfinished
+        in the folder is deleted.
+
+        Raises:
+            InputError: another training holds the lock, NAME is unfit for a folder, or the folder cannot be written.
+        """
+        if self._lock is not None or not is_first_host():  # other hosts write into a folder that only they know
+            run_lock.make_folder(self.folder)
+            yield
+            return
+        self._lock = self._take_folder()
+        try:
+            run_lock.remove_unfinished(self.folder)
+            yield
+        finally:
+            self._lock.close()
+            self._lock = None
+
+    def _take_folder(self) -> RunLock:
+        settings()["NAME"].check(self.config.NAME)  # which clients may have assigned since it was validated
+        if self.folder != self._new:  # it is taken up again, or was assigned
+            run_lock.make_folder(self.folder)
+            return RunLock(self.folder)
+        folder, lock = run_lock.claim_new(self.folder)
+        if folder != self.folder:
+            self._write_into(folder)
+        self._new = ""
+        return lock
 
     def _write_into(self, folder: str) -> None:
         self.folder = own_folder(folder)

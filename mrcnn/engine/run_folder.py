@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import sys
 
 import numpy as np
@@ -18,8 +19,11 @@ from mrcnn.engine.checkpoints import State
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
 
-# Run folders are NAME + date, checkpoints mask_rcnn_NAME_EPOCH.h5: .../shapes20171029T2315/mask_rcnn_shapes_0001.h5
-RUN_AND_EPOCH = re.compile(r".*[/\\][\w-]+(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})[/\\]mask\_rcnn\_[\w-]+(\d{4})\.h5")
+# Run folders are NAME + date, with -2 and so on for more runs of that minute, checkpoints mask_rcnn_NAME_EPOCH.h5:
+# .../shapes20171029T2315/mask_rcnn_shapes_0001.h5
+RUN_AND_EPOCH = re.compile(
+    r".*[/\\][^/\\]+(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(?:-\d+)?[/\\]mask_rcnn_[^/\\]+?(\d{4,})\.h5"
+)
 
 
 def folder_and_epoch(
@@ -56,21 +60,44 @@ def find_last(model_dir: str | os.PathLike, name: str | None) -> str:
         InputError: there is no run of that name, or none has a checkpoint.
     """
     folder, name = pathlib.Path(model_dir), _lower(name)
-    pattern = re.compile(re.escape(name) + r"\d{8}T\d{4}.*")
-    runs = sorted(d for d in folder.iterdir() if d.is_dir() and pattern.fullmatch(d.name)) if folder.is_dir() else []
-    for run in reversed(runs):  # a run that stopped in its first epoch has no checkpoint: the one before it counts
-        epochs = {
-            int(match[1]): file
-            for file in run.glob("mask_rcnn_*.h5")
-            if (match := re.search(r"_(\d+)\.h5$", file.name))
-        }
-        if epochs:
-            return str(epochs[max(epochs)])
+    pattern = re.compile(re.escape(name) + r"(\d{8}T\d{4})(?:-(\d+))?.*")
+    matches = [pattern.fullmatch(d.name) for d in folder.iterdir() if d.is_dir()] if folder.is_dir() else []
+    runs = sorted((match[1], int(match[2] or 1), match[0]) for match in matches if match)
+    for *_, run in reversed(runs):  # a run that stopped in its first epoch has no checkpoint: the one before it counts
+        newest = newest_checkpoint(folder / run)
+        if newest is not None:
+            return str(newest)
     found = "no run" if not runs else f"no checkpoint in any of the {len(runs)} runs"
     raise InputError(
         f"there is {found} of {name!r} in {folder}: expected something like "
         f"{name}20260131T1200/mask_rcnn_{name}_0001.h5; train first, or give the path of a weight file"
     )
+
+
+def newest_checkpoint(folder: str | os.PathLike) -> pathlib.Path | None:
+    """Return the checkpoint of the last epoch in a run folder, or None."""
+    matches = ((re.search(r"_(\d{1,9})\.h5$", file.name), file) for file in pathlib.Path(folder).glob("mask_rcnn_*.h5"))
+    epochs = {int(match[1]): file for match, file in matches if match}
+    return epochs[max(epochs)] if epochs else None
+
+
+def refuse_full_disk(folder: str | os.PathLike, needed: int, what: str) -> None:
+    """Raise InputError if a disk has less room than is needed.
+
+    Args:
+        folder: on that disk; it exists.
+        needed: bytes.
+        what: what takes them, for the message.
+    """
+    try:
+        disk = shutil.disk_usage(folder)
+    except OSError:  # a file system that does not say
+        return
+    if disk.total and disk.free < needed:
+        raise InputError(
+            f"the disk of {folder} has {disk.free / 1e6:.1f} MB left, and {what} needs {needed / 1e6:.1f} MB: free "
+            "some, or choose another folder"
+        )
 
 
 def describe(
@@ -100,12 +127,16 @@ def describe(
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     step = f" step {state.step}" if state.step else ""
     stage = f"{state.stage['layers']} from epoch {state.epoch}{step} to {state.stage['epochs']}"
-    with (folder / "command.txt").open("a", encoding="utf-8") as file:
-        file.write(f"{now}\t{os.getcwd()}\t{shlex.join(sys.argv)}\t{stage}\n")
+    line = f"{now}\t{os.getcwd()}\t{shlex.join(sys.argv)}\t{stage}\n"
+    try:
+        with (folder / "command.txt").open("ab") as file:
+            file.write(os.fsencode(line))
+    except OSError as error:
+        raise InputError(f"cannot write {folder / 'command.txt'}: {error.strerror}") from error
 
 
 def _lower(name: str | None) -> str:
-    return (name or "model").lower()
+    return str(name or "model").lower()
 
 
 def _write_json(path: pathlib.Path, value: object) -> None:

@@ -1,6 +1,9 @@
 """Describe a stage of training: which layers, how long, at which learning rate. Imports no Keras."""
 
 import dataclasses
+import math
+
+from mrcnn.errors import InputError
 
 # The presets of `layers=` in train(): regular expressions over Matterport's layer names.
 LAYER_REGEX = {
@@ -20,8 +23,21 @@ class Stage:
         layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
         learning_rate: the maximum of the schedule.
         epochs: the epoch to reach, counted from the start of the run.
+
+    Raises:
+        InputError: one of them is of another type, or out of range.
     """
 
     layers: str
     learning_rate: float
     epochs: int
+
+    def __post_init__(self) -> None:
+        """Check the values: they may come from a file."""
+        if not isinstance(self.layers, str):
+            raise InputError(f"layers is {self.layers!r}; give heads, 3+, 4+, 5+, all or a regular expression")
+        rate = self.learning_rate
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < math.inf:
+            raise InputError(f"the learning rate is {rate!r}; give a number of at least 0")
+        if type(self.epochs) is not int or self.epochs < 0:
+            raise InputError(f"epochs is {self.epochs!r}; give the epoch to reach, a whole number")

@@ -64,6 +64,7 @@ def begin(run: TrainingRun, stage: Stage, data: str) -> State:
     start = choose_start(planned, pending, run.trained_with)
     if start is Start.CONTINUE:
         assert pending is not None
+        _refuse_other_place(pending)
         state = dataclasses.replace(planned, epoch=pending.epoch, step=pending.step, first_epoch=pending.first_epoch)
     else:
         state = planned
@@ -167,6 +168,16 @@ def _refuse_other_data(state: State, planned: State) -> None:
         raise InputError(
             f"{state.path}: the images or labels have changed since the state was written, so the run cannot resume "
             "exactly; restore the data, or start from its newest checkpoint with --weights last"
+        )
+
+
+def _refuse_other_place(state: State) -> None:
+    """Refuse a state whose place is not within its stage."""
+    steps, last = state.stage["STEPS_PER_EPOCH"], state.stage["epochs"]
+    if not state.first_epoch <= state.epoch < last or state.step >= steps:
+        raise InputError(
+            f"{state.path} is damaged: after epoch {state.epoch} and step {state.step} it is not within a stage from "
+            f"epoch {state.first_epoch} to {last} of {steps} steps; start from the newest checkpoint: --weights last"
         )
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import logging
 import math
-import os
 import re
 import sys
 import textwrap
@@ -93,8 +92,8 @@ def fit(
 
     Raises:
         NonFiniteLoss: see there. The checkpoint of the last good epoch is on disk.
-        InputError: no layer would train; `learning_rate` is not finite; an image or label cannot be read;
-            the state belongs to other data or layers; or memory is full.
+        InputError: no layer would train; `learning_rate` is not finite; an image or label cannot be read; the state
+            belongs to other data or layers; another training writes into the run folder; memory or the disk is full.
         KeyboardInterrupt: Ctrl-C; the state of that step is on disk.
     """
     _refuse_options(stage, options, val_dataset)
@@ -109,13 +108,25 @@ def fit(
             stage.epochs,
         )
         return keras.callbacks.History()
+    with run.owned():
+        return _fit_owned(run, train_dataset, val_dataset, stage, options, callbacks)
+
+
+def _fit_owned(
+    run: TrainingRun,
+    train_dataset: Dataset,
+    val_dataset: Dataset | None,
+    stage: Stage,
+    options: RunOptions,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> keras.callbacks.History:
+    """Train a run whose folder is locked."""
     canvas = canvas_of(run.config, [train_dataset, *([val_dataset] if val_dataset else [])])
     if canvas is not None:
         resize_network(run, canvas)
     run.class_names = list(train_dataset.class_names)
-    state = begin(run, stage, dataset_module.fingerprint(train_dataset))
+    state = _begin(run, stage, dataset_module.fingerprint(train_dataset))
     loader, validation = _loaders(run.config, train_dataset, val_dataset, options, canvas, state)
-    os.makedirs(run.folder, exist_ok=True)
     log.info(
         "training from epoch %d%s to %d, learning rate %g, checkpoints in %s",
         state.epoch,
@@ -134,6 +145,19 @@ def fit(
         checkpoints.take_averages(run.network)
     run.epoch = max(run.epoch, stage.epochs)
     return history
+
+
+def _begin(run: TrainingRun, stage: Stage, data: str) -> State:
+    """Begin a stage, see `mrcnn.engine.start.begin`, if the disk has room for what it writes."""
+    pending = run.pending_state
+    state = begin(run, stage, data)
+    try:
+        needed = checkpoints.bytes_of_files(run.network)
+        run_folder.refuse_full_disk(run.folder, needed, "a checkpoint with its state")
+    except InputError:
+        run.pending_state = pending  # for another try
+        raise
+    return state
 
 
 def choose_layers(network: keras.Model, config: Config, layers: str) -> None:
@@ -224,7 +248,8 @@ def _callbacks(
 ) -> list[keras.callbacks.Callback]:
     """Return the built-in callbacks in execution order: write the CSV row, save the checkpoint, then validate it."""
     train_dataset = loader.maker.dataset
-    guard = StopWhenNotFinite(train_dataset, loader.maker, run.folder, (state.epoch, state.step))
+    first = (state.epoch, state.step)
+    guard = StopWhenNotFinite(train_dataset, loader.maker, run.folder, first, options.save_every)
     results = Results(run.folder, state.epoch)
     recorder = Recorder(results, state, loader, train_dataset.class_names)
     validator = None

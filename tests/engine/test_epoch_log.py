@@ -11,7 +11,8 @@ from rich.console import Console
 from mrcnn.backend.environment import git_revision
 from mrcnn.config import Config
 from mrcnn.engine import out_of_memory, run_pictures
-from mrcnn.engine.epoch_log import Clock, event_writer, results_table, row_lines
+from mrcnn.engine.epoch_log import Clock, results_table, row_lines
+from mrcnn.engine.event_file import EventFile
 from mrcnn.engine.results_csv import Results, read_results
 from mrcnn.errors import InputError
 
@@ -87,10 +88,10 @@ def test_waiting_is_the_part_of_a_step_before_its_batch():
 def test_events_are_what_tensorflow_reads(tmp_path):
     iterator = pytest.importorskip("tensorflow").compat.v1.train.summary_iterator
     picture = np.full((24, 32, 3), 200, np.uint8)
-    events, again = (event_writer(tmp_path / "tensorboard", first_step=step) for step in (300, 302))
+    events, again = (EventFile(tmp_path / "tensorboard", first_step=step) for step in (300, 302))
     events.add_scalar("val/mask_AP", 0.25, 300)
     events.add_scalar("train/loss", -1.5, 300)
-    events.add_image("validation", picture, 301, dataformats="HWC")
+    events.add_image("validation", picture, 301)
     events.close()
     path, other = sorted((tmp_path / "tensorboard").iterdir(), key=lambda file: file.name)  # two in the same second
     read = list(iterator(str(path)))  # checks the checksums
