@@ -277,14 +277,16 @@ class Config:
         self._compute()
 
     def _compute(self) -> None:
+        for name in ("GPU_COUNT", "IMAGES_PER_GPU", "NUM_CLASSES"):
+            settings()[name].check(getattr(self, name))
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
-        channels = self.IMAGE_CHANNEL_COUNT
         if self.IMAGE_RESIZE_MODE == "crop":
-            self.IMAGE_SHAPE = np.array([self.IMAGE_MIN_DIM, self.IMAGE_MIN_DIM, channels])
+            sides = [self.IMAGE_MIN_DIM, self.IMAGE_MIN_DIM]
         elif self.IMAGE_RESIZE_MODE == "rect":
-            self.IMAGE_SHAPE = np.array([self.IMAGE_MIN_DIM, self.IMAGE_MAX_DIM, channels])
+            sides = [self.IMAGE_MIN_DIM, self.IMAGE_MAX_DIM]
         else:
-            self.IMAGE_SHAPE = np.array([self.IMAGE_MAX_DIM, self.IMAGE_MAX_DIM, channels])
+            sides = [self.IMAGE_MAX_DIM, self.IMAGE_MAX_DIM]
+        self.IMAGE_SHAPE = np.array([*(side or 0 for side in sides), self.IMAGE_CHANNEL_COUNT])
         # image id, original shape, shape, window, scale, one flag per class
         self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
 
@@ -299,9 +301,10 @@ class Config:
         for name, setting in settings().items():
             value = getattr(self, name)
             setting.check(value)
-            if (stored := setting.rule.stored(value)) is not value:
+            stored = setting.rule.stored(value)
+            if repr(stored) != repr(value):  # of another type: clients may have assigned what _compute gives
                 setattr(self, name, stored)
-        self._compute()
+                self._compute()
         self._validate_sides()
         self._validate_strides()
         self._validate_network()

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 from keras import ops as K
 
@@ -38,8 +39,13 @@ def training_shape(config: Config) -> tuple[int, int, int]:
     """
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
     if size_follows_image(config):
-        height, width = (-(-side // 64) * 64 for side in (height, width))
+        height, width = (max(1, -(-side // 64)) * 64 for side in (height, width))
     return height, width, channels
+
+
+def mean_pixel(config: Config) -> tuple[float, ...]:
+    """Return MEAN_PIXEL for each channel; a single number is that of all channels."""
+    return tuple(np.broadcast_to(np.asarray(config.MEAN_PIXEL, float), config.IMAGE_CHANNEL_COUNT).tolist())
 
 
 def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
@@ -221,7 +227,7 @@ class InferenceNetwork(MoldingModel):
             name="mask_rcnn",
         )
         # Config
-        self.mean_pixel = tuple(float(v) for v in config.MEAN_PIXEL)
+        self.mean_pixel = mean_pixel(config)
         self.jit_compile = runtime.prefers_jit(many_shapes=size_follows_image(config))
 
 

@@ -10,6 +10,7 @@ import pytest
 from bdd100k.config import BDD100KConfig, CustomConfig, StreetsConfig
 from mrcnn.config import Config, settings
 from mrcnn.errors import InputError
+from mrcnn.modeling.network import mean_pixel, training_shape
 from tests.hostile.settings import ACCEPTED, REFUSED
 from tests.shapes import ShapesConfig
 
@@ -72,6 +73,25 @@ def test_mean_pixel_of_old_code(value):
     config = changed("MEAN_PIXEL", value)
     config.validate()
     assert np.array_equal(config.MEAN_PIXEL, value)
+
+
+def test_what_is_computed():
+    config = changed("IMAGES_PER_GPU", 3.0)
+    config.validate()
+    assert config.BATCH_SIZE == 3 and type(config.BATCH_SIZE) is int
+    config.BATCH_SIZE = 1  # as clients do before detect
+    config.validate()
+    assert config.BATCH_SIZE == 1
+    free = ShapesConfig().override(["IMAGE_RESIZE_MODE=pad64", "IMAGE_MAX_DIM=None", "IMAGE_MIN_DIM=None"])
+    free.validate()
+    assert free.IMAGE_SHAPE.tolist() == [0, 0, 3] and training_shape(free) == (64, 64, 3)
+    with pytest.raises(InputError, match="NUM_CLASSES is '5'"):
+        changed("NUM_CLASSES", "5")
+
+
+def test_one_mean_for_all_channels():
+    assert mean_pixel(changed("MEAN_PIXEL", 127.5)) == (127.5, 127.5, 127.5)
+    assert mean_pixel(ShapesConfig()) == (123.7, 116.8, 103.9)
 
 
 def test_attributes_of_clients_are_kept_whatever_they_are():
