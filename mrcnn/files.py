@@ -24,6 +24,7 @@ from mrcnn.text import without_surrogates
 
 Path = str | os.PathLike[str]
 MOST_WRITERS = 100  # of one file at the same time
+_NO_JSON = "JSON holds no number that is not finite or has thousands of digits"
 
 
 @contextlib.contextmanager
@@ -115,13 +116,13 @@ def _said(path: Path, action: str = "write") -> Iterator[None]:
 
 
 def _is_special(path: pathlib.Path) -> bool:
-    """Return whether a path is a device, a pipe or a socket. Raises OSError for a folder or an impossible name."""
+    """Return whether a path is a device, a pipe or a socket. Raises InputError for a folder."""
     try:
         kind = os.stat(path).st_mode
     except FileNotFoundError:
         return False
     if stat.S_ISDIR(kind):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
     return not stat.S_ISREG(kind)
 
 
@@ -138,7 +139,7 @@ def _place(target: pathlib.Path, suffix: str = "", folder: bool = False) -> Iter
         if handle is not None:
             break
     else:
-        raise OSError(errno.EBUSY, f"{MOST_WRITERS} others write it")
+        raise InputError(f"cannot write {target}: {MOST_WRITERS} others are writing it; wait, or choose another name")
     try:
         for left_over in itertools.takewhile(os.path.lexists, paths):  # of a second writer that was killed
             if (other := _take(left_over, folder)) is not None:
@@ -208,7 +209,7 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     try:
         text = json_text(value, indent)
     except ValueError as error:
-        raise InputError(f"cannot write {os.fsdecode(path)}: JSON cannot hold a number in it ({error})") from error
+        raise InputError(f"cannot write {os.fsdecode(path)}: {_NO_JSON} ({error})") from error
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="ascii")
 
@@ -216,8 +217,7 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
 def json_text(value: Any, indent: int | None = None) -> str:
     r"""Return a value as JSON, in ASCII. Bytes of file names that are no UTF-8 become text such as \xff.
 
-    Raises:
-        ValueError: a number is not finite or has thousands of digits.
+    A number that is not finite is a ValueError, as in `json.dumps`.
     """
     text = json.dumps(value, indent=indent, allow_nan=False)
     if "\\ud" not in text:
@@ -264,7 +264,7 @@ class JsonListFile:
         try:
             text = self._encode(entry)
         except ValueError as error:
-            raise InputError(f"cannot write {self.path}: JSON cannot hold a number in it ({error})") from error
+            raise InputError(f"cannot write {self.path}: {_NO_JSON} ({error})") from error
         self._file.write(self._separator + (json_text(entry) if "\\ud" in text else text))
         self._separator = ",\n"
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from bdd100k.report.charts import escape
 from mrcnn.evaluation.coco_results import class_of_category, image_key
 from mrcnn.evaluation.curves import outcomes_at_50
 from mrcnn.evaluation.results_file import entries_by_image
