@@ -70,7 +70,8 @@ def folder_written_whole(path: Path) -> Iterator[pathlib.Path]:
     """
     with _said(path):
         target = pathlib.Path(os.path.realpath(path))
-        os.lstat(target.parent)
+        if target.exists() and not target.is_dir():
+            raise InputError(f"cannot write {path}: it is a file; give the name of a folder")
         with _place(target, folder=True) as place:
             new, old = place / "new", place / "old"
             if old.exists() and not target.exists():
@@ -107,12 +108,16 @@ def _said(path: Path, action: str = "write") -> Iterator[None]:
     except InputError:  # some are OSErrors too
         raise
     except OSError as error:
-        kept = "; the previous one is kept" if action == "write" and os.path.exists(path) else ""
+        kept = "; the previous one is kept" if action == "write" and _is_there(path) else ""
         raise InputError(f"cannot {action} {os.fsdecode(path)}: {reason(error)}{kept}") from error
     except ValueError as error:
         if not isinstance(error, UnicodeEncodeError) and "null byte" not in str(error):
             raise
         raise InputError(f"cannot {action} {os.fsdecode(path)!r}: no file can have such a name ({error})") from error
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.isfile(path) or os.path.isdir(path)
 
 
 def _is_special(path: pathlib.Path) -> bool:

@@ -305,7 +305,7 @@ def _jpeg(image: np.ndarray, width: int, max_bytes: int, enlarge: bool = False) 
         data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         if len(data) <= max_bytes:
             break
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+    return Markup("data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii"))
 
 
 def _window(boxes: np.ndarray, shape: Sequence[int]) -> tuple[int, int, int, int]:
