@@ -175,25 +175,34 @@ def _take(path: pathlib.Path, folder: bool) -> int | None:
 
 
 def _delete(path: pathlib.Path, handle: int) -> None:
-    """Delete a temporary file or folder, if it is still there, and give up its lock."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Delete a temporary file or folder, unless it was renamed to its target, and give up its lock."""
+    if _is(handle, path):  # after a rename the path may be another writer's already
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
     os.close(handle)
+
+
+def _is(handle: int, path: pathlib.Path) -> bool:
+    """Return whether an open file is the one that has this path now."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(handle: int, path: pathlib.Path) -> bool:
     """Lock an open file for this process; return False if another one has it, or has moved it meanwhile."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine, there = os.fstat(handle), os.lstat(path)
-    except (BlockingIOError, FileNotFoundError):
+    except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError:
+        pass  # a file system without locks
+    mine = os.fstat(handle)
     single = stat.S_ISDIR(mine.st_mode) or (stat.S_ISREG(mine.st_mode) and mine.st_nlink == 1)
-    return single and os.path.samestat(mine, there)
+    return single and _is(handle, path)
 
 
 def _sync(path: pathlib.Path) -> None:
