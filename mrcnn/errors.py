@@ -110,6 +110,7 @@ def exit_code(main: Callable[[], int | None], log: bool = True, interrupted: str
             if not interrupts.received:  # libraries turn a KeyboardInterrupt into errors of their own
                 raise
         sys.stderr.write(f"{interrupted}\n")
+        process.end_untidily(130)
         return 130
 
 

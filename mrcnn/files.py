@@ -24,6 +24,7 @@ from mrcnn.text import without_surrogates
 
 Path = str | os.PathLike[str]
 MOST_WRITERS = 100  # of one file at the same time
+_NO_JSON = "JSON holds no number that is not finite or has thousands of digits"
 
 
 @contextlib.contextmanager
@@ -69,7 +70,8 @@ def folder_written_whole(path: Path) -> Iterator[pathlib.Path]:
     """
     with _said(path):
         target = pathlib.Path(os.path.realpath(path))
-        os.lstat(target.parent)
+        if target.exists() and not target.is_dir():
+            raise InputError(f"cannot write {path}: it is a file; give the name of a folder")
         with _place(target, folder=True) as place:
             new, old = place / "new", place / "old"
             if old.exists() and not target.exists():
@@ -106,7 +108,7 @@ def _said(path: Path, action: str = "write") -> Iterator[None]:
     except InputError:  # some are OSErrors too
         raise
     except OSError as error:
-        kept = "; the previous one is kept" if action == "write" and os.path.exists(path) else ""
+        kept = "; the previous one is kept" if action == "write" and _is_there(path) else ""
         raise InputError(f"cannot {action} {os.fsdecode(path)}: {reason(error)}{kept}") from error
     except ValueError as error:
         if not isinstance(error, UnicodeEncodeError) and "null byte" not in str(error):
@@ -114,14 +116,18 @@ def _said(path: Path, action: str = "write") -> Iterator[None]:
         raise InputError(f"cannot {action} {os.fsdecode(path)!r}: no file can have such a name ({error})") from error
 
 
+def _is_there(path: Path) -> bool:
+    return os.path.isfile(path) or os.path.isdir(path)
+
+
 def _is_special(path: pathlib.Path) -> bool:
-    """Return whether a path is a device, a pipe or a socket. Raises OSError for a folder or an impossible name."""
+    """Return whether a path is a device, a pipe or a socket. Raises InputError for a folder."""
     try:
         kind = os.stat(path).st_mode
     except FileNotFoundError:
         return False
     if stat.S_ISDIR(kind):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
     return not stat.S_ISREG(kind)
 
 
@@ -138,7 +144,7 @@ def _place(target: pathlib.Path, suffix: str = "", folder: bool = False) -> Iter
         if handle is not None:
             break
     else:
-        raise OSError(errno.EBUSY, f"{MOST_WRITERS} others write it")
+        raise InputError(f"cannot write {target}: {MOST_WRITERS} others are writing it; wait, or choose another name")
     try:
         for left_over in itertools.takewhile(os.path.lexists, paths):  # of a second writer that was killed
             if (other := _take(left_over, folder)) is not None:
@@ -169,25 +175,34 @@ def _take(path: pathlib.Path, folder: bool) -> int | None:
 
 
 def _delete(path: pathlib.Path, handle: int) -> None:
-    """Delete a temporary file or folder, if it is still there, and give up its lock."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Delete a temporary file or folder, unless it was renamed to its target, and give up its lock."""
+    if _is(handle, path):  # after a rename the path may be another writer's already
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
     os.close(handle)
+
+
+def _is(handle: int, path: pathlib.Path) -> bool:
+    """Return whether an open file is the one that has this path now."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(handle: int, path: pathlib.Path) -> bool:
     """Lock an open file for this process; return False if another one has it, or has moved it meanwhile."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine, there = os.fstat(handle), os.lstat(path)
-    except (BlockingIOError, FileNotFoundError):
+    except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError:
+        pass  # a file system without locks
+    mine = os.fstat(handle)
     single = stat.S_ISDIR(mine.st_mode) or (stat.S_ISREG(mine.st_mode) and mine.st_nlink == 1)
-    return single and os.path.samestat(mine, there)
+    return single and _is(handle, path)
 
 
 def _sync(path: pathlib.Path) -> None:
@@ -208,7 +223,7 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     try:
         text = json_text(value, indent)
     except ValueError as error:
-        raise InputError(f"cannot write {os.fsdecode(path)}: JSON cannot hold a number in it ({error})") from error
+        raise InputError(f"cannot write {os.fsdecode(path)}: {_NO_JSON} ({error})") from error
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="ascii")
 
@@ -216,8 +231,7 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
 def json_text(value: Any, indent: int | None = None) -> str:
     r"""Return a value as JSON, in ASCII. Bytes of file names that are no UTF-8 become text such as \xff.
 
-    Raises:
-        ValueError: a number is not finite or has thousands of digits.
+    A number that is not finite is a ValueError, as in `json.dumps`.
     """
     text = json.dumps(value, indent=indent, allow_nan=False)
     if "\\ud" not in text:
@@ -264,7 +278,7 @@ class JsonListFile:
         try:
             text = self._encode(entry)
         except ValueError as error:
-            raise InputError(f"cannot write {self.path}: JSON cannot hold a number in it ({error})") from error
+            raise InputError(f"cannot write {self.path}: {_NO_JSON} ({error})") from error
         self._file.write(self._separator + (json_text(entry) if "\\ud" in text else text))
         self._separator = ",\n"
 

@@ -1,5 +1,6 @@
 """The process of a script: its standard streams, and Ctrl-C that cannot get lost."""
 
+import atexit
 import contextlib
 import functools
 import io
@@ -12,6 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 AGAIN = 0.5  # seconds after which an interrupt that had no effect is raised again
+_CODES: list[int] = []  # with which this process is to end untidily
 SOON = 0.01  # the same where Python reported that it was dropped
 
 
@@ -27,6 +29,23 @@ def begin() -> None:
     sys.stderr = _forgiving(sys.stderr, 2)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    atexit.register(_leave)  # the first to register is the last to be called
+
+
+def end_untidily(code: int) -> None:
+    """Let this process, if `begin` prepared it, end after its atexit functions and not take itself apart.
+
+    JAX crashes in that where an interrupt has stopped it inside its own code.
+    """
+    _CODES.append(code)
+
+
+def _leave() -> None:
+    if _CODES:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(_CODES[-1])
 
 
 def _open_missing_streams() -> None:
@@ -82,6 +101,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.received = False
         self._ended = False
+        self._waited = False
         self._undo = contextlib.ExitStack()
 
     def end(self) -> None:
@@ -107,12 +127,21 @@ class Interrupts:
             self._undo.callback(signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, self._raise_again))
             self._undo.callback(signal.setitimer, signal.ITIMER_REAL, 0)
         self.received = True
-        self._set_timer(AGAIN)
-        raise KeyboardInterrupt
+        self._raise_from(frame)
 
     def _raise_again(self, number: int, frame: FrameType | None) -> None:
         if not self._ended and not _is_handled(sys.exception()):
-            raise KeyboardInterrupt
+            self._raise_from(frame)
+
+    def _raise_from(self, frame: FrameType | None) -> None:
+        """Raise, but let an output in progress end once: what is written already would be written again."""
+        writing = frame is not None and frame.f_code is _Output.write.__code__
+        if writing and not self._waited:
+            self._waited = True
+            self._set_timer(SOON)
+            return
+        self._set_timer(AGAIN)
+        raise KeyboardInterrupt
 
     def _on_unraisable(self, hook: Callable[[Any], object], unraisable: Any) -> None:
         """Pass on what Python cannot raise; a KeyboardInterrupt among it is raised again soon."""

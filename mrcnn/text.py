@@ -6,6 +6,7 @@ import re
 # tab and newline, marks and overrides of writing direction, line separators, and halves of surrogate pairs.
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _HALF = re.compile(r"[\ud800-\udfff]")
+LONGEST_CAPTION = 60  # characters of a name in a figure or a table
 LONGEST = 2000  # characters of a message; beyond that nobody reads it
 
 
@@ -25,6 +26,11 @@ def printable(text: object, longest: int | None = None) -> str:
         left_out = len(fit) - longest
         fit = f"{fit[: longest - tail]} ... ({left_out} characters left out) ... {fit[-tail:]}"
     return _UNFIT.sub(_escaped, fit)
+
+
+def figure_text(text: object) -> str:
+    """Return a text, such as the name of a class, for a figure: short, on one line, and `$` is no formula."""
+    return " ".join(printable(text, LONGEST_CAPTION).split("\n")).replace("$", r"\$")
 
 
 def without_surrogates(text: str) -> str:

@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bdd100k import cli, open_data
+from bdd100k.report.tables import plain
 from mrcnn.files import make_folder, write_json
 from mrcnn.inspection.statistics import SIZES
 from mrcnn.text import printable
@@ -92,7 +93,7 @@ def show(figures: dict[str, Any], console: Console) -> None:
         classes.add_column(title, justify="right")
     for name, entry in figures["classes"].items():
         shares = [f"{setting['shares'][name]:.1%}" for setting in figures["balancing"].values()]
-        classes.add_row(name, str(entry["objects"]), str(entry["images"]), *shares)
+        classes.add_row(plain(name), str(entry["objects"]), str(entry["images"]), *shares)
     console.print(classes)
     anchors, proposal = figures["anchors"], figures["anchors"]["proposal"]
     fits = Table("best anchor IoU", box=None, pad_edge=False)
@@ -101,10 +102,14 @@ def show(figures: dict[str, Any], console: Console) -> None:
     for name, now in anchors["fit"].items():
         if now is not None:
             better = proposal["fit"][name] if proposal else None
-            fits.add_row(name, str(now["objects"]), *(_change(now, better, key) for key in now if key != "objects"))
+            fits.add_row(
+                plain(name), str(now["objects"]), *(_change(now, better, key) for key in now if key != "objects")
+            )
     console.print(fits)
     if proposal:
-        console.print(f"better anchors (-> above): {proposal['options']}", highlight=False, soft_wrap=True)
+        console.print(
+            f"better anchors (-> above): {proposal['options']}", highlight=False, markup=False, soft_wrap=True
+        )
         if total < FEW:
             console.print(f"these were fitted to only {total} objects; use a few hundred images for a reliable result")
     else:

@@ -23,7 +23,7 @@ from tests.shapes import ShapesConfig, ShapesDataset
 
 MODES = ("square", "pad64", "none")
 SIDES = [(64 * h, 64 * w) for h in range(1, 6) for w in range(1, 5)]  # multiples of 64 px, as the mode none wants them
-ROUND = 1000  # calls in which every size comes and goes
+ROUND = 5000  # calls in which every size comes and goes
 Result = dict[str, np.ndarray]
 
 

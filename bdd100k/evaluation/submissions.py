@@ -53,6 +53,9 @@ class Writer:
             name: File name of the image.
             flat: Predictions without overlaps; detection n gets the index n + 1.
             shape: (height, width) px.
+
+        Raises:
+            InputError: The image is too large for a PNG.
         """
         stem = pathlib.PurePath(name).stem
         png = encoded(_rgba(flat), ".png", [cv2.IMWRITE_PNG_COMPRESSION, 1])

@@ -11,9 +11,11 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-from markupsafe import Markup, escape
+import markupsafe
+from markupsafe import Markup
 
 from mrcnn.evaluation.result import CalibrationBin
+from mrcnn.text import LONGEST, printable
 
 Point = tuple[float, float]
 
@@ -142,6 +144,11 @@ def calibration(bins: Sequence[CalibrationBin], alt: str) -> Markup:
     parts.append(_text(f"{_LEFT + _PLOT_WIDTH / 2:g}", 74, "detections with this score", "middle title"))
     counts = ", ".join(str(b.count) for b in bins)
     return panel + _svg(_WIDTH, 76, f"Number of detections for each tenth of the score: {counts}", parts)
+
+
+def escape(text: object) -> Markup:
+    """Return a text that comes from data as HTML, without what acts on a page: tags, control characters, overrides."""
+    return markupsafe.escape(printable(text, LONGEST))
 
 
 def meter(value: float | None, interval: Sequence[float] | None, end: float) -> Markup:

@@ -11,7 +11,7 @@ from rich.table import Table
 from bdd100k.report import charts
 from bdd100k.report.charts import Line, Row, defined
 from bdd100k.report.page import KIND_NAMES, describe, provenance, render, write_page
-from bdd100k.report.tables import titled_table
+from bdd100k.report.tables import plain, titled_table
 from mrcnn.evaluation.coco_ap import IOU_50
 from mrcnn.evaluation.comparison import Comparison, Difference, StoredEvaluation
 from mrcnn.evaluation.result import TWELVE
@@ -31,7 +31,7 @@ def show(a: StoredEvaluation, b: StoredEvaluation, compared: Comparison, console
         compared: Result of `mrcnn.evaluation.comparison.compare` for them.
         console: Console to print to.
     """
-    console.print(f"\n[bold]{compared.images} images[/]  A: {a.folder}  B: {b.folder}", highlight=False)
+    console.print(f"\n[bold]{compared.images} images[/]  A: {plain(a.folder)}  B: {plain(b.folder)}", highlight=False)
     note = (
         f"in %; B - A with its {compared.level:.0%} interval from {compared.samples} samples of the images"
         if compared.samples
@@ -57,7 +57,7 @@ def _table(title: str, note: str, rows: Mapping[str, Difference]) -> Table:
         a, b = ("-" if value is None else f"{100 * value:.1f}" for value in (row.a, row.b))
         difference = "-" if row.difference is None else _signed(row.difference)
         interval = "" if row.interval is None else " to ".join(map(_signed, row.interval))
-        table.add_row(name, a, b, difference, interval, verdict(row))
+        table.add_row(plain(name), a, b, difference, interval, verdict(row))
     return table
 
 

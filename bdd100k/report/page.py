@@ -27,6 +27,7 @@ from mrcnn.evaluation.coco_ap import IOU_50, IOU_75
 from mrcnn.evaluation.result import TWELVE, BestScore, ClassFigures, Result, to_json
 from mrcnn.evaluation.tide import KINDS
 from mrcnn.files import written_whole
+from mrcnn.text import LONGEST, printable
 
 if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset
@@ -138,6 +139,7 @@ def render(template: str, values: dict[str, Any]) -> str:
     loader = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_fit,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -145,6 +147,11 @@ def render(template: str, values: dict[str, Any]) -> str:
     loader.filters.update(percent=percent, interval=interval, change=change)
     loader.globals.update(meter=charts.meter)
     return loader.get_template(template).render(values)
+
+
+def _fit(value: Any) -> Any:
+    """Return what a template shows: text from data loses what acts on a page and what nobody reads."""
+    return printable(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def write_page(path: str | os.PathLike[str], page: str) -> None:

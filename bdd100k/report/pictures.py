@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from bdd100k.report.charts import escape
 from mrcnn.evaluation.coco_results import class_of_category, image_key
 from mrcnn.evaluation.curves import outcomes_at_50
 from mrcnn.evaluation.results_file import entries_by_image
@@ -304,7 +305,7 @@ def _jpeg(image: np.ndarray, width: int, max_bytes: int, enlarge: bool = False) 
         data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         if len(data) <= max_bytes:
             break
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+    return Markup("data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii"))
 
 
 def _window(boxes: np.ndarray, shape: Sequence[int]) -> tuple[int, int, int, int]:

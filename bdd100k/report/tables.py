@@ -1,6 +1,6 @@
 """Builds and prints the tables of scripts/evaluate.py."""
 
-from rich import box
+from rich import box, markup
 from rich.console import Console
 from rich.table import Table
 
@@ -8,6 +8,7 @@ from bdd100k.evaluation.protocols import OfficialFigures
 from mrcnn.evaluation.result import BestScore, Confusion, Result
 from mrcnn.evaluation.slices import SAMPLES as SLICE_SAMPLES
 from mrcnn.evaluation.tide import KINDS
+from mrcnn.text import LONGEST_CAPTION, printable
 
 _FIGURES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR1", "AR10", "AR100")
 _WIDE = 110  # characters that all columns need; narrower terminals show only the most important ones
@@ -76,7 +77,7 @@ def classes(result: Result, wide: bool = True) -> Table:
         curve = result.score_curves.per_class.get(name)
         best = curve.best if curve else BestScore()
         row = [
-            name,
+            plain(name),
             str(own.objects),
             str(own.detections),
             _with_interval(own.mask.AP, known.get("mask", {}).get("AP"), " "),
@@ -98,8 +99,8 @@ def slices(result: Result) -> Table:
     for attribute, values in result.slices.items():
         for n, (value, own) in enumerate(values.items()):
             table.add_row(
-                "" if n else attribute,
-                value,
+                "" if n else plain(attribute),
+                plain(value),
                 str(own.images),
                 str(own.objects),
                 _with_interval(own.AP, own.interval, " "),
@@ -151,7 +152,7 @@ def _commonest(confusion: Confusion, limit: int = 4) -> list[str]:
     names, counts = confusion.classes[:-1], confusion.counts
     pairs = [(counts[i][j], a, b) for i, a in enumerate(names) for j, b in enumerate(names) if i != j and counts[i][j]]
     pairs.sort(key=lambda pair: -pair[0])
-    return [f"{a} as {b} {count}x" for count, a, b in pairs[:limit]]
+    return [f"{plain(a)} as {plain(b)} {count}x" for count, a, b in pairs[:limit]]
 
 
 def titled_table(title: str, note: str, *columns: str) -> Table:
@@ -167,6 +168,11 @@ def titled_table(title: str, note: str, *columns: str) -> Table:
     for n, column in enumerate(columns):
         table.add_column(column, justify="right" if n else "left", no_wrap=True)
     return table
+
+
+def plain(text: object) -> str:
+    """Return a name out of data for a table: nothing in it is markup of rich or acts on a terminal."""
+    return markup.escape(printable(text, LONGEST_CAPTION))
 
 
 def _percent(value: float | None) -> str:

@@ -187,7 +187,11 @@ class Reporter(keras.callbacks.Callback):
         self._events: EventFile | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Draw the first batches and open the event file."""
+        """Draw the first batches and open the event file.
+
+        Raises:
+            InputError: a file cannot be written.
+        """
         if self._events is not None:  # the second `fit` of an epoch that was resumed
             return
         state, maker = self.recorder.state, self.recorder.clock.loader.maker

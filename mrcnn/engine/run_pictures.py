@@ -18,6 +18,7 @@ from mrcnn.evaluation.result import Headline
 from mrcnn.files import written_whole
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import expand_mask
+from mrcnn.text import figure_text
 from mrcnn.visualization.drawing import draw_instances
 from mrcnn.visualization.sheets import contact_sheet, truth_and_predictions
 
@@ -42,7 +43,7 @@ def plot_curves(rows: Sequence[Row], path: str | os.PathLike, title: str) -> Non
     """
     figure = Figure(figsize=(12, 7.5), layout="constrained")
     (total, terms), (aps, rate) = figure.subplots(2, 2)
-    figure.suptitle(title)
+    figure.suptitle(figure_text(title))
     _line(total, rows, "loss", "training", "#000000")
     _line(total, rows, "val_loss", "validation", "#0072B2")
     total.set_title("loss")

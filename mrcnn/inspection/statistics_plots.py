@@ -13,6 +13,7 @@ from matplotlib.ticker import ScalarFormatter
 from mrcnn.config import Config
 from mrcnn.inspection.anchor_fit import TrainingBoxes
 from mrcnn.inspection.statistics import SIZE_BORDERS, SIZES, ObjectSet, ShownObjects, Summary
+from mrcnn.text import figure_text
 from mrcnn.visualization.figures import Path, finish
 
 BLUE, ORANGE, GRAY = "#3b6ea8", "#d9822b", "#9a9a9a"
@@ -185,7 +186,7 @@ def plot_shares(parts: dict[str, dict[str, float]], titles: dict[str, str], save
         axis.set_xlim(0, max([*values.values(), 0.01]) * 1.25)
         axis.set_xticks([])  # the bars are labelled
         axis.set_ylim(longest - 0.5, -0.5)
-        axis.set_yticks(np.arange(len(values)), list(values))
+        axis.set_yticks(np.arange(len(values)), [figure_text(value) for value in values])
         axis.set_title(titles[part])
         axis.spines[["top", "right", "bottom"]].set_visible(False)
     figure.tight_layout()
@@ -199,6 +200,6 @@ def _percent(value: float, _position: int | None = None) -> str:
 
 def _name_rows(axis: Axes, names: Sequence[str]) -> None:
     """Label the rows of a horizontal bar plot, the first on top."""
-    axis.set_yticks(np.arange(len(names)), names)
+    axis.set_yticks(np.arange(len(names)), [figure_text(name) for name in names])
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.spines[["top", "right"]].set_visible(False)

@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from mrcnn.text import figure_text
 from mrcnn.visualization.drawing import Colour
 from mrcnn.visualization.figures import (
     Path,
@@ -62,7 +63,7 @@ def display_images(
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
-        axis.set_title(title, fontsize=9)
+        axis.set_title(figure_text(title), fontsize=9)
         axis.imshow(display_copy(image), cmap=cmap, norm=norm, interpolation=interpolation)
     finish(figure, save)
 
@@ -143,7 +144,7 @@ def show_instances(
         for i in real:
             tint_instance(canvas, masks[:, :, i], colors[i])
     axis.axis("off")
-    axis.set_title(title)
+    axis.set_title(figure_text(title))
     axis.imshow(canvas)
     if show_boxes:
         for i in real:

@@ -14,6 +14,7 @@ import numpy as np
 from mrcnn.errors import InputError
 from mrcnn.files import write_bytes
 from mrcnn.structures.instances import Instances
+from mrcnn.text import LONGEST_CAPTION, printable
 
 Colour = tuple[float, float, float]
 Plate = tuple[float, float, float, float]  # (y1, x1, y2, x2) px of a caption's background
@@ -83,7 +84,8 @@ def draw_instances(
         y1, x1, y2, x2 = np.round(instances.boxes_px[n] * scale).astype(int).tolist()
         if max(y2 - y1, x2 - x1) < _MIN_CAPTIONED_PX * pen:
             continue
-        caption = class_names[instances.class_ids[n]] + (f" {scores[n]:.2f}" if scores is not None else "")
+        name = printable(class_names[instances.class_ids[n]], LONGEST_CAPTION)
+        caption = name + (f" {scores[n]:.2f}" if scores is not None else "")
         plate = free_place(_plate_size(caption, 0.4 * pen), (y1, x1, y2, x2), taken, canvas.shape)
         if plate is not None:
             taken.append(plate)
@@ -179,6 +181,7 @@ def write_line(image: np.ndarray, text: str, origin: tuple[int, int], max_width:
         origin: (x, y) px, the left end of its baseline.
         max_width: Width in pixels.
     """
+    text = printable(text, 4 * LONGEST_CAPTION)
     size = 0.5
     while size > 0.3 and cv2.getTextSize(text, _FONT, size, 1)[0][0] > max_width:
         size -= 0.05

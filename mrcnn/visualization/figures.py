@@ -20,6 +20,7 @@ from matplotlib import patches
 from matplotlib.axes import Axes
 
 from mrcnn.files import written_whole
+from mrcnn.text import figure_text
 from mrcnn.visualization.drawing import Colour, Plate, free_place, tint_mask
 
 Path = str | os.PathLike[str]
@@ -108,7 +109,7 @@ def draw_captions(
     letter = _CAPTION_PT / 72 * axis.figure.dpi * pixels
     places: dict[int, Plate | None] = {}
     for i, (box, text, _) in reversed(list(enumerate(captions))):
-        size = (1.5 * letter, (0.6 * len(text or "") + 0.4) * letter)
+        size = (1.5 * letter, (0.6 * len(figure_text(text or "")) + 0.4) * letter)
         places[i] = free_place(size, box, [p for p in places.values() if p], shape) if text else None
     for i, (_, text, color) in enumerate(captions):
         place = places[i]
@@ -117,7 +118,7 @@ def draw_captions(
             axis.text(
                 place[1] + 0.3 * letter,
                 (place[0] + place[2]) / 2,
-                text,
+                figure_text(text),
                 va="center",
                 size=_CAPTION_PT,
                 color="black" if bright else "white",

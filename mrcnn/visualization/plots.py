@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from mrcnn.text import figure_text
 from mrcnn.visualization.drawing import Colour, class_color
 from mrcnn.visualization.figures import Path, axes_for, finish, show_or_save
 
@@ -73,7 +74,7 @@ def plot_pr_curves(
                 curves.precision[name],
                 color=_darker(class_color(class_id)),
                 linewidth=1.6,
-                label=f"{name}  {result.per_class[name].mask.AP50:.3f}",
+                label=f"{figure_text(name)}  {result.per_class[name].mask.AP50:.3f}",
             )
     if curves.mean:
         axis.plot(
@@ -126,9 +127,9 @@ def plot_overlaps(
     figure, axis = axes_for(ax, (max(6, 0.7 * columns + 3), max(4, 0.35 * rows + 2)))
     grid = np.asarray(overlaps, float).reshape(rows, -1)[:, :columns]
     axis.imshow(grid, interpolation="nearest", cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    names = [f"{class_names[c]} ({s:.2f})" for c, s in zip(pred_class_ids, pred_scores, strict=True)]
+    names = [f"{figure_text(class_names[c])} ({s:.2f})" for c, s in zip(pred_class_ids, pred_scores, strict=True)]
     axis.set_yticks(range(rows), names)
-    axis.set_xticks(range(columns), [class_names[c] for c in gt_class_ids], rotation=90)
+    axis.set_xticks(range(columns), [figure_text(class_names[c]) for c in gt_class_ids], rotation=90)
     for i, j in np.ndindex(rows, columns):
         if grid[i, j] >= 0.005:  # smaller values would read 0.00
             wrong = grid[i, j] > threshold and gt_class_ids[j] != pred_class_ids[i]
@@ -189,7 +190,7 @@ def _darker(color: Colour) -> Colour:
 
 def _recall_axes(axis: Axes, title: str) -> None:
     """Set title, labels and limits of a precision-recall plot."""
-    axis.set_title(title)
+    axis.set_title(figure_text(title))
     axis.set_xlabel("Recall")
     axis.set_ylabel("Precision")
     axis.set_xlim(0, 1.01)

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 
 from mrcnn.errors import InputError
 from mrcnn.structures.masks import unmold_mask
+from mrcnn.text import figure_text
 from mrcnn.visualization.drawing import Colour, class_color
 from mrcnn.visualization.figures import (
     Path,
@@ -134,7 +135,7 @@ def draw_boxes(
     count = len(boxes if boxes is not None else refined_boxes)  # type: ignore[arg-type]
     figure, axis = axes_for(ax, (12, 12))
     canvas = drawing_copy(image)
-    axis.set_title(title)
+    axis.set_title(figure_text(title))
     axis.axis("off")
     texts = []
     for i, color in enumerate(colors if colors is not None else random_colors(count)):

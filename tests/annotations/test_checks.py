@@ -216,7 +216,7 @@ def test_script(faulty, clean, monkeypatch, capsys, tmp_path):
     code, output = run("--data", tmp_path / "nowhere")
     assert code == 2 and "no such folder" in output.err
     code, output = run("--data", clean, "--json", tmp_path / "no" / "where.json")
-    assert code == 2 and "cannot be written" in output.err
+    assert code == 2 and "cannot write" in output.err
 
 
 def test_report_names_the_first_of_each_kind(faulty):

@@ -277,4 +277,4 @@ def test_script(streets, monkeypatch, capsys, tmp_path):
     assert code == 2 and "the 1 images have no object" in output.err
     (tmp_path / "file").write_text("")
     code, output = run("--out", tmp_path / "file")
-    assert code == 2 and "cannot create this folder" in output.err
+    assert code == 2 and "cannot create the folder" in output.err
