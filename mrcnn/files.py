@@ -6,12 +6,12 @@ next writer of the same target takes over what a killed process has left, and le
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import stat
 import tempfile
@@ -22,8 +22,16 @@ from typing import Any, Self, TextIO
 from mrcnn.errors import InputError, reason
 from mrcnn.text import without_surrogates
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 Path = str | os.PathLike[str]
 MOST_WRITERS = 100  # of one file at the same time
+# How file systems say that they have no locks
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}-\w+\.tmp.*")  # the names that _place gives
 _NO_JSON = "JSON holds no number that is not finite or has thousands of digits"
 
 
@@ -138,6 +146,10 @@ def _place(target: pathlib.Path, suffix: str = "", folder: bool = False) -> Iter
     A file is empty; a folder may hold what a killed process left in it.
     """
     stem = "." + hashlib.sha1(os.fsencode(target.name)).hexdigest()[:16]
+    if not _has_locks(target.parent):
+        with _place_of_its_own(target.parent, f"{stem}-", f".tmp{suffix}", folder) as path:
+            yield path
+        return
     paths = (target.with_name(f"{stem}-{number}.tmp{suffix}") for number in range(MOST_WRITERS))
     for path in paths:
         handle = _take(path, folder)
@@ -152,6 +164,53 @@ def _place(target: pathlib.Path, suffix: str = "", folder: bool = False) -> Iter
         yield path
     finally:
         _delete(path, handle)
+
+
+def _has_locks(folder: pathlib.Path) -> bool:
+    """Return whether files in a folder can be locked. Raises OSError if it cannot be opened."""
+    if fcntl is None:
+        return False
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in NO_LOCKS
+    finally:
+        os.close(handle)
+    return True
+
+
+@contextlib.contextmanager
+def _place_of_its_own(parent: pathlib.Path, prefix: str, suffix: str, folder: bool) -> Iterator[pathlib.Path]:
+    """Yield a temporary file or folder of a name that nobody else has, where nothing can be locked."""
+    if folder:
+        with tempfile.TemporaryDirectory(suffix, prefix, parent) as name:
+            yield pathlib.Path(name)
+        return
+    handle, name = tempfile.mkstemp(suffix, prefix, parent)
+    os.close(handle)
+    path = pathlib.Path(name)
+    try:
+        umask = os.umask(0)
+        os.umask(umask)
+        path.chmod(0o666 & ~umask)  # mkstemp creates files that only their owner can read
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> int:
+    """Delete what killed processes left of files that they were writing in a folder or below, and return how many.
+
+    Call it while nobody else writes there.
+    """
+    left = [path for path in pathlib.Path(folder).rglob(".*.tmp*") if _UNFINISHED.fullmatch(path.name)]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(left)
 
 
 def _take(path: pathlib.Path, folder: bool) -> int | None:
@@ -198,8 +257,6 @@ def _lock(handle: int, path: pathlib.Path) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
-        pass  # a file system without locks
     mine = os.fstat(handle)
     single = stat.S_ISDIR(mine.st_mode) or (stat.S_ISREG(mine.st_mode) and mine.st_nlink == 1)
     return single and _is(handle, path)
@@ -207,6 +264,8 @@ def _lock(handle: int, path: pathlib.Path) -> bool:
 
 def _sync(path: pathlib.Path) -> None:
     """Wait until a file's bytes, or a folder's entries, are on disk."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

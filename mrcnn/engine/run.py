@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from mrcnn.engine import checkpoints, run_folder, run_lock
 from mrcnn.engine.checkpoints import State
 from mrcnn.engine.run_lock import RunLock
 from mrcnn.errors import InputError
+from mrcnn.files import make_folder, remove_unfinished
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -104,12 +108,13 @@ class TrainingRun:
             InputError: another training holds the lock, NAME is unfit for a folder, or the folder cannot be written.
         """
         if self._lock is not None or not is_first_host():  # other hosts write into a folder that only they know
-            run_lock.make_folder(self.folder)
+            make_folder(self.folder)
             yield
             return
         self._lock = self._take_folder()
         try:
-            run_lock.remove_unfinished(self.folder)
+            if left := remove_unfinished(self.folder):
+                log.info("deleted %d unfinished files that a killed run had left in %s", left, self.folder)
             yield
         finally:
             self._lock.close()
@@ -118,7 +123,7 @@ class TrainingRun:
     def _take_folder(self) -> RunLock:
         settings()["NAME"].check(self.config.NAME)  # which clients may have assigned since it was validated
         if self.folder != self._new:  # it is taken up again, or was assigned
-            run_lock.make_folder(self.folder)
+            make_folder(self.folder)
             return RunLock(self.folder)
         folder, lock = run_lock.claim_new(self.folder)
         if folder != self.folder:

@@ -11,12 +11,12 @@ import itertools
 import logging
 import os
 import pathlib
-import re
 import socket
 import tempfile
 
 from mrcnn.engine.checkpoints import STATE_FILE
 from mrcnn.errors import InputError
+from mrcnn.files import NO_LOCKS, make_folder
 from mrcnn.modeling.hdf5 import shown
 
 try:
@@ -27,9 +27,6 @@ except ImportError:  # on Windows
 log = logging.getLogger(__name__)
 
 LOCK_FILE = "run.lock"
-# How file systems say that they have no locks
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
-UNFINISHED = re.compile(r".+\.[a-z0-9_]{8}\.tmp")  # what `mrcnn.files.written_whole` writes before it has its name
 
 
 class RunLock:
@@ -131,24 +128,3 @@ def refuse_unusable(folder: str | os.PathLike) -> None:
         raise InputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
     if (place / LOCK_FILE).exists():
         RunLock(folder).close()
-
-
-def make_folder(folder: str | os.PathLike) -> None:
-    """Make a folder and those above it, if missing.
-
-    Raises:
-        InputError: a file has its name, or it cannot be written.
-    """
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot make the folder {folder}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def remove_unfinished(folder: str | os.PathLike) -> None:
-    """Delete what killed runs left behind of files that they were writing. Call it while the folder is locked."""
-    left = [path for path in pathlib.Path(folder).rglob("*.tmp") if UNFINISHED.fullmatch(path.name)]
-    for path in left:
-        path.unlink(missing_ok=True)
-    if left:
-        log.info("deleted %d unfinished files that a killed run had left in %s", len(left), folder)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import logging
-import math
 import re
 import sys
 import textwrap
@@ -96,7 +95,7 @@ def fit(
             belongs to other data or layers; another training writes into the run folder; memory or the disk is full.
         KeyboardInterrupt: Ctrl-C; the state of that step is on disk.
     """
-    _refuse_options(stage, options, val_dataset)
+    _refuse_options(options, val_dataset)
     choose_layers(run.network, run.config, stage.layers)
     _refuse_layer_rates(run)
     names = list(dict.fromkeys(variable.path.split("/")[-2] for variable in run.network.trainable_variables))
@@ -179,9 +178,7 @@ def choose_layers(network: keras.Model, config: Config, layers: str) -> None:
         )
 
 
-def _refuse_options(stage: Stage, options: RunOptions, val_dataset: Dataset | None) -> None:
-    if not 0 <= stage.learning_rate < math.inf:
-        raise InputError(f"learning_rate is {stage.learning_rate}; give a finite number of at least 0")
+def _refuse_options(options: RunOptions, val_dataset: Dataset | None) -> None:
     if options.validate and val_dataset is None:
         raise InputError("validation by mask AP was asked for (validate) without validation images (val_dataset)")
     if options.patience is not None and not options.validate:

@@ -141,8 +141,8 @@ def test_layers_and_rates_of_a_stage(tmp_path):
 
     model, data = MaskRCNN("training", ShapesConfig(), str(tmp_path)), ShapesDataset().load_shapes(2)
     for rate, layers, message in (
-        (float("nan"), "heads", "learning_rate is nan"),
-        (-1.0, "heads", "learning_rate is -1"),
+        (float("nan"), "heads", "the learning rate is nan"),
+        (-1.0, "heads", "the learning rate is -1"),
         (0.1, "zzz", "no layer that can train has such a name"),
         (0.1, "((", "not a regular expression"),
     ):

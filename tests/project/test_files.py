@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 
 from mrcnn.errors import InputError, LabelError, MissingFileError
-from mrcnn.files import folder_written_whole, json_text, make_folder, write_bytes, write_json, written_whole
+from mrcnn.files import (
+    folder_written_whole,
+    json_text,
+    make_folder,
+    remove_unfinished,
+    write_bytes,
+    write_json,
+    written_whole,
+)
 from mrcnn.text import figure_text, printable
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -139,3 +147,35 @@ def test_messages_are_fit_for_a_terminal_and_short():
     long = str(InputError("x" * 1_000_000 + " give another name"))
     assert len(long) < 2100 and long.endswith("give another name") and "(998018 characters left out)" in long
     assert figure_text("a $x$\nb\x07") == r"a \$x\$ b\x07"
+
+
+def test_without_locks(tmp_path, monkeypatch):
+    """On Windows, and on file systems that lock nothing, every writer has a temporary name of its own."""
+    monkeypatch.setattr("mrcnn.files.fcntl", None)
+    path = tmp_path / "file"
+    with written_whole(path) as first, written_whole(path) as second:
+        assert first != second
+        first.write_bytes(b"first")
+        second.write_bytes(b"second")
+    assert path.read_bytes() == b"first" and names(tmp_path) == ["file"]
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with folder_written_whole(tmp_path / "folder") as folder:
+        (folder / "a").write_text("1")
+    with pytest.raises(ZeroDivisionError), folder_written_whole(tmp_path / "folder") as folder:
+        (folder / "a").write_text("2")
+        raise ZeroDivisionError
+    assert names(tmp_path) == ["file", "folder", "plain"] and (tmp_path / "folder" / "a").read_text() == "1"
+
+
+def test_unfinished_files_of_killed_processes_are_deleted(tmp_path):
+    (tmp_path / "deep").mkdir()
+    kept = [".notes.tmp", "deep/epoch.h5", ".0123456789abcdef.tmp"]
+    for name in kept:
+        (tmp_path / name).write_text("")
+    process, left_over = writer(tmp_path / "deep" / "epoch.h5")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert remove_unfinished(tmp_path) == 1
+    assert names(tmp_path / "deep") == ["epoch.h5"] and not (tmp_path / "deep" / left_over).exists()
+    assert all((tmp_path / name).exists() for name in kept)
