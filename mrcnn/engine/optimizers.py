@@ -150,7 +150,7 @@ def build_optimizer(
         common |= {"use_ema": True, "ema_momentum": config.EMA_MOMENTUM}
     optimizer: Any
     if config.OPTIMIZER == "sgd":
-        optimizer = SGD(momentum=momentum, **common)
+        optimizer = SGD(momentum=float(momentum), **common)  # Keras refuses the whole number 0
     elif config.OPTIMIZER == "adam":
         optimizer = Adam(beta_1=momentum, **common)
     else:
