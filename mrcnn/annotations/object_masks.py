@@ -138,6 +138,7 @@ def png_mask(data: bytes, left: int, top: int, size: tuple[int, int] | None) -> 
     Raises:
         LabelError: it is no PNG of a mask, is larger than four times its image, no pixel of it lies in the image, or
             the size is not known.
+        InputError: the size of the image is more than a mask can hold.
     """
     if size is None:
         raise LabelError("a mask needs the size of the image in the file")

@@ -6,6 +6,7 @@ x [column, column + 1): its centre is at + 0.5, and polygon vertices may be frac
 Legend: k points.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +39,8 @@ def as_points(values: Any) -> Path2D:
     """
     try:
         points = np.asarray(values, np.float64)
+        if isinstance(values, list) and bool in map(type, itertools.chain.from_iterable(values)):
+            raise TypeError  # numpy reads true as 1
     except (TypeError, ValueError, OverflowError):
         raise LabelError("polygon coordinates are not numbers in pairs") from None
     if points.ndim != 2 or points.shape[1:] != (2,):
