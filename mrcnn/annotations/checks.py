@@ -125,11 +125,21 @@ def duplicates(table: ObjectTable, threshold: float = DUPLICATE_IOU) -> list[tup
     Returns:
         (earlier, later) positions in the table, ascending; each object is at most once the later one.
     """
-    first = np.full(len(table.image_ids), len(table.image_ids))
-    for earlier, later in _close_pairs(table, threshold):
-        alike = _iou(table.boxes[earlier], table.boxes[later]) > threshold
-        np.minimum.at(first, later[alike], earlier[alike])
-    return sorted((int(first[later]), int(later)) for later in np.flatnonzero(first < len(first)))
+    if not len(table.image_ids):
+        return []
+    # Of objects with the same box only the first one is compared with others: what is like it, is like all of them.
+    keys = np.column_stack([table.image_ids, table.class_ids, table.boxes])
+    _, distinct, same = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    order = np.sort(distinct)
+    few = ObjectTable(table.image_ids[order], table.class_ids[order], table.boxes[order], [])
+    first = np.arange(len(keys))
+    for earlier, later in _close_pairs(few, threshold):
+        alike = _iou(few.boxes[earlier], few.boxes[later]) > threshold
+        np.minimum.at(first, order[later[alike]], order[earlier[alike]])
+    leader = distinct[same.ravel()]  # the first object with the same box
+    area = np.prod(np.maximum(table.boxes[:, 2:] - table.boxes[:, :2], 0), axis=1)
+    first = np.where((leader < np.arange(len(keys))) & (area > 0), first[leader], first)
+    return sorted((int(first[later]), int(later)) for later in np.flatnonzero(first < np.arange(len(first))))
 
 
 def _close_pairs(table: ObjectTable, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -139,8 +149,6 @@ def _close_pairs(table: ObjectTable, threshold: float) -> Iterator[tuple[np.ndar
     sides are less than (1 - threshold) of the left box's width apart, and the same holds for tops and heights. Sorted
     along the axis that tells more boxes apart, few are compared.
     """
-    if not len(table.image_ids):
-        return
     _, group = np.unique(np.stack([table.image_ids, table.class_ids], axis=1), axis=0, return_inverse=True)
     order, counts = min((_followers(table.boxes, group.ravel(), axis, threshold) for axis in (0, 1)), key=_total)
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -184,43 +192,6 @@ def masks_alike(first: Any, second: Any, threshold: float = DUPLICATE_IOU) -> bo
     )
     shared = np.count_nonzero(part1 & part2)
     return bool(shared > threshold * (np.count_nonzero(crop1) + np.count_nonzero(crop2) - shared))
-
-
-def crossing(points: np.ndarray) -> tuple[float, float] | None:
-    """Return the first point at which a closed polygon crosses itself.
-
-    Two edges cross if the ends of each lie strictly on either side of the other. Edges that only touch, or lie on each
-    other, do not count: outlines around a hole are drawn that way.
-
-    Args:
-        points: [k, (x, y)] px; the last point is joined to the first.
-
-    Returns:
-        (x, y) px, or None if no two edges cross.
-    """
-    starts = np.asarray(points, np.float64)
-    if len(starts) < 4:
-        return None
-    steps = np.roll(starts, -1, axis=0) - starts
-    at_once = max(1, 4_000_000 // len(starts))  # 32 MB
-    straddled = np.concatenate(
-        [_straddled(starts[i : i + at_once], steps[i : i + at_once], starts) for i in range(0, len(starts), at_once)]
-    )
-    crossed = np.argwhere(np.triu(straddled & straddled.T, 1))
-    if not len(crossed):
-        return None
-    i, j = crossed[0]
-    (away_x, away_y), (ax, ay), (bx, by) = starts[j] - starts[i], steps[i], steps[j]
-    x, y = starts[i] + steps[i] * (away_x * by - away_y * bx) / (ax * by - ay * bx)
-    return float(x), float(y)
-
-
-def _straddled(starts: np.ndarray, steps: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """bool [edges, k]: whether points j and j + 1 lie strictly on different sides of the line through edge i."""
-    x = points[None, :, 0] - starts[:, None, 0]
-    y = points[None, :, 1] - starts[:, None, 1]
-    side = np.sign(steps[:, None, 0] * y - steps[:, None, 1] * x)
-    return side * np.roll(side, -1, axis=1) < 0
 
 
 def check_instances(dataset: Dataset, findings: Findings, progress: Callable[[Iterable], Iterable] = iter) -> None:

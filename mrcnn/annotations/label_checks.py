@@ -3,6 +3,7 @@
 Boxes are (y1, x1, y2, x2) in pixels, y2 and x2 exclusive.
 """
 
+import functools
 import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,11 +13,12 @@ import numpy as np
 
 from mrcnn.annotations import checks
 from mrcnn.annotations.checks import ObjectTable
+from mrcnn.annotations.crossings import crossing
 from mrcnn.annotations.dataset import AnnotatedDataset
 from mrcnn.annotations.findings import CROWD, NO_LABELS, Findings
 from mrcnn.annotations.folder import Folder, open_folder, recognise
 from mrcnn.annotations.mask_png import check_values
-from mrcnn.annotations.object_masks import object_mask, visible_masks
+from mrcnn.annotations.object_masks import BoxAndCrop, object_mask, visible_masks
 from mrcnn.annotations.schema import AnnotatedImage, Annotation
 from mrcnn.data.image_files import MAX_PIXELS
 
@@ -95,8 +97,9 @@ def _check_labels(dataset: AnnotatedDataset, findings: Findings, full: bool, pro
     else:
         for i in np.flatnonzero(nothing).tolist():
             add("no area", i, "no pixel of the image lies inside its outline")
+    mask_of = functools.lru_cache(256)(lambda i: object_mask(objects[i], tuple(shapes[table.image_ids[i]].tolist())))
     for earlier, later in checks.duplicates(table):
-        if not full or _same(objects[earlier], objects[later], tuple(shapes[table.image_ids[later]].tolist())):
+        if not full or _alike(mask_of(earlier), mask_of(later)):
             add("duplicate object", later, f"the same as label {table.labels[earlier]!r}")
     used = ~nothing & ~crowds
     findings.images, findings.objects = len(images), int(used.sum())
@@ -156,16 +159,15 @@ def _check_masks(images: list[AnnotatedImage], add: Add, progress: Progress) -> 
                 add("no area", i, "no pixel of the image lies inside its outline")
             elif mask is None:
                 add("hidden object", i, "later labels cover it")
-            crossings = (checks.crossing(polygon) for polygon in label.polygons or [])
+            crossings = (crossing(polygon) for polygon in label.polygons or [])
             place = next((point for point in crossings if point is not None), None)
             if place is not None:
                 add("self-crossing outline", i, f"near x {place[0]:.1f}, y {place[1]:.1f}")
     return np.array(nothing, bool)
 
 
-def _same(first: Annotation, second: Annotation, shape: tuple[int, int]) -> bool:
-    mask1, mask2 = object_mask(first, shape), object_mask(second, shape)
-    return mask1 is not None and mask2 is not None and checks.masks_alike(mask1, mask2)
+def _alike(first: BoxAndCrop | None, second: BoxAndCrop | None) -> bool:
+    return first is not None and second is not None and checks.masks_alike(first, second)
 
 
 def check_annotated_folder(

@@ -18,6 +18,7 @@ from mrcnn.structures.polygons import polygons_to_crop
 from mrcnn.structures.rle import crop_to_rle, rle_lengths, rle_to_crop
 
 BoxAndCrop = tuple[np.ndarray, np.ndarray]
+_MANY = 64  # masks of an image
 _MASK_AREA = 4  # times that of its image: what a mask image may have, of which the part outside is cut off
 
 
@@ -68,9 +69,28 @@ def visible_masks(image: AnnotatedImage, boxes: bool = False) -> list[BoxAndCrop
     found = [object_mask(label, shape) if boxes or label.has_mask else None for label in image.objects]
     if image.layered:
         layers = [i for i, label in enumerate(image.objects) if label.polygons is not None]
-        for place, i in enumerate(layers):
-            found[i] = uncovered(found[i], [found[j] for j in layers[place + 1 :]])
+        for i, mask in zip(layers, _visible([found[i] for i in layers]), strict=True):
+            found[i] = mask
     return found
+
+
+def _visible(layers: Sequence[BoxAndCrop | None]) -> list[BoxAndCrop | None]:
+    """What later masks leave of each mask."""
+    present = [layer for layer in layers if layer is not None]
+    if len(present) < _MANY:
+        return [uncovered(layer, layers[i + 1 :]) for i, layer in enumerate(layers)]
+    # Comparing all with all would take minutes for thousands: paint them, so that the last one is seen in each pixel.
+    boxes = np.array([box for box, _ in present])
+    (top, left), (bottom, right) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    canvas = np.full((bottom - top, right - left), -1, np.int32)
+    places = [np.s_[y1 - top : y2 - top, x1 - left : x2 - left] for y1, x1, y2, x2 in boxes.tolist()]
+    for i, (place, (_, crop)) in enumerate(zip(places, present, strict=True)):
+        canvas[place][crop] = i
+    seen = iter(
+        masks.tighten(canvas[place] == i, int(box[0]), int(box[1]))
+        for i, (place, box) in enumerate(zip(places, boxes, strict=True))
+    )
+    return [None if layer is None else next(seen) for layer in layers]
 
 
 def uncovered(mask: BoxAndCrop | None, covers: Sequence[BoxAndCrop | None]) -> BoxAndCrop | None:
@@ -118,6 +138,7 @@ def png_mask(data: bytes, left: int, top: int, size: tuple[int, int] | None) -> 
     Raises:
         LabelError: it is no PNG of a mask, is larger than four times its image, no pixel of it lies in the image, or
             the size is not known.
+        InputError: the size of the image is more than a mask can hold.
     """
     if size is None:
         raise LabelError("a mask needs the size of the image in the file")

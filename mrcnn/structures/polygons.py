@@ -6,6 +6,7 @@ x [column, column + 1): its centre is at + 0.5, and polygon vertices may be frac
 Legend: k points.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +39,8 @@ def as_points(values: Any) -> Path2D:
     """
     try:
         points = np.asarray(values, np.float64)
+        if isinstance(values, list) and bool in map(type, itertools.chain.from_iterable(values)):
+            raise TypeError  # numpy reads true as 1
     except (TypeError, ValueError, OverflowError):
         raise LabelError("polygon coordinates are not numbers in pairs") from None
     if points.ndim != 2 or points.shape[1:] != (2,):
@@ -109,14 +112,12 @@ def polygons_to_crop(
     from pycocotools import mask as coco  # late: takes 0.1 s to import, and only label readers need it
 
     height, width = checked_size(image_shape)
-    try:
-        rings = [as_points(np.reshape(p, (-1, 2))) for p in polygons if np.size(p) >= 6]
-    except LabelError as error:
-        raise InputError(str(error)) from error
+    rings = [ring for ring in (np.asarray(p, np.float64).reshape(-1, 2) for p in polygons) if len(ring) >= 3]
     if not rings:
         return None
     # Move the origin by whole pixels, so that only the object's surroundings are rasterised.
     points = np.concatenate(rings)
+    _refuse_absurd(rings, points)
     low = np.floor(points.min(axis=0)).astype(int) - 1
     high = np.ceil(points.max(axis=0)).astype(int) + 1
     x1, y1 = np.maximum(low, 0)
@@ -130,6 +131,18 @@ def polygons_to_crop(
         return None
     crop = coco.decode(rle)[top : top + height, left : left + width].view(bool)
     return np.array([y1 + top, x1 + left, y1 + top + height, x1 + left + width], np.int32), np.ascontiguousarray(crop)
+
+
+def _refuse_absurd(rings: Sequence[np.ndarray], points: np.ndarray) -> None:
+    """Raise InputError if a polygon is one that `as_points` refuses; `points` are those of all."""
+    farthest = np.abs(points).max()
+    if farthest <= FARTHEST_PX and 2 * farthest * len(points) <= LONGEST_PX:  # false of NaN
+        return
+    try:
+        for ring in rings:
+            as_points(ring)
+    except LabelError as error:
+        raise InputError(str(error)) from error
 
 
 def _moved(ring: np.ndarray, origin: tuple[int, int]) -> np.ndarray:

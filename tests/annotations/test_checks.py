@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from bdd100k.checks import before_training, check_folder
 from bdd100k.dataset import BDD100KDataset
 from mrcnn import errors
-from mrcnn.annotations.checks import ObjectTable, check_dataset, crossing, duplicates, empty, masks_alike, outside
+from mrcnn.annotations.checks import ObjectTable, check_dataset, duplicates, empty, masks_alike, outside
+from mrcnn.annotations.crossings import crossing
 from mrcnn.annotations.findings import KINDS, report_lines
 from mrcnn.annotations.folder import open_folder
 from mrcnn.annotations.label_checks import check_annotated_folder
