@@ -115,3 +115,12 @@ def test_unknown_names_are_refused():
         config_of(LEARNING_RATE_SCHEDULE="linear").validate()
     with pytest.raises(InputError, match="OPTIMIZER is 'lion'; give sgd, adam or adamw"):
         config_of(OPTIMIZER="lion").validate()
+
+
+def test_momentum_of_zero():
+    """Clients write LEARNING_MOMENTUM = 0, a whole number, which Keras refuses."""
+    trained = variables()  # ones
+    optimizer = build_optimizer(config_of(), 0.5, 0, trained)
+    for _ in range(2):
+        optimizer.apply(gradients(trained, 1.0), trained)
+    assert all((value == 0).all() for value in values(trained))
