@@ -329,10 +329,9 @@ class MaskRCNN:
     def detector(self) -> Detector:
         """The detector over the present network and settings."""
         with self._detector_lock:  # all threads share one
-            known = self._detector
-            if known is None or known.network is not self.keras_model or known.config is not self.config:
-                known = self._detector = _DetectorOfModel(self)
-            return known
+            if self._detector is None or not self._detector.uses(self.keras_model, self.config):
+                self._detector = _DetectorOfModel(self)
+            return self._detector
 
     def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Resize and mould images for the network.
@@ -383,7 +382,7 @@ class MaskRCNN:
         """Detect instances in any number of images of any sizes.
 
         Args:
-            images: RGB arrays [H, W, 3], usually uint8 in 0..255; gray and RGBA too. See `Detector.detect`.
+            images: as for `mold_inputs`, usually uint8 in 0..255; MEAN_PIXEL is subtracted.
             verbose: 1 logs the number of instances.
 
         Returns:
@@ -420,8 +419,7 @@ class MaskRCNN:
             image: uint8 [H, W, 3].
 
         Returns:
-            Arrays with a batch of one: C2..C5, P2..P6, rpn_class, rpn_bbox, the steps of `mrcnn.modeling.rpn.propose`,
-            proposals, mrcnn_class, mrcnn_bbox, detections, roi_align_mask, mrcnn_mask.
+            float arrays with a batch of one, C2 to mrcnn_mask; see `mrcnn.modeling.stage_outputs.stage_outputs`.
         """
         outputs = stage_outputs.stage_outputs(self._inference_network(), self.config)
         return self.run_graph([image], list(outputs.items()))

@@ -12,6 +12,7 @@ has the list. In a notebook, the first cell does the same:
 
 import pathlib
 import runpy
+import signal
 import sys
 import traceback
 
@@ -44,6 +45,7 @@ def main() -> None:
     own = {str(scripts), str(scripts.parent)}  # here too are a train.py and a detect.py: not those of the script
     sys.path[:] = [str(script.resolve().parent), *(folder for folder in sys.path if folder not in own)]
     sys.path.append(str(scripts.parent))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the script may catch Ctrl-C and go on: it comes once
     try:
         runpy.run_path(str(script), run_name="__main__")
     except InputError as error:

@@ -107,7 +107,7 @@ def describe(evaluated: dict[str, Any]) -> dict[str, str]:
     return {
         "source": file.name,
         "path": str(source),
-        "sha256": _sha256(file) if file.is_file() else "",
+        "sha256": _sha256(file) if os.path.isfile(file) else "",
         "kind": "weights" if evaluated.get("weights") else "predictions",
         "data": str(evaluated.get("data", "?")),
         "split": str(evaluated.get("split", "?")),

@@ -141,6 +141,10 @@ class Detector:
             )
         return np.stack(molded).astype(np.float32), np.stack(metas), np.stack(windows)
 
+    def uses(self, network: keras.Model, config: Config) -> bool:
+        """Return whether this is a detector over this very network and these settings."""
+        return self.network is network and self.config is config
+
     def paused(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which no thread runs the network, so that its weights can change all at once."""
         return self._gate.alone()

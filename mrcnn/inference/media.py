@@ -194,11 +194,11 @@ def _video_frames(source: Source, max_pixels: int) -> Iterator[Frame]:
         raise InputError(f"{source.path}: ends after {index} of {announced} frames; copy it again")
 
 
-def _announced(path: pathlib.Path) -> int:
+def _announced(path: pathlib.Path, unreadable: int = 1) -> int:
     if not path.is_file():
-        return 1
+        return unreadable
     capture = cv2.VideoCapture(os.fspath(path))
-    count = _count(capture) if capture.isOpened() else 1
+    count = _count(capture) if capture.isOpened() else unreadable
     capture.release()
     return count
 
@@ -230,6 +230,8 @@ class VideoFile:
         self._frames = 0
         self._open = contextlib.ExitStack()
         suffix = self.path.suffix.lower()
+        if suffix not in VIDEO_CODES:
+            raise InputError(f"{self.path}: cannot be written; the name of a video ends in {', '.join(VIDEO_CODES)}")
         code = cv2.VideoWriter.fourcc(*VIDEO_CODES[suffix])
         with contextlib.ExitStack() as stack:
             self._part = stack.enter_context(written_whole(self.path, durable=False, suffix=suffix))
@@ -253,8 +255,10 @@ class VideoFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.release()
-        if kind is None and _announced(pathlib.Path(self._name)) < 0.99 * self._frames - 2:  # OpenCV reports nothing
-            raise InputError(f"{self.path}: the video could not be written to its end; is the disk full?")
+        if kind is None and _announced(pathlib.Path(self._name), 0) < 0.99 * self._frames - 2 * (
+            self.path.suffix.lower() == ".mkv"  # it states a duration, not a count
+        ):
+            raise InputError(f"{self.path}: OpenCV could not write the video to its end; is the disk full?")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
