@@ -30,7 +30,12 @@ def other_float(group, name, value, rng, folder):
 
 def packed(group, name, value, rng, folder):
     """Compress an array with what h5py has."""
-    options = [{"compression": "gzip"}, {"compression": "lzf"}, {"shuffle": True, "compression": 9}, {"fletcher32": True}]
+    options = [
+        {"compression": "gzip"},
+        {"compression": "lzf"},
+        {"shuffle": True, "compression": 9},
+        {"fletcher32": True},
+    ]
     if value.ndim:
         replace(group, name, data=value, **options[rng.integers(len(options))])
     return value
@@ -45,7 +50,7 @@ def resizable(group, name, value, rng, folder):
 
 def two_names(group, name, value, rng, folder):
     """Let a second name lead to the same array."""
-    group.file["alias"] = group[name]
+    group.file["alias of " + name.replace("/", " ")] = group[name]
     return value
 
 
@@ -63,17 +68,18 @@ RIGHT: tuple[Change, ...] = (other_float, packed, resizable, two_names, attribut
 
 def soft_link(group, name, value, rng, folder):
     """Replace an array by a soft link to an equal one."""
-    group.file["elsewhere"] = value
+    other = "/equal to " + name.replace("/", " ")
+    group.file[other] = value
     del group[name]
-    group[name] = h5py.SoftLink("/elsewhere")
+    group[name] = h5py.SoftLink(other)
 
 
 def external_link(group, name, value, rng, folder):
     """Replace an array by a link to an equal one in another file."""
-    with h5py.File(folder / "secret.h5", "w") as secret:
-        secret["value"] = value
+    with h5py.File(folder / "secret.h5", "a") as secret:
+        secret[name] = value
     del group[name]
-    group[name] = h5py.ExternalLink(str(folder / "secret.h5"), "/value")
+    group[name] = h5py.ExternalLink(str(folder / "secret.h5"), name)
 
 
 def external_storage(group, name, value, rng, folder):
@@ -89,10 +95,10 @@ def virtual(group, name, value, rng, folder):
     """Make an array a view of one in another file."""
     if value.ndim == 0:
         return external_link(group, name, value, rng, folder)
-    with h5py.File(folder / "source.h5", "w") as secret:
-        secret["value"] = value
+    with h5py.File(folder / "source.h5", "a") as secret:
+        secret[name] = value
     layout = h5py.VirtualLayout(value.shape, value.dtype)
-    layout[...] = h5py.VirtualSource(str(folder / "source.h5"), "value", value.shape)
+    layout[...] = h5py.VirtualSource(str(folder / "source.h5"), name, value.shape)
     del group[name]
     group.create_virtual_dataset(name, layout)
 
@@ -166,14 +172,14 @@ def partly_filled(group, name, value, rng, folder):
 
 
 def bomb(group, name, value, rng, folder):
-    """Store a chunk that unpacks to 64 MiB."""
+    """Store a chunk that unpacks to 32 MiB."""
     if value.ndim == 0:
         return claims(group, name, value, rng, folder)
     made = replace(group, name, shape=value.shape, dtype=value.dtype, chunks=value.shape, compression="gzip")
     made.id.write_direct_chunk((0,) * value.ndim, BOMB)
 
 
-BOMB = zlib.compress(bytes(1 << 26), 1)
+BOMB = zlib.compress(bytes(1 << 25), 9)
 
 
 def plug_in(group, name, value, rng, folder):

@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import h5py
@@ -73,11 +74,11 @@ def write(path: pathlib.Path, arrays: Arrays, whole_model: bool) -> None:
         for name in arrays:
             layer = name.split("/")[0]
             groups.setdefault("rpn_model" if layer.startswith("rpn") else layer, []).append(name + ":0")
-        root.attrs["layer_names"] = [name.encode() for name in groups]
+        root.attrs["layer_names"] = as_bytes(groups)
         file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.1.6"
         for group_name, names in groups.items():
             group = root.create_group(group_name)
-            group.attrs["weight_names"] = [name.encode() for name in names]
+            group.attrs["weight_names"] = as_bytes(names)
             for name in names:
                 group[name] = arrays[name.removesuffix(":0")]
 
@@ -138,6 +139,12 @@ def right(result: tuple[Arrays, list[str], Any, Any], before: Arrays, expected: 
     return bool(loaded)
 
 
+def as_bytes(names: Iterable[str]) -> np.ndarray:
+    """Return names as Keras 2 stored them: bytes of one length."""
+    listed = [name.encode() for name in names]
+    return np.array(listed, dtype="S" if listed else "f8")
+
+
 def root_of(file: h5py.File) -> h5py.Group:
     """Return the group with the layers."""
     return file.get("model_weights", file)
@@ -172,34 +179,34 @@ def change_names(
     with h5py.File(path, "a") as file:
         root = root_of(file)
         group = root["conv1"]
-        names = root.attrs["layer_names"].tolist()
+        names = [name.decode() for name in root.attrs["layer_names"]]
         item, attribute = (root, "layer_names") if rng.random() < 0.5 else (group, "weight_names")
-        present = item.attrs[attribute].tolist()
+        present = [name.decode() for name in item.attrs[attribute]]
         if kind == 0:
-            item.attrs[attribute] = np.array(present, object).astype(str).astype(object)  # as h5py 3 writes text
+            item.attrs.create(attribute, present, dtype=h5py.string_dtype())
             return "names as text", stored
         if kind == 1:
             del item.attrs[attribute]
             for number, name in enumerate(present):
-                item.attrs[f"{attribute}{number}"] = [name]
+                item.attrs[f"{attribute}{number}"] = as_bytes([name])
             return "names in parts", stored
         if kind == 2:
             file.create_group("optimizer_weights")["x"] = h5py.ExternalLink("/etc/passwd", "/")
             return "another group", stored
         if kind == 3:
-            root.attrs["layer_names"] = [*names, b"vocabulary"]
+            root.attrs["layer_names"] = as_bytes([*names, "vocabulary"])
             extra = root.create_group("vocabulary")
-            extra.attrs["weight_names"] = [b"table"]
+            extra.attrs["weight_names"] = as_bytes(["table"])
             extra.create_dataset("table", data=np.array(["\x1b[2J", "b"], object), dtype=h5py.string_dtype())
             return "a layer of text that the network lacks", stored
         if kind == 4:
-            root.attrs["layer_names"] = [name for name in names if name != b"conv1"]
+            root.attrs["layer_names"] = as_bytes(name for name in names if name != "conv1")
             return "a layer less", {name: value for name, value in stored.items() if not name.startswith("conv1")}
         if kind == 5:
-            root.attrs["layer_names"] = [*names, b"\x1b[2Jnothing"]
+            root.attrs["layer_names"] = as_bytes([*names, "\x1b[2Jnothing"])
             return "a layer that is not there", None
         if kind == 6:
-            item.attrs[attribute] = [*present, present[0]]
+            item.attrs[attribute] = as_bytes([*present, present[0]])
             return f"{attribute} twice", None
         if kind == 7:
             item.attrs[attribute] = rng.integers(9, size=4)
@@ -208,17 +215,17 @@ def change_names(
             item.attrs[attribute] = "conv1"
             return f"{attribute} is one text", None
         if kind == 9:
-            item.attrs[attribute] = [b"\xff\xfe", *present]
+            item.attrs[attribute] = np.array([b"\xff\xfe", *as_bytes(present)])
             return f"{attribute} are no UTF-8", None
         if kind == 10:
-            item.attrs[attribute] = np.array([present, present])
+            item.attrs[attribute] = np.array([present, present], "S")
             return f"{attribute} has two axes", None
         if kind == 11:
             item.attrs[attribute] = h5py.Empty("S4")
             return f"{attribute} is empty", None
         if kind == 12:
             escape = rng.choice(["..", "/conv1", ".", "", "conv1//x", "../conv1", "conv1/../bn_conv1"])
-            item.attrs[attribute] = [*present, str(escape).encode()]
+            item.attrs[attribute] = as_bytes([*present, str(escape)])
             return f"{attribute} has {escape!r}", None
         if kind == 13:
             del item.attrs[attribute]
