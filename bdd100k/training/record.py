@@ -75,9 +75,10 @@ def read(folder: str | os.PathLike[str]) -> Record:
         record = Record(entries["arguments"], entries["config"], [Stage(**stage) for stage in entries["stages"]])
         _check(record)
     except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = ascii(str(error))[1:-1][:300]
         raise InputError(
-            f"--resume {folder}: {path} is missing or damaged ({ascii(str(error))[1:-1][:300]}); give the folder of a run "
-            "that scripts/train.py started"
+            f"--resume {folder}: {path} is missing or damaged ({reason}); give the folder of a run that "
+            "scripts/train.py started"
         ) from error
     if edited:
         raise InputError(
