@@ -76,22 +76,19 @@ def read(folder: str | os.PathLike[str]) -> Record:
     try:
         entries = read_json(path)
         stated = entries.pop(CHECKSUM, None)  # runs of earlier versions have none
-        if stated is not None and stated != _checksum(entries):
-            raise InputError(
-                f"{path} has changed since it was written. If you have edited it, delete its entry "
-                f"{CHECKSUM!r}; if not, it is damaged"
-            )
+        edited = stated is not None and stated != _checksum(entries)
         record = Record(entries["arguments"], entries["config"], [Stage(**stage) for stage in entries["stages"]])
         _check(record)
-    except InputError as error:
-        raise InputError(
-            f"--resume {folder}: {error}; give the folder of a run that scripts/train.py started"
-        ) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"--resume {folder}: {path} is missing or damaged ({ascii(str(error))[:300]}); give the folder of a "
-            "run that scripts/train.py started"
+            f"--resume {folder}: {path} is missing or damaged ({error}); give the folder of a run that "
+            "scripts/train.py started"
         ) from error
+    if edited:
+        raise InputError(
+            f"--resume {folder}: {path} has changed since it was written. If you have edited it, delete its entry "
+            f"{CHECKSUM!r}; if not, it is damaged"
+        )
     return record
 
 

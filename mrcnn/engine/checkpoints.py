@@ -94,7 +94,7 @@ def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
     """
     settings = _json_attribute(path, "mrcnn_config")
     if settings is not None and not isinstance(settings, dict):
-        raise InputError(f"{path} is damaged: its attribute mrcnn_config is a {json_type(settings)}, not settings")
+        raise InputError(f"{path} is damaged: its attribute mrcnn_config holds {json_type(settings)}, not settings")
     return settings
 
 
@@ -112,7 +112,7 @@ def read_class_names(path: str | os.PathLike) -> list[str] | None:
 
 def _json_attribute(path: str | os.PathLike, name: str) -> Any:
     """Return the JSON value in an attribute of a weight file, None where it is absent or empty."""
-    text = weights.read_attrs(path).get(name)
+    text = weights.read_attrs(path, [name]).get(name)
     if text is None or (isinstance(text, str) and not text):
         return None
     try:

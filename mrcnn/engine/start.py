@@ -64,7 +64,7 @@ def begin(run: TrainingRun, stage: Stage, data: str) -> State:
     start = choose_start(planned, pending, run.trained_with)
     if start is Start.CONTINUE:
         assert pending is not None
-        _refuse_other_place(pending)
+        refuse_other_place(pending)
         state = dataclasses.replace(planned, epoch=pending.epoch, step=pending.step, first_epoch=pending.first_epoch)
     else:
         state = planned
@@ -171,8 +171,8 @@ def _refuse_other_data(state: State, planned: State) -> None:
         )
 
 
-def _refuse_other_place(state: State) -> None:
-    """Refuse a state whose place is not within its stage."""
+def refuse_other_place(state: State) -> None:
+    """Raise InputError if a state, which is to be resumed exactly, stands outside of its stage."""
     steps, last = state.stage["STEPS_PER_EPOCH"], state.stage["epochs"]
     if not state.first_epoch <= state.epoch < last or state.step >= steps:
         raise InputError(

@@ -145,7 +145,7 @@ class Validator(keras.callbacks.Callback):
             path.unlink(missing_ok=True)
             return 0, -1.0
         epoch = int(best["epoch"])
-        if not path.exists() or weights.read_attrs(path).get("epoch") != epoch:
+        if not path.exists() or weights.read_attrs(path, ["epoch"]).get("epoch") != epoch:
             source = self.run.checkpoint(epoch)
             if not source.exists():
                 path.unlink(missing_ok=True)

@@ -13,8 +13,10 @@ import contextlib
 import hashlib
 import io
 import math
+import mmap
 import os
 import pathlib
+import struct
 import zlib
 from collections.abc import Iterator
 
@@ -28,6 +30,7 @@ from mrcnn.files import written_whole
 CHECKSUM = b"\nmrcnn sha256 "  # and 64 hexadecimal digits and a newline
 CHECKSUM_BYTES = len(CHECKSUM) + 64 + 1
 HEADER = b"\x89HDF\r\n\x1a\n\0"  # of the files that `written` makes: signature and version
+HEAP = b"GCOL\1\0\0\0"
 BLOCK = 1 << 22  # bytes read at once for the checksum
 
 # gzip, shuffle, fletcher32 and lzf are part of h5py; any other filter could load a plug-in.
@@ -92,7 +95,7 @@ def opened(path: str | os.PathLike, complaint: str, advice: str) -> Iterator[h5p
 
 
 def _verify(path: pathlib.Path) -> None:
-    """Raise ValueError if a file has a checksum, and it is not that of its bytes."""
+    """Raise ValueError if a file has a checksum that is not that of its bytes, or none and a heap without end."""
     with path.open("rb") as file:
         start = file.read(48)
         size = file.seek(0, os.SEEK_END)
@@ -103,8 +106,28 @@ def _verify(path: pathlib.Path) -> None:
             whole = line == CHECKSUM + _sha256(file, size - CHECKSUM_BYTES).encode() + b"\n"
         else:  # a damaged line is longer than the file of HDF5, whose length is in its header
             whole = not start.startswith(HEADER) or size - int.from_bytes(start[40:48], "little") != CHECKSUM_BYTES
+            if size:
+                _refuse_endless_heaps(file)
     if not whole:
         raise ValueError("its checksum is wrong: bytes have changed since it was written")
+
+
+def _refuse_endless_heaps(file: io.BufferedReader) -> None:
+    """Raise ValueError if a heap of texts has an object without a length: HDF5 1.14 would read it for ever.
+
+    A heap is a signature, its length, and objects: index (0: free space), count of references, length, content.
+    """
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(HEAP)
+        while start >= 0:
+            at, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
+            while at + 16 <= end <= len(content):
+                index, length = struct.unpack("<H6xQ", content[at : at + 16])
+                step = 16 + -(-length // 8) * 8 if index else length
+                if step == 0 or step >= 1 << 63:
+                    raise ValueError("it has a damaged heap")
+                at += step
+            start = content.find(HEAP, start + 1)
 
 
 def _sha256(file: io.BufferedReader, size: int) -> str:

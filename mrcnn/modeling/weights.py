@@ -208,14 +208,20 @@ def random_layers(report: LoadReport, before: set[str] | None, warn: bool) -> se
     return set(names)
 
 
-def read_attrs(path: str | os.PathLike) -> dict[str, object]:
-    """Return a weight file's root attributes except layer_names: backend, keras_version and what `save_weights` added.
+def read_attrs(path: str | os.PathLike, names: Iterable[str] | None = None) -> dict[str, object]:
+    """Return a weight file's root attributes: backend, keras_version and what `save_weights` added.
+
+    Args:
+        path: the file.
+        names: which of them, if they are there; None: all but layer_names.
 
     Raises:
         InputError: the file is missing, damaged or in another format.
     """
     with _open_root(pathlib.Path(path)) as root:
-        return {key: hdf5.attribute(root, key) for key in root.attrs if not key.startswith("layer_names")}
+        if names is None:
+            names = [key for key in root.attrs if not key.startswith("layer_names")]
+        return {key: hdf5.attribute(root, key) for key in names if key in root.attrs}
 
 
 def layer_shapes(path: str | os.PathLike) -> dict[str, Shapes]:
