@@ -161,7 +161,7 @@ def test_mistakes_end_with_one_line_and_code_2(run_script, tmp_path, capsys, arg
 def test_out_that_is_a_file(run_script, tmp_path, capsys):
     (tmp_path / "a").write_text("")
     assert run_script("--out", tmp_path / "a") == 2
-    assert "cannot create this folder" in capsys.readouterr().err
+    assert "cannot create the folder" in capsys.readouterr().err
 
 
 def test_real_labels_of_two_formats_agree(shared_data):
