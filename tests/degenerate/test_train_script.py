@@ -137,3 +137,30 @@ def test_truncated_jpeg_stops_the_run_by_name(train, folder, tmp_path):
     code, message = train("--data", folder, "--config", "streets", "--epochs", 1, *overrides)
     assert code == 2 and str(image) in message and "Traceback" not in message, message
     assert not list((tmp_path / "logs").rglob("*.h5"))
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [("nowhere/w.h5", "there is no folder"), (".", "it is a folder"), ("file/w.h5", "there is no folder")],
+)
+def test_where_the_weights_cannot_be_saved_is_said_before_anything_is_read(train, folder, tmp_path, save, message):
+    (tmp_path / "file").touch()
+    code, error = train("--data", folder, "--save", tmp_path / save)
+    assert code == 2 and f"cannot write {tmp_path / save}" in error and message in error
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_device_is_no_file_for_weights(train, folder):
+    code, error = train("--data", folder, "--save", "/dev/null")
+    assert code == 2 and "cannot write /dev/null: it is no regular file" in error
+
+
+def test_a_name_that_is_no_folder(train, folder, tmp_path):
+    code, error = train("--data", folder, "--set", "NAME=a/../../b")
+    assert code == 2 and "NAME is 'a/../../b'" in error and not (tmp_path / "logs").exists()
+
+
+def test_logs_that_are_a_file(train, folder, tmp_path):
+    (tmp_path / "logs").touch()
+    code, error = train("--data", folder)
+    assert code == 2 and f"cannot write into {tmp_path / 'logs'}" in error and "is no folder" in error

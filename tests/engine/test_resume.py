@@ -1,5 +1,7 @@
 """Tests that a resumed run equals one that never stopped: the same losses, and the same weights bit for bit."""
 
+import contextlib
+import dataclasses
 import os
 import signal
 
@@ -9,6 +11,7 @@ import pytest
 
 from mrcnn.engine import checkpoints
 from mrcnn.engine.results_csv import read_results
+from mrcnn.engine.run_lock import RunLock
 from mrcnn.engine.stages import Stage
 from mrcnn.engine.start import begin
 from mrcnn.errors import InputError
@@ -151,6 +154,22 @@ def test_resume_refuses_other_data_other_settings_and_a_folder_without_a_state(s
     model.training_run.pending_state = inside
     with pytest.raises(InputError, match="stopped after step 2 of epoch 4, in the stage 'heads'"):
         model.train(dataset, None, RATE, EPOCHS + 1, "4+")
+
+
+@pytest.mark.slow
+def test_resume_refuses_a_run_in_training_and_one_that_went_on(straight, dataset, tmp_path):
+    model = new_model(tmp_path)
+    model.resume(straight[0].log_dir)
+    with (
+        contextlib.closing(RunLock(straight[0].log_dir)),
+        pytest.raises(InputError, match="another training is writing into"),
+    ):
+        model.train(dataset, None, RATE, EPOCHS + 1, "heads")
+    before, state = values(model), checkpoints.read_state(straight[0].log_dir)
+    with pytest.raises(InputError, match="was written again after it was read"):
+        checkpoints.restore(model.keras_model, dataclasses.replace(state, step=2), ("network",))
+    for found, expected in zip(values(model), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.slow

@@ -264,6 +264,16 @@ def test_a_full_disk_does_not_hide_the_loss(dataset, tmp_path, monkeypatch):
     assert str(dataset.image_info[0]["path"]) in str(caught.value)
 
 
+def test_the_loss_is_checked_before_a_state_is_written(dataset, tmp_path, monkeypatch):
+    guard = StopWhenNotFinite(dataset, None, tmp_path, (0, 1), every=4)  # type: ignore[arg-type]
+    guard.set_model(types.SimpleNamespace(first_nonfinite=lambda: (["loss"], [])))
+    monkeypatch.setattr(guard, "_dump", lambda *_: None)
+    guard.on_epoch_begin(0)
+    guard.on_train_batch_end(1, {"loss": math.nan})  # step 3: looked at later
+    with pytest.raises(NonFiniteLoss):
+        guard.on_train_batch_end(2, {"loss": math.nan})  # step 4
+
+
 def test_the_batch_of_a_loss_that_is_not_finite_is_in_a_file(runs, dataset):
     model = runs[1][0]
     layer = model.keras_model.get_layer("rpn_model").get_layer("rpn_class_raw")
