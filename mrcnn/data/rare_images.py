@@ -1,5 +1,6 @@
 """Decode image files that OpenCV does not turn into 8-bit colours: 32-bit numbers, and formats of Pillow alone."""
 
+import contextlib
 import io
 
 import cv2
@@ -24,16 +25,31 @@ def decode_rare(data: bytes, max_pixels: int) -> np.ndarray | None:
             white.
     """
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        image = None
-    if image is not None:
-        return _eight_bits(image if image.ndim == 2 else image[:, :, 2::-1])
-    try:
         image = _pillow(data, max_pixels)
     except InputError:
-        return None
-    return image if image.ndim == 3 else _eight_bits(image)
+        image = None
+    if image is None or image.ndim == 2:
+        with contextlib.suppress(cv2.error):
+            found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            image = image if found is None else found if found.ndim == 2 else found[:, :, 2::-1]
+    return None if image is None else _eight_bits(image)
+
+
+def refuse_damaged_tiff(data: bytes, max_pixels: int) -> None:
+    """Raise InputError for a TIFF whose compressed parts are damaged: OpenCV leaves them black and does not say so.
+
+    Args:
+        data: of the file.
+        max_pixels: the maximum number of pixels.
+
+    Raises:
+        InputError: Pillow, which is stricter, cannot decode a part. A kind that it does not know is not refused.
+    """
+    try:
+        _pillow(data, max_pixels)
+    except InputError as error:
+        if "decoder error" in str(error) or "truncated" in str(error):
+            raise InputError(f"damaged: {error}; copy or export it again") from error
 
 
 def _pillow(data: bytes, max_pixels: int) -> np.ndarray:

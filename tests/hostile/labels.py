@@ -64,7 +64,11 @@ def case(rng: np.random.Generator, folder: pathlib.Path) -> Case:
     def use() -> list[Object]:
         return objects(root, kind, rectangles, target, source)
 
-    return Case("; ".join(what), use, right(kind, named or "; ".join(what).count("repeat") > 0, folder, "cut after" in "".join(what)))
+    return Case(
+        "; ".join(what),
+        use,
+        right(kind, named or "; ".join(what).count("repeat") > 0, folder, "cut after" in "".join(what)),
+    )
 
 
 def right(kind: str, named: bool, folder: pathlib.Path, truncated: bool) -> Callable[[list[Object]], bool]:
