@@ -53,11 +53,13 @@ def refuse_damaged_tiff(data: bytes, max_pixels: int) -> None:
 
 
 def _pillow(data: bytes, max_pixels: int) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, or [H, W] of numbers with more than 8 bits."""
+    """uint8 [H, W, 3] RGB, or [H, W] of numbers of an unknown range."""
     with opened(io.BytesIO(data), max_pixels) as (image, _):
         if image.mode in ("I", "F"):
             return np.array(image)
-        return np.array(image) >> 8 if image.mode.startswith("I;16") else np.array(image.convert("RGB"))
+        if image.mode.startswith("I;16"):
+            return np.repeat((np.array(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+        return np.array(image.convert("RGB"))
 
 
 def _eight_bits(image: np.ndarray) -> np.ndarray:
