@@ -9,6 +9,9 @@ import numpy as np
 from mrcnn.data.image_files import opened
 from mrcnn.errors import InputError
 
+LENIENT = ("TIFF", "BMP", "DIB", "GIF")  # formats whose damaged parts OpenCV leaves black without a word
+_DAMAGED = ("decoder error", "truncated", "when reading image file")  # in Pillow's messages
+
 
 def decode_rare(data: bytes, max_pixels: int) -> np.ndarray | None:
     """Decode an image file as 8-bit RGB; its orientation is not applied, except that of a TIFF.
@@ -35,20 +38,20 @@ def decode_rare(data: bytes, max_pixels: int) -> np.ndarray | None:
     return None if image is None else _eight_bits(image)
 
 
-def refuse_damaged_tiff(data: bytes, max_pixels: int) -> None:
-    """Raise InputError for a TIFF whose compressed parts are damaged: OpenCV leaves them black and does not say so.
+def refuse_damaged(data: bytes, max_pixels: int) -> None:
+    """Raise InputError for a file of LENIENT formats that is damaged, which Pillow notices.
 
     Args:
         data: of the file.
         max_pixels: the maximum number of pixels.
 
     Raises:
-        InputError: Pillow, which is stricter, cannot decode a part. A kind that it does not know is not refused.
+        InputError: Pillow cannot decode a part. A kind of file that it does not know is not refused.
     """
     try:
         _pillow(data, max_pixels)
     except InputError as error:
-        if "decoder error" in str(error) or "truncated" in str(error):
+        if any(sign in str(error) for sign in _DAMAGED):
             raise InputError(f"damaged: {error}; copy or export it again") from error
 
 
