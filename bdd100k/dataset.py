@@ -202,7 +202,7 @@ def find_labels(root: pathlib.Path, split: str) -> pathlib.Path | None:
         if path.exists():
             return path
     places = [folder for folder in (root, root / "labels", root / "annotations") if folder.is_dir()]
-    files = [path for folder in places for path in sorted(folder.glob("*.json"))]
+    files = [path for folder in places for path in sorted(folder.glob("*.json")) if path.is_file()]
     files += [path for folder in places for path in sorted(folder.iterdir()) if path.is_dir()]
     files += [path / split for path in files if (path / split).is_dir()]
     beside = [root, *(root / folder / split for folder in _IMAGE_FOLDERS)]  # one JSON beside each image

@@ -20,7 +20,7 @@ from mrcnn.annotations.reading import Finder
 from mrcnn.annotations.schema import Annotations
 from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.errors import InputError
-from mrcnn.user_files import read_json
+from mrcnn.user_files import open_file, read_json
 
 CLASSES = list(enumerate(CLASS_NAMES, 1))
 
@@ -139,7 +139,7 @@ def label_rank(path: pathlib.Path) -> int | None:
     if path.is_dir():
         if _first_is_rgba(path):
             return 3
-        first = next(iter(sorted(path.glob("*.json"))), None)
+        first = next((file for file in sorted(path.glob("*.json")) if file.is_file()), None)
         return label_rank(first) if first is not None and _is_one_image(first) else None
     kind = json_kind.json_kind(path)
     if kind.format == json_kind.COCO:
@@ -153,7 +153,7 @@ def _is_one_image(path: pathlib.Path) -> bool:
     """Whether a JSON file is about one image, so that its folder holds the labels of all."""
     if path.stat().st_size > 1 << 24 or json_kind.json_kind(path).format != json_kind.SCALABEL:
         return False
-    with path.open("rb") as file:
+    with open_file(path) as file:
         if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):  # a list is about many images
             return False
     try:
@@ -164,9 +164,9 @@ def _is_one_image(path: pathlib.Path) -> bool:
 
 
 def _first_is_rgba(folder: pathlib.Path) -> bool:
-    first = next(iter(sorted(folder.glob("*.png"))), None)
+    first = next((path for path in sorted(folder.glob("*.png")) if path.is_file()), None)
     if first is None:
         return False
-    with first.open("rb") as file:
+    with open_file(first) as file:
         header = file.read(26)  # signature 8, IHDR length and name 8, width, height 8, bit depth, colour type
     return header[:8] == b"\x89PNG\r\n\x1a\n" and header[24:26] == b"\x08\x06"

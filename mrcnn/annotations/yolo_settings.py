@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import reprlib
 from typing import Any
 
 from mrcnn.annotations.reading import read_lines
@@ -76,6 +77,8 @@ def _read_yaml(path: pathlib.Path) -> YoloSettings:
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error)
         raise InputError(f"{path}: broken YAML{place}: {what}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: its YAML is nested more deeply than that of any data set") from error
     names = document.get("names") if isinstance(document, dict) else None
     if names is None:
         raise InputError(f"{path}: has no 'names'; write names: [cat, dog]")
@@ -101,5 +104,5 @@ def _keypoint_shape(value: Any, path: pathlib.Path) -> tuple[int, int] | None:
     if value in (None, "", "null", "~"):
         return None
     if not (isinstance(value, list) and len(value) == 2 and str(value[0]).isdecimal() and value[1] in ("2", "3")):
-        raise InputError(f"{path}: kpt_shape is {value}; write [number of keypoints, 2 or 3]")
+        raise InputError(f"{path}: kpt_shape is {reprlib.repr(value)}; write [number of keypoints, 2 or 3]")
     return int(value[0]), int(value[1])

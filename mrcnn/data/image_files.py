@@ -4,10 +4,10 @@ Sizes are (height, width) px of the image as it is shown, after its orientation 
 """
 
 import contextlib
-import io
 import os
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -26,6 +26,7 @@ MAX_PIXELS = 178_956_970
 OTHER_BYTES = 1 << 28
 EXIF_ORIENTATION = 0x0112  # tag: 1 as stored, 2..4 flipped or upside down, 5..8 with rows and columns swapped
 TRANSPOSED = (5, 6, 7, 8)
+_PART = 1 << 20  # bytes read at once
 _REFUSED = ("EPS",)  # a program: Pillow runs Ghostscript to draw it
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OPENCV_ALONE = (  # formats that OpenCV reads and Pillow does not know, with height and width or width and height
@@ -88,6 +89,8 @@ def opened(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[PIL.I
     """
     with _identified(file) as image:
         header = _checked(_header(image, file), max_pixels)
+        if header.format == "PNG":
+            _check_png(file)
         with _naming_damage():
             yield image, header
 
@@ -218,13 +221,29 @@ def _tiff_header(file: BinaryIO) -> Header:
 def _png_exif(file: BinaryIO) -> bytes:
     """Return the EXIF data of a PNG; it may stand behind the pixels, which are skipped without decoding."""
     place = file.tell()
-    file.seek(8)
-    exif = b""
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind == b"eXIf":
-            exif = file.read(length)
-            break
-        file.seek(length + 4, io.SEEK_CUR)  # 4: the checksum
+    exif = next((file.read(length) for kind, length in _png_chunks(file) if kind == b"eXIf"), b"")
     file.seek(place)
     return exif
+
+
+def _check_png(file: BinaryIO) -> None:
+    """Compare the checksums of a PNG; Pillow leaves out those of the pixels. Raises InputError if one is wrong."""
+    place = file.tell()
+    for kind, length in _png_chunks(file):
+        if not kind[:1].isupper():  # it is not needed to decode the pixels
+            continue
+        crc = zlib.crc32(kind)
+        for start in range(0, length, _PART):
+            crc = zlib.crc32(file.read(min(_PART, length - start)), crc)
+        if file.read(4) != crc.to_bytes(4, "big"):
+            raise InputError(f"damaged: the checksum of its part {kind.decode('ascii', 'replace')!r} is wrong")
+    file.seek(place)
+
+
+def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield the kind and length of each part of a PNG; the file is at its data."""
+    start = file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        yield kind, length
+        start = file.seek(start + length + 12)  # with its own length and kind, and the checksum

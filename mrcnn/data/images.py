@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from mrcnn.data.image_files import MAX_PIXELS, Header, read_data, read_header, turn
-from mrcnn.data.rare_images import decode_rare
+from mrcnn.data.rare_images import LENIENT, decode_rare, refuse_damaged
 from mrcnn.errors import InputError
 from mrcnn.structures.masks import bilinear_resize
 from mrcnn.user_files import open_file
@@ -61,7 +61,11 @@ def read_image(path: str | os.PathLike | None, max_pixels: int = MAX_PIXELS) -> 
 
 def _decode(data: bytes, header: Header, max_pixels: int) -> np.ndarray | None:
     """uint8 [H, W, 3] RGB; None if neither OpenCV nor Pillow can decode it."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if header.format in LENIENT:
+        refuse_damaged(data, max_pixels)
+    image = None
+    if not (header.format == "PNG" and b"acTL" in data[: data.find(b"IDAT")]):  # OpenCV would play an animation
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         image = decode_rare(data, max_pixels)
     if image is None:

@@ -1,5 +1,6 @@
 """Decode image files that OpenCV does not turn into 8-bit colours: 32-bit numbers, and formats of Pillow alone."""
 
+import contextlib
 import io
 
 import cv2
@@ -7,6 +8,9 @@ import numpy as np
 
 from mrcnn.data.image_files import opened
 from mrcnn.errors import InputError
+
+LENIENT = ("TIFF", "BMP", "DIB", "GIF")  # formats whose damaged parts OpenCV leaves black without a word
+_DAMAGED = ("decoder error", "truncated", "when reading image file")  # in Pillow's messages
 
 
 def decode_rare(data: bytes, max_pixels: int) -> np.ndarray | None:
@@ -24,24 +28,41 @@ def decode_rare(data: bytes, max_pixels: int) -> np.ndarray | None:
             white.
     """
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        image = None
-    if image is not None:
-        return _eight_bits(image if image.ndim == 2 else image[:, :, 2::-1])
-    try:
         image = _pillow(data, max_pixels)
     except InputError:
-        return None
-    return image if image.ndim == 3 else _eight_bits(image)
+        image = None
+    if image is None or image.ndim == 2:
+        with contextlib.suppress(cv2.error):
+            found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            image = image if found is None else found if found.ndim == 2 else found[:, :, 2::-1]
+    return None if image is None else _eight_bits(image)
+
+
+def refuse_damaged(data: bytes, max_pixels: int) -> None:
+    """Raise InputError for a file of LENIENT formats that is damaged, which Pillow notices.
+
+    Args:
+        data: of the file.
+        max_pixels: the maximum number of pixels.
+
+    Raises:
+        InputError: Pillow cannot decode a part. A kind of file that it does not know is not refused.
+    """
+    try:
+        _pillow(data, max_pixels)
+    except InputError as error:
+        if any(sign in str(error) for sign in _DAMAGED):
+            raise InputError(f"damaged: {error}; copy or export it again") from error
 
 
 def _pillow(data: bytes, max_pixels: int) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, or [H, W] of numbers with more than 8 bits."""
+    """uint8 [H, W, 3] RGB, or [H, W] of numbers of an unknown range."""
     with opened(io.BytesIO(data), max_pixels) as (image, _):
         if image.mode in ("I", "F"):
             return np.array(image)
-        return np.array(image) >> 8 if image.mode.startswith("I;16") else np.array(image.convert("RGB"))
+        if image.mode.startswith("I;16"):
+            return np.repeat((np.array(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+        return np.array(image.convert("RGB"))
 
 
 def _eight_bits(image: np.ndarray) -> np.ndarray:

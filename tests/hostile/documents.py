@@ -26,10 +26,7 @@ class Literal(float):
 
 def deep(levels: int) -> Any:
     """Return lists and objects inside each other."""
-    value: Any = 1
-    for level in range(levels):
-        value = [value] if level % 2 else {"a": value}
-    return value
+    return Literal('[{"a": ' * levels + "1" + "}]" * levels)
 
 
 def hostile(rng: np.random.Generator) -> Any:
@@ -68,8 +65,9 @@ def hostile(rng: np.random.Generator) -> Any:
         Literal("1e999"),
         Literal("9" * 5000),
         deep(3),
-        deep(90),
+        deep(40),
         deep(400),
+        deep(50000),
         [[]],
         [{}],
         [None],
@@ -143,6 +141,8 @@ def encoded(value: Any) -> str:
 
 def damage(data: bytes, rng: np.random.Generator, digits: bool = False) -> tuple[bytes, str]:
     """Cut, flip or insert bytes. Digits stay as they are, unless they may change: another digit is as good a number."""
+    if not data:
+        return bytes(rng.integers(256, size=40, dtype=np.uint8)), "noise"
     action = rng.choice(["cut", "flip", "insert", "empty", "repeat", "zeros"])
     if action == "cut":
         place = int(rng.integers(len(data)))

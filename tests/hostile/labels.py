@@ -64,7 +64,11 @@ def case(rng: np.random.Generator, folder: pathlib.Path) -> Case:
     def use() -> list[Object]:
         return objects(root, kind, rectangles, target, source)
 
-    return Case("; ".join(what), use, right(kind, named, folder, truncated="cut after" in what[-1] + what[1]))
+    return Case(
+        "; ".join(what),
+        use,
+        right(kind, named or "; ".join(what).count("repeat") > 0, folder, "cut after" in "".join(what)),
+    )
 
 
 def right(kind: str, named: bool, folder: pathlib.Path, truncated: bool) -> Callable[[list[Object]], bool]:
@@ -196,16 +200,16 @@ def spoil(root: pathlib.Path, source: pathlib.Path, kind: str, rng: np.random.Ge
         source.write_bytes(data)
         return what, True
     if source.suffix == ".txt":
-        return spoil_text(root, source, rng), False
+        return spoil_text(root, source, rng), True
     if source.suffix != ".json" or not source.is_file():
         return replace_file(source, rng), False
     try:
         document = json.loads(source.read_bytes())
-    except (ValueError, RecursionError):
+        if not isinstance(document, dict | list) or not document:
+            return "", False
+        document, path, what = mutate(document, rng)
+    except (ValueError, RecursionError):  # it is spoilt enough
         return "", False
-    if not isinstance(document, dict | list) or not document:
-        return "", False
-    document, path, what = mutate(document, rng)
     source.write_bytes(written(document, rng))
     return what, bool(NAMING & set(path)) or len(path) < 2
 
