@@ -63,11 +63,11 @@ def test_a_second_training_in_a_folder_is_refused_by_name(tmp_path):
         checkpoint.touch()
         again.place(tmp_path, checkpoint)
         assert (again.folder, again.epoch) == (run.folder, 3)
-        with pytest.raises(
-            InputError, match=rf"another training is writing into {run.folder} \(process \d+ on "
-        ) as why:
-            with again.owned():
-                pass
+        with (
+            pytest.raises(InputError, match=rf"another training is writing into {run.folder} \(process \d+ on ") as why,
+            again.owned(),
+        ):
+            pass
         assert "copy that file to another folder" in str(why.value)
         with run.owned():  # nested
             pass
