@@ -16,6 +16,8 @@ ARRAY = re.compile(r"\b(np\.ndarray|\w*Tensor|Array|ArrayLike|Path2D)\b")
 REFERENCE = re.compile(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`|\b(?:as in|see|as|of) ([a-z_]+_[a-z_]+)\b", re.IGNORECASE)
 MAKING = ("__init__", "__post_init__", "__enter__")  # what creating an object, or entering it, runs
 WRITER = "mrcnn/files.py"  # raises InputError if a file cannot be written; functions that write need not repeat it
+# Contexts that turn a ValueError of their block into an InputError
+EXPLAINING = {"opened", "_open_root", "_opened_state"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -293,6 +295,8 @@ class Packages:
         line = [error]
         while self.bases.get(line[-1]):
             line.append(self.bases[line[-1]][0])
+        if f"={error}" in handlers:  # this one alone, not its subclasses
+            return True
         known = getattr(builtins, line[-1], Exception)  # an exception of another library
         return any(handler in (*line, *(kind.__name__ for kind in known.__mro__)) for handler in handlers)
 
@@ -333,8 +337,14 @@ def _with_handlers(node: ast.AST, caught: tuple[str, ...] = ()) -> Iterator[tupl
                 yield from _with_handlers(part, (*caught, *own))
             for part in (*child.handlers, *child.orelse, *child.finalbody):
                 yield from _with_handlers(part, caught)
+        elif isinstance(child, ast.With) and any(_explains(item.context_expr) for item in child.items):
+            yield from _with_handlers(child, (*caught, "=ValueError"))
         else:
             yield from _with_handlers(child, caught)
+
+
+def _explains(context: ast.expr) -> bool:
+    return isinstance(context, ast.Call) and ast.unparse(context.func).split(".")[-1] in EXPLAINING
 
 
 def _handled(handler: ast.ExceptHandler) -> list[str]:

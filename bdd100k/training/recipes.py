@@ -84,6 +84,9 @@ def plan(
         learning_rate: Learning rate; None takes that of the recipe or the settings.
         first_epoch: Number of epochs done before.
         images: Number of training images.
+
+    Raises:
+        InputError: A stage is impossible, see `mrcnn.engine.stages.Stage`.
     """
     stages = recipe.stages if recipe else ((layers, 1.0 if layers == "heads" or learning_rate else 0.1, 10),)
     rate = learning_rate or config.LEARNING_RATE

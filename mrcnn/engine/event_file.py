@@ -48,7 +48,7 @@ class EventFile:
         self._write(step, summary=summary.scalar(tag, value))
 
     def add_image(self, tag: str, image: np.ndarray, step: int, dataformats: str = "HWC") -> None:
-        """Add an image, uint8 with its axes in the order of `dataformats`."""
+        """Add an image, uint8 [H, W, 3], or [H, W] with "HW" as `dataformats`."""
         from tensorboardX import summary
 
         self._write(step, summary=summary.image(tag, image, dataformats=dataformats))

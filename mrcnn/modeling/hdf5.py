@@ -221,6 +221,9 @@ def values(dataset: h5py.Dataset, dtype: str | None = None) -> np.ndarray:
         dtype: "float32", "int32", "bool" and so on, to which numbers of the same kind are converted; None: any floats
             and integers, in their type.
 
+    Returns:
+        The values [...] in the shape of the array; float32 and so on, as `dtype` or as stored.
+
     Raises:
         ValueError: the values are of another kind (text, bool, complex), not finite or too large for the type.
     """
