@@ -11,6 +11,7 @@ BDD100K's own test labels are private. The list is DATA/splits/test.txt unless a
 import argparse
 import hashlib
 import logging
+import os
 import pathlib
 import re
 from collections.abc import Iterable
@@ -73,7 +74,7 @@ def choose_names(names: Iterable[str], count: int = COUNT, seed: int = 0) -> lis
     known = sorted(set(names))
     if not 0 < count < len(known):
         raise InputError(f"{count} of {len(known)} images cannot be held out; some must be left to train on")
-    ranked = sorted(known, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    ranked = sorted(known, key=lambda name: hashlib.sha256(os.fsencode(f"{seed}:{name}")).digest())
     return sorted(ranked[:count])
 
 
@@ -86,9 +87,14 @@ def write_list(path: str | pathlib.Path, names: Iterable[str], count: int = COUN
         count, seed: see `choose_names`.
 
     Raises:
-        InputError: the list exists already, or the file cannot be written.
+        InputError: the list exists already, a name does not fit on a line, or the file cannot be written.
     """
     path, known = pathlib.Path(path), sorted(set(names))
+    unfit = [name for name in known if not _fits_a_line(name)]
+    if unfit:
+        raise InputError(
+            f"{path}: {unfit[0]!r:.80} cannot be listed in a text file, one name a line; rename this image"
+        )
     chosen = choose_names(known, count, seed)
     digest = _digest(chosen)
     head = [
@@ -160,5 +166,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _fits_a_line(name: str) -> bool:
+    """Whether a name reads back from a text file with one name a line, and comments after #."""
+    surrogates = any("\ud800" <= letter <= "\udfff" for letter in name)  # the name of its file is not UTF-8
+    return name.strip().splitlines() == [name] and not name.startswith("#") and not surrogates
+
+
 def _digest(names: Iterable[str]) -> str:
-    return hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("".join(f"{name}\n" for name in sorted(names)))).hexdigest()

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,7 +150,7 @@ def _give_scores(labels: Annotations, folder: pathlib.Path, file: pathlib.Path) 
             raise InputError(f"{file}: no scores for {folder / (stem + '.png')}")
         own = scores.pop(stem)
         ids = [label.id for label in image.objects]
-        repeated = next((i for i in ids if ids.count(i) > 1), None)
+        repeated = next((i for i, times in Counter(ids).items() if times > 1), None)
         if repeated is not None:
             raise InputError(f"{folder / (stem + '.png')}: index {repeated} has pixels of several categories or flags")
         absent = [i for i in ids if i not in own]
@@ -171,7 +172,7 @@ def _read_scores(file: pathlib.Path) -> dict[str, dict[str, float]]:
             for label in frame.get("labels") or []:
                 if own.setdefault(str(int(label["index"])), label["score"]) is not label["score"]:
                     raise InputError(f"{file}: {frame['name']} has the index {label['index']} twice")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{file}: expected a list of {{name, labels: [{{index, score}}]}} ({error!r})") from error

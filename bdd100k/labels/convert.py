@@ -19,6 +19,7 @@ Scalabel file are left out. Whatever a format cannot hold is counted and logged.
 """
 
 import logging
+import os
 import pathlib
 
 import numpy as np
@@ -34,6 +35,7 @@ from mrcnn.files import folder_written_whole, write_json
 logger = logging.getLogger(__name__)
 
 IMAGE_SIZE = (720, 1280)  # (height, width) in px of every BDD100K image
+_LONGEST_NAME = 240  # bytes; most file systems hold 255, of which a temporary name needs some
 FORMATS = ("scalabel", "coco", "bitmask")
 MASKS = ("rle", "polygons")
 
@@ -141,6 +143,8 @@ def _png_names(labels: Annotations) -> dict[str, AnnotatedImage]:
     names: dict[str, AnnotatedImage] = {}
     for image in labels.images:
         name = pathlib.PurePath(image.name).stem + ".png"
+        if "\0" in name or len(os.fsencode(name)) > _LONGEST_NAME:
+            raise InputError(f"{labels.findings.source}: {name!r:.80} cannot be the name of a file; rename this image")
         if name in names:
             raise InputError(f"{labels.findings.source}: {names[name].name} and {image.name} would both become {name}")
         names[name] = image

@@ -314,7 +314,7 @@ def _choose(
     if split not in ("train", "val"):
         raise InputError(f"{root}: no images for split {split!r}: there is no folder of that name; use train or val")
     # by a hash of the name: the choice is always the same, and new images do not move old ones to the other side
-    drawn = sorted(pool, key=lambda image: hashlib.sha256(image.name.encode()).digest())
+    drawn = sorted(pool, key=lambda image: hashlib.sha256(os.fsencode(image.name)).digest())
     count = max(1, round(VAL_FRACTION * len(drawn))) if len(drawn) > 1 else 0
     log.info("%s: no folder is called val; %d of %d images are drawn for it by name", root, count, len(drawn))
     chosen = {id(image) for image in (drawn[:count] if split == "val" else drawn[count:])}

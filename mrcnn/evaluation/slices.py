@@ -63,16 +63,18 @@ def image_groups(
         Attribute -> value -> bool [I], the images of the group; the most frequent value comes first. An image without
         an attribute is in none of its groups.
     """
-    groups: dict[str, dict[str, np.ndarray]] = {}
+    groups: dict[str, dict[str, list[int]]] = {}  # positions: arrays for a different value of each image may not fit
     for position, image_id in enumerate(image_ids):
         attributes = dataset.image_info[image_id].get("attributes") or {}
         for name, value in attributes.items():
             if isinstance(value, str):
-                values = groups.setdefault(name, {})
-                values.setdefault(value, np.zeros(len(image_ids), bool))[position] = True
+                groups.setdefault(name, {}).setdefault(value, []).append(position)
     usable = [name for name in (*first, *groups) if name in groups and len(groups[name]) <= _MAX_VALUES]
     return {
-        name: dict(sorted(groups[name].items(), key=lambda item: (-item[1].sum(), item[0])))
+        name: {
+            value: np.isin(np.arange(len(image_ids)), own)
+            for value, own in sorted(groups[name].items(), key=lambda item: (-len(item[1]), item[0]))
+        }
         for name in dict.fromkeys(usable)
     }
 

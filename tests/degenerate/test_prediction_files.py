@@ -217,3 +217,33 @@ def test_nothing_to_flatten():
 def test_an_image_twice_is_refused(dataset):
     with pytest.raises(InputError, match="image_ids has an image twice"):
         evaluate([], dataset, image_ids=[0, 0])
+
+
+FAR = [1e9, 1e9, 2e9, 1e9, 2e9, 2e9]
+ZIGZAG = [v for i in range(1000) for v in ((-99999.0, 99999.0)[i % 2], float(i))]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"segmentation": [FAR]}, "polygon has a coordinate of 2e[+]09 px"),
+        ({"segmentation": [[-1e8, 0, 1e8, 0, 1e8, 5]]}, "polygon has a coordinate of -1e[+]08 px"),
+        ({"segmentation": [[0, 0, 10**400, 0, 5, 5]]}, "polygons must be a list .* of finite numbers"),
+        ({"segmentation": [ZIGZAG]}, "polygon has an outline of 199998000 px"),
+        ({"segmentation": {"size": [2**31, 2**31], "counts": [0, 2**62]}}, "the RLE has size"),
+        (
+            {"segmentation": {"size": [100, 100], "counts": [2**40, 5]}},
+            "RLE is broken: rle counts are not whole numbers",
+        ),
+        ({"segmentation": {"size": [100, 100], "counts": [-5, 10005]}}, "RLE is broken: it has negative run lengths"),
+        ({"segmentation": {"size": [100, 100], "counts": [0, 2**32, 10000]}}, "its runs cover 4294977296 pixels"),
+        ({"bbox": [0, 0, 1e200, 1e200]}, "bbox .* is more than 100000 px from the image"),
+        ({"bbox": [0, 0, 10**400, 5]}, "bbox .* is not .* finite numbers"),
+        ({"score": 10**400}, "score 1000"),
+    ],
+)
+def test_numbers_that_crash_pycocotools_are_refused(dataset, tmp_path, changes, message):
+    entry = {**found(0, "car", BOX, 0.5), **changes}
+    (tmp_path / "found.json").write_text(json.dumps([entry]))
+    with pytest.raises(InputError, match=f"found.json, entry 0: .*{message}"):
+        load_any(tmp_path / "found.json", dataset)

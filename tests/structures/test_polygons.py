@@ -8,9 +8,9 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 
 from mrcnn.annotations.json_fields import check_rle, number
-from mrcnn.errors import LabelError
+from mrcnn.errors import InputError, LabelError
 from mrcnn.structures.masks import tighten
-from mrcnn.structures.polygons import polygons_to_crop, rectangle
+from mrcnn.structures.polygons import as_points, polygons_to_crop, rectangle
 from mrcnn.structures.rle import crop_to_rle, rle_lengths, rle_to_crop
 
 # tenths lie half-way between the fifths that COCO's rasteriser rounds to
@@ -82,3 +82,40 @@ def test_rectangle_and_numbers():
     for value in (True, "3", None, float("nan"), float("inf"), 10**400, [1]):
         with pytest.raises(LabelError, match="x is"):
             number(value, "x")
+
+
+@pytest.mark.parametrize(
+    "polygon, message",
+    [
+        ([[0, 0], [1e9, 0], [1e9, 1e9]], "coordinate of 1e[+]09 px"),
+        ([[0, 0], [np.nan, 0], [5, 5]], "not finite"),
+        ([[0, 0], [np.inf, 0], [5, 5]], "not finite"),
+        ([[(-90000, 90000)[i % 2], i] for i in range(200)], "outline of 36000000 px, more than 10000000"),
+    ],
+)
+def test_polygons_that_would_crash_the_rasteriser(polygon, message):
+    with pytest.raises(LabelError, match=message):
+        as_points(polygon)
+    with pytest.raises(InputError, match=message):
+        polygons_to_crop([np.array(polygon, float)], (100, 100))
+
+
+def test_sizes_that_no_mask_can_have():
+    """pycocotools counts pixels in 32 bits: these would wrap around."""
+    for size in ((65536, 65536), (-5, 5), (10**12, 1)):
+        with pytest.raises(InputError, match="no image can be"):
+            polygons_to_crop([np.array([[0, 0], [5, 0], [5, 5.0]])], size)
+        with pytest.raises(InputError, match="no image can be"):
+            rle_to_crop({"size": size, "counts": [0, 5]})
+        with pytest.raises(InputError, match="no image can be"):
+            crop_to_rle([0, 0, 2, 2], np.ones((2, 2), bool), size)
+    for box in ([-1, 0, 1, 2], [0, 9, 2, 11]):
+        with pytest.raises(InputError, match="is not inside an image of 10 x 10"):
+            crop_to_rle(box, np.ones((2, 2), bool), (10, 10))
+    whole = rle_to_crop({"size": (46340, 46341), "counts": [5, 1, 46340 * 46341 - 6]})  # just below
+    assert whole is not None and whole[0].tolist() == [5, 0, 6, 1]
+
+
+def test_true_is_no_coordinate():
+    with pytest.raises(LabelError, match="not numbers in pairs"):
+        as_points([[0, 0], [True, 0], [5, 5]])
