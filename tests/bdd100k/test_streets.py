@@ -339,7 +339,7 @@ def test_foreign_folder_and_bad_numbers_are_refused(tmp_path) -> None:
         with pytest.raises(InputError, match="Cannot draw"):
             write_streets(tmp_path / "new", **bad)
     (tmp_path / "streets.json").write_text("{")
-    with pytest.raises(InputError, match="not JSON"):
+    with pytest.raises(InputError, match="streets.json: broken JSON at line 1, column 2.*choose another folder"):
         write_streets(tmp_path, train=1, val=0)
 
 

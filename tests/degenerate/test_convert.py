@@ -105,7 +105,7 @@ def test_one_message_and_nothing_written(run, tmp_path, arguments, why):
 def test_value_that_json_cannot_hold(run, tmp_path):
     (tmp_path / "s.json").write_text(json.dumps(frames(attributes={"speed": float("nan")})))
     code, message = run("s.json", "c.json", "--to", "coco")
-    assert code == 2 and "cannot write c.json: JSON cannot hold a number in it" in message
+    assert code == 2 and "cannot write c.json: JSON holds no number that is not finite" in message
     assert left(tmp_path) == ["s.json"]
 
 

@@ -277,7 +277,6 @@ def test_a_video_that_breaks_off_is_reported(folder, tmp_path):
         (["{folder}/a.png", "--out", "{folder}"], "would overwrite it"),
         (["{empty}"], "no images or videos"),
         (["{folder}/a.png", "--no-pictures"], "nothing to write"),
-        (["{folder}/a.png", "--min-score", "3"], "from 0 to 1"),
         (["{folder}/a.png", "--weights", "none"], "names no trained weights"),
         (["{folder}/a.png", "--weights", "last", "--logs", "{empty}"], "no run with a checkpoint"),
     ],
@@ -287,6 +286,12 @@ def test_wrong_use_ends_with_2(run, folder, tmp_path, capsys, arguments, message
     with_out = filled if "--out" in filled else [*filled, "--out", tmp_path / "out"]
     assert run(*with_out, fake=False) == 2
     assert message in capsys.readouterr().err
+
+
+def test_score_out_of_range(run, folder, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(folder / "a.png", "--min-score", "3")
+    assert stop.value.code == 2 and "'3' is not a number from 0 to 1" in capsys.readouterr().err
 
 
 def test_weights_of_another_program(model, expected, tmp_path, caplog):
