@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import stat
+import sys
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -121,8 +122,9 @@ def parse_json(data: bytes | str, name: str) -> Any:
         raise InputError(f"{name}: broken JSON at {place}: {error.msg}. Is the file complete?") from error
     except _TwoValuesError as error:
         raise InputError(f"{name}: the key {error.args[0]!r:.60} has two values in one object; keep one") from None
-    except ValueError as error:  # more digits than int() takes
-        raise InputError(f"{name}: has a number that is too long ({error})") from error
+    except ValueError as error:
+        digits = sys.get_int_max_str_digits()
+        raise InputError(f"{name}: has a number that is too long, with more than {digits} digits") from error
 
 
 class _TwoValuesError(ValueError):

@@ -98,6 +98,9 @@ def _check(record: Record) -> None:
         raise ValueError("it has no stages")
     if not isinstance(record.config, dict):
         raise TypeError("its config is no dictionary")
+    missing = [name for name in ("data", "config", "limit") if name not in record.arguments]
+    if missing:
+        raise ValueError(f"its arguments lack {', '.join(missing)}")
     for name, value in record.arguments.items():
         good = value is None
         if name in TEXTS:
