@@ -128,7 +128,9 @@ def _pr_charts(a: StoredEvaluation, b: StoredEvaluation) -> Sequence[dict[str, A
     """Draw the precision-recall curves of masks at IoU 0.5 of both evaluations, one panel per class."""
     panels = []
     for name, curves in list(a.result["pr_curves"]["mask"].items())[:_MAX_PANELS]:
-        other = b.result["pr_curves"]["mask"][name]
+        other = b.result["pr_curves"]["mask"].get(name)
+        if other is None:
+            continue
         lines = [
             Line(defined([r / 100 for r in range(101)], precision[IOU_50]), style)
             for precision, style in ((curves, "s1 strong"), (other, "s2 strong dashed"))

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from mrcnn.errors import InputError
-from mrcnn.evaluation import bootstrap
-from mrcnn.evaluation.result import Interval, to_json
+from mrcnn.evaluation import bootstrap, tide
+from mrcnn.evaluation.result import CocoFigures, Interval, Result, to_json
+from mrcnn.evaluation.stored_form import check_form
 from mrcnn.evaluation.table_file import TABLE_FILE, StoredTables, load_tables
 from mrcnn.user_files import read_json
 
@@ -41,6 +42,23 @@ class StoredEvaluation:
     stored: StoredTables
 
 
+@dataclasses.dataclass
+class _APs:
+    """The figures of a class that a comparison reads."""
+
+    AP: float | None
+    AP50: float | None
+    AP75: float | None
+
+
+@dataclasses.dataclass
+class _Protocol:
+    """The figures of a benchmark's protocol that a comparison reads."""
+
+    mask: CocoFigures
+    per_class: dict[str, _APs]
+
+
 def read_evaluation(folder: str | os.PathLike[str]) -> StoredEvaluation:
     """Read a folder that scripts/evaluate.py wrote.
 
@@ -60,9 +78,18 @@ def read_evaluation(folder: str | os.PathLike[str]) -> StoredEvaluation:
     missing = [name for name in _NEEDED if not isinstance(result, dict) or name not in result]
     if missing:
         raise InputError(f"{path} was not written by this version ({', '.join(missing)} missing); evaluate again")
+    try:
+        check_form(result, Result, "result")
+        check_form(result["evaluated"], dict[str, Any], "result.evaluated")
+        check_form(result["evaluated"].get("settings", {}), dict[str, Any], "result.evaluated.settings")
+        check_form(result.get("official") or {}, dict[str, Any], "result.official")
+        check_form(_protocols(result), dict[str, _Protocol], "result.official")
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}; evaluate again") from error
     stored = load_tables(folder / TABLE_FILE)
     table = stored.tables["mask"]
     objects = np.bincount(table.gt_image[~table.gt_crowd], minlength=len(stored.images))
+    _check_parts(result, stored, path)
     if [row["objects"] for row in result["per_image"]] != objects.tolist():
         raise InputError(f"{path} and {TABLE_FILE} in the same folder are of different images; evaluate again")
     return StoredEvaluation(folder, result, stored)
@@ -211,16 +238,30 @@ def _differences(
 
 def _official(a: StoredEvaluation, b: StoredEvaluation, weights: np.ndarray | None) -> dict[str, ProtocolComparison]:
     """Compute the differences of the protocols that both evaluations have."""
-    known = [
-        {name: own for name, own in evaluation.result.get("official", {}).items() if isinstance(own, dict)}
-        for evaluation in (a, b)
-    ]
+    known = [_protocols(evaluation.result) for evaluation in (a, b)]
     result = {}
     for name in known[0]:
         if name in known[1]:
             figures, classes = ([own[name][part] for own in known] for part in ("mask", "per_class"))
             result[name] = ProtocolComparison(*_differences(a, b, name, figures, classes, weights))
     return result
+
+
+def _check_parts(result: Mapping[str, Any], stored: StoredTables, path: pathlib.Path) -> None:
+    """Raise InputError if the figures and the tables are of different classes, or the curves are not whole."""
+    names, curves = set(stored.names), result["pr_curves"].get("mask", {})
+    lists = [result["per_class"], *(own["per_class"] for own in _protocols(result).values())]
+    if any(set(own) != names for own in lists) or not set(curves) <= names:
+        raise InputError(f"{path} and {TABLE_FILE} in the same folder have different classes; evaluate again")
+    if not set(tide.KINDS) <= set(result["errors"]["delta_ap"]) & set(result["errors"]["counts"]):
+        raise InputError(f"{path} is damaged: a kind of error is missing; evaluate again")
+    if any([len(line) for line in own] != [101] * 10 for own in curves.values()):
+        raise InputError(f"{path} is damaged: a curve has other points than 10 x 101; evaluate again")
+
+
+def _protocols(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a benchmark's protocols by name."""
+    return {name: own for name, own in (result.get("official") or {}).items() if isinstance(own, dict)}
 
 
 def _difference(values: Sequence[float | None], samples: Sequence[np.ndarray | None]) -> Difference:

@@ -6,7 +6,6 @@ Legend: I images, K classes (without the background).
 import dataclasses
 import os
 import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,9 +86,9 @@ def load_tables(path: str | os.PathLike[str]) -> StoredTables:
         tables = {kind: _table(arrays, kind, len(images), len(names)) for kind in kinds}
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; evaluate again to write it") from error
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # damaged archives lead to errors of many kinds
         raise InputError(f"{path} is not a file of match tables ({error}); evaluate again") from error
     return StoredTables(tables, images, names)
 
@@ -98,10 +97,18 @@ def _table(arrays: Mapping[str, np.ndarray], kind: str, images: int, classes: in
     columns: dict[str, Any] = {
         name: arrays[f"{kind}_{name}"].astype(dtype, copy=False) for name, dtype in COLUMNS.items()
     }
-    return Table(
-        images,
-        classes,
-        gt_ignored=arrays.get(f"{kind}_gt_ignored"),
-        bitmask_rules=bool(arrays.get(f"{kind}_plain", False)),
-        **columns,
-    )
+    ignored = arrays.get(f"{kind}_gt_ignored")
+    _check(columns | ({} if ignored is None else {"gt_ignored": ignored}), images, classes)
+    return Table(images, classes, gt_ignored=ignored, bitmask_rules=bool(arrays.get(f"{kind}_plain", False)), **columns)
+
+
+def _check(columns: Mapping[str, np.ndarray], images: int, classes: int) -> None:
+    """Raise ValueError if columns differ in length, point to nothing, or have values that are not finite."""
+    ends = {"image": images, "class": classes, "dt": len(columns["dt_image"]), "gt": len(columns["gt_image"])}
+    for name, column in columns.items():
+        group, _, kind = name.partition("_")
+        if column.shape != columns[{"gt": "gt_image", "dt": "dt_image", "pair": "pair_dt"}[group]].shape:
+            raise ValueError(f"{name} has another length than the columns beside it")
+        end = ends.get(kind, np.inf)
+        if column.ndim != 1 or not np.isfinite(column).all() or (column < 0).any() or (column >= end).any():
+            raise ValueError(f"{name} has values that no evaluation gives")

@@ -1,6 +1,7 @@
 """Tests the comparison of two stored evaluations: differences, intervals, and evaluations that cannot be compared."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -202,3 +203,45 @@ def test_files_of_two_runs(folder, scenes, tmp_path):
         read_evaluation(tmp_path / "few")
     with pytest.raises(InputError, match="is not a folder"):
         read_evaluation(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"mask": {"AP": 1}}, "result.mask.AP50 is missing"),
+        ({"mask": 7}, "result.mask is int"),
+        ({"matterport": {"mAP50": 10**400}}, "result.matterport.mAP50 is 1000"),
+        ({"per_image": [{"image": "a", "objects": "2", "AP50": None}]}, r"result.per_image\[0\].objects is str"),
+        ({"per_class": {}}, "different classes"),
+        ({"official": 10**400}, "result.official is int"),
+        ({"official": {"rle": {"mask": {}}}}, "result.official.rle.mask.AP is missing"),
+        ({"evaluated": None}, "result.evaluated is null"),
+        ({"errors": {"delta_ap": {}, "counts": {}}}, "a kind of error is missing"),
+        ({"pr_curves": {"mask": {"cat": [[]]}}}, "different classes"),
+    ],
+)
+def test_a_result_of_another_form_is_refused(folder, tmp_path, change, message):
+    shutil.copytree(folder / "all", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=f"result.json .*{message}"):
+        read_evaluation(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "column, value", [("gt_image", 99), ("pair_dt", -1), ("dt_score", np.nan), ("gt_area", np.inf)]
+)
+def test_tables_that_point_to_nothing_are_refused(folder, tmp_path, column, value):
+    shutil.copytree(folder / "all", tmp_path, dirs_exist_ok=True)
+    folder = tmp_path
+    with np.load(folder / "matches.npz") as file:
+        arrays = dict(file)
+    changed = arrays[f"mask_{column}"].astype(float)
+    changed[0] = value
+    for columns, message in (
+        ({f"mask_{column}": changed}, f"{column} has values that no evaluation gives"),
+        ({f"mask_{column}": changed[:0]}, "another length|values"),
+    ):
+        np.savez(folder / "matches.npz", **arrays | columns)
+        with pytest.raises(InputError, match=f"matches.npz is not a file of match tables .*({message})"):
+            read_evaluation(folder)
