@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
+from PIL.TiffImagePlugin import COMPRESSION, IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
 
 from mrcnn.errors import InputError, LabelError
 from mrcnn.user_files import open_file
@@ -28,6 +28,7 @@ EXIF_ORIENTATION = 0x0112  # tag: 1 as stored, 2..4 flipped or upside down, 5..8
 TRANSPOSED = (5, 6, 7, 8)
 _PART = 1 << 20  # bytes read at once
 _REFUSED = ("EPS",)  # a program: Pillow runs Ghostscript to draw it
+_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)  # none, LZW, JPEG, deflate, PackBits, and deflate by its old number
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OPENCV_ALONE = (  # formats that OpenCV reads and Pillow does not know, with height and width or width and height
     re.compile(rb"#\?.{1,4000}?\n[-+]Y (?P<height>\d{1,9}) [-+]X (?P<width>\d{1,9})\n", re.DOTALL),
@@ -214,6 +215,9 @@ def _tiff_header(file: BinaryIO) -> Header:
     tags = ImageFileDirectory_v2(start + (file.read(8) if 43 in start[2:4] else b""))
     file.seek(tags.next)
     tags.load(file)
+    compression = tags.get(COMPRESSION, 1)
+    if compression not in _COMPRESSIONS:  # OpenCV would give a black image
+        raise InputError(f"a TIFF of compression {compression!r:.20}, which is not supported; save it without")
     height, width = int(tags[IMAGELENGTH]), int(tags[IMAGEWIDTH])
     return Header("TIFF", (width, height) if tags.get(EXIF_ORIENTATION) in TRANSPOSED else (height, width))
 
