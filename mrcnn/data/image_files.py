@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
+from PIL.TiffImagePlugin import COMPRESSION, COMPRESSION_INFO, IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
 
 from mrcnn.errors import InputError, LabelError
 from mrcnn.user_files import open_file
@@ -214,6 +214,8 @@ def _tiff_header(file: BinaryIO) -> Header:
     tags = ImageFileDirectory_v2(start + (file.read(8) if 43 in start[2:4] else b""))
     file.seek(tags.next)
     tags.load(file)
+    if tags.get(COMPRESSION, 1) not in COMPRESSION_INFO:  # OpenCV would leave it black
+        raise InputError(f"a TIFF of the unknown compression {tags[COMPRESSION]!r:.20}")
     height, width = int(tags[IMAGELENGTH]), int(tags[IMAGEWIDTH])
     return Header("TIFF", (width, height) if tags.get(EXIF_ORIENTATION) in TRANSPOSED else (height, width))
 
