@@ -59,8 +59,7 @@ def written(path: str | os.PathLike) -> Iterator[h5py.File]:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         yield file
-    content = buffer.getbuffer()
-    with written_whole(path) as temporary, temporary.open("wb") as out:
+    with written_whole(path) as temporary, temporary.open("wb") as out, buffer.getbuffer() as content:
         out.write(content)
         out.write(CHECKSUM + hashlib.sha256(content).hexdigest().encode() + b"\n")
 

@@ -117,7 +117,7 @@ def test_a_full_disk_keeps_the_file_of_before(checkpoint):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, limits[1]))
     try:
-        with pytest.raises(InputError, match="the previous file is kept"):
+        with pytest.raises(InputError, match="the previous one is kept"):
             weights.save_weights(network(), checkpoint)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
