@@ -1,7 +1,6 @@
 """Data sets of every format with a hostile label file, label or image; used as the scripts use them."""
 
 import json
-import logging
 import os
 import pathlib
 from collections.abc import Callable
@@ -41,9 +40,6 @@ NAMING = {
 NAMING |= {"class", "image_id", "id", "file_name", "filename", "imagePath", "fname", "src", "fid_list", "vid", "file"}
 NAMING |= {"view", "fid", "aname", "options", "metadata"}
 Object = tuple[str, str, tuple[int, ...]]  # image, class, box
-
-logging.getLogger("mrcnn").setLevel(logging.ERROR)
-logging.getLogger("bdd100k").setLevel(logging.ERROR)
 
 
 def case(rng: np.random.Generator, folder: pathlib.Path) -> Case:

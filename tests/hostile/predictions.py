@@ -3,7 +3,6 @@
 import contextlib
 import io
 import itertools
-import logging
 import os
 import pathlib
 import threading
@@ -28,9 +27,6 @@ from tests.hostile.labels import BOXES, bdd_folder
 
 CLASSES = {"leaf": "car", "stem": "bus"}
 IDS = {"leaf": 5, "stem": 9, "car": 3, "bus": 5}
-
-logging.getLogger("mrcnn").setLevel(logging.ERROR)
-logging.getLogger("bdd100k").setLevel(logging.ERROR)
 
 
 class Found:

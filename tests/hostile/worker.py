@@ -1,6 +1,7 @@
 """Tries cases of one kind, one after the other, and reports each on standard output; a crash ends only this process."""
 
 import json
+import logging
 import os
 import pathlib
 import resource
@@ -14,6 +15,7 @@ GROWTH_MIB = 2048  # what one small input may add to the peak of memory
 
 def main(kind: str, seed: int, first: int, end: int) -> None:
     """Try the cases `first` to `end` - 1. Each is announced before and reported after, as a line of JSON."""
+    logging.disable(logging.WARNING)  # thousands of lines about what is left out
     report = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the code under test prints is no report
     for number in range(first, end):
