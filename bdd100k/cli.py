@@ -168,6 +168,16 @@ def refuse_settings(overrides: Sequence[str]) -> None:
     Config().override(overrides)
 
 
+def given_options(args: argparse.Namespace, defaults: argparse.Namespace) -> list[str]:
+    """Return the names in `args` whose values are not the defaults, in the order of the command line's definition."""
+    return [name for name, value in vars(args).items() if value != getattr(defaults, name)]
+
+
+def option(name: str) -> str:
+    """Return the command-line option of a name in the parsed arguments."""
+    return "--" + {"overrides": "set"}.get(name, name).replace("_", "-")
+
+
 def follow_classes(config: Config, class_names: Sequence[str]) -> None:
     """Set NUM_CLASSES to the number of classes in the data, with the background."""
     if len(class_names) != config.NUM_CLASSES:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from mrcnn.annotations.reading import read_lines
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import number_type, whole
+from mrcnn.text import without_surrogates
 
 log = logging.getLogger(__name__)
 
@@ -168,8 +169,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _fits_a_line(name: str) -> bool:
     """Whether a name reads back from a text file with one name a line, and comments after #."""
-    surrogates = any("\ud800" <= letter <= "\udfff" for letter in name)  # the name of its file is not UTF-8
-    return name.strip().splitlines() == [name] and not name.startswith("#") and not surrogates
+    is_utf8 = name == without_surrogates(name)
+    return name.strip().splitlines() == [name] and not name.startswith("#") and is_utf8
 
 
 def _digest(names: Iterable[str]) -> str:

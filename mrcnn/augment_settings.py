@@ -3,7 +3,6 @@
 The preset "lsj", large-scale jitter with copy-paste, is the recipe of Ghiasi et al. (arXiv:2012.07177).
 """
 
-import reprlib
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -79,9 +78,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
-            rule, value = get_args(hint)[-2], getattr(self, name)
-            if not rule.fits(value):
-                raise InputError(f"AUGMENT_{name.upper()} is {reprlib.repr(value)}; give {rule}")
+            get_args(hint)[-2].check(f"AUGMENT_{name.upper()}", getattr(self, name))
         if self.scale[0] > self.scale[1]:
             raise InputError(f"AUGMENT_SCALE is {self.scale}; give (minimum, maximum)")
 

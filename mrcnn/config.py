@@ -15,7 +15,6 @@ import difflib
 import functools
 import json
 import logging
-import reprlib
 import sys
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -278,7 +277,7 @@ class Config:
 
     def _compute(self) -> None:
         for name in ("GPU_COUNT", "IMAGES_PER_GPU", "NUM_CLASSES"):
-            settings()[name].check(getattr(self, name))
+            settings()[name].rule.check(name, getattr(self, name))
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
         if self.IMAGE_RESIZE_MODE == "crop":
             sides = [self.IMAGE_MIN_DIM, self.IMAGE_MIN_DIM]
@@ -300,7 +299,7 @@ class Config:
         """
         for name, setting in settings().items():
             value = getattr(self, name)
-            setting.check(value)
+            setting.rule.check(name, value)
             stored = setting.rule.stored(value)
             if repr(stored) != repr(value):  # of another type: clients may have assigned what _compute gives
                 setattr(self, name, stored)
@@ -416,7 +415,7 @@ class Config:
         """Set an attribute; a list takes the type of the present value, and a dictionary adds to it."""
         setting, old = settings().get(key), getattr(self, key)
         if setting is not None:
-            setting.check(value)
+            setting.rule.check(key, value)
             value = setting.rule.stored(value)
         if isinstance(old, np.ndarray) and isinstance(value, list | tuple):
             value = np.array(value, dtype=old.dtype)
@@ -444,11 +443,6 @@ class Setting:
     rule: setting_rules.Rule
     about: str
     section: str
-
-    def check(self, value: Any) -> None:
-        """Raise InputError if the setting may not have this value."""
-        if not self.rule.fits(value):
-            raise InputError(f"{self.name} is {reprlib.repr(value)}; give {self.rule}")
 
 
 @functools.cache

@@ -168,15 +168,34 @@ def _place(target: pathlib.Path, suffix: str = "", folder: bool = False) -> Iter
 
 def _has_locks(folder: pathlib.Path) -> bool:
     """Return whether files in a folder can be locked. Raises OSError if it cannot be opened."""
-    if fcntl is None:
+    if fcntl is None:  # Windows opens no folders either
         return False
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        take_lock(handle, shared=True)
     except OSError as error:
         return error.errno not in NO_LOCKS
     finally:
         os.close(handle)
+    return True
+
+
+def take_lock(handle: int, shared: bool = False) -> bool:
+    """Lock an open file or folder until it is closed, or the process ends; return False if another one has the lock.
+
+    Args:
+        handle: of `os.open`.
+        shared: whether others may have such a lock too.
+
+    Raises:
+        OSError: it cannot be locked; `errno` is one of NO_LOCKS where nothing can be.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "this operating system has no flock")
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     return True
 
 
@@ -253,9 +272,7 @@ def _is(handle: int, path: pathlib.Path) -> bool:
 
 def _lock(handle: int, path: pathlib.Path) -> bool:
     """Lock an open file for this process; return False if another one has it, or has moved it meanwhile."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not take_lock(handle):
         return False
     mine = os.fstat(handle)
     single = stat.S_ISDIR(mine.st_mode) or (stat.S_ISREG(mine.st_mode) and mine.st_nlink == 1)

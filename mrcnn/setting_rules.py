@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.errors import InputError
 from mrcnn.text import printable
 
 
@@ -21,6 +22,11 @@ class Rule(abc.ABC):
     @abc.abstractmethod
     def fits(self, value: Any) -> bool:
         """Return whether a setting may have this value, of any type."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError if a setting of this name may not have this value."""
+        if not self.fits(value):
+            raise InputError(f"{name} is {reprlib.repr(value)}; give {self}")
 
     def stored(self, value: Any) -> Any:
         """Return a value that fits in the type that the network and JSON files need: numpy's numbers as Python's."""

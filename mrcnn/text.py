@@ -33,6 +33,12 @@ def figure_text(text: object) -> str:
     return " ".join(printable(text, LONGEST_CAPTION).split("\n")).replace("$", r"\$")
 
 
+def one_line(text: object, longest: int = 120) -> str:
+    r"""Return text that comes from a file for a place inside a message: its beginning, with \n for newlines."""
+    start = str(text)[: longest + 1]
+    return printable(start if len(start) <= longest else start[:longest] + "...").replace("\n", r"\n")
+
+
 def without_surrogates(text: str) -> str:
     r"""Return a text as it can be encoded: bytes of a file name that are no UTF-8, for example, become \xff."""
     return _HALF.sub(_escaped, text)

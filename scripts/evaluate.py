@@ -101,13 +101,13 @@ def parse_arguments() -> argparse.Namespace:
 
 def refuse_unused(args: argparse.Namespace, defaults: argparse.Namespace) -> None:
     """Raise InputError for options that would have no effect beside --compare or --predictions."""
-    given = {name for name, value in vars(args).items() if value != getattr(defaults, name)}
+    given = set(cli.given_options(args, defaults))
     for option, unused in (
         ("compare", given - {"compare", "out", "bootstrap", "seed"}),
         ("predictions", given & {"weights", "logs", "overrides"}),
     ):
         if option in given and unused:
-            names = ", ".join("--" + {"overrides": "set"}.get(name, name).replace("_", "-") for name in sorted(unused))
+            names = ", ".join(map(cli.option, sorted(unused)))
             raise InputError(f"{names}: without effect beside --{option}; leave out one of them")
 
 

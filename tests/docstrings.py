@@ -16,8 +16,8 @@ ARRAY = re.compile(r"\b(np\.ndarray|\w*Tensor|Array|ArrayLike|Path2D)\b")
 REFERENCE = re.compile(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`|\b(?:as in|see|as|of) ([a-z_]+_[a-z_]+)\b", re.IGNORECASE)
 MAKING = ("__init__", "__post_init__", "__enter__")  # what creating an object, or entering it, runs
 WRITER = "mrcnn/files.py"  # raises InputError if a file cannot be written; functions that write need not repeat it
-# Contexts that turn a ValueError of their block into an InputError
-EXPLAINING = {"opened", "_open_root", "_opened_state"}
+# Contexts that turn an error of their block into an InputError: their names -> that error, "=": not its subclasses
+EXPLAINING = {"opened": "=ValueError", "_open_root": "=ValueError", "_opened_state": "=ValueError", "_said": "OSError"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -337,14 +337,17 @@ def _with_handlers(node: ast.AST, caught: tuple[str, ...] = ()) -> Iterator[tupl
                 yield from _with_handlers(part, (*caught, *own))
             for part in (*child.handlers, *child.orelse, *child.finalbody):
                 yield from _with_handlers(part, caught)
-        elif isinstance(child, ast.With) and any(_explains(item.context_expr) for item in child.items):
-            yield from _with_handlers(child, (*caught, "=ValueError"))
+        elif isinstance(child, ast.With):
+            yield from _with_handlers(child, (*caught, *_explained(child)))
         else:
             yield from _with_handlers(child, caught)
 
 
-def _explains(context: ast.expr) -> bool:
-    return isinstance(context, ast.Call) and ast.unparse(context.func).split(".")[-1] in EXPLAINING
+def _explained(block: ast.With) -> list[str]:
+    """Return the errors that the contexts of a block turn into others."""
+    calls = [item.context_expr.func for item in block.items if isinstance(item.context_expr, ast.Call)]
+    names = [ast.unparse(function).split(".")[-1] for function in calls]
+    return [EXPLAINING[name] for name in names if name in EXPLAINING]
 
 
 def _handled(handler: ast.ExceptHandler) -> list[str]:

@@ -13,7 +13,7 @@ from bdd100k.open_data import BDD100K, OWN
 from mrcnn.config import Config
 from mrcnn.engine.stages import Stage
 from mrcnn.errors import InputError
-from mrcnn.files import written_whole
+from mrcnn.files import write_json
 from mrcnn.user_files import read_json
 
 RECORD = "run.json"
@@ -62,8 +62,7 @@ def write(folder: str | os.PathLike[str], arguments: argparse.Namespace, config:
         "config": config.to_dict(),
         "stages": [dataclasses.asdict(stage) for stage in stages],
     }
-    with written_whole(pathlib.Path(folder) / RECORD) as temporary:
-        temporary.write_text(json.dumps({**record, CHECKSUM: _checksum(record)}, indent=1), encoding="utf-8")
+    write_json(pathlib.Path(folder) / RECORD, {**record, CHECKSUM: _checksum(record)}, indent=1)
 
 
 def read(folder: str | os.PathLike[str]) -> Record:

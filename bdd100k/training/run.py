@@ -147,7 +147,7 @@ def train_on_hosts(args: argparse.Namespace, defaults: argparse.Namespace, addre
     from mrcnn.backend import hosts
 
     # Paths may differ, since each host has its own file system.
-    same = {_option(key): value for key, value in vars(args).items() if key not in FREE_ARGUMENTS | PATHS}
+    same = {cli.option(key): value for key, value in vars(args).items() if key not in FREE_ARGUMENTS | PATHS}
     hosts.join(addresses, args.host_index, {"--resume": args.resume is not None, **same})
     if args.host_index:
         logging.getLogger().setLevel(logging.WARNING)  # the first host logs for all
@@ -216,10 +216,10 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
     """
     from mrcnn.engine import run_lock
 
-    given = [key for key, value in vars(args).items() if value != getattr(defaults, key) and key not in FREE_ARGUMENTS]
+    given = [name for name in cli.given_options(args, defaults) if name not in FREE_ARGUMENTS]
     if given:
         raise InputError(
-            f"{', '.join(map(_option, given))}: a resumed run keeps its own options; leave these out, or "
+            f"{', '.join(map(cli.option, given))}: a resumed run keeps its own options; leave these out, or "
             "start a new run with --weights last"
         )
     folder = _last_run(args.logs) if args.resume == "last" else pathlib.Path(args.resume)
@@ -238,11 +238,6 @@ def resumed_job(args: argparse.Namespace, defaults: argparse.Namespace) -> Job:
     if state.epoch >= started.stages[-1].epochs:
         raise InputError(f"--resume {folder}: all {state.epoch} epochs are done; --weights last adds more epochs")
     return Job(model, train_set, val_set, started.stages, args)
-
-
-def _option(key: str) -> str:
-    """Return the command-line option of an argument."""
-    return "--" + {"overrides": "set"}.get(key, key).replace("_", "-")
 
 
 def _last_run(logs: str) -> pathlib.Path:

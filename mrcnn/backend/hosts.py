@@ -25,6 +25,7 @@ import numpy as np
 from mrcnn.backend import runtime
 from mrcnn.backend.keras_private import share_random_seed
 from mrcnn.errors import InputError
+from mrcnn.files import take_lock
 
 log = logging.getLogger(__name__)
 
@@ -172,17 +173,15 @@ def _scratch() -> str:
 
     Also delete folders left behind by killed processes; a held lock marks a folder as in use.
     """
-    import fcntl  # not on Windows, where the backends cannot join hosts
-
     now = time.time()
     for old in pathlib.Path(tempfile.gettempdir()).glob(f"{SCRATCH}*/lock"):
         with contextlib.suppress(OSError), old.open() as file:
-            if now - old.stat().st_mtime > 60:  # a younger folder may not be locked yet
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # a younger folder may not be locked yet
+            if now - old.stat().st_mtime > 60 and take_lock(file.fileno()):
                 shutil.rmtree(old.parent)
     folder = tempfile.mkdtemp(prefix=SCRATCH)
     lock = os.open(os.path.join(folder, "lock"), os.O_CREAT)  # open, and so locked, until the process ends
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    take_lock(lock)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

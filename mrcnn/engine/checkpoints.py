@@ -2,8 +2,8 @@
 
 A checkpoint holds weights by layer name, for any program. The state, one file in the run folder, holds every variable
 of the network and of its optimizer, and the place in the data. Nothing else is needed: which images a step gets, and
-how they are augmented, is a function of seed, epoch and step. Both files carry a checksum and are
-written under a temporary name, synced and renamed.
+how they are augmented, is a function of seed, epoch and step. Both files carry a checksum and are written under a
+temporary name, synced and renamed.
 """
 
 import contextlib
@@ -175,17 +175,12 @@ def save_state(network: keras.Model, state: State) -> None:
         InputError: the file cannot be written, or a variable is not finite; the state of before is kept.
     """
     sync_variables(network)
+    when = f" after step {state.step} of epoch {state.epoch + 1}"
     with hdf5.written(state.path) as file:
         file.attrs["state"] = json.dumps(_stored_fields(state))
         for group in GROUPS:
             for number, variable in enumerate(_variables(network, group)):
-                value = keras.ops.convert_to_numpy(variable)
-                if value.dtype.kind == "f" and not np.isfinite(value).all():
-                    raise InputError(
-                        f"{state.path} was not written: {variable.path} has values that are not finite after step "
-                        f"{state.step} of epoch {state.epoch + 1}, so the training has diverged. Lower LEARNING_RATE, "
-                        "and start from an earlier checkpoint"
-                    )
+                value = weights.finite_values(variable, state.path, when)
                 file.create_dataset(f"{group}/{number:05d}", data=value)
 
 
@@ -285,10 +280,8 @@ def _read_variables(
 ) -> list[np.ndarray]:
     """Return the values for the variables of a group, in their types. Raises InputError if any does not fit."""
     found = hdf5.find(file, group)
-    keys = sorted(found) if isinstance(found, h5py.Group) else []
-    if len(keys) > len(variables) or keys != [f"{number:05d}" for number in range(len(keys))]:
-        keys = []
-    arrays = [hdf5.find(file, f"{group}/{key}") for key in keys]
+    count = len(found) if isinstance(found, h5py.Group) else 0
+    arrays = [hdf5.find(file, f"{group}/{number:05d}") for number in range(count if count <= len(variables) else 0)]
     shapes = [tuple(array.shape) for array in arrays if isinstance(array, h5py.Dataset)]
     if shapes != [tuple(variable.shape) for variable in variables]:
         raise InputError(

@@ -20,9 +20,9 @@ from mrcnn.engine.checkpoints import State
 from mrcnn.engine.event_file import EventFile
 from mrcnn.engine.results_csv import MASK_AP, Results, Row
 from mrcnn.engine.run import TrainingRun
-from mrcnn.engine.run_lock import make_folder
 from mrcnn.engine.run_pictures import batch_sheet, plot_curves, validation_sheet
 from mrcnn.engine.validation import Validator
+from mrcnn.files import make_folder
 from mrcnn.modeling.training_network import LOSS_NAMES
 from mrcnn.visualization.drawing import write_png
 

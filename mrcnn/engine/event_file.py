@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.engine.run_lock import make_folder
 from mrcnn.errors import InputError
+from mrcnn.files import make_folder
 
 
 class EventFile:

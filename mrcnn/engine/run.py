@@ -56,7 +56,7 @@ class TrainingRun:
         """
         folder, self.epoch = run_folder.folder_and_epoch(model_dir, self.config.NAME, checkpoint)
         self._write_into(folder)
-        again = bool(checkpoint) and folder == os.path.dirname(os.fspath(checkpoint or ""))
+        again = checkpoint is not None and folder == os.path.dirname(os.fspath(checkpoint))
         self._new = "" if again else self.folder
 
     def checkpoint(self, epoch: int) -> pathlib.Path:
@@ -121,7 +121,8 @@ class TrainingRun:
             self._lock = None
 
     def _take_folder(self) -> RunLock:
-        settings()["NAME"].check(self.config.NAME)  # which clients may have assigned since it was validated
+        # Clients may have assigned it after `validate`.
+        settings()["NAME"].rule.check("NAME", self.config.NAME)
         if self.folder != self._new:  # it is taken up again, or was assigned
             make_folder(self.folder)
             return RunLock(self.folder)

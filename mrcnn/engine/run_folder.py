@@ -10,8 +10,6 @@ import shlex
 import shutil
 import sys
 
-import numpy as np
-
 from mrcnn.backend.environment import environment
 from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
@@ -141,9 +139,4 @@ def _lower(name: str | None) -> str:
 
 def _write_json(path: pathlib.Path, value: object) -> None:
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, default=_plain) + "\n", encoding="utf-8")
-
-
-def _plain(value: object) -> object:
-    """Return numpy numbers and arrays inside settings as Python's."""
-    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else str(value)
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,6 @@ ends, and is never left behind. The file stays, and marks the folder as one that
 
 import contextlib
 import datetime
-import errno
 import itertools
 import logging
 import os
@@ -16,13 +15,8 @@ import tempfile
 
 from mrcnn.engine.checkpoints import STATE_FILE
 from mrcnn.errors import InputError
-from mrcnn.files import NO_LOCKS, make_folder
-from mrcnn.modeling.hdf5 import shown
-
-try:
-    import fcntl
-except ImportError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
+from mrcnn.files import NO_LOCKS, make_folder, take_lock
+from mrcnn.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -64,22 +58,21 @@ class RunLock:
 
     def _lock(self, path: pathlib.Path) -> None:
         try:
-            if fcntl is None:
-                raise OSError(errno.ENOSYS, "this operating system has no flock")
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(self._handle, 200, 0).decode(errors="replace").strip()
-            raise InputError(
-                f"another training is writing into {path.parent} ({shown(owner) or 'just started'}): wait for its end, "
-                "or stop it. To train from one of its checkpoints meanwhile, copy that file to another folder"
-            ) from None
+            taken = take_lock(self._handle)
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise InputError(f"cannot lock the run folder {path.parent}: {error.strerror}") from error
+            taken = True
             log.warning(
                 "%s cannot be locked (%s): make sure that no second training writes into it",
                 path.parent,
                 error.strerror,
+            )
+        if not taken:
+            owner = os.pread(self._handle, 200, 0).decode(errors="replace").strip()
+            raise InputError(
+                f"another training is writing into {path.parent} ({one_line(owner) or 'just started'}): wait for its "
+                "end, or stop it. To train from one of its checkpoints meanwhile, copy that file to another folder"
             )
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         with contextlib.suppress(OSError):  # a full disk: the text is for people alone

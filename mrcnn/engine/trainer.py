@@ -99,7 +99,7 @@ def fit(
     choose_layers(run.network, run.config, stage.layers)
     _refuse_layer_rates(run)
     names = list(dict.fromkeys(variable.path.split("/")[-2] for variable in run.network.trainable_variables))
-    log.info("%d layers train (%s): %s", len(names), stage.layers, textwrap.shorten(", ".join(names), 400))
+    log.info("%d layers train (%s): %s", len(names), stage.layers, _some(names, 400))
     if stage.epochs <= run.epoch:
         log.warning(
             "%d epochs are done already, so nothing is trained: `epochs` is the epoch to reach, and %d is not after it",
@@ -194,8 +194,8 @@ def _refuse_layer_rates(run: TrainingRun) -> None:
             raise InputError(f"LAYER_RATES: no layer has a name like {expression!r}; the layers are {_some(names)}")
 
 
-def _some(names: Sequence[str]) -> str:
-    return textwrap.shorten(", ".join(names), 300)
+def _some(names: Sequence[str], width: int = 300) -> str:
+    return textwrap.shorten(", ".join(names), width)
 
 
 def _fit_epochs(

@@ -26,6 +26,7 @@ from h5py import h5d, h5z
 
 from mrcnn.errors import InputError
 from mrcnn.files import written_whole
+from mrcnn.text import one_line
 
 CHECKSUM = b"\nmrcnn sha256 "  # and 64 hexadecimal digits and a newline
 CHECKSUM_BYTES = len(CHECKSUM) + 64 + 1
@@ -90,7 +91,7 @@ def opened(path: str | os.PathLike, complaint: str, advice: str) -> Iterator[h5p
     # what h5py raises for damaged files
     except (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{complaint}: {shown(reason, 400)}; {advice}") from error
+        raise InputError(f"{complaint}: {one_line(reason, 400)}; {advice}") from error
 
 
 def _verify(path: pathlib.Path) -> None:
@@ -138,14 +139,6 @@ def _sha256(file: io.BufferedReader, size: int) -> str:
     return digest.hexdigest()
 
 
-def shown(text: object, limit: int = 120) -> str:
-    """Return text that comes from a file so that it can be printed: short, and without control characters."""
-    plain = str(text)
-    if len(plain) > limit:
-        plain = plain[:limit] + "..."
-    return plain if plain.isprintable() else plain.encode("unicode_escape").decode()
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Groups and arrays
 
@@ -160,12 +153,12 @@ def find(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
     item = group
     for part in name.split("/"):
         if part in ("", ".", ".."):
-            raise ValueError(f"{shown(name)!r} is no plain name")
+            raise ValueError(f"{one_line(name)!r} is no plain name")
         link = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
         if link is None:
             return None
         if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{shown(name)} is a link to another place, which is not followed")
+            raise ValueError(f"{one_line(name)} is a link to another place, which is not followed")
         item = item[part]
     if isinstance(item, h5py.Dataset):
         refuse_unplain(item)
@@ -179,7 +172,7 @@ def refuse_unplain(dataset: h5py.Dataset) -> None:
         ValueError: they are stored in another file, only in part or not at all, by a filter that needs a plug-in, or in
             chunks out of proportion.
     """
-    where, stored = shown(dataset.name), dataset.id.get_create_plist()
+    where, stored = one_line(dataset.name), dataset.id.get_create_plist()
     if stored.get_layout() == h5d.VIRTUAL or stored.get_external_count():
         raise ValueError(f"{where} has its values in another file, which is not read")
     if dataset.shape is None:
@@ -201,7 +194,9 @@ def _refuse_odd_chunks(dataset: h5py.Dataset, size: int) -> None:
     chunk_bytes = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
     count = math.prod(-(-side // step) for side, step in zip(dataset.shape, dataset.chunks, strict=True))
     if count > MOST_CHUNKS or chunk_bytes > max(CHUNK_BYTES, size):
-        raise ValueError(f"{shown(dataset.name)} is stored in {count} chunks of {chunk_bytes} bytes; store it in one")
+        raise ValueError(
+            f"{one_line(dataset.name)} is stored in {count} chunks of {chunk_bytes} bytes; store it in one"
+        )
 
 
 def type_of(dataset: h5py.Dataset) -> np.dtype | None:
@@ -231,8 +226,7 @@ def values(dataset: h5py.Dataset, dtype: str | None = None) -> np.ndarray:
     if stored is None or stored.kind not in kinds:
         raise ValueError(f"its values are {_kind(stored)}, not {'numbers' if dtype is None else dtype}")
     _refuse_bombs(dataset)
-    found = dataset[()]
-    found = np.asarray(found)
+    found = np.asarray(dataset[()])
     with np.errstate(over="ignore"):
         wanted = found if dtype is None else found.astype(dtype, copy=False)
     if wanted.dtype.kind == "f" and not np.isfinite(wanted).all():
@@ -277,7 +271,7 @@ def attribute(item: h5py.Group, name: str) -> object:
         return None
     stored = item.attrs.get_id(name)
     if stored.get_space().get_simple_extent_npoints() * stored.get_type().get_size() > ATTRIBUTE_BYTES:
-        raise ValueError(f"its attribute {shown(name)} is too large")
+        raise ValueError(f"its attribute {one_line(name)} is too large")
     value = item.attrs[name]
     if isinstance(value, bytes):
         return value.decode()
@@ -299,7 +293,7 @@ def names(item: h5py.Group, attribute_name: str) -> list[str] | None:
         raise ValueError(f"it has {len(found)} {attribute_name}, more than any network")
     if len(set(found)) < len(found):
         (twice, _), *_ = collections.Counter(found).most_common(1)
-        raise ValueError(f"its {attribute_name} have {shown(twice)} twice")
+        raise ValueError(f"its {attribute_name} have {one_line(twice)} twice")
     return found if keys else None
 
 

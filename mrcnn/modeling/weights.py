@@ -21,6 +21,7 @@ import numpy as np
 
 from mrcnn.errors import InputError
 from mrcnn.modeling import hdf5
+from mrcnn.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def save_weights(
     if not path.parent.is_dir():
         raise InputError(f"cannot write weights to {path}: the folder {path.parent} does not exist; create it first")
     layers = {
-        layer.name: {name: _storable(_finite(variable, path), dtype) for name, variable in _named_weights(layer)}
+        layer.name: {name: _storable(finite_values(variable, path), dtype) for name, variable in _named_weights(layer)}
         for layer in model.layers
     }
     write_layers(path, layers, attrs)
@@ -280,14 +281,26 @@ def _expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[st
     return names
 
 
-def _finite(variable: keras.Variable, path: pathlib.Path) -> np.ndarray:
-    """Return the values of a variable. Raises InputError if they are not finite: nothing could load them."""
+def finite_values(variable: keras.Variable, path: pathlib.Path, when: str = "") -> np.ndarray:
+    """Return the values of a variable that is to be written.
+
+    Args:
+        variable: of a network or an optimizer.
+        path: the file, for the message.
+        when: for the message: " after ...", or nothing.
+
+    Returns:
+        Array [...] of the variable's shape and type, bfloat16 as float32.
+
+    Raises:
+        InputError: they are not finite, so that nothing could load them.
+    """
     value = keras.ops.convert_to_numpy(variable)
     value = value.astype(np.float32) if value.dtype.kind not in "fiub" else value  # HDF5 has no bfloat16
     if not np.isfinite(value).all():
         raise InputError(
-            f"{path} was not written: {variable.path} has values that are not finite, so the training has diverged. "
-            "Lower LEARNING_RATE, and start from an earlier checkpoint"
+            f"{path} was not written: {variable.path} has values that are not finite{when}, so the training has "
+            "diverged. Lower LEARNING_RATE, and start from an earlier checkpoint"
         )
     return value
 
@@ -335,14 +348,14 @@ def _read_layers(root: h5py.Group, path: pathlib.Path, known: set[str]) -> dict[
     """Return leaf layer name -> its datasets in the file's order. `known` are the model's leaf layers."""
     layers: dict[str, list[h5py.Dataset]] = {}
     for group_name in hdf5.names(root, "layer_names") or []:
-        group, layer = hdf5.find(root, group_name), hdf5.shown(group_name)
+        group, layer = hdf5.find(root, group_name), one_line(group_name)
         names = hdf5.names(group, "weight_names") if isinstance(group, h5py.Group) else None
         if names is None:
             raise InputError(f"{path} is damaged: layer {layer} is listed but has no weight_names")
         for name, owner in zip(names, _owners(group_name, names, known), strict=True):
             array = hdf5.find(group, name)
             if not isinstance(array, h5py.Dataset):
-                raise InputError(f"{path} is damaged: layer {layer} lacks its array {hdf5.shown(name)}")
+                raise InputError(f"{path} is damaged: layer {layer} lacks its array {one_line(name)}")
             layers.setdefault(owner, []).append(array)
     return layers
 
@@ -370,7 +383,7 @@ def _values(array: h5py.Dataset, dtype: str | None, layer: str, path: pathlib.Pa
         return hdf5.values(array, dtype)
     except ValueError as error:
         raise InputError(
-            f"cannot read layer {hdf5.shown(layer)} of {path}, array {hdf5.shown(array.name)}: {error}; nothing was "
+            f"cannot read layer {one_line(layer)} of {path}, array {one_line(array.name)}: {error}; nothing was "
             "loaded. Download the file again, or take an earlier checkpoint"
         ) from error
 
@@ -418,9 +431,9 @@ def _outputs(shapes: Shapes) -> int:
 
 
 def _shapes_text(shapes: Shapes) -> str:
-    return hdf5.shown(" + ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no arrays")
+    return one_line(" + ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no arrays")
 
 
 def _listed(names: list[str], limit: int = MOST_LISTED) -> str:
-    shown = ", ".join(hdf5.shown(name, 60) for name in names[:limit])
+    shown = ", ".join(one_line(name, 60) for name in names[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -104,7 +104,7 @@ def test_without_locks_a_warning_is_logged(tmp_path, monkeypatch, caplog):
     def flock(handle, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(run_lock.fcntl, "flock", flock)
+    monkeypatch.setattr("fcntl.flock", flock)
     with caplog.at_level("WARNING", logger="mrcnn.engine.run_lock"):
         RunLock(tmp_path).close()
         RunLock(tmp_path).close()
