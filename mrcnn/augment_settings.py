@@ -91,7 +91,7 @@ class Augmentation:
                 AUGMENT_MIN_DIMS is combined with a resize mode whose output size follows the image.
         """
         values = {field.name: getattr(config, f"AUGMENT_{field.name.upper()}") for field in fields(cls)}
-        if values["min_dims"] and config.IMAGE_RESIZE_MODE in ("pad64", "none"):
+        if values["min_dims"] and config.IMAGE_RESIZE_MODE in ("pad64", "pad32", "none"):
             raise InputError(
                 f"AUGMENT_MIN_DIMS needs a fixed image size, but IMAGE_RESIZE_MODE is {config.IMAGE_RESIZE_MODE!r}; "
                 "use 'rect', 'square' or 'crop'"

@@ -22,14 +22,15 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from mrcnn import augment_settings, setting_rules
+from mrcnn import augment_settings, setting_rules, variants
 from mrcnn.augment_settings import Augmentation
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import FLAG, FRACTION, NONE, POSITIVE_FRACTION, Number, Numbers, one_of, whole
 
 log = logging.getLogger(__name__)
 
-RESIZE_MODES = ("square", "rect", "pad64", "crop", "none")
+RESIZE_MODES = ("square", "rect", "pad64", "pad32", "crop", "none")
+SIZE_FOLLOWS_IMAGE = ("pad64", "pad32", "none")  # modes that give moulded images of different sizes
 BACKBONES = ("resnet18", "resnet50", "resnet101")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine")
@@ -59,10 +60,11 @@ SECTIONS = {
     "AUGMENT_FLIP": "Augmentation",
     "BALANCE": "Rare classes",
     "USE_RPN_ROIS": "Other",
+    "PIXEL_STD": "Variants of other projects",
 }
 
 
-class Config:
+class Config(variants.Variants):
     """All settings, as class attributes, each with its rule and its meaning.
 
     Creating an instance computes BATCH_SIZE, IMAGE_SHAPE and IMAGE_META_SIZE.
@@ -148,8 +150,10 @@ class Config:
         "square: scale the short side up to MIN_DIM unless the long side would exceed MAX_DIM, and pad with zeros to "
         "MAX_DIM x MAX_DIM. rect: fit into MIN_DIM high x MAX_DIM wide and pad with zeros to exactly that; a square "
         "input of wide road images would be 44 % padding. pad64: scale the short side up to MIN_DIM, then pad both "
-        "sides to multiples of 64. crop: cut out a random MIN_DIM square. none: leave the image as it is; in detection "
-        "its sides must be multiples of 64. With pad64 and none, training pads all images to the size of the largest.",
+        "sides to multiples of 64. pad32: scale the short side to MIN_DIM unless the long side would exceed MAX_DIM, and "
+        "pad at the bottom and right to multiples of 32. crop: cut out a random MIN_DIM square. none: leave the image as "
+        "it is; in detection its sides must be multiples of 64. With pad64, pad32 and none, training pads all images to "
+        "the size of the largest.",
     ] = "square"
     IMAGE_MIN_DIM: Annotated[int, SIDE_PX | NONE, "See IMAGE_RESIZE_MODE; pixels. 0 or None: not used."] = 800
     IMAGE_MAX_DIM: Annotated[int, SIDE_PX | NONE, "See IMAGE_RESIZE_MODE; pixels. 0 or None: not used."] = 1024
@@ -160,7 +164,7 @@ class Config:
     MEAN_PIXEL: Annotated[
         Any,
         Numbers(Number(-1e6, 1e6), least=1) | Number(-1e6, 1e6),
-        "Mean of each channel (RGB), which is subtracted. There is no division by a standard deviation.",
+        "Mean of each channel, in the order of INPUT_FORMAT, which is subtracted; see PIXEL_STD.",
     ] = np.array([123.7, 116.8, 103.9])
 
     TRAIN_ROIS_PER_IMAGE: Annotated[int, COUNT, "ROIs per image that the heads are trained on."] = 200
@@ -281,7 +285,7 @@ class Config:
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
         if self.IMAGE_RESIZE_MODE == "crop":
             sides = [self.IMAGE_MIN_DIM, self.IMAGE_MIN_DIM]
-        elif self.IMAGE_RESIZE_MODE == "rect":
+        elif self.IMAGE_RESIZE_MODE in ("rect", "pad32"):
             sides = [self.IMAGE_MIN_DIM, self.IMAGE_MAX_DIM]
         else:
             sides = [self.IMAGE_MAX_DIM, self.IMAGE_MAX_DIM]
@@ -327,12 +331,16 @@ class Config:
                 f"MASK_SHAPE is {list(self.MASK_SHAPE)}; the mask head doubles MASK_POOL_SIZE ({self.MASK_POOL_SIZE}), "
                 f"so it must be {[2 * self.MASK_POOL_SIZE] * 2}"
             )
-        means = np.size(self.MEAN_PIXEL)
-        if means not in (1, self.IMAGE_CHANNEL_COUNT):
-            raise InputError(
-                f"MEAN_PIXEL has {means} numbers, but IMAGE_CHANNEL_COUNT is {self.IMAGE_CHANNEL_COUNT}; give one for "
-                "each channel, or one for all"
-            )
+        for name in ("MEAN_PIXEL", "PIXEL_STD"):
+            count = np.size(getattr(self, name))
+            if count not in (1, self.IMAGE_CHANNEL_COUNT):
+                raise InputError(
+                    f"{name} has {count} numbers, but IMAGE_CHANNEL_COUNT is {self.IMAGE_CHANNEL_COUNT}; give one for "
+                    "each channel, or one for all"
+                )
+        beyond = [i for i in self.DETECTION_CLASSES or () if i >= self.NUM_CLASSES]
+        if beyond:
+            raise InputError(f"DETECTION_CLASSES has {beyond}; the class ids are 1 to {self.NUM_CLASSES - 1}")
 
     def _validate_training(self) -> None:
         weights = self.CLASS_LOSS_WEIGHTS
@@ -361,7 +369,7 @@ class Config:
             raise InputError(f"BACKBONE_STRIDES is {list(self.BACKBONE_STRIDES)}; {meant}")
 
     def _validate_sides(self) -> None:
-        # The sizes of "pad64" and "none" follow the images, so only the other modes have fixed sides to check.
+        # The sizes of "pad64", "pad32" and "none" follow the images, so only the other modes have fixed sides to check.
         names = {"square": ("IMAGE_MAX_DIM",), "crop": ("IMAGE_MIN_DIM",), "rect": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")}
         for name in names.get(self.IMAGE_RESIZE_MODE, ()):
             side = getattr(self, name)
@@ -402,6 +410,23 @@ class Config:
             if key in saved:
                 self._assign(key, saved[key])
         self._compute()
+
+    @classmethod
+    def preset(cls, name: str) -> "Config":
+        """Return these settings with those of another project: its network, its arithmetic and its test settings.
+
+        Args:
+            name: "matterport", "paper", "detectron2", "torchvision", "torchvision-v2" or "mmdet".
+
+        Raises:
+            InputError: the name is unknown.
+        """
+        if name not in variants.PRESET_NAMES:
+            raise InputError(f"preset {name!r:.100} is unknown; use one of {', '.join(variants.PRESET_NAMES)}")
+        config = cls()
+        defaults = {key: getattr(Config, key) for key in variants.PRESET_SETTINGS}
+        config.take_over({**defaults, **variants.PRESETS.get(name, {})})
+        return config
 
     def settable(self) -> list[str]:
         """Return the names of all attributes that `override` accepts, sorted."""
@@ -449,7 +474,9 @@ class Setting:
 def settings() -> dict[str, Setting]:
     """Return the table of all settings, by name, in the order of `Config`."""
     table, section = {}, ""
-    for name, hint in typing.get_type_hints(Config, include_extras=True).items():
+    hints = typing.get_type_hints(Config, include_extras=True)
+    for name in (*Config.__annotations__, *variants.Variants.__annotations__):
+        hint = hints[name]
         rule, about = typing.get_args(hint)[-2:]
         section = SECTIONS.get(name, section)
         table[name] = Setting(name, rule, about, section)

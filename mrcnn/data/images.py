@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from mrcnn.data.image_files import MAX_PIXELS, Header, read_data, read_header, turn
 from mrcnn.data.rare_images import LENIENT, decode_rare, refuse_damaged
@@ -244,6 +245,7 @@ def resize_geometry(
     min_scale: float | None,
     mode: str,
     randint: Callable[[int, int], int] = random.randint,
+    round_down: bool = False,
 ) -> Geometry:
     """Compute the scale, padding and crop for an image; see `resize_image`.
 
@@ -252,14 +254,16 @@ def resize_geometry(
         min_dim: IMAGE_MIN_DIM in pixels, or None.
         max_dim: IMAGE_MAX_DIM in pixels, or None.
         min_scale: IMAGE_MIN_SCALE or None.
-        mode: "square", "rect", "pad64", "crop" or "none".
+        mode: "square", "rect", "pad64", "pad32", "crop" or "none".
         randint: draws the position of the crop: randint(0, n) is in 0..n.
+        round_down: with "pad32", whether the sides are rounded down, as torchvision does, or to the nearest.
 
     Raises:
         InputError: the mode is unknown, or lacks a side that it needs.
     """
     h, w = int(image_shape[0]), int(image_shape[1])
-    needed = {"square": ["max_dim"], "rect": ["min_dim", "max_dim"], "crop": ["min_dim"], "pad64": [], "none": []}
+    both = ["min_dim", "max_dim"]
+    needed = {"square": ["max_dim"], "rect": both, "crop": ["min_dim"], "pad64": [], "pad32": both, "none": []}
     if mode not in needed:
         raise InputError(f"resize mode {mode!r} is unknown; use one of {', '.join(map(repr, needed))}")
     missing = [name for name in needed[mode] if not {"min_dim": min_dim, "max_dim": max_dim}[name]]
@@ -268,6 +272,8 @@ def resize_geometry(
     if mode == "none":
         return Geometry((h, w), (0, 0, h, w), 1, NO_PADDING, None, (h, w))
     low, high = int(min_dim or 0), int(max_dim or 0)  # 0: not given
+    if mode == "pad32":
+        return _pad32_geometry(h, w, low, high, round_down)
     scale = _scale(h, w, low, high, min_scale or 0, mode)
     height, width = (round(h * scale), round(w * scale)) if scale != 1 else (h, w)
     if mode == "crop":
@@ -281,6 +287,15 @@ def resize_geometry(
     top, left = (full[0] - height) // 2, (full[1] - width) // 2
     padding = [(top, full[0] - height - top), (left, full[1] - width - left), (0, 0)]
     return Geometry((height, width), (top, left, top + height, left + width), scale, padding, None, full)
+
+
+def _pad32_geometry(h: int, w: int, min_dim: int, max_dim: int, round_down: bool) -> Geometry:
+    scale = min(min_dim / min(h, w), max_dim / max(h, w))
+    height, width = (max(1, int(side * scale + (0 if round_down else 0.5))) for side in (h, w))
+    scale *= 1 + 1e-12  # `resize_mask`, which rounds halves to even, then rounds them up too
+    full = (-(-height // 32) * 32, -(-width // 32) * 32)
+    padding = [(0, full[0] - height), (0, full[1] - width), (0, 0)]
+    return Geometry((height, width), (0, 0, height, width), scale, padding, None, full)
 
 
 def _scale(h: int, w: int, min_dim: int, max_dim: int, min_scale: float, mode: str) -> float:
@@ -299,11 +314,9 @@ def resize_image(
     max_dim: int | None = None,
     min_scale: float | None = None,
     mode: str = "square",
+    interpolation: str = "matterport",
 ) -> tuple[np.ndarray, tuple, float, list, tuple | None]:
     """Resize an image, keeping its aspect ratio.
-
-    Pixels are interpolated as scikit-image does without anti-aliasing and truncated to the image's type, because the
-    published weights were trained that way.
 
     Args:
         image: [H, W, channels], any number type.
@@ -316,10 +329,14 @@ def resize_image(
             - "square": zero padding to [max_dim, max_dim].
             - "rect": fit into min_dim high and max_dim wide, zero padding to exactly that.
             - "pad64": zero padding to multiples of 64; never scaled down.
+            - "pad32": short side min_dim, long side at most max_dim, zero padding at the bottom and right to multiples of
+              32.
             - "crop": a random [min_dim, min_dim] part; never scaled down.
+        interpolation: IMAGE_INTERPOLATION. With "matterport", pixels are interpolated as scikit-image does without
+            anti-aliasing and truncated to the image's type, because the published weights were trained that way.
 
     Returns:
-        image: the result, of the same type.
+        image: the result, of the same type; float32 with "torchvision".
         window: (y1, x1, y2, x2) of the scaled image in the result.
         scale: factor.
         padding: [(top, bottom), (left, right), (0, 0)].
@@ -330,15 +347,40 @@ def resize_image(
     """
     if image.ndim != 3:
         raise InputError(f"the image has shape {image.shape}; resize_image needs [height, width, channels]")
-    plan = resize_geometry(image.shape, min_dim, max_dim, min_scale, mode)
+    plan = resize_geometry(image.shape, min_dim, max_dim, min_scale, mode, round_down=interpolation == "torchvision")
     if plan.size != image.shape[:2]:
-        image = bilinear_resize(image, plan.size).astype(image.dtype)
+        image = interpolate(image, plan.size, interpolation)
     if plan.crop is not None:
         y, x, h, w = plan.crop
         image = image[y : y + h, x : x + w]
     elif plan.padding != NO_PADDING:
         image = np.pad(image, plan.padding, mode="constant", constant_values=0)
     return image, plan.window, plan.scale, list(plan.padding), plan.crop
+
+
+def interpolate(image: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
+    """Resize an image [H, W, channels] of any number type to `size` (height, width) by a rule of IMAGE_INTERPOLATION.
+
+    Returns:
+        [height, width, channels] of the same type; float32 with "torchvision".
+    """
+    if method == "matterport":
+        return bilinear_resize(image, size).astype(image.dtype)
+    if method == "pillow":
+        return _pillow_resize(image, size)
+    resizable = image if image.dtype == np.uint8 and method == "opencv" else image.astype(np.float32)
+    resized = cv2.resize(resizable, size[::-1], interpolation=cv2.INTER_LINEAR).reshape(*size, image.shape[2])
+    return resized if method == "torchvision" else resized.astype(image.dtype)
+
+
+def _pillow_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    mode = "L" if image.dtype == np.uint8 else "F"
+    planes = image if mode == "L" else image.astype(np.float32)
+    resized = [
+        np.asarray(PIL.Image.fromarray(planes[..., i], mode).resize(size[::-1], PIL.Image.Resampling.BILINEAR))
+        for i in range(image.shape[2])
+    ]
+    return np.stack(resized, axis=-1).astype(image.dtype)
 
 
 def resize(
@@ -377,13 +419,31 @@ def resize(
 
 
 def mold_image(images: np.ndarray, config: Any) -> np.ndarray:
-    """Subtract the mean pixel from RGB of any type: float64 [..., channels]."""
-    return images.astype(np.float32) - config.MEAN_PIXEL
+    """Bring RGB of any type into the order of INPUT_FORMAT, subtract MEAN_PIXEL and divide by PIXEL_STD: float64
+    [..., channels].
+    """
+    if config.INPUT_FORMAT == "BGR":
+        images = images[..., ::-1]
+    return (images.astype(np.float32) - config.MEAN_PIXEL) / config.PIXEL_STD
+
+
+def mold_resized(image: np.ndarray, window: Sequence[int], config: Any) -> np.ndarray:
+    """Mould a resized image [h, w, channels]: float64. With IMAGE_PAD_VALUE "mean", all around `window` (y1, x1, y2,
+    x2) px is 0.
+    """
+    moulded = mold_image(image, config)
+    if config.IMAGE_PAD_VALUE == "black":
+        return moulded
+    y1, x1, y2, x2 = window
+    padded = np.zeros_like(moulded)
+    padded[y1:y2, x1:x2] = moulded[y1:y2, x1:x2]
+    return padded
 
 
 def unmold_image(normalized_images: np.ndarray, config: Any) -> np.ndarray:
-    """Add the mean pixel again: uint8 [..., channels], truncated."""
-    return (normalized_images + config.MEAN_PIXEL).astype(np.uint8)
+    """Return the RGB pixels of moulded images again: uint8 [..., channels], truncated."""
+    images = (normalized_images * config.PIXEL_STD + config.MEAN_PIXEL).astype(np.uint8)
+    return images[..., ::-1] if config.INPUT_FORMAT == "BGR" else images
 
 
 def compose_image_meta(

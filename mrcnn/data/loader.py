@@ -89,8 +89,8 @@ class Loader(keras.utils.PyDataset):
                 whose last batch may be smaller (with several shards it is filled from the next pass).
             workers: threads or processes; 0 makes each batch when it is requested.
             first_epoch: number of the first epoch, to resume a run.
-            canvas: (height, width) to which every image is padded at the bottom and right, for the modes "pad64" and
-                "none", whose images differ in size; see `mrcnn.engine.trainer.canvas_of`.
+            canvas: (height, width) to which every image is padded at the bottom and right, for the modes "pad64",
+                "pad32" and "none", whose images differ in size; see `mrcnn.engine.trainer.canvas_of`.
             worker_kind: "thread" or "process", see `mrcnn.data.prefetch.Prefetcher`.
             first_batch: the first epoch starts at this batch and is shorter accordingly. Keras takes the length of all
                 epochs of a `fit` from the first one, so run the rest of such an epoch in its own `fit`, then continue

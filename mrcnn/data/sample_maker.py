@@ -19,7 +19,7 @@ from mrcnn.data import copy_paste
 from mrcnn.data.class_balance import class_aware_weights, image_class_counts, pass_length, weighted_order
 from mrcnn.data.dataset import Dataset, active_classes, checked_instances, naming_image
 from mrcnn.data.geometry import Placement, blacken_outside, draw_placement, place_image, warp_instances
-from mrcnn.data.images import Geometry, as_channels, compose_image_meta, mold_image, resize_geometry
+from mrcnn.data.images import Geometry, as_channels, compose_image_meta, mold_resized, parse_image_meta, resize_geometry
 from mrcnn.data.imgaug_adapter import apply_imgaug
 from mrcnn.data.mini_masks import instances_to_mini
 from mrcnn.data.photometry import relight
@@ -243,6 +243,7 @@ class SampleMaker:
             config.IMAGE_MIN_SCALE,
             config.IMAGE_RESIZE_MODE,
             lambda low, high: int(rng.integers(low, high + 1)),
+            round_down=config.IMAGE_INTERPOLATION == "torchvision",
         )
         return plan if self.canvas is None else plan.on_canvas(self.canvas)
 
@@ -293,6 +294,10 @@ class SampleMaker:
             )
         return whole
 
+    def _mold(self, sample: Sample) -> np.ndarray:
+        window = parse_image_meta(sample.meta[None])["window"][0]
+        return mold_resized(sample.image, window.astype(int), self.config).astype(np.float32)
+
     def _enough(self, class_ids: np.ndarray) -> bool:
         return self.config.TRAIN_EMPTY_IMAGES or bool((class_ids > 0).any())
 
@@ -310,7 +315,7 @@ class SampleMaker:
         for j, sample in enumerate(samples):
             n = len(sample.class_ids)
             class_ids[j, :n], boxes[j, :n], masks[j, :, :, :n] = sample.class_ids, sample.boxes_px, sample.masks
-        images = [s.image if self.raw else mold_image(s.image, self.config).astype(np.float32) for s in samples]
+        images = [s.image if self.raw else self._mold(s) for s in samples]
         return {
             "input_image": np.stack(images) if count > 1 else images[0][None],
             "input_image_meta": np.stack([sample.meta for sample in samples]).astype(np.float32),

@@ -13,7 +13,7 @@ import numpy as np
 
 from mrcnn.augment_settings import Augmentation
 from mrcnn.backend import hosts
-from mrcnn.config import Config
+from mrcnn.config import SIZE_FOLLOWS_IMAGE, Config
 from mrcnn.data import dataset as dataset_module
 from mrcnn.data.class_balance import image_weights
 from mrcnn.data.dataset import Dataset
@@ -261,19 +261,21 @@ def _callbacks(
 def canvas_of(config: Config, datasets: Sequence[Dataset]) -> tuple[int, int] | None:
     """Return the one size (height, width) in pixels at which all images of the datasets are trained.
 
-    Only the modes "pad64" and "none" let the size follow the image. A compiled step has one size, so it is that of the
-    largest image, moulded and rounded up to multiples of 64; smaller images get more padding. Other modes: None.
+    Only the modes "pad64", "pad32" and "none" let the size follow the image. A compiled step has one size, so it is that
+    of the largest image, moulded and rounded up to multiples of 64; smaller images get more padding. Other modes: None.
 
     Raises:
         InputError: the size of an image cannot be read.
     """
-    if config.IMAGE_RESIZE_MODE not in ("pad64", "none"):
+    if config.IMAGE_RESIZE_MODE not in SIZE_FOLLOWS_IMAGE:
         return None
     sizes = set()
     for dataset in datasets:
         sizes |= {dataset.image_size(image_id) for image_id in dataset.image_ids}
     moulded = [
-        resize_geometry(size, config.IMAGE_MIN_DIM, None, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE).shape
+        resize_geometry(
+            size, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE
+        ).shape
         for size in sizes
     ]
     height, width = (-(-side // 64) * 64 for side in np.max(moulded, axis=0).tolist())

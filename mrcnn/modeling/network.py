@@ -4,6 +4,7 @@ Legend: N batch, A anchors, P proposals, D padded detections, C classes with bac
 [..., (y1, x1, y2, x2)].
 """
 
+import dataclasses
 import os
 import re
 from typing import Any
@@ -16,7 +17,7 @@ from keras import ops as K
 from mrcnn.backend import devices, runtime
 from mrcnn.backend.precision import precision_of
 from mrcnn.backend.prediction import Predictor
-from mrcnn.config import Config
+from mrcnn.config import SIZE_FOLLOWS_IMAGE, Config
 from mrcnn.errors import InputError
 from mrcnn.modeling import weights
 from mrcnn.modeling.backbone import BatchNorm, fpn_graph, resnet_graph
@@ -29,13 +30,13 @@ Tensor = Any  # a tensor of the chosen backend, or a KerasTensor while a model i
 
 def size_follows_image(config: Config) -> bool:
     """Return whether IMAGE_RESIZE_MODE gives moulded images of different sizes."""
-    return config.IMAGE_RESIZE_MODE in ("pad64", "none")
+    return config.IMAGE_RESIZE_MODE in SIZE_FOLLOWS_IMAGE
 
 
 def training_shape(config: Config) -> tuple[int, int, int]:
     """Return (H, W, channels) in pixels of a training image.
 
-    With the modes pad64 and none the data decides, see `mrcnn.engine.trainer.canvas_of`; this is only where it starts.
+    With the modes pad64, pad32 and none the data decides, see `mrcnn.engine.trainer.canvas_of`; this is only where it starts.
     """
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
     if size_follows_image(config):
@@ -43,9 +44,47 @@ def training_shape(config: Config) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def mean_pixel(config: Config) -> tuple[float, ...]:
-    """Return MEAN_PIXEL for each channel; a single number is that of all channels."""
-    return tuple(np.broadcast_to(np.asarray(config.MEAN_PIXEL, float), config.IMAGE_CHANNEL_COUNT).tolist())
+@dataclasses.dataclass(frozen=True)
+class Molding:
+    """How raw pixels become the numbers that the network takes, as `mrcnn.data.images.mold_resized` does on the host.
+
+    Attributes:
+        mean: of each channel.
+        std: of each channel.
+        bgr: whether the network takes the channels in the order blue, green, red.
+        pad_with_mean: whether the padding becomes 0.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    bgr: bool
+    pad_with_mean: bool
+
+    @classmethod
+    def of(cls, config: Config) -> "Molding":
+        """Read the settings; a single number is that of all channels."""
+        mean, std = (
+            tuple(np.broadcast_to(np.asarray(value, float), config.IMAGE_CHANNEL_COUNT).tolist())
+            for value in (config.MEAN_PIXEL, config.PIXEL_STD)
+        )
+        return cls(mean, std, config.INPUT_FORMAT == "BGR", config.IMAGE_PAD_VALUE == "mean")
+
+    def mold(self, image: Tensor, meta: Tensor) -> Tensor:
+        """Mould images uint8 [N, H, W, channels] to float32; metas [N, 12 + C] say where the padding is."""
+        image = K.cast(K.flip(image, axis=-1) if self.bgr else image, "float32")
+        image = image - K.convert_to_tensor(self.mean, "float32")
+        if any(std != 1 for std in self.std):
+            image = image / K.convert_to_tensor(self.std, "float32")
+        return K.where(_inside_window(image, meta), image, 0.0) if self.pad_with_mean else image
+
+
+def _inside_window(image: Tensor, meta: Tensor) -> Tensor:
+    """Return which pixels are no padding: bool [N, H, W, 1]."""
+    y1, x1, y2, x2 = (K.cast(meta[:, i], "int32")[:, None] for i in range(7, 11))
+    rows, columns = (K.arange(K.shape(image)[axis], dtype="int32")[None] for axis in (1, 2))
+    row_inside = K.logical_and(rows >= y1, rows < y2)  # [N, H]
+    column_inside = K.logical_and(columns >= x1, columns < x2)
+    return K.logical_and(row_inside[:, :, None], column_inside[:, None])[..., None]
 
 
 def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
@@ -146,19 +185,20 @@ class MoldingModel(keras.Model):
     """A functional model that takes its image raw or moulded, and whose `predict_on_batch` always runs locally, even
     under distributed training.
 
-    The mean is subtracted from uint8 pixels here, in the graph, so that a quarter of the bytes travel to the device;
-    floats are taken as moulded already.
+    uint8 pixels are moulded here, in the graph, so that a quarter of the bytes travel to the device; floats are taken
+    as moulded already.
     """
 
-    mean_pixel: tuple[float, ...]
+    molding: Molding
     _predictor: Predictor
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Mould the image if it is raw, then run the graph."""
         if isinstance(inputs, dict):
-            inputs = {**inputs, "input_image": self._mold(inputs["input_image"])}
+            image = self._mold(inputs["input_image"], inputs["input_image_meta"])
+            inputs = {**inputs, "input_image": image}
         else:
-            inputs = [self._mold(inputs[0]), *inputs[1:]]
+            inputs = [self._mold(inputs[0], inputs[1]), *inputs[1:]]
         return super().call(inputs, training=training, mask=mask)
 
     def predict_on_batch(self, x: Any) -> Any:
@@ -190,10 +230,9 @@ class MoldingModel(keras.Model):
         else:
             super().load_weights(filepath, **kwargs)
 
-    def _mold(self, image: Tensor) -> Tensor:
-        if keras.backend.standardize_dtype(image.dtype) != "uint8":
-            return image
-        return K.cast(image, "float32") - K.convert_to_tensor(self.mean_pixel, "float32")
+    def _mold(self, image: Tensor, meta: Tensor) -> Tensor:
+        is_raw = keras.backend.standardize_dtype(image.dtype) == "uint8"
+        return self.molding.mold(image, meta) if is_raw else image
 
 
 def _is_by_name_file(filepath: str | os.PathLike) -> bool:
@@ -227,7 +266,7 @@ class InferenceNetwork(MoldingModel):
             name="mask_rcnn",
         )
         # Config
-        self.mean_pixel = mean_pixel(config)
+        self.molding = Molding.of(config)
         self.jit_compile = runtime.prefers_jit(many_shapes=size_follows_image(config))
 
 

@@ -19,11 +19,11 @@ from mrcnn.modeling import losses, ops, targets
 from mrcnn.modeling.anchors import pyramid_anchors, pyramid_anchors_px
 from mrcnn.modeling.class_accuracy import ClassAccuracy
 from mrcnn.modeling.network import (
+    Molding,
     MoldingModel,
     class_head,
     feature_pyramid,
     mask_head,
-    mean_pixel,
     rpn_outputs,
     training_shape,
 )
@@ -132,7 +132,7 @@ class TrainingNetwork(MoldingModel, BuiltModel):
         super().__init__(inputs=inputs, outputs=outputs, name="mask_rcnn")
 
         # Config, and what the loss keeps
-        self.mean_pixel = mean_pixel(config)
+        self.molding = Molding.of(config)
         self.config, self.image_shape = config, image_shape
         self.graph_inputs = [tensor.name for tensor in self.inputs]
         self.input_spec = None  # Keras would count the inputs of a list; `call` picks those that it needs

@@ -98,13 +98,17 @@ def area(corners: tuple) -> Array:
     return (corners[2] - corners[0]) * (corners[3] - corners[1])
 
 
-def apply_box_deltas(boxes: Array, deltas: Array) -> Array:
+def apply_box_deltas(
+    boxes: Array, deltas: Array, max_log_scale: float = MAX_LOG_SCALE, min_log_scale: float = -np.inf
+) -> Array:
     """Shift and scale boxes by deltas (Girshick et al., R-CNN, arXiv:1311.2524, appendix C, eq. 1-4).
 
     Args:
         boxes: [..., 4] float or int, (y1, x1, y2, x2).
         deltas: [..., 4] float, (dy, dx, log(dh), log(dw)): shifts in units of the box's height and width. The
-            logarithms are capped at MAX_LOG_SCALE.
+            logarithms are capped.
+        max_log_scale: maximum of log(dh) and log(dw).
+        min_log_scale: minimum of them.
 
     Returns:
         [..., 4] float32.
@@ -112,11 +116,13 @@ def apply_box_deltas(boxes: Array, deltas: Array) -> Array:
     xp = _module(boxes, deltas)
     y1, x1, y2, x2 = _split(_array(xp, boxes, "float32"))
     dy, dx, log_dh, log_dw = _split(_array(xp, deltas, "float32"))
+    if min_log_scale > -np.inf:
+        log_dh, log_dw = xp.maximum(log_dh, min_log_scale), xp.maximum(log_dw, min_log_scale)
     height, width = y2 - y1, x2 - x1
     center_y = y1 + 0.5 * height + dy * height
     center_x = x1 + 0.5 * width + dx * width
-    height = height * xp.exp(xp.minimum(log_dh, MAX_LOG_SCALE))
-    width = width * xp.exp(xp.minimum(log_dw, MAX_LOG_SCALE))
+    height = height * xp.exp(xp.minimum(log_dh, max_log_scale))
+    width = width * xp.exp(xp.minimum(log_dw, max_log_scale))
     y1, x1 = center_y - 0.5 * height, center_x - 0.5 * width
     return xp.stack([y1, x1, y1 + height, x1 + width], axis=-1)
 
@@ -165,29 +171,34 @@ def clip_boxes(boxes: Array, window: Array) -> Array:
     return xp.stack([y1, x1, y2, x2], axis=-1)
 
 
-def _scale_and_shift(xp: Any, shape: Any) -> tuple[Array, Array]:
-    """Return (h - 1, w - 1, h - 1, w - 1) and (0, 0, 1, 1) for Matterport's normalisation: 1.0 is the last pixel."""
+def _scale_and_shift(xp: Any, shape: Any, continuous: bool) -> tuple[Array, Array]:
+    """Return (h - 1, w - 1, h - 1, w - 1) and (0, 0, 1, 1) for Matterport's normalisation: 1.0 is the last pixel.
+
+    Continuous coordinates have the whole sides and no shift: 1.0 is the end of the last pixel.
+    """
+    last = 0 if continuous else 1
     if xp is np:
-        height, width = shape[0], shape[1]
-        return np.array([height - 1, width - 1, height - 1, width - 1]), np.array([0, 0, 1, 1])
+        height, width = shape[0] - last, shape[1] - last
+        return np.array([height, width, height, width]), np.array([0, 0, last, last])
     size = xp.cast(shape, "float32")[:2]
-    shift = xp.convert_to_tensor([0.0, 0.0, 1.0, 1.0], dtype="float32")
-    return xp.concatenate([size, size]) - 1.0, shift
+    shift = xp.convert_to_tensor([0.0, 0.0, last, last], dtype="float32")
+    return xp.concatenate([size, size]) - float(last), shift
 
 
-def norm_boxes(boxes: Array, shape: tuple) -> Array:
+def norm_boxes(boxes: Array, shape: tuple, continuous: bool = False) -> Array:
     """Convert boxes from pixels to normalised coordinates.
 
     Args:
         boxes: [..., 4] float or int pixels, (y1, x1, y2, x2), y2 and x2 exclusive.
         shape: (height, width, ...) of the image in pixels; may be a tensor [2].
+        continuous: BOX_CONVENTION: False: Matterport's, True: continuous coordinates.
 
     Returns:
-        [..., 4] float32; (0, 0, 1, 1) is the whole image. y2 becomes (y2 - 1) / (height - 1), so in this convention y2
-        and x2 are inclusive.
+        [..., 4] float32; (0, 0, 1, 1) is the whole image. In Matterport's convention y2 becomes (y2 - 1) / (height -
+        1), so y2 and x2 are inclusive; in continuous coordinates y2 / height.
     """
     xp = _module(boxes, shape)
-    scale, shift = _scale_and_shift(xp, shape)
+    scale, shift = _scale_and_shift(xp, shape, continuous)
     boxes = np.asarray(boxes) if xp is np else _array(xp, boxes, "float32")
     normed = (boxes - shift) / scale
     return normed.astype(np.float32) if xp is np else normed
@@ -204,7 +215,7 @@ def denorm_boxes(boxes: Array, shape: tuple) -> Array:
         [..., 4] int32 pixels, y2 and x2 exclusive; halves round to even.
     """
     xp = _module(boxes, shape)
-    scale, shift = _scale_and_shift(xp, shape)
+    scale, shift = _scale_and_shift(xp, shape, continuous=False)
     boxes = np.asarray(boxes) if xp is np else _array(xp, boxes, "float32")
     pixels = xp.round(boxes * scale + shift)
     return pixels.astype(np.int32) if xp is np else xp.cast(pixels, "int32")
