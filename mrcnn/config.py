@@ -150,10 +150,10 @@ class Config(variants.Variants):
         "square: scale the short side up to MIN_DIM unless the long side would exceed MAX_DIM, and pad with zeros to "
         "MAX_DIM x MAX_DIM. rect: fit into MIN_DIM high x MAX_DIM wide and pad with zeros to exactly that; a square "
         "input of wide road images would be 44 % padding. pad64: scale the short side up to MIN_DIM, then pad both "
-        "sides to multiples of 64. pad32: scale the short side to MIN_DIM unless the long side would exceed MAX_DIM, and "
-        "pad at the bottom and right to multiples of 32. crop: cut out a random MIN_DIM square. none: leave the image as "
-        "it is; in detection its sides must be multiples of 64. With pad64, pad32 and none, training pads all images to "
-        "the size of the largest.",
+        "sides to multiples of 64. pad32: scale the short side to MIN_DIM unless the long side would exceed MAX_DIM, "
+        "and pad at the bottom and right to multiples of 32. crop: cut out a random MIN_DIM square. none: leave the "
+        "image as it is; in detection its sides must be multiples of 64. With pad64, pad32 and none, training pads all "
+        "images to the size of the largest.",
     ] = "square"
     IMAGE_MIN_DIM: Annotated[int, SIDE_PX | NONE, "See IMAGE_RESIZE_MODE; pixels. 0 or None: not used."] = 800
     IMAGE_MAX_DIM: Annotated[int, SIDE_PX | NONE, "See IMAGE_RESIZE_MODE; pixels. 0 or None: not used."] = 1024

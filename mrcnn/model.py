@@ -30,6 +30,7 @@ from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.modeling import pretrained, stage_outputs, weights
 from mrcnn.modeling.anchors import compute_backbone_shapes
 from mrcnn.modeling.backbone import BatchNorm, conv_block, identity_block, resnet_graph
+from mrcnn.modeling.detection_layer import DetectionLayer, refine_detections_graph
 from mrcnn.modeling.losses import (
     mrcnn_bbox_loss,
     mrcnn_class_loss,
@@ -40,13 +41,7 @@ from mrcnn.modeling.losses import (
 )
 from mrcnn.modeling.network import build_inference_network, set_trainable
 from mrcnn.modeling.postprocessing import full_masks, unmold
-from mrcnn.modeling.roi_heads import (
-    DetectionLayer,
-    PyramidROIAlign,
-    build_fpn_mask_graph,
-    fpn_classifier_graph,
-    refine_detections_graph,
-)
+from mrcnn.modeling.roi_heads import PyramidROIAlign, build_fpn_mask_graph, fpn_classifier_graph
 from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model, rpn_graph
 from mrcnn.modeling.targets import DetectionTargetLayer, build_rpn_targets, detection_targets_graph
 from mrcnn.modeling.training_network import build_training_network
@@ -360,8 +355,16 @@ class MaskRCNN:
         Returns:
             boxes int32 [n, 4] px, class_ids int32 [n], scores float32 [n], masks bool [H, W, n].
         """
-        boxes, class_ids, scores, probs = unmold(detections, mrcnn_mask, original_image_shape, image_shape, window)
-        return boxes, class_ids, scores, full_masks(probs, boxes, original_image_shape)
+        boxes, class_ids, scores, probs = unmold(
+            detections,
+            mrcnn_mask,
+            original_image_shape,
+            image_shape,
+            window,
+            self.config.BOX_CONVENTION == "continuous",
+        )
+        masks = full_masks(probs, boxes, original_image_shape, self.config.MASK_PASTE)
+        return boxes, class_ids, scores, masks
 
     def detect_instances(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Detect instances and keep their masks small.

@@ -140,9 +140,7 @@ class Variants:
         "Soft-NMS (arXiv:1704.04503): overlapping instances lose score instead of being removed; DETECTION_NMS_THRESHOLD "
         "is where linear begins.",
     ] = None
-    DETECTION_SOFT_NMS_SIGMA: Annotated[
-        float, Number(0, 100, above_low=True), "Sigma of the gaussian Soft-NMS."
-    ] = 0.5
+    DETECTION_SOFT_NMS_SIGMA: Annotated[float, Number(0, 100, above_low=True), "Sigma of the gaussian Soft-NMS."] = 0.5
     MASK_PASTE: Annotated[
         str,
         one_of("matterport", "torchvision", "grid"),

@@ -97,7 +97,8 @@ def detections_to_coco(
     """Return the COCO results of one image.
 
     Args:
-        detections: rois int [n, 4] px, class_ids int [n], scores [n], mask_probs [n, 28, 28].
+        detections: rois [n, 4] px, class_ids int [n], scores [n], mask_probs [n, 28, 28]; mask_paste, the rule by which
+            masks are pasted, if it is not Matterport's.
         shape: (height, width) of the image in pixels.
         key: `image_id` to write.
         categories: [C] category id of each class id.
@@ -112,7 +113,7 @@ def detections_to_coco(
     entries, known = [], set()
     columns = [np.asarray(detections[name]) for name in ("rois", "class_ids", "scores")]
     rows = zip(
-        columns[0].astype(int).tolist(),
+        columns[0].tolist(),
         columns[1].astype(int).tolist(),
         columns[2].astype(float).tolist(),
         detections["mask_probs"],
@@ -123,7 +124,7 @@ def detections_to_coco(
         if y2 <= y1 or x2 <= x1 or same in known:
             continue
         known.add(same)
-        box_px, crop = paste_mask(probs, [y1, x1, y2, x2], shape)
+        box_px, crop = paste_mask(probs, [y1, x1, y2, x2], shape, rule=detections.get("mask_paste", "matterport"))
         entries.append(
             {
                 "image_id": key,

@@ -100,7 +100,8 @@ def to_instances(detections: dict[str, np.ndarray], shape: Sequence[int]) -> tup
     columns = [np.asarray(detections[name]) for name in ("rois", "class_ids", "scores")]
     for i, (roi, class_id, score) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
         key = (*roi, class_id, score)
-        box, crop = paste_mask(detections["mask_probs"][i], roi, shape)
+        rule = detections.get("mask_paste", "matterport")
+        box, crop = paste_mask(detections["mask_probs"][i], roi, shape, rule=rule)
         if crop.size and key not in known:
             known.add(key)
             kept.append(i)

@@ -8,13 +8,13 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import keras
 import numpy as np
 
 from mrcnn.config import Config
-from mrcnn.data.images import as_channels, compose_image_meta, mold_image, resize_image, unexpected_range
+from mrcnn.data.images import as_channels, compose_image_meta, mold_resized, resize_image, unexpected_range
 from mrcnn.errors import InputError
 from mrcnn.modeling.anchors import pyramid_anchors, pyramid_anchors_px
 from mrcnn.modeling.network import SizedNetwork, size_follows_image
@@ -50,40 +50,41 @@ class Detector:
                 type, and MEAN_PIXEL is subtracted: give images as they were trained on, usually uint8 in 0..255.
 
         Returns:
-            One dict per image: rois int32 [n, (y1, x1, y2, x2)] in pixels of that image, y2 and x2 exclusive; class_ids
-            int32 [n], 1..C-1; scores float32 [n] in 0..1, descending; masks bool [H, W, n].
+            One dict per image: rois int32 [n, (y1, x1, y2, x2)] in pixels of that image, y2 and x2 exclusive, float32
+            with BOX_CONVENTION "continuous"; class_ids int32 [n], 1..C-1; scores float32 [n] in 0..1, descending; masks bool [H, W, n].
 
         Raises:
             InputError: an array is no image.
         """
         results = []
         for image, found in zip(images, self.detect_instances(images), strict=True):
-            probs = found.pop("mask_probs")
-            results.append({**found, "masks": full_masks(probs, found["rois"], image.shape)})
+            probs, rule = found.pop("mask_probs"), found.pop("mask_paste")
+            results.append({**found, "masks": full_masks(probs, found["rois"], image.shape, rule)})
         return results
 
-    def detect_instances(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+    def detect_instances(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         """Detect instances and return their masks as small as the network gives them.
 
         Args:
             images: as in `detect`.
 
         Returns:
-            One dict per image: rois, class_ids and scores as in `detect`, and mask_probs float32 [n, 28, 28], the
-            probability of the mask over each box.
+            One dict per image: rois, class_ids and scores as in `detect`, mask_probs float32 [n, 28, 28], the probability
+            of the mask over each box, and mask_paste, the rule by which `paste_mask` pastes it.
 
         Raises:
             InputError: an array is no image.
         """
-        results: list[dict[str, np.ndarray]] = []
+        results: list[dict[str, Any]] = []
         batch = 1 if size_follows_image(self.config) else self.config.BATCH_SIZE
         for start in range(0, len(images), batch):
             chunk = images[start : start + batch]
             molded, metas, windows = self.mold_inputs(chunk)
             detections, masks = self._predict(molded, metas)
             for image, found, mask, window in zip(chunk, detections, masks, windows, strict=True):
-                fields = unmold(found, mask, image.shape, molded.shape[1:], window)
-                results.append(dict(zip(("rois", "class_ids", "scores", "mask_probs"), fields, strict=True)))
+                fields = unmold(found, mask, image.shape, molded.shape[1:], window, self._continuous)
+                named = dict(zip(("rois", "class_ids", "scores", "mask_probs"), fields, strict=True))
+                results.append({**named, "mask_paste": self.config.MASK_PASTE})
         return results
 
     def detect_molded(self, molded_images: np.ndarray, image_metas: np.ndarray) -> list[dict[str, np.ndarray]]:
@@ -100,8 +101,9 @@ class Detector:
         detections, masks = self._predict(molded_images, image_metas)
         results = []
         for found, mask in zip(detections, masks, strict=True):
-            boxes, class_ids, scores, probs = unmold(found, mask, shape, shape, (0, 0, *shape[:2]))
-            masks_px = full_masks(probs, boxes, shape)
+            window = (0, 0, *shape[:2])
+            boxes, class_ids, scores, probs = unmold(found, mask, shape, shape, window, self._continuous)
+            masks_px = full_masks(probs, boxes, shape, self.config.MASK_PASTE)
             results.append({"rois": boxes, "class_ids": class_ids, "scores": scores, "masks": masks_px})
         return results
 
@@ -129,8 +131,9 @@ class Detector:
                 max_dim=config.IMAGE_MAX_DIM,
                 min_scale=config.IMAGE_MIN_SCALE,
                 mode=config.IMAGE_RESIZE_MODE,
+                interpolation=config.IMAGE_INTERPOLATION,
             )
-            molded.append(mold_image(resized, config))
+            molded.append(mold_resized(resized, window, config))
             metas.append(compose_image_meta(0, image.shape, resized.shape, window, scale, no_class))
             windows.append(window)
         shapes = {m.shape for m in molded}
@@ -148,6 +151,10 @@ class Detector:
     def paused(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which no thread runs the network, so that its weights can change all at once."""
         return self._gate.alone()
+
+    @property
+    def _continuous(self) -> bool:
+        return self.config.BOX_CONVENTION == "continuous"
 
     def _warn_of_range(self, image: np.ndarray) -> None:
         if not self._warned and (warning := unexpected_range(image, self.config.MEAN_PIXEL)):

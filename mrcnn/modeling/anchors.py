@@ -15,7 +15,7 @@ from mrcnn.structures.boxes import norm_boxes
 
 
 def generate_anchors(
-    scales: Any, ratios: Sequence, shape: tuple, feature_stride: int, anchor_stride: int
+    scales: Any, ratios: Sequence, shape: tuple, feature_stride: Any, anchor_stride: int, rounded: bool = False
 ) -> np.ndarray:
     """Return the anchors of one pyramid level, centred on the corners of the feature map's cells.
 
@@ -23,8 +23,9 @@ def generate_anchors(
         scales: side lengths in pixels of the square anchor; a number or a list.
         ratios: width / height of each anchor.
         shape: (height, width) of the feature map.
-        feature_stride: pixels of the image per cell of the feature map.
+        feature_stride: pixels of the image per cell of the feature map; a number, or one for rows and one for columns.
         anchor_stride: 1 puts anchors at every cell, 2 at every other one.
+        rounded: round the distances from the centre to the sides to whole pixels, as torchvision does.
 
     Returns:
         [A, 4] float64 pixels, (y1, x1, y2, x2), ordered by row, then column, then ratio, then scale.
@@ -32,10 +33,12 @@ def generate_anchors(
     root = np.sqrt(np.asarray(ratios, np.float64)).reshape(-1, 1)
     side = np.asarray(scales).reshape(1, -1)
     sizes = np.stack([side / root, side * root], axis=-1).reshape(-1, 2)  # [ratios * scales, (height, width)]
-    rows = np.arange(0, shape[0], anchor_stride) * feature_stride
-    columns = np.arange(0, shape[1], anchor_stride) * feature_stride
+    half = np.round(0.5 * sizes) if rounded else 0.5 * sizes
+    row_stride, column_stride = np.broadcast_to(feature_stride, 2)
+    rows = np.arange(0, shape[0], anchor_stride) * row_stride
+    columns = np.arange(0, shape[1], anchor_stride) * column_stride
     centers = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None]  # [rows, columns, 1, (y, x)]
-    return np.concatenate([centers - 0.5 * sizes, centers + 0.5 * sizes], axis=-1).reshape(-1, 4)
+    return np.concatenate([centers - half, centers + half], axis=-1).reshape(-1, 4)
 
 
 def generate_pyramid_anchors(
@@ -79,7 +82,7 @@ def pyramid_anchors_px(config: Config, image_shape: tuple) -> np.ndarray:
     """Return the anchors of an image of this shape, square or not.
 
     Args:
-        config: RPN_ANCHOR_SCALES, RPN_ANCHOR_RATIOS, RPN_ANCHOR_STRIDE, BACKBONE and BACKBONE_STRIDES are read.
+        config: RPN_ANCHOR_*, BACKBONE and BACKBONE_STRIDES are read.
         image_shape: (height, width, ...) in pixels of the network's input.
 
     Returns:
@@ -87,9 +90,14 @@ def pyramid_anchors_px(config: Config, image_shape: tuple) -> np.ndarray:
     """
     shapes = compute_backbone_shapes(config, image_shape)
     scales, ratios, stride = config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, config.RPN_ANCHOR_STRIDE
-    return generate_pyramid_anchors(scales, ratios, shapes, config.BACKBONE_STRIDES, stride)
+    if not config.RPN_ANCHOR_ROUNDED:
+        return generate_pyramid_anchors(scales, ratios, shapes, config.BACKBONE_STRIDES, stride)
+    strides = np.asarray(image_shape[:2]) // shapes
+    levels = zip(scales, shapes, strides, strict=True)
+    return np.concatenate([generate_anchors(s, ratios, shape, step, stride, rounded=True) for s, shape, step in levels])
 
 
 def pyramid_anchors(config: Config, image_shape: tuple) -> np.ndarray:
     """Return `pyramid_anchors_px` in normalised coordinates, [A, 4] float32."""
-    return norm_boxes(pyramid_anchors_px(config, image_shape), image_shape[:2])
+    boxes_px = pyramid_anchors_px(config, image_shape)
+    return norm_boxes(boxes_px, image_shape[:2], config.BOX_CONVENTION == "continuous")

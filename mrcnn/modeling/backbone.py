@@ -7,6 +7,7 @@ References: He et al., Deep Residual Learning (arXiv:1512.03385); Lin et al., FP
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -41,7 +42,7 @@ class BatchNorm(layers.BatchNormalization):
         return super().__call__(inputs, training=training, **kwargs)
 
 
-def normalize(x: Tensor, name: str, train_bn: NormMode) -> Tensor:
+def normalize(x: Tensor, name: str, train_bn: NormMode, epsilon: float = 1e-3) -> Tensor:
     """Normalise [N, h, w, C] with BatchNorm in the mode `train_bn`, or with GroupNorm (arXiv:1803.08494) if it is
     "group".
 
@@ -50,7 +51,7 @@ def normalize(x: Tensor, name: str, train_bn: NormMode) -> Tensor:
     """
     if train_bn == "group":
         return layers.GroupNormalization(groups=math.gcd(GROUPS, x.shape[-1]), name=name)(x)
-    return BatchNorm(name=name)(x, training=None if train_bn is None else bool(train_bn))
+    return BatchNorm(epsilon=epsilon, name=name)(x, training=None if train_bn is None else bool(train_bn))
 
 
 def _conv_bn(x: Tensor, filters: int, size: int, name: str, bn_name: str, train_bn: NormMode, **kwargs: Any) -> Tensor:
@@ -170,30 +171,32 @@ def resnet_graph(
     return stages if stage5 else [*stages, None]
 
 
-def fpn_graph(stages: list[Tensor], channels: int) -> list[Tensor]:
+def fpn_graph(stages: list[Tensor], channels: int, norm: Callable[[Tensor, str], Tensor] | None = None) -> list[Tensor]:
     """Build a feature pyramid over C2..C5: top-down sums, then 3 x 3 convolutions against the aliasing of upsampling.
 
     Args:
         stages: [C1, C2, C3, C4, C5] of `resnet_graph`; C1 is not used.
         channels: channels of every level of the pyramid; 256 in the paper.
+        norm: normalises a tensor in a layer of the given name, after each convolution; None: no normalisation.
 
     Returns:
         [P2, P3, P4, P5, P6], float [N, H / 2^k, W / 2^k, channels]. P6 is a subsampled P5 and serves only the RPN.
     """
     _, c2, c3, c4, c5 = stages
 
+    def conv(x: Tensor, size: int, name: str) -> Tensor:
+        x = layers.Conv2D(channels, (size, size), padding="same", use_bias=norm is None, name=f"fpn_{name}")(x)
+        return x if norm is None else norm(x, f"fpn_bn_{name}")
+
     def merge(top: Tensor, lateral: Tensor, level: int) -> Tensor:
         up = layers.UpSampling2D(size=(2, 2), name=f"fpn_p{level + 1}upsampled")(top)
-        side = layers.Conv2D(channels, (1, 1), name=f"fpn_c{level}p{level}")(lateral)
+        side = conv(lateral, 1, f"c{level}p{level}")
         return layers.Add(name=f"fpn_p{level}add")([up, side])
 
-    p5 = layers.Conv2D(channels, (1, 1), name="fpn_c5p5")(c5)
+    p5 = conv(c5, 1, "c5p5")
     p4 = merge(p5, c4, 4)
     p3 = merge(p4, c3, 3)
     p2 = merge(p3, c2, 2)
-    p2, p3, p4, p5 = (
-        layers.Conv2D(channels, (3, 3), padding="same", name=f"fpn_p{level}")(p)
-        for level, p in ((2, p2), (3, p3), (4, p4), (5, p5))
-    )
+    p2, p3, p4, p5 = (conv(p, 3, f"p{level}") for level, p in ((2, p2), (3, p3), (4, p4), (5, p5)))
     p6 = layers.MaxPooling2D(pool_size=(1, 1), strides=2, name="fpn_p6")(p5)
     return [p2, p3, p4, p5, p6]

@@ -111,6 +111,30 @@ def mrcnn_bbox_loss(target_bbox: Tensor, target_class_ids: Tensor, pred_bbox: Te
     return _mean_where(target_class_ids > 0, ops.mean(smooth_l1(target_bbox, pred_deltas), axis=-1))
 
 
+def hard_rois(
+    target_class_ids: Tensor, pred_class_logits: Tensor, target_bbox: Tensor, pred_bbox: Tensor, roi_valid: Tensor
+) -> Tensor:
+    """Return the half of each image's ROIs with the highest sum of class and box loss (OHEM, arXiv:1604.03540).
+
+    Args:
+        target_class_ids: [N, R] int, 0 for background.
+        pred_class_logits: [N, R, C] float.
+        target_bbox: [N, R, 4] float deltas.
+        pred_bbox: [N, R, C, 4] float deltas.
+        roi_valid: [N, R] bool, False for padding.
+
+    Returns:
+        [N, R] bool; half of the valid ROIs, rounded up.
+    """
+    deltas = _of_class(pred_bbox, target_class_ids, axis=2)  # [N, R, 4]
+    box_loss = ops.where(target_class_ids > 0, ops.mean(smooth_l1(target_bbox, deltas), axis=-1), 0.0)
+    loss = ops.stop_gradient(_cross_entropy(target_class_ids, pred_class_logits) + box_loss)
+    loss = ops.where(roi_valid, loss, -1.0)  # losses are not negative
+    rank = ops.argsort(ops.argsort(-loss, axis=1), axis=1)  # [N, R], 0 for the highest
+    count = ops.sum(ops.cast(roi_valid, "int32"), axis=1, keepdims=True)
+    return ops.logical_and(roi_valid, rank < (count + 1) // 2)
+
+
 def mrcnn_mask_loss(target_masks: Tensor, target_class_ids: Tensor, pred_mask_logits: Tensor) -> Tensor:
     """Return the binary cross-entropy of the mask that each positive ROI predicts for its target class, from logits.
 

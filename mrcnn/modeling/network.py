@@ -5,6 +5,7 @@ Legend: N batch, A anchors, P proposals, D padded detections, C classes with bac
 """
 
 import dataclasses
+import functools
 import os
 import re
 from typing import Any
@@ -20,8 +21,9 @@ from mrcnn.backend.prediction import Predictor
 from mrcnn.config import SIZE_FOLLOWS_IMAGE, Config
 from mrcnn.errors import InputError
 from mrcnn.modeling import weights
-from mrcnn.modeling.backbone import BatchNorm, fpn_graph, resnet_graph
-from mrcnn.modeling.roi_heads import DetectionLayer, build_fpn_mask_graph, fpn_classifier_graph
+from mrcnn.modeling.backbone import BatchNorm, fpn_graph, normalize, resnet_graph
+from mrcnn.modeling.detection_layer import DetectionLayer
+from mrcnn.modeling.roi_heads import build_fpn_mask_graph, fpn_classifier_graph
 from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model
 from mrcnn.setting_rules import is_regex
 
@@ -106,7 +108,12 @@ def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
         stages = resnet_graph(
             image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN, width=config.BACKBONE_WIDTH
         )
-    return fpn_graph(stages, config.TOP_DOWN_PYRAMID_SIZE)
+    norm = (
+        None
+        if config.FPN_NORM is None
+        else functools.partial(normalize, train_bn=config.TRAIN_BN, epsilon=config.BN_EPSILON)
+    )
+    return fpn_graph(stages, config.TOP_DOWN_PYRAMID_SIZE, norm)
 
 
 def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,7 +127,12 @@ def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, 
         float32 logits [N, A, 2], probabilities [N, A, 2] and deltas [N, A, 4], the levels one after the other.
     """
     rpn = build_rpn_model(
-        config.RPN_ANCHOR_STRIDE, len(config.RPN_ANCHOR_RATIOS), config.TOP_DOWN_PYRAMID_SIZE, config.RPN_CHANNELS
+        config.RPN_ANCHOR_STRIDE,
+        len(config.RPN_ANCHOR_RATIOS),
+        pyramid[0].shape[-1],
+        config.RPN_CHANNELS,
+        config.RPN_CONVS,
+        config.RPN_SIGMOID,
     )
     per_level = [rpn(level) for level in pyramid]
     names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
@@ -129,6 +141,21 @@ def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, 
         for name, levels in zip(names, zip(*per_level, strict=True), strict=True)
     )
     return logits, probs, deltas
+
+
+def propose_regions(
+    scores: tuple[Tensor, Tensor],
+    rpn_bbox: Tensor,
+    anchors: Tensor,
+    pyramid: list[Tensor],
+    meta: Tensor,
+    layer: ProposalLayer,
+) -> Tensor:
+    """Propose regions [N, P, 4] norm: `scores` are the RPN's logits and probabilities; see `ProposalLayer`."""
+    config, (logits, probs) = layer.config, scores
+    ranked = logits if config.RPN_SIGMOID else probs  # a sigmoid has ties at 1
+    levels = pyramid if config.RPN_PER_LEVEL else []
+    return layer([ranked, rpn_bbox, anchors], pyramid=levels, meta=meta)
 
 
 def class_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,6 +168,7 @@ def class_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config
         config.NUM_CLASSES,
         train_bn=config.TRAIN_BN,
         fc_layers_size=config.FPN_CLASSIF_FC_LAYERS_SIZE,
+        config=config,
     )
 
 
@@ -155,6 +183,7 @@ def mask_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config,
         train_bn=config.TRAIN_BN,
         channels=config.MASK_HEAD_CHANNELS,
         logits=logits,
+        config=config,
     )
 
 
@@ -253,10 +282,9 @@ class InferenceNetwork(MoldingModel):
         meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
         anchors = keras.Input((None, 4), name="input_anchors")
         pyramid = feature_pyramid(image, config)
-        _, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
-        rois = ProposalLayer(config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD, config, name="ROI")(
-            [rpn_class, rpn_bbox, anchors]
-        )
+        rpn_logits, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
+        propose = ProposalLayer(config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD, config, name="ROI")
+        rois = propose_regions((rpn_logits, rpn_class), rpn_bbox, anchors, pyramid, meta, propose)
         _, class_probs, bbox = class_head(rois, pyramid, meta, config)
         detections = DetectionLayer(config, name="mrcnn_detection")([rois, class_probs, bbox, meta])
         masks = mask_head(detections[..., :4], pyramid, meta, config, logits=False)

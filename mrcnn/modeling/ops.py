@@ -1,12 +1,10 @@
-"""The operations that Keras lacks: non-maximum suppression and crop-and-resize. Only this file asks for the backend.
+"""Operations that Keras lacks: gathering rows of each image, and non-maximum suppression.
 
 Everything is batched, has static shapes and does not loop over images (but for TensorFlow's own suppression kernel).
 
-Legend: N batch, K boxes per image, M boxes selected, T tiles, B boxes per tile, L pyramid levels, H W C a feature map,
-h w a crop.
+Legend: N batch, K boxes per image, M boxes selected, T tiles, B boxes per tile.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -17,10 +15,9 @@ from mrcnn.structures import boxes as box_ops
 Tensor = Any  # a tensor of the current backend
 
 NMS_TILE = 256  # boxes per tile: 256 x 256 float32 overlaps are 256 KiB and fit into a core's cache
-FAR = 1e30  # a finite number beyond any coordinate
 
 
-def _has_native_kernels() -> bool:
+def has_native_kernels() -> bool:
     """Return whether to use TensorFlow's NMS and crop-and-resize: they are faster, but XLA has no crop-and-resize."""
     if keras.config.backend() != "tensorflow":
         return False
@@ -85,9 +82,60 @@ def non_max_suppression(
     if valid is not None:
         candidate = keras.ops.logical_and(candidate, valid)
     scores = keras.ops.where(candidate, scores, -np.inf)
-    if class_ids is None and _has_native_kernels():
+    if class_ids is None and has_native_kernels():
         return _native_nms(boxes, scores, max_outputs, iou_threshold)
     return _tiled_nms(boxes, scores, max_outputs, iou_threshold, class_ids)
+
+
+def soft_non_max_suppression(
+    boxes: keras.KerasTensor,
+    scores: keras.KerasTensor,
+    max_outputs: int,
+    iou_threshold: float,
+    sigma: float | None,
+    min_score: float,
+    class_ids: keras.KerasTensor | None = None,
+    valid: keras.KerasTensor | None = None,
+) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
+    """Select boxes by descending score; each lowers the scores of the others that overlap it (arXiv:1704.04503).
+
+    Args:
+        boxes: as in `non_max_suppression`.
+        scores: as in `non_max_suppression`.
+        max_outputs: M, the size of the result.
+        iou_threshold: above it, the linear rule multiplies a score by 1 - IoU.
+        sigma: of the gaussian rule, exp(-IoU^2 / sigma); None: the linear rule.
+        min_score: boxes whose score falls below it are not selected.
+        class_ids: as in `non_max_suppression`.
+        valid: as in `non_max_suppression`.
+
+    Returns:
+        indices [N, M] int32 into K by descending score, keep [N, M] bool as `non_max_suppression` returns them, and the
+        scores at which the boxes were selected, [N, M] float32.
+    """
+    ops = keras.ops
+    boxes, scores = as_data(boxes), as_data(scores)
+    candidate = scores > -np.inf if valid is None else ops.logical_and(scores > -np.inf, valid)
+    scores = ops.where(candidate, scores, -np.inf)
+
+    def next_box(number: Tensor, left: Tensor, chosen: Tensor, at: Tensor) -> tuple[Tensor, ...]:
+        best = ops.cast(ops.argmax(left, axis=1), "int32")[:, None]  # [N, 1]
+        best_score = batch_gather(left[..., None], best)[..., 0]
+        iou = box_ops.compute_overlaps(batch_gather(boxes, best), boxes)[:, 0]  # [N, K]
+        factor = ops.where(iou > iou_threshold, 1.0 - iou, 1.0) if sigma is None else ops.exp(-(iou**2) / sigma)
+        if class_ids is not None:
+            factor = ops.where(class_ids == batch_gather(class_ids, best), factor, 1.0)
+        is_best = ops.arange(ops.shape(left)[1], dtype="int32") == best
+        here = ops.arange(max_outputs, dtype="int32") == number  # [M]
+        left = ops.where(ops.logical_or(is_best, left == -np.inf), -np.inf, left * factor)
+        return number + 1, left, ops.where(here, best, chosen), ops.where(here, best_score, at)
+
+    images = ops.shape(boxes)[0]
+    empty = ops.zeros((images, max_outputs), "int32")
+    start = (ops.cast(0, "int32"), scores, empty, ops.full((images, max_outputs), -np.inf, "float32"))
+    _, _, chosen, at = ops.while_loop(lambda number, *_: number < max_outputs, next_box, start)
+    keep = ops.logical_and(at > -np.inf, at >= min_score)
+    return ops.where(keep, chosen, 0), keep, ops.where(keep, at, 0.0)
 
 
 def _native_nms(boxes: Tensor, scores: Tensor, max_outputs: int, iou_threshold: float) -> tuple[Tensor, Tensor]:
@@ -155,8 +203,11 @@ def _tiled_nms(
         count = ops.minimum(count + ops.sum(ops.cast(keep, "int32"), axis=1), max_outputs)
         return tile + 1, picked, count
 
+    # Candidates are sorted to the front, so the tiles after the last one hold none.
+    used = ops.max(ops.sum(ops.cast(scores > -np.inf, "int32"), axis=1))
+
     def unfinished(tile: Tensor, picked: Tensor, count: Tensor) -> Tensor:
-        return ops.logical_and(tile < tiles, ops.any(count < max_outputs))
+        return ops.logical_and(tile * size < used, ops.any(count < max_outputs))
 
     start = (ops.cast(0, "int32"), ops.zeros((images, max_outputs), "int32"), ops.zeros((images,), "int32"))
     _, picked, count = ops.while_loop(unfinished, next_tile, start)
@@ -179,137 +230,3 @@ def _greedy(suppresses: Tensor, alive: Tensor) -> Tensor:
         return new, ops.any(ops.not_equal(new, kept))
 
     return ops.while_loop(lambda kept, changed: changed, again, again(alive, None))[0]
-
-
-def crop_and_resize(
-    images: keras.KerasTensor, boxes_norm: keras.KerasTensor, crop_size: tuple[int, int]
-) -> keras.KerasTensor:
-    """Sample each box bilinearly on a regular grid, exactly as tf.image.crop_and_resize does.
-
-    Args:
-        images: [N, H, W, C] float.
-        boxes_norm: [N, K, (y1, x1, y2, x2)] normalised: 0 and 1 are the centres of the first and the last pixel.
-        crop_size: (h, w). The grid's corners are the box's corners.
-
-    Returns:
-        [N, K, h, w, C] in the dtype of `images`; 0 where a sample lies outside the image. Differentiable in `images`.
-    """
-    levels = keras.ops.zeros(keras.ops.shape(boxes_norm)[:2], dtype="int32")
-    return pyramid_crop([images], boxes_norm, levels, crop_size)
-
-
-def pyramid_crop(
-    feature_maps: list[keras.KerasTensor],
-    boxes_norm: keras.KerasTensor,
-    levels: keras.KerasTensor,
-    crop_size: tuple[int, int],
-) -> keras.KerasTensor:
-    """Run `crop_and_resize` with a feature map of its own for each box.
-
-    Args:
-        feature_maps: L maps [N, Hl, Wl, C] float.
-        boxes_norm: [N, K, (y1, x1, y2, x2)] as in `crop_and_resize`.
-        levels: [N, K] int32, indices into `feature_maps`.
-        crop_size: (h, w).
-
-    Returns:
-        [N, K, h, w, C] in the dtype of the maps. Differentiable only in the maps.
-    """
-    # Where to sample is data, not something to learn; Matterport stops the gradient here too.
-    boxes_norm = as_data(boxes_norm)
-    feature_maps, levels = [keras.ops.convert_to_tensor(f) for f in feature_maps], keras.ops.cast(levels, "int32")
-    crop = _native_crop if _has_native_kernels() else _gather_crop
-    return crop(feature_maps, boxes_norm, levels, crop_size)
-
-
-def _native_crop(
-    feature_maps: Sequence[Tensor], boxes_norm: Tensor, levels: Tensor, crop_size: tuple[int, int]
-) -> Tensor:
-    """Run `pyramid_crop` with TensorFlow's kernel, level by level: 3 to 5 times as fast on a CPU as the gathers."""
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def crop(*maps: Tensor) -> tuple[Tensor, Callable]:
-        count = tf.shape(levels)[1]
-        image = tf.repeat(tf.range(tf.shape(levels)[0]), count)  # [N * K]
-        rows = tf.dynamic_partition(tf.range(tf.size(levels)), tf.reshape(levels, [-1]), len(maps))
-        boxes = tf.reshape(boxes_norm, [-1, 4])
-        finite = tf.reduce_all(tf.math.is_finite(boxes), axis=1, keepdims=True)
-        boxes = tf.where(finite, boxes, 2.0)  # outside the image; with nan the kernel would read arbitrary memory
-        crops = [
-            tf.image.crop_and_resize(tf.cast(f, tf.float32), tf.gather(boxes, row), tf.gather(image, row), crop_size)
-            for f, row in zip(maps, rows, strict=True)
-        ]
-        crops = tf.reshape(tf.dynamic_stitch(rows, crops), (-1, count, *crop_size, maps[0].shape[-1]))
-        crops.set_shape((*levels.shape, *crop_size, maps[0].shape[-1]))
-
-        def gradient(upstream: Tensor) -> list[Tensor]:
-            # The kernel's own gradient depends on the order in which threads add into a pixel (0.3 % in the original).
-            # A compiled graph computes only the indices and the weights of this second forward pass.
-            with tf.GradientTape() as tape:
-                tape.watch(maps)
-                again = _gather_crop(maps, boxes_norm, levels, crop_size)
-            return tape.gradient(again, maps, upstream)
-
-        return tf.cast(crops, maps[0].dtype), gradient
-
-    return crop(*feature_maps)
-
-
-def _gather_crop(
-    feature_maps: Sequence[Tensor], boxes_norm: Tensor, levels: Tensor, crop_size: tuple[int, int]
-) -> Tensor:
-    """Run `pyramid_crop` as four gathers from all maps laid end to end: the cost is independent of the number of
-    levels.
-    """
-    ops = keras.ops
-    images, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
-    flat = ops.concatenate([ops.reshape(f, (-1, channels)) for f in feature_maps], axis=0)  # [sum N * Hl * Wl, C]
-    shapes = [ops.shape(f) for f in feature_maps]
-    heights = ops.stack([ops.cast(s[1], "int32") for s in shapes])  # [L]
-    widths = ops.stack([ops.cast(s[2], "int32") for s in shapes])
-    pixels = heights * widths * images
-    starts = ops.cumsum(pixels) - pixels  # the first row of each level in `flat`
-    height, width, start = (ops.take(ops.cast(v, "int32"), levels, axis=0) for v in (heights, widths, starts))  # [N, K]
-
-    y1, x1, y2, x2 = (boxes_norm[..., i] for i in range(4))
-    top, bottom, weight_y, inside_y = _sample_points(y1, y2, height, crop_size[0])  # [N, K, h]
-    left, right, weight_x, inside_x = _sample_points(x1, x2, width, crop_size[1])  # [N, K, w]
-    first = start + ops.arange(images, dtype="int32")[:, None] * height * width  # [N, K], first row of each image
-
-    def corner(row: Tensor, column: Tensor) -> Tensor:
-        index = first[:, :, None, None] + row[..., None] * width[:, :, None, None] + column[:, :, None]
-        return ops.take(flat, index, axis=0)  # [N, K, h, w, C]
-
-    weight_x = ops.cast(weight_x, flat.dtype)[:, :, None, :, None]
-    weight_y = ops.cast(weight_y, flat.dtype)[:, :, :, None, None]
-    upper_left, upper_right, lower_left, lower_right = (corner(r, c) for r in (top, bottom) for c in (left, right))
-    upper = upper_left + (upper_right - upper_left) * weight_x
-    lower = lower_left + (lower_right - lower_left) * weight_x
-    inside = ops.logical_and(inside_y[..., None], inside_x[:, :, None])[..., None]
-    return ops.where(inside, upper + (lower - upper) * weight_y, ops.zeros((), flat.dtype))
-
-
-def _sample_points(low: Tensor, high: Tensor, size: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Locate `count` points along one axis, from low * (size - 1) to high * (size - 1), both included.
-
-    low, high [N, K] float32 normalised, size [N, K] int32 -> below, above [N, K, count] int32 (the two pixels around
-    each point), the weight of the second [N, K, count], and whether the point is inside the map.
-    """
-    ops = keras.ops
-    last = ops.cast(size - 1, "float32")
-    if count == 1:
-        points = (0.5 * (low + high) * last)[..., None]
-    else:
-        # For a box that ends at 1.0, the rounding of this sum decides whether its last row is sampled or is 0, so it
-        # must round as in the original, compiled or not. XLA would turn the division by a constant into a product, and
-        # a * b + c into one fused operation that rounds once instead of twice. The maximum and the minimums change no
-        # value: they hide the constant behind a run-time number and keep product and sum apart.
-        step = (high - low) * last / ops.maximum(low - FAR, count - 1.0)
-        offsets = step[..., None] * ops.arange(count, dtype="float32")
-        points = ops.minimum(low * last, FAR)[..., None] + ops.minimum(offsets, FAR)
-    inside = ops.logical_and(points >= 0, points <= last[..., None])
-    points = ops.where(inside, points, 0.0)  # also for nan: any valid index will do, since the result is 0
-    below = ops.floor(points)
-    above = ops.cast(ops.ceil(points), "int32")
-    return ops.cast(below, "int32"), above, points - below, inside

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrcnn.structures.boxes import denorm_boxes, norm_boxes
+from mrcnn.structures.boxes import clip_boxes, denorm_boxes, norm_boxes
 from mrcnn.structures.masks import paste_mask
 
 
@@ -18,6 +18,7 @@ def unmold(
     original_image_shape: Sequence[int],
     image_shape: Sequence[int],
     window: Sequence[int],
+    continuous: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Map one image's detections to the original image; drop those whose box has no area there.
 
@@ -27,9 +28,10 @@ def unmold(
         original_image_shape: (H, W, channels) before resizing.
         image_shape: (height, width, channels) of the moulded image.
         window: (y1, x1, y2, x2) px, the part of the moulded image that is not padding.
+        continuous: whether BOX_CONVENTION is "continuous".
 
     Returns:
-        boxes int32 [n, 4] px, class_ids int32 [n], scores float32 [n], and mask probabilities float32 [n, h, w] that
+        boxes int32 [n, 4] px, float32 if continuous, class_ids int32 [n], scores float32 [n], and mask probabilities float32 [n, h, w] that
         cover the boxes.
     """
     count = int(np.argmin(detections[:, 4] != 0)) if (detections[:, 4] == 0).any() else len(detections)
@@ -37,18 +39,24 @@ def unmold(
     probs = mrcnn_mask[np.arange(count), :, :, class_ids]  # [n, h, w]
     # Relative to the window, which is the original image. float32 as in the network: float64 rounds half pixels
     # differently.
-    wy1, wx1, wy2, wx2 = norm_boxes(np.asarray(window), tuple(image_shape))
+    wy1, wx1, wy2, wx2 = norm_boxes(np.asarray(window), tuple(image_shape), continuous)
     shift = np.array([wy1, wx1, wy1, wx1])
     scale = np.array([wy2 - wy1, wx2 - wx1, wy2 - wy1, wx2 - wx1])
-    boxes = denorm_boxes((detections[:count, :4] - shift) / scale, tuple(original_image_shape))
+    boxes = (detections[:count, :4] - shift) / scale
+    if continuous:
+        boxes = clip_boxes(boxes, np.array([0, 0, 1, 1])) * np.tile(original_image_shape[:2], 2).astype(np.float32)
+    else:
+        boxes = denorm_boxes(boxes, tuple(original_image_shape))
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return boxes[keep], class_ids[keep], detections[:count, 5][keep], probs[keep]
 
 
-def full_masks(probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
-    """Paste mask probabilities [n, h, w] into their boxes, int [n, 4] px: full masks, bool [H, W, n]."""
+def full_masks(
+    probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int], rule: str = "matterport"
+) -> np.ndarray:
+    """Paste mask probabilities [n, h, w] into their boxes [n, 4] px by a rule of MASK_PASTE: full masks, bool [H, W, n]."""
     masks = np.zeros((*image_shape[:2], len(boxes)), bool)
     for index, (prob, box) in enumerate(zip(probs, boxes, strict=True)):
-        (y1, x1, y2, x2), crop = paste_mask(prob, box, image_shape)
+        (y1, x1, y2, x2), crop = paste_mask(prob, box, image_shape, rule=rule)
         masks[y1:y2, x1:x2, index] = crop
     return masks

@@ -1,7 +1,7 @@
-"""The heads, which run on regions of interest: ROIAlign, classes and boxes, masks, and the final detections.
+"""The heads, which run on regions of interest: ROIAlign, classes and boxes, and masks.
 
-Legend: N batch, R regions per image (static), C classes with background, D detections, h w a pooled region, M = 12 + C
-columns of the image meta.
+Legend: N batch, R regions per image (static), C classes with background, h w a pooled region, M = 12 + C columns of the
+image meta.
 
 The regions of all images are merged into the batch axis, [N * R, h, w, channels], so the heads are plain convolutions.
 Layer names and weight shapes are Matterport's.
@@ -9,14 +9,17 @@ Layer names and weight shapes are Matterport's.
 References: He et al., Mask R-CNN (arXiv:1703.06870), section 3 and figure 4; Lin et al., FPN (arXiv:1612.03144), eq. 1.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import layers, ops
 
+from mrcnn.config import Config
 from mrcnn.modeling.backbone import NormMode, normalize
-from mrcnn.modeling.ops import as_data, batch_gather, non_max_suppression, pyramid_crop
-from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, norm_boxes
+from mrcnn.modeling.crops import pyramid_crop
+from mrcnn.modeling.ops import as_data
+from mrcnn.modeling.roi_align import roi_align
 
 Tensor = Any  # a tensor of the current backend, or a KerasTensor while a model is being built
 
@@ -28,13 +31,13 @@ FINEST_LEVEL, COARSEST_LEVEL = 2, 5
 MIN_AREA = 1e-12
 
 
-def roi_levels(boxes_norm: Tensor, image_shape: tuple) -> Tensor:
-    """Return the pyramid level that each region is pooled from (FPN, eq. 1, but rounding to nearest as Matterport
-    does).
+def roi_levels(boxes_norm: Tensor, image_shape: tuple, rule: str = "matterport") -> Tensor:
+    """Return the pyramid level that each region is pooled from (FPN, eq. 1).
 
     Args:
         boxes_norm: [N, R, (y1, x1, y2, x2)] float, normalised.
         image_shape: (height, width) in pixels of the network's input; numbers, or tensors [N, 1].
+        rule: ROI_LEVEL_RULE: "matterport" rounds to the nearest; "torchvision", "detectron2" and "mmdet" round down.
 
     Returns:
         [N, R] int32, 2 to 5; padding and empty regions get 2.
@@ -42,39 +45,90 @@ def roi_levels(boxes_norm: Tensor, image_shape: tuple) -> Tensor:
     y1, x1, y2, x2 = (boxes_norm[..., i] for i in range(4))
     side = ops.sqrt(ops.maximum((y2 - y1) * (x2 - x1), MIN_AREA))
     image_side = ops.sqrt(ops.cast(image_shape[0] * image_shape[1], "float32"))
-    octaves = ops.log2(side / (CANONICAL_SIDE_PX / image_side))
-    level = CANONICAL_LEVEL + ops.cast(ops.round(octaves), "int32")
+    octaves = _ROUNDED_OCTAVES[rule](side / (CANONICAL_SIDE_PX / image_side))
+    level = CANONICAL_LEVEL + ops.cast(octaves, "int32")
     return ops.clip(level, FINEST_LEVEL, COARSEST_LEVEL)
+
+
+# Of the side over 224 px; the small numbers keep a region of exactly 2^k * 224 px on its level.
+_ROUNDED_OCTAVES: dict[str, Callable[[Tensor], Tensor]] = {
+    "matterport": lambda ratio: ops.round(ops.log2(ratio)),
+    "torchvision": lambda ratio: ops.floor(ops.log2(ratio) + 1e-6),
+    "detectron2": lambda ratio: ops.floor(ops.log2(ratio + 1e-8)),
+    "mmdet": lambda ratio: ops.floor(ops.log2(4.0 * ratio + 1e-6)) - 2.0,
+}
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class PyramidROIAlign(layers.Layer):
     """ROIAlign: pool each region to a fixed size from the pyramid level that suits its size.
 
-    Call it on [boxes_norm [N, R, 4], image_meta [N, M], P2, P3, P4, P5], each level [N, Hl, Wl, channels]; it returns
-    [N, R, h, w, channels] in the dtype of the levels. It takes one bilinear sample per bin, with the grid's corners on
-    the box's corners. No gradient flows into the boxes.
+    Call it on [boxes_norm [N, R, 4], image_meta [N, M], P2, P3, P4, P5], each level [N, Hl, Wl, channels], or on a
+    single map; it returns [N, R, h, w, channels] in the dtype of the levels. No gradient flows into the boxes.
 
     Args:
         pool_shape: (h, w).
+        level_rule: ROI_LEVEL_RULE.
+        sampling_ratio: ROI_SAMPLING_RATIO. None: one bilinear sample per cell, with the grid's corners on the region's
+            corners, as Matterport does; else `mrcnn.modeling.roi_align.roi_align`.
+        aligned: ROI_ALIGNED.
+        continuous: whether BOX_CONVENTION is "continuous".
     """
 
-    def __init__(self, pool_shape: tuple[int, int], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pool_shape: tuple[int, int],
+        level_rule: str = "matterport",
+        sampling_ratio: int | None = None,
+        aligned: bool = False,
+        continuous: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)  # boxes and image sizes stay float32 in half precision
         self.pool_shape: tuple[int, int] = (pool_shape[0], pool_shape[1])
+        self.level_rule, self.continuous = level_rule, continuous
+        self.sampling_ratio, self.aligned = sampling_ratio, aligned
+
+    @classmethod
+    def of(cls, config: Any, side: int, name: str) -> "PyramidROIAlign":
+        """Return the layer for regions of side x side cells, with the settings of a config."""
+        continuous = config.BOX_CONVENTION == "continuous"
+        rules = config.ROI_LEVEL_RULE, config.ROI_SAMPLING_RATIO, config.ROI_ALIGNED
+        return cls((side, side), *rules, continuous, name=name)
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         boxes, image_meta, *feature_maps = inputs
-        boxes = as_data(boxes)
-        levels = roi_levels(boxes, (image_meta[:, 4:5], image_meta[:, 5:6]))  # 4:7 is the shape
-        return pyramid_crop(feature_maps, boxes, levels - FINEST_LEVEL, self.pool_shape)
+        boxes, (height, width) = as_data(boxes), (image_meta[:, 4:5], image_meta[:, 5:6])  # 4:7 is the shape
+        levels = roi_levels(boxes, (height, width), self.level_rule) - FINEST_LEVEL
+        levels = levels if len(feature_maps) > 1 else ops.zeros_like(levels)
+        if self.sampling_ratio is None:
+            boxes = _between_corners(boxes, height, width) if self.continuous else boxes
+            return pyramid_crop(feature_maps, boxes, levels, self.pool_shape)
+        boxes = boxes if self.continuous else _as_fractions(boxes, height, width)
+        return roi_align(feature_maps, boxes, levels, self.pool_shape, self.sampling_ratio, self.aligned)
 
     def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
         boxes, feature_map = inputs[0], inputs[2]
         return keras.KerasTensor((*boxes.shape[:2], *self.pool_shape, feature_map.shape[-1]), dtype=feature_map.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "pool_shape": self.pool_shape}
+        names = ("pool_shape", "level_rule", "sampling_ratio", "aligned", "continuous")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _as_fractions(boxes: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Convert boxes [N, R, 4] from Matterport's normalisation to fractions of an image of height and width [N, 1]."""
+    y1, x1, y2, x2 = (boxes[..., i] for i in range(4))
+    rows, columns = (height - 1.0) / height, (width - 1.0) / width
+    return ops.stack([y1 * rows, x1 * columns, y2 * rows + 1.0 / height, x2 * columns + 1.0 / width], axis=-1)
+
+
+def _between_corners(boxes: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Convert boxes [N, R, 4] from fractions of an image of height and width [N, 1] to Matterport's normalisation."""
+    y1, x1, y2, x2 = (boxes[..., i] for i in range(4))
+    rows, columns = height / (height - 1.0), width / (width - 1.0)
+    last = 1.0 / (height - 1.0), 1.0 / (width - 1.0)
+    return ops.stack([y1 * rows, x1 * columns, y2 * rows - last[0], x2 * columns - last[1]], axis=-1)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -99,8 +153,10 @@ def fpn_classifier_graph(
     num_classes: int,
     train_bn: NormMode = True,
     fc_layers_size: int = 1024,
+    config: Any = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Build the box head: two fully connected layers, written as convolutions, on each pooled region.
+    """Build the box head on each pooled region: fully connected layers, written as convolutions, and before them as
+    many 3 x 3 convolutions as the settings say.
 
     Args:
         rois: [N, R, (y1, x1, y2, x2)] float, normalised.
@@ -110,20 +166,24 @@ def fpn_classifier_graph(
         num_classes: C.
         train_bn: mode of the normalisation, see `mrcnn.modeling.backbone.normalize`.
         fc_layers_size: units of each fully connected layer.
+        config: BOX_HEAD_*, BN_EPSILON, BOX_CONVENTION and ROI_* are read; None uses the defaults of Config.
 
     Returns:
         mrcnn_class_logits [N, R, C], mrcnn_class (probabilities) [N, R, C] and mrcnn_bbox [N, R, C, (dy, dx, log(dh),
         log(dw))] over BBOX_STD_DEV, all float32.
     """
-    count = rois.shape[1]
-    x = PyramidROIAlign((pool_size, pool_size), name="roi_align_classifier")([rois, image_meta, *feature_maps])
+    config, count = config or Config(), rois.shape[1]
+    x = PyramidROIAlign.of(config, pool_size, "roi_align_classifier")([rois, image_meta, *feature_maps])
     x = _merge(x)  # [N * R, pool, pool, channels]
-    x = WindowConv(fc_layers_size, pool_size, name="mrcnn_class_conv1")(x)
-    x = normalize(x, "mrcnn_class_bn1", train_bn)
-    x = layers.Activation("relu")(x)
-    x = WindowConv(fc_layers_size, 1, name="mrcnn_class_conv2")(x)
-    x = normalize(x, "mrcnn_class_bn2", train_bn)
-    x = layers.Activation("relu")(x)
+    for number in range(1, config.BOX_HEAD_CONVS + 1):
+        x = layers.Conv2D(x.shape[-1], 3, padding="same", name=f"mrcnn_class_window_conv{number}")(x)
+        x = _normalize(x, config.BOX_HEAD_NORM, f"mrcnn_class_window_bn{number}", train_bn, config)
+        x = layers.Activation("relu")(x)
+    norm = None if config.BOX_HEAD_CONVS else config.BOX_HEAD_NORM
+    for number in range(1, config.BOX_HEAD_FCS + 1):
+        x = WindowConv(fc_layers_size, pool_size if number == 1 else 1, name=f"mrcnn_class_conv{number}")(x)
+        x = _normalize(x, norm, f"mrcnn_class_bn{number}", train_bn, config)
+        x = layers.Activation("relu")(x)
     shared = ops.reshape(x, (-1, count, fc_layers_size))  # [N, R, fc]
     # The last layers are small, and their results are compared, thresholded and decoded: float32 in any precision.
     logits = layers.Dense(num_classes, dtype="float32", name="mrcnn_class_logits")(shared)
@@ -162,6 +222,7 @@ def build_fpn_mask_graph(
     train_bn: NormMode = True,
     channels: int = 256,
     logits: bool = False,
+    config: Any = None,
 ) -> Tensor:
     """Build the mask head: four 3 x 3 convolutions, a deconvolution that doubles the size, and a mask per class.
 
@@ -174,82 +235,28 @@ def build_fpn_mask_graph(
         train_bn: mode of the normalisation, see `mrcnn.modeling.backbone.normalize`.
         channels: channels of the convolutions.
         logits: return logits instead of probabilities.
+        config: MASK_HEAD_NORM, BN_EPSILON, BOX_CONVENTION and ROI_* are read; None uses the defaults of Config.
 
     Returns:
         [N, R, 2 * pool_size, 2 * pool_size, C] float32.
     """
-    count = rois.shape[1]
-    x = PyramidROIAlign((pool_size, pool_size), name="roi_align_mask")([rois, image_meta, *feature_maps])
+    config, count = config or Config(), rois.shape[1]
+    x = PyramidROIAlign.of(config, pool_size, "roi_align_mask")([rois, image_meta, *feature_maps])
     x = _merge(x)  # [N * R, pool, pool, channels]
     for number in range(1, 5):
         x = layers.Conv2D(channels, 3, padding="same", name=f"mrcnn_mask_conv{number}")(x)
-        x = normalize(x, f"mrcnn_mask_bn{number}", train_bn)
+        x = _normalize(x, config.MASK_HEAD_NORM, f"mrcnn_mask_bn{number}", train_bn, config)
         x = layers.Activation("relu")(x)
     x = layers.Conv2DTranspose(channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv")(x)
     x = ops.reshape(x, (-1, count, 2 * pool_size, 2 * pool_size, channels))  # [N, R, 2 pool, 2 pool, channels]
     return MaskConv(num_classes, 1, name="mrcnn_mask")(x, logits=logits)
 
 
+def _normalize(x: Tensor, norm: str | None, name: str, train_bn: NormMode, config: Any) -> Tensor:
+    """Normalise [N, h, w, channels] if the head has a normalisation."""
+    return x if norm is None else normalize(x, name, train_bn, epsilon=config.BN_EPSILON)
+
+
 def _merge(x: Tensor) -> Tensor:
     """Merge regions into the batch axis: [N, R, ...] -> [N * R, ...]."""
     return ops.reshape(x, (-1, *x.shape[2:]))
-
-
-def refine_detections(rois: Tensor, probs: Tensor, deltas: Tensor, windows_norm: Tensor, config: Any) -> Tensor:
-    """Decode the box head's outputs into final detections: the best class of each region, then NMS within each class.
-
-    Args:
-        rois: [N, R, (y1, x1, y2, x2)] float, normalised, zero padded.
-        probs: [N, R, C] float.
-        deltas: [N, R, C, (dy, dx, log(dh), log(dw))] float over BBOX_STD_DEV.
-        windows_norm: [N, 4] float, the part of each image that is not padding, normalised; boxes are clipped to it.
-        config: BBOX_STD_DEV, DETECTION_MIN_CONFIDENCE, DETECTION_NMS_THRESHOLD and DETECTION_MAX_INSTANCES (D) are
-            read.
-
-    Returns:
-        [N, D, (y1, x1, y2, x2, class_id, score)] float32, boxes normalised, by descending score, zero padded.
-    """
-    count, classes = probs.shape[1:]
-    class_ids = ops.cast(ops.argmax(probs, axis=-1), "int32")  # [N, R]
-    scores = ops.max(probs, axis=-1)
-    # Gather the deltas of the best class: row r, class c is entry r * C + c of [N, R * C, 4].
-    entry = ops.arange(count, dtype="int32") * classes + class_ids
-    deltas = batch_gather(ops.reshape(deltas, (-1, count * classes, 4)), entry)  # [N, R, 4]
-    boxes = apply_box_deltas(rois, deltas * ops.convert_to_tensor(config.BBOX_STD_DEV, "float32"))
-    boxes = clip_boxes(boxes, windows_norm)
-
-    # Regions in the image's padding are clipped to empty boxes, and padded rows are empty: neither are objects.
-    # (Matterport removes them after the NMS, but in TensorFlow 1.15's they suppress the rest of their class.)
-    y1, x1, y2, x2 = (boxes[..., i] for i in range(4))
-    valid = ops.logical_and(class_ids > 0, ops.logical_and(y2 > y1, x2 > x1))
-    if config.DETECTION_MIN_CONFIDENCE:
-        valid = ops.logical_and(valid, scores >= config.DETECTION_MIN_CONFIDENCE)
-    index, keep = non_max_suppression(
-        boxes, scores, config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD, class_ids, valid
-    )
-    rows = ops.concatenate([boxes, ops.cast(class_ids, "float32")[..., None], scores[..., None]], axis=-1)  # [N, R, 6]
-    return ops.where(keep[..., None], batch_gather(rows, index), 0.0)
-
-
-def refine_detections_graph(rois: Tensor, probs: Tensor, deltas: Tensor, window: Tensor, config: Any) -> Tensor:
-    """Matterport's name: run `refine_detections` on one image; arguments and result lack the batch axis."""
-    return refine_detections(rois[None], probs[None], deltas[None], window[None], config)[0]
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class DetectionLayer(layers.Layer):
-    """`refine_detections` as a layer on [rois, mrcnn_class, mrcnn_bbox, image_meta], always in float32."""
-
-    def __init__(self, config: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.config = config
-
-    def call(self, inputs: list[Tensor]) -> Tensor:
-        rois, probs, deltas, image_meta = inputs
-        # Columns 4:6 of the meta are the image's size, the same for the whole batch; 7:11 are the window in pixels.
-        windows_norm = norm_boxes(image_meta[:, 7:11], image_meta[0, 4:6])
-        return refine_detections(rois, probs, deltas, windows_norm, self.config)
-
-    def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
-        return keras.KerasTensor((inputs[0].shape[0], self.config.DETECTION_MAX_INSTANCES, 6), dtype="float32")

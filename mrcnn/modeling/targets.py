@@ -18,7 +18,8 @@ import numpy as np
 from keras import ops
 
 from mrcnn.backend.replicas import uniform_rows
-from mrcnn.modeling.ops import as_data, batch_gather, crop_and_resize
+from mrcnn.modeling.crops import crop_and_resize
+from mrcnn.modeling.ops import as_data, batch_gather
 from mrcnn.structures.boxes import box_refinement, compute_overlaps
 
 Tensor = Any  # a tensor of the current backend, or a KerasTensor while a model is being built
@@ -57,8 +58,8 @@ def detection_targets(
         gt_boxes_norm: [N, G, 4] float, normalised.
         gt_masks: [N, h, w, G] bool or float; with USE_MINI_MASK mini-masks, each covering its box, else masks of the
             whole image.
-        config: TRAIN_ROIS_PER_IMAGE (R), ROI_POSITIVE_RATIO, BBOX_STD_DEV, USE_MINI_MASK, MASK_SHAPE and
-            TRAIN_EMPTY_IMAGES are read.
+        config: TRAIN_ROIS_PER_IMAGE (R), ROI_POSITIVE_RATIO, BBOX_STD_DEV, USE_MINI_MASK, MASK_SHAPE,
+            PROPOSAL_APPEND_GT and TRAIN_EMPTY_IMAGES are read.
         seed_generator: source of the random choice; None uses that of keras.random (not inside a compiled step).
 
     Returns:
@@ -74,6 +75,8 @@ def detection_targets(
     gt_boxes_norm = ops.cast(gt_boxes_norm, "float32")
     gt_class_ids = ops.cast(gt_class_ids, "int32")
 
+    if config.PROPOSAL_APPEND_GT:
+        proposals = ops.concatenate([proposals, ops.where((gt_class_ids > 0)[..., None], gt_boxes_norm, 0.0)], axis=1)
     positive, negative, best_gt = _match_rois(proposals, gt_boxes_norm, gt_class_ids)
     keys = uniform_rows(ops.shape(positive), seed_generator)
     positive_index, positive_chosen = _sample(positive, keys, max_positives)

@@ -24,6 +24,7 @@ from mrcnn.modeling.network import (
     class_head,
     feature_pyramid,
     mask_head,
+    propose_regions,
     rpn_outputs,
     training_shape,
 )
@@ -65,14 +66,14 @@ class Anchors(layers.Layer):
 class NormBoxes(layers.Layer):
     """Converts boxes [N, n, 4] from px to float32 norm in images of `image_shape` (H, W); padding rows stay zero."""
 
-    def __init__(self, image_shape: tuple[int, int], **kwargs: Any) -> None:
+    def __init__(self, image_shape: tuple[int, int], continuous: bool = False, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)  # half precision would move the boxes by pixels
-        self._image_shape = tuple(int(side) for side in image_shape)
+        self._image_shape, self._continuous = tuple(int(side) for side in image_shape), continuous
 
     def call(self, boxes_px: Tensor) -> Tensor:
         boxes_px = K.cast(boxes_px, "float32")
         real = K.any(boxes_px != 0, axis=-1, keepdims=True)
-        return K.where(real, norm_boxes(boxes_px, self._image_shape), 0.0)
+        return K.where(real, norm_boxes(boxes_px, self._image_shape, self._continuous), 0.0)
 
 
 class TrainingNetwork(MoldingModel, BuiltModel):
@@ -95,9 +96,12 @@ class TrainingNetwork(MoldingModel, BuiltModel):
         # Layers
         height, width, _ = image_shape
         anchors = Anchors(pyramid_anchors(config, image_shape), name="anchors")
-        propose = ProposalLayer(config.POST_NMS_ROIS_TRAINING, config.RPN_NMS_THRESHOLD, config, name="ROI")
-        norm_gt_boxes = NormBoxes((height, width), name="norm_gt_boxes")
-        norm_rois = NormBoxes((height, width), name="norm_rois")
+        propose = ProposalLayer(
+            config.POST_NMS_ROIS_TRAINING, config.RPN_NMS_THRESHOLD, config, training=True, name="ROI"
+        )
+        continuous = config.BOX_CONVENTION == "continuous"
+        norm_gt_boxes = NormBoxes((height, width), continuous, name="norm_gt_boxes")
+        norm_rois = NormBoxes((height, width), continuous, name="norm_rois")
         sample = targets.DetectionTargetLayer(config, seed=int(config.SEED), name="proposal_targets")
 
         # Functional model
@@ -105,7 +109,8 @@ class TrainingNetwork(MoldingModel, BuiltModel):
         image, meta = inputs["input_image"], inputs["input_image_meta"]
         pyramid = feature_pyramid(image, config)
         rpn_class_logits, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
-        proposals = propose([rpn_class, rpn_bbox, anchors(image)])  # [N, P, 4] norm
+        scores = rpn_class_logits, rpn_class
+        proposals = propose_regions(scores, rpn_bbox, anchors(image), pyramid, meta, propose)  # [N, P, 4] norm
         gt_boxes = norm_gt_boxes(inputs["input_gt_boxes"])
         candidates = norm_rois(inputs["input_roi"]) if "input_roi" in inputs else proposals
         rois, target_class_ids, target_bbox, target_mask = sample(
@@ -200,20 +205,26 @@ class TrainingNetwork(MoldingModel, BuiltModel):
     def loss_terms(self, x: Any, y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the five losses, float32 scalars by name; x and y_pred as in `rpn_losses`, x also as a list."""
         x = by_name(x)
-        rois = y_pred["output_rois"]
+        rois_counted = K.any(y_pred["output_rois"] != 0, axis=-1)
         active_class_ids = K.cast(x["input_image_meta"], "int32")[:, 12:]
         positives = K.shape(y_pred["mrcnn_mask_logits"])[1]
         ids = y_pred["target_class_ids"]
+        box_ids = ids
+        if self.config.ROI_OHEM:
+            hard = losses.hard_rois(
+                ids, y_pred["mrcnn_class_logits"], y_pred["target_bbox"], y_pred["mrcnn_bbox"], rois_counted
+            )
+            rois_counted, box_ids = hard, K.where(hard, ids, 0)
         return {
             **self.rpn_losses(x, y_pred),
             "mrcnn_class_loss": losses.mrcnn_class_loss(
                 ids,
                 y_pred["mrcnn_class_logits"],
                 active_class_ids,
-                roi_valid=K.any(rois != 0, axis=-1),
+                roi_valid=rois_counted,
                 class_weights=self.config.CLASS_LOSS_WEIGHTS,
             ),
-            "mrcnn_bbox_loss": losses.mrcnn_bbox_loss(y_pred["target_bbox"], ids, y_pred["mrcnn_bbox"]),
+            "mrcnn_bbox_loss": losses.mrcnn_bbox_loss(y_pred["target_bbox"], box_ids, y_pred["mrcnn_bbox"]),
             "mrcnn_mask_loss": losses.mrcnn_mask_loss(
                 y_pred["target_mask"][:, :positives], ids[:, :positives], y_pred["mrcnn_mask_logits"]
             ),

@@ -8,6 +8,7 @@ Legend: H W image, h w box or mini-mask, n instances. Boxes are (y1, x1, y2, x2)
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -185,24 +186,30 @@ def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[i
 
 
 def paste_mask(
-    mask_probs: np.ndarray, box_px: Sequence[int], image_shape: Sequence[int], threshold: float = 0.5
+    mask_probs: np.ndarray,
+    box_px: Sequence[float],
+    image_shape: Sequence[int],
+    threshold: float = 0.5,
+    rule: str = "matterport",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resize a predicted mask to its box and threshold it, without an array of the image's size.
 
     Args:
         mask_probs: float [h, w], such as [28, 28], covering all of `box_px`.
-        box_px: int (y1, x1, y2, x2); may reach outside the image or be empty.
+        box_px: (y1, x1, y2, x2), whole numbers for Matterport's rule; may reach outside the image or be empty.
         image_shape: (H, W, ...).
         threshold: minimum probability of a pixel that belongs to the mask.
+        rule: one of MASK_PASTE: "matterport", "torchvision" or "grid".
 
     Returns:
-        box int32 [4] clipped to the image, and bool [y2 - y1, x2 - x1] inside it (of size 0 if nothing is left).
+        box int32 [4] in the image, in which the mask may lie, and bool [y2 - y1, x2 - x1] inside it (of size 0 if nothing is left).
     """
+    if rule != "matterport":
+        grow = _grown_places if rule == "torchvision" else _grid_places
+        return _paste_at(np.asarray(mask_probs, np.float32), threshold, *grow(mask_probs.shape, box_px, image_shape))
     y1, x1, y2, x2 = (int(v) for v in box_px)
-    height, width = int(image_shape[0]), int(image_shape[1])
-    top, left = min(max(y1, 0), height), min(max(x1, 0), width)
-    bottom, right = max(min(y2, height), top), max(min(x2, width), left)
-    box = np.array([top, left, bottom, right], np.int32)
+    box = _clipped((y1, x1, y2, x2), image_shape)
+    top, left, bottom, right = box.tolist()
     if bottom == top or right == left:
         return box, np.zeros((bottom - top, right - left), bool)
     low, high = mask_probs.min(), mask_probs.max()
@@ -214,6 +221,60 @@ def paste_mask(
     before, fraction = _places(mask_probs.shape[1], x2 - x1)
     columns = _interpolate(rows.T, before[left - x1 : right - x1], fraction[left - x1 : right - x1])
     return box, (columns >= threshold).T
+
+
+def _clipped(box: Sequence[int], image_shape: Sequence[int]) -> np.ndarray:
+    """Clip a box of whole pixels to an image: int32 [4]; y2 >= y1 and x2 >= x1."""
+    height, width = int(image_shape[0]), int(image_shape[1])
+    top, left = min(max(box[0], 0), height), min(max(box[1], 0), width)
+    bottom, right = max(min(box[2], height), top), max(min(box[3], width), left)
+    return np.array([top, left, bottom, right], np.int32)
+
+
+Places = tuple[np.ndarray, np.ndarray]  # of the pixels of rows and of columns in a mask: float [h] and [w]
+
+
+def _grown_places(shape: Sequence[int], box: Sequence[float], image_shape: Sequence[int]) -> tuple[np.ndarray, Places]:
+    """Locate pixels by torchvision's rule: a border of one 0 around the mask, the box grown with it and rounded towards
+    0, and the mask resized to all whole pixels from its first to its last one.
+
+    Returns the clipped box and the places of its pixels.
+    """
+    edges, places = [], []
+    for axis in (0, 1):
+        start, end, cells = float(box[axis]), float(box[axis + 2]), shape[axis]
+        middle, half = (start + end) / 2, (end - start) / 2 * (cells + 2) / cells
+        first, last = int(middle - half), int(middle + half)
+        edges.append((first, last + 1))
+    clipped = _clipped((edges[0][0], edges[1][0], edges[0][1], edges[1][1]), image_shape)
+    for axis in (0, 1):
+        first, end = edges[axis]
+        pixels, padded = np.arange(clipped[axis], clipped[axis + 2]) - first, shape[axis] + 2
+        # between the centres of the padded mask's cells, which reach to its ends
+        place = np.clip((pixels + 0.5) * padded / max(end - first, 1) - 0.5, 0, padded - 1)
+        places.append(place - 1)  # cell 0 of the padded mask is the border
+    return clipped, (places[0], places[1])
+
+
+def _grid_places(shape: Sequence[int], box: Sequence[float], image_shape: Sequence[int]) -> tuple[np.ndarray, Places]:
+    """Locate the centre of each pixel in the exact box, as Detectron2 and MMDetection do; see `_grown_places`."""
+    y1, x1, y2, x2 = (float(v) for v in box)
+    clipped = _clipped((math.floor(y1), math.floor(x1), math.ceil(y2), math.ceil(x2)), image_shape)
+    places = []
+    for axis, (start, end) in enumerate(((y1, y2), (x1, x2))):
+        pixels = np.arange(clipped[axis], clipped[axis + 2]) + 0.5
+        places.append((pixels - start) / max(end - start, 1e-6) * shape[axis] - 0.5)
+    return clipped, (places[0], places[1])
+
+
+def _paste_at(probs: np.ndarray, threshold: float, box: np.ndarray, places: Places) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate probabilities [h, w], surrounded by zeros, at rows and columns, and threshold them."""
+    values = probs
+    for place in places:
+        place = np.clip(place, -1.0, values.shape[0] - 1e-9)  # the last interval ends with the zero after the mask
+        before = np.floor(place).astype(int)
+        values = _interpolate(values, before + 1, (place - before).astype(np.float32)).T
+    return box, values >= threshold
 
 
 def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int]) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from mrcnn.backend import runtime
 from mrcnn.errors import InputError
-from mrcnn.modeling import ops
+from mrcnn.modeling import crops, ops
 from tests.compiled import RUNS, compiled, to_numpy, traced
 from tests.gradients import value_and_gradient
 
@@ -101,7 +101,7 @@ def test_native_kernels_and_portable_operations_agree(monkeypatch):
 
     def both(boxes, scores):
         kept = ops.non_max_suppression(boxes, scores, 20, 0.5)
-        return kept, ops.crop_and_resize(image, boxes / 12, (3, 3))
+        return kept, crops.crop_and_resize(image, boxes / 12, (3, 3))
 
     def operations(function):
         graph = tf.function(function).get_concrete_function(*(tf.TensorSpec(a.shape) for a in (boxes, scores))).graph
@@ -109,7 +109,8 @@ def test_native_kernels_and_portable_operations_agree(monkeypatch):
 
     native = keras.tree.flatten(both(boxes, scores))
     assert {"CropAndResize", "NonMaxSuppressionV4"} <= operations(both)
-    monkeypatch.setattr(ops, "_has_native_kernels", lambda: False)
+    for module in (ops, crops):
+        monkeypatch.setattr(module, "has_native_kernels", lambda: False)
     assert not {"CropAndResize", "NonMaxSuppressionV4"} & operations(both)
     for found, expected in zip(keras.tree.flatten(both(boxes, scores)), native, strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -157,7 +158,7 @@ GRID = (10 * np.arange(5)[:, None] + np.arange(5)).astype("float32")[None, :, :,
 def test_crop_by_hand(box, size, expected):
     box = np.array([[box]], "float32")
     for run in RUNS:
-        found = to_numpy(run(lambda image, box: ops.crop_and_resize(image, box, size))(GRID, box))
+        found = to_numpy(run(lambda image, box: crops.crop_and_resize(image, box, size))(GRID, box))
         np.testing.assert_allclose(found[0, 0, :, :, 0], expected, rtol=1e-6)
 
 
@@ -175,9 +176,9 @@ def test_each_box_reads_its_own_image_and_level():
     maps, boxes, levels = draw_pyramid()
 
     def crop(*arrays):
-        return ops.pyramid_crop(list(arrays[:3]), arrays[3], arrays[4], (4, 3))
+        return crops.pyramid_crop(list(arrays[:3]), arrays[3], arrays[4], (4, 3))
 
-    crop_alone = traced(lambda image, box: ops.crop_and_resize(image, box, (4, 3)))
+    crop_alone = traced(lambda image, box: crops.crop_and_resize(image, box, (4, 3)))
     for run in RUNS:
         found = to_numpy(run(crop)(*maps, boxes, levels))
         for n in range(2):
@@ -195,11 +196,11 @@ def test_crop_and_its_gradient_are_tensorflows():
     weights = np.random.default_rng(3).normal(size=(2, 11, 7, 7, 3)).astype("float32")
 
     def reference(image):
-        crops = tf.image.crop_and_resize(image, boxes.reshape(-1, 4), np.repeat([0, 1], 11), (7, 7))
-        return tf.reduce_sum(tf.reshape(crops, weights.shape) * weights)
+        cropped = tf.image.crop_and_resize(image, boxes.reshape(-1, 4), np.repeat([0, 1], 11), (7, 7))
+        return tf.reduce_sum(tf.reshape(cropped, weights.shape) * weights)
 
     def ours(image):
-        return tf.reduce_sum(ops.crop_and_resize(image, boxes, (7, 7)) * weights)
+        return tf.reduce_sum(crops.crop_and_resize(image, boxes, (7, 7)) * weights)
 
     expected, expected_gradient = value_and_gradient(reference, maps[0])
     for function in (ours, tf.function(ours), tf.function(ours, jit_compile=True)):
@@ -215,8 +216,8 @@ def test_gradient_is_the_change_of_the_result():
     weights = draw.normal(size=(2, 11, 4, 3, 3)).astype("float32")
 
     def weighted(fine):
-        crops = ops.pyramid_crop([fine, maps[1] * 0, maps[2]], boxes, levels, (4, 3))
-        return keras.ops.sum(crops * keras.ops.convert_to_tensor(weights))
+        cropped = crops.pyramid_crop([fine, maps[1] * 0, maps[2]], boxes, levels, (4, 3))
+        return keras.ops.sum(cropped * keras.ops.convert_to_tensor(weights))
 
     weighted = traced(weighted)
     _, gradient = value_and_gradient(weighted, maps[0])
@@ -240,7 +241,9 @@ def test_the_edge_is_decided_by_the_originals_rounding():
         image = np.ones((1, rows, 2, 1), f)
         boxes = np.stack([low, zero, one, one], -1)
         for run in RUNS:
-            found = to_numpy(run(lambda image, boxes, n=count: ops.crop_and_resize(image, boxes, (n, 1)))(image, boxes))
+            found = to_numpy(
+                run(lambda image, boxes, n=count: crops.crop_and_resize(image, boxes, (n, 1)))(image, boxes)
+            )
             np.testing.assert_array_equal(found[0, :, -1, 0, 0] == 0, past)
             assert (found[0, :, :-1] == 1).all()
 
@@ -249,7 +252,7 @@ def test_the_edge_is_decided_by_the_originals_rounding():
 def test_half_precision_maps_keep_full_precision_coordinates(dtype):
     maps, boxes, _ = draw_pyramid()
     image = keras.ops.cast(maps[0], dtype)
-    crop = traced(lambda image, boxes: ops.crop_and_resize(image, boxes, (5, 5)))
+    crop = traced(lambda image, boxes: crops.crop_and_resize(image, boxes, (5, 5)))
     found = crop(image, boxes)
     expected = to_numpy(crop(keras.ops.cast(image, "float32"), boxes))
     assert keras.backend.standardize_dtype(found.dtype) == dtype

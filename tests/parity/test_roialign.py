@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.modeling import ops
+from mrcnn.modeling import crops
 from mrcnn.modeling.roi_heads import PyramidROIAlign, roi_levels
 from tests.compiled import compiled, to_numpy, traced
 
@@ -26,7 +26,7 @@ def test_pyramid_crop(case, prefix, size, name):
     rois, levels = case[f"{prefix}rois"][:, :count], case[f"{prefix}roi_level"][:, :count] - 2
 
     def crop(*arrays):
-        return ops.pyramid_crop(list(arrays[:4]), arrays[4], arrays[5], size)
+        return crops.pyramid_crop(list(arrays[:4]), arrays[4], arrays[5], size)
 
     if keras.config.backend() != "jax":
         found = to_numpy(traced(crop)(*maps, rois, levels))
