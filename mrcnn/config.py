@@ -24,6 +24,7 @@ import numpy as np
 
 from mrcnn import augment_settings, setting_rules, variants
 from mrcnn.augment_settings import Augmentation
+from mrcnn.backbones import BackboneName
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import FLAG, FRACTION, NONE, POSITIVE_FRACTION, Number, Numbers, one_of, whole
 
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 
 RESIZE_MODES = ("square", "rect", "pad64", "pad32", "crop", "none")
 SIZE_FOLLOWS_IMAGE = ("pad64", "pad32", "none")  # modes that give moulded images of different sizes
-BACKBONES = ("resnet18", "resnet50", "resnet101")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -93,7 +93,7 @@ class Config(variants.Variants):
 
     BACKBONE: Annotated[
         Any,
-        one_of(*BACKBONES) | setting_rules.Function(),
+        BackboneName() | setting_rules.Function(),
         "A name, or a function of the image tensor, stage5= and train_bn= that returns the stages C1..C5.",
     ] = "resnet101"
     COMPUTE_BACKBONE_SHAPE: Annotated[
@@ -109,6 +109,30 @@ class Config(variants.Variants):
     BACKBONE_WIDTH: Annotated[
         int, whole(16, 1024), "Channels of the stem (64 in the ResNet paper), doubled at each later stage."
     ] = 64
+    STRIDE_IN_1X1: Annotated[
+        bool,
+        FLAG,
+        "The stride of a ResNet's bottleneck is in its first 1 x 1 convolution, as in the paper. False: in the 3 x 3, "
+        "as in weights of torchvision.",
+    ] = True
+    BACKBONE_BIAS: Annotated[
+        bool,
+        FLAG,
+        "Convolutions of a ResNet have a bias, although a normalisation follows. False: as in weights of torchvision "
+        "and Detectron2.",
+    ] = True
+    BACKBONE_SYMMETRIC_PADDING: Annotated[
+        bool,
+        FLAG,
+        "Strided 3 x 3 convolutions and the pooling of a ResNet pad every side by a pixel, as torchvision and "
+        "Detectron2. False: only bottom and right, as Keras.",
+    ] = False
+    BN_EPSILON: Annotated[
+        float,
+        FRACTION,
+        "What BatchNorm adds to the variance, in a ResNet and in the heads. Torchvision: 0 or 0.00001; Detectron2: "
+        "0.00001.",
+    ] = 1e-3
     FPN_CLASSIF_FC_LAYERS_SIZE: Annotated[int, CHANNELS, "Units of the box head's two dense layers."] = 1024
     TOP_DOWN_PYRAMID_SIZE: Annotated[int, CHANNELS, "Channels of the feature pyramid."] = 256
     RPN_CHANNELS: Annotated[int, CHANNELS, "Channels of the RPN's shared convolution."] = 512

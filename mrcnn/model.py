@@ -29,7 +29,6 @@ from mrcnn.legacy.generator import build_detection_targets, data_generator, gene
 from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.modeling import pretrained, stage_outputs, weights
 from mrcnn.modeling.anchors import compute_backbone_shapes
-from mrcnn.modeling.backbone import BatchNorm, conv_block, identity_block, resnet_graph
 from mrcnn.modeling.detection_layer import DetectionLayer, refine_detections_graph
 from mrcnn.modeling.losses import (
     mrcnn_bbox_loss,
@@ -40,7 +39,9 @@ from mrcnn.modeling.losses import (
     smooth_l1,
 )
 from mrcnn.modeling.network import build_inference_network, set_trainable
+from mrcnn.modeling.normalization import BatchNorm
 from mrcnn.modeling.postprocessing import full_masks, unmold
+from mrcnn.modeling.resnet import conv_block, identity_block, resnet_graph
 from mrcnn.modeling.roi_heads import PyramidROIAlign, build_fpn_mask_graph, fpn_classifier_graph
 from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model, rpn_graph
 from mrcnn.modeling.targets import DetectionTargetLayer, build_rpn_targets, detection_targets_graph

@@ -135,15 +135,16 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
     from bdd100k.streets import scenes
     from bdd100k.training import recipes
     from bdd100k.training import run as training_run
+    from mrcnn.backbones import RESNETS
     from mrcnn.config import Config
-    from mrcnn.modeling import backbone, pretrained
+    from mrcnn.modeling import pretrained
 
     for kind in (Config, *cli.CONFIGS.values()):
         for name, value in SMALL.items():
             if name in vars(kind) and not (kind is StreetsConfig and name in WIDTHS):
                 monkeypatch.setattr(kind, name, value)  # the layers of the shipped weights keep their sizes
     for name, stages in {"resnet50": (1, 1, 1, 1), "resnet101": (1, 1, 2, 1)}.items():
-        monkeypatch.setitem(backbone.BLOCKS, name, stages)
+        monkeypatch.setitem(RESNETS, name, dataclasses.replace(RESNETS[name], blocks=stages))
     plan = recipes.plan
     monkeypatch.setattr(
         training_run,

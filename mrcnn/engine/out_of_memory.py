@@ -3,7 +3,9 @@
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from mrcnn.backbones import RESNETS
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 
@@ -60,8 +62,8 @@ def memory_message(error: BaseException, config: Config, image_shape: Sequence[i
     share = smaller[0] * smaller[1] / (height * width)
     if share < 1:
         advice.append(f"images of {smaller[0]} x {smaller[1]} px ({share:.0%} of the pixels; {_size_settings(config)})")
-    if config.BACKBONE in ("resnet101", "resnet50"):
-        advice.append(f"BACKBONE={'resnet50' if config.BACKBONE == 'resnet101' else 'resnet18'}")
+    if lighter := _lighter(config.BACKBONE):
+        advice.append(f"BACKBONE={lighter}")
     advice.append("a stage that trains fewer layers (heads, 4+)")
     return (
         f"out of memory while training on batches of {config.BATCH_SIZE} images of {height} x {width} px with "
@@ -69,6 +71,22 @@ def memory_message(error: BaseException, config: Config, image_shape: Sequence[i
         f"one after the other: {'; '.join(advice)}. Other programs on the device take memory too. What "
         "finished epochs wrote is kept"
     )
+
+
+def _lighter(backbone: Any) -> str | None:
+    """Return the ResNet, other than ResNeXt and wide ones, that needs the next smaller memory for its maps."""
+    if not isinstance(backbone, str) or backbone not in RESNETS:
+        return None
+    lighter = [name for name in RESNETS if name.startswith("resnet") and _values(name) < _values(backbone)]
+    return max(lighter, key=_values, default=None)
+
+
+def _values(backbone: str) -> float:
+    """Return how many values per cell of C2 the convolutions of a ResNet write, in units of the stem's channels."""
+    sizes = RESNETS[backbone]
+    inner = sizes.groups * sizes.width_per_group / 64
+    of_block = 2 * inner + 4 if sizes.bottleneck else 2
+    return sum(blocks * of_block / 2**stage for stage, blocks in enumerate(sizes.blocks))
 
 
 def _size_settings(config: Config) -> str:

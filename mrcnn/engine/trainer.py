@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from mrcnn.augment_settings import Augmentation
+from mrcnn.backbones import RESNETS
 from mrcnn.backend import hosts
 from mrcnn.config import SIZE_FOLLOWS_IMAGE, Config
 from mrcnn.data import dataset as dataset_module
@@ -30,6 +31,7 @@ from mrcnn.engine.stages import Stage
 from mrcnn.engine.start import begin
 from mrcnn.engine.validation import Validator
 from mrcnn.errors import InputError
+from mrcnn.modeling.backbone import later_layers
 from mrcnn.modeling.network import set_trainable
 from mrcnn.modeling.training_network import build_training_network
 from mrcnn.modeling.weights import leaf_layers
@@ -168,9 +170,13 @@ def choose_layers(network: keras.Model, config: Config, layers: str) -> None:
         layers: "heads", "3+", "4+", "5+", "all", or a regular expression over layer names.
 
     Raises:
-        InputError: no layer would train, or `layers` is no regular expression.
+        InputError: no layer would train, `layers` is no regular expression, or the backbone has no stages.
     """
-    set_trainable(network, stages.LAYER_REGEX.get(layers, layers), config.TRAIN_BN is not False)
+    regex = stages.LAYER_REGEX.get(layers, layers)
+    if layers in ("3+", "4+", "5+") and config.BACKBONE not in RESNETS:  # its layers have names of their own
+        names = later_layers(network, stage=int(layers[0]))
+        regex = "|".join([stages.LAYER_REGEX["heads"], *map(re.escape, names)])
+    set_trainable(network, regex, config.TRAIN_BN is not False)
     if not network.trainable_variables:
         raise InputError(
             f"layers {layers!r}: no layer that can train has such a name; use heads, 3+, 4+, 5+, all or a regular "

@@ -21,8 +21,9 @@ from mrcnn.backend.prediction import Predictor
 from mrcnn.config import SIZE_FOLLOWS_IMAGE, Config
 from mrcnn.errors import InputError
 from mrcnn.modeling import weights
-from mrcnn.modeling.backbone import BatchNorm, fpn_graph, normalize, resnet_graph
+from mrcnn.modeling.backbone import backbone_graph, fpn_graph
 from mrcnn.modeling.detection_layer import DetectionLayer
+from mrcnn.modeling.normalization import BatchNorm, normalize
 from mrcnn.modeling.roi_heads import build_fpn_mask_graph, fpn_classifier_graph
 from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model
 from mrcnn.setting_rules import is_regex
@@ -94,7 +95,7 @@ def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
 
     Args:
         image: float [N, H, W, channels], the mean subtracted.
-        config: BACKBONE*, TRAIN_BN and TOP_DOWN_PYRAMID_SIZE.
+        config: TOP_DOWN_PYRAMID_SIZE, and the settings that `backbone_graph` reads.
 
     Returns:
         P2..P6, float [N, H / stride, W / stride, TOP_DOWN_PYRAMID_SIZE] with strides 4, 8, 16, 32, 64.
@@ -102,18 +103,12 @@ def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
     Raises:
         InputError: config.BACKBONE is unknown.
     """
-    if callable(config.BACKBONE):
-        stages = config.BACKBONE(image, stage5=True, train_bn=config.TRAIN_BN)
-    else:
-        stages = resnet_graph(
-            image, config.BACKBONE, stage5=True, train_bn=config.TRAIN_BN, width=config.BACKBONE_WIDTH
-        )
     norm = (
         None
         if config.FPN_NORM is None
         else functools.partial(normalize, train_bn=config.TRAIN_BN, epsilon=config.BN_EPSILON)
     )
-    return fpn_graph(stages, config.TOP_DOWN_PYRAMID_SIZE, norm)
+    return fpn_graph(backbone_graph(image, config), config.TOP_DOWN_PYRAMID_SIZE, norm)
 
 
 def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import h5py
 import numpy as np
 
+from mrcnn.backbones import block_name
 from mrcnn.errors import InputError
 from mrcnn.modeling import hdf5, weights
 
@@ -276,7 +277,7 @@ def matterport_name(name: str) -> str | None:
     if match is None:
         return None
     stage, block, branch, kind = match.groups()
-    return f"{'res' if kind == 'conv' else 'bn'}{stage}{chr(ord('a') + int(block) - 1)}_{BRANCHES[branch]}"
+    return f"{'res' if kind == 'conv' else 'bn'}{stage}{block_name(int(block) - 1)}_{BRANCHES[branch]}"
 
 
 def _arrays(file: h5py.File, layer: str) -> dict[str, h5py.Dataset]:

@@ -3,6 +3,7 @@
 Legend: N batch, K anchors kept before suppression, P proposals. Boxes are [..., (y1, x1, y2, x2)] normalised.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from mrcnn.errors import InputError
 from mrcnn.modeling.rpn import propose
 
 Tensor = Any  # a KerasTensor of the network
-# Stage -> the layer whose output it is, in forward order; lastK is the letter of the last block in stage CK.
+# Stage -> the layer whose output it is, in forward order; lastK is the name of the last block in stage CK.
 LAYERS = {
     "C2": "res2{last2}_out",
     "C3": "res3{last3}_out",
@@ -74,8 +75,8 @@ def stage_outputs(network: keras.Model, config: Config) -> dict[str, Tensor]:
     names = {layer.name for layer in network.layers}
     last = {}
     for k in (2, 3, 4, 5):
-        blocks = [name[4] for name in names if name.startswith(f"res{k}") and name.endswith("_out")]
-        last[f"last{k}"] = max(blocks, default="")
+        blocks = [match[1] for layer in network.layers if (match := re.fullmatch(rf"res{k}([a-z]+)_out", layer.name))]
+        last[f"last{k}"] = blocks[-1] if blocks else ""
     outputs: dict[str, Tensor] = {}
     for name, pattern in LAYERS.items():
         layer = pattern.format(**last)

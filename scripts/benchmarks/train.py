@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from bdd100k.open_data import open_dataset
     from mrcnn.augment_settings import Augmentation, preset_settings
     from mrcnn.data.loader import Loader
-    from mrcnn.engine.stages import LAYER_REGEX
+    from mrcnn.engine.trainer import choose_layers
     from mrcnn.model import MaskRCNN
 
     if args.against:
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     model = MaskRCNN("training", config, "logs")
     network = model.keras_model
-    model.set_trainable(LAYER_REGEX.get(args.layers, args.layers), verbose=0)
+    choose_layers(network, config, args.layers)
     model.compile(0.0001, config.LEARNING_MOMENTUM)
     built = time.perf_counter() - began
     loader = Loader(

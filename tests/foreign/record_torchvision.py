@@ -48,7 +48,12 @@ def main() -> None:
             for key, value in record(model, seeded_image(height, width)).items():
                 arrays[f"{name}/{key}"] = value
         np.savez_compressed(GOLDEN / f"torchvision_{version}.npz", **arrays)
-        print(version, len(state), sum(t.numel() for k, t in state.items() if "num_batches" not in k), torchvision.__version__)
+        print(
+            version,
+            len(state),
+            sum(t.numel() for k, t in state.items() if "num_batches" not in k),
+            torchvision.__version__,
+        )
 
 
 @torch.no_grad()
@@ -72,8 +77,10 @@ def record(model: torch.nn.Module, image: np.ndarray) -> dict[str, np.ndarray]:
     class_logits, box_deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
     detections, _ = model.roi_heads(pyramid, proposals, images.image_sizes)
     final = model([tensor])[0]
-    rows = lambda tensors, width: np.concatenate(  # noqa: E731  # [1, A * width, h, w] of each level -> [A, width]
-        [t[0].reshape(-1, width, *t.shape[2:]).permute(2, 3, 0, 1).reshape(-1, width).numpy() for t in tensors]
+    rows = (
+        lambda tensors, width: np.concatenate(  # noqa: E731  # [1, A * width, h, w] of each level -> [A, width]
+            [t[0].reshape(-1, width, *t.shape[2:]).permute(2, 3, 0, 1).reshape(-1, width).numpy() for t in tensors]
+        )
     )
     result = {
         "input": images.tensors[0].permute(1, 2, 0).numpy().reshape(-1)[:: images.tensors.numel() // CELLS],

@@ -6,7 +6,7 @@ import pytest
 
 from mrcnn.errors import InputError
 from mrcnn.modeling import pretrained, weights
-from mrcnn.modeling.backbone import resnet_graph
+from mrcnn.modeling.resnet import resnet_graph
 
 
 @pytest.fixture(scope="module")

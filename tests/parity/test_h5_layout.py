@@ -10,8 +10,8 @@ from keras import layers as L
 
 from mrcnn.config import Config
 from mrcnn.modeling import weights
-from mrcnn.modeling.backbone import BatchNorm
 from mrcnn.modeling.network import build_inference_network
+from mrcnn.modeling.normalization import BatchNorm
 from tests.seeded import seeded_array
 
 pytestmark = pytest.mark.graph

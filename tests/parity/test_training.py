@@ -14,7 +14,7 @@ from mrcnn.config import Config
 from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.model import MaskRCNN
 from mrcnn.modeling import losses
-from mrcnn.modeling.backbone import BatchNorm
+from mrcnn.modeling.normalization import BatchNorm
 from mrcnn.modeling.training_network import LOSS_NAMES
 from tests.gradients import loss_gradients
 from tests.seeded import assign_seeded_weights

@@ -15,6 +15,7 @@ LAYERS = [
     "mrcnn.quiet_tensorflow",
     "mrcnn.setting_rules",
     "mrcnn.augment_settings",
+    "mrcnn.backbones",
     "mrcnn.config",
     "mrcnn.structures",
     "mrcnn.backend",

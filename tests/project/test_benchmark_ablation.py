@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mrcnn.modeling import weights
-from mrcnn.modeling.backbone import resnet_graph
+from mrcnn.modeling.resnet import resnet_graph
 from scripts.benchmarks import ablation
 
 

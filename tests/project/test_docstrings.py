@@ -44,8 +44,9 @@ CANNOT_RAISE = {
 
 # Where a published method is implemented: the file, or a function or class in it, and the papers.
 SOURCES = {
-    "mrcnn/modeling/backbone.py": ["1512.03385", "1612.03144"],
-    "mrcnn/modeling/backbone.py normalize": ["1803.08494"],
+    "mrcnn/modeling/backbone.py": ["1612.03144"],
+    "mrcnn/modeling/resnet.py": ["1512.03385", "1611.05431"],
+    "mrcnn/modeling/normalization.py normalize": ["1803.08494"],
     "mrcnn/modeling/rpn.py": ["1506.01497"],
     "mrcnn/modeling/roi_heads.py": ["1703.06870", "1612.03144"],
     "mrcnn/model.py": ["1703.06870"],
