@@ -5,6 +5,8 @@ Legend: N batch, H W image, C channels, h w a feature map. A stage Ck and a leve
 Reference: Lin et al., FPN (arXiv:1612.03144).
 """
 
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
@@ -73,7 +75,9 @@ def later_layers(network: keras.Model, stage: int) -> list[str]:
     return found
 
 
-def fpn_graph(stages: list[Tensor | None], channels: int) -> list[Tensor]:
+def fpn_graph(
+    stages: list[Tensor | None], channels: int, norm: Callable[[Tensor, str], Tensor] | None = None
+) -> list[Tensor]:
     """Build a feature pyramid over C2..C5: top-down sums, then 3 x 3 convolutions against the aliasing of upsampling.
 
     Args:
