@@ -425,7 +425,7 @@ class MaskRCNN:
         Returns:
             float arrays with a batch of one, C2 to mrcnn_mask; see `mrcnn.modeling.stage_outputs.stage_outputs`.
         """
-        outputs = stage_outputs.stage_outputs(self._inference_network(), self.config)
+        outputs = stage_outputs.stage_outputs(self._inference_network())
         return self.run_graph([image], list(outputs.items()))
 
     def run_graph(
@@ -453,7 +453,7 @@ class MaskRCNN:
 
     def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
         """Return the tensor that the original's graph called `name` ("ROI/refined_anchors:0"), or None."""
-        return graph_nodes.node(self._inference_network(), self.config, name)
+        return graph_nodes.node(self._inference_network(), name)
 
     def find_trainable_layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         """Return the layer itself, or the one that it wraps (TimeDistributed)."""

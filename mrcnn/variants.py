@@ -15,7 +15,7 @@ INTERPOLATIONS = ("matterport", "torchvision", "pillow", "opencv")
 
 
 class Variants:
-    """The settings, as class attributes of `Config`, each with its rule and its meaning. The defaults are Matterport's."""
+    """The settings, as class attributes of `Config`, each with its rule and meaning; the defaults are Matterport's."""
 
     PIXEL_STD: Annotated[
         Any,
@@ -45,8 +45,8 @@ class Variants:
     RPN_SIGMOID: Annotated[
         bool,
         FLAG,
-        "One logit per anchor, as everywhere but in Matterport: its sigmoid is the score, and anchors are ranked by the "
-        "logit. False: a softmax of two.",
+        "One logit per anchor, as everywhere but in Matterport: its sigmoid is the score, and anchors are ranked by "
+        "the logit. False: a softmax of two.",
     ] = False
     BOX_HEAD_CONVS: Annotated[int, whole(0, 16), "3 x 3 convolutions of the box head before its dense layers."] = 0
     BOX_HEAD_FCS: Annotated[int, whole(1, 16), "Dense layers of the box head."] = 2
@@ -66,8 +66,8 @@ class Variants:
     RPN_ANCHOR_ROUNDED: Annotated[
         bool,
         FLAG,
-        "Anchors as torchvision's: their corners are rounded to whole pixels, and their stride is the input's side over "
-        "the feature map's, rounded down.",
+        "Anchors as torchvision's: their corners are rounded to whole pixels, and their stride is the input's side "
+        "over the feature map's, rounded down.",
     ] = False
     RPN_PER_LEVEL: Annotated[
         bool,
@@ -79,7 +79,7 @@ class Variants:
         int | None, whole(1, 10_000_000) | NONE, "PRE_NMS_LIMIT in training. None: the same."
     ] = None
     RPN_MIN_SIZE: Annotated[
-        float | None, SIDE_RULE, "Proposals whose height or width is at most this, in pixels, are dropped. None: none."
+        float | None, SIDE_RULE, "Proposals whose height or width is at most this, in px, are dropped. None: none."
     ] = None
     RPN_CLIP_TO_WINDOW: Annotated[
         bool, FLAG, "Clip proposals to the image without its padding. False: to the whole input."
@@ -87,15 +87,15 @@ class Variants:
     BBOX_DELTA_CLIP: Annotated[
         str | None,
         one_of("upper", "both", None),
-        "Limits dh and dw to log(1000 / 16), so that a box grows to at most 62.5 times its anchor. both: and shrinks to "
-        "no less than 1 / 62.5.",
+        "Limits dh and dw to log(1000 / 16), so that a box grows to at most 62.5 times its anchor. both: and shrinks "
+        "to no less than 1 / 62.5.",
     ] = None
 
     ROI_LEVEL_RULE: Annotated[
         str,
         one_of("matterport", "torchvision", "detectron2", "mmdet"),
-        "Pyramid level of an ROI of s px: 4 + log2(s / 224), rounded to the nearest (matterport) or down (others), which "
-        "differ in where they add a small number.",
+        "Pyramid level of an ROI of s px: 4 + log2(s / 224), rounded to the nearest (matterport) or down (others, "
+        "which differ in where they add a small number).",
     ] = "matterport"
     ROI_SAMPLING_RATIO: Annotated[
         int | None,
@@ -123,7 +123,7 @@ class Variants:
     DETECTION_EVERY_CLASS: Annotated[
         bool,
         FLAG,
-        "Every class of an ROI whose score suffices is a detection of its own. False: the class with the highest score.",
+        "Every class of an ROI whose score suffices is a detection of its own. False: the class with the best score.",
     ] = False
     DETECTION_CLASSES: Annotated[
         Sequence[int] | None, Numbers(whole(1, 100_000), least=1) | NONE, "Ids of the classes to detect. None: all."
@@ -137,8 +137,8 @@ class Variants:
     DETECTION_SOFT_NMS: Annotated[
         str | None,
         one_of("linear", "gaussian", None),
-        "Soft-NMS (arXiv:1704.04503): overlapping instances lose score instead of being removed; DETECTION_NMS_THRESHOLD "
-        "is where linear begins.",
+        "Soft-NMS (arXiv:1704.04503): overlapping instances lose score instead of being removed; "
+        "DETECTION_NMS_THRESHOLD is where linear begins.",
     ] = None
     DETECTION_SOFT_NMS_SIGMA: Annotated[float, Number(0, 100, above_low=True), "Sigma of the gaussian Soft-NMS."] = 0.5
     MASK_PASTE: Annotated[

@@ -329,8 +329,8 @@ def resize_image(
             - "square": zero padding to [max_dim, max_dim].
             - "rect": fit into min_dim high and max_dim wide, zero padding to exactly that.
             - "pad64": zero padding to multiples of 64; never scaled down.
-            - "pad32": short side min_dim, long side at most max_dim, zero padding at the bottom and right to multiples of
-              32.
+            - "pad32": short side min_dim, long side at most max_dim, zero padding at the bottom and right to multiples
+              of 32.
             - "crop": a random [min_dim, min_dim] part; never scaled down.
         interpolation: IMAGE_INTERPOLATION. With "matterport", pixels are interpolated as scikit-image does without
             anti-aliasing and truncated to the image's type, because the published weights were trained that way.

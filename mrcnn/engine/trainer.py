@@ -267,8 +267,9 @@ def _callbacks(
 def canvas_of(config: Config, datasets: Sequence[Dataset]) -> tuple[int, int] | None:
     """Return the one size (height, width) in pixels at which all images of the datasets are trained.
 
-    Only the modes "pad64", "pad32" and "none" let the size follow the image. A compiled step has one size, so it is that
-    of the largest image, moulded and rounded up to multiples of 64; smaller images get more padding. Other modes: None.
+    Only the modes "pad64", "pad32" and "none" let the size follow the image. A compiled step has one size, so it is
+    that of the largest image, moulded and rounded up to multiples of 64; smaller images get more padding. Other modes:
+    None.
 
     Raises:
         InputError: the size of an image cannot be read.

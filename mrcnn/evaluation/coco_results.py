@@ -92,7 +92,7 @@ def predict_images(
 
 
 def detections_to_coco(
-    detections: dict[str, np.ndarray], shape: tuple[int, int], key: int | str, categories: Sequence[int | str]
+    detections: dict[str, Any], shape: tuple[int, int], key: int | str, categories: Sequence[int | str]
 ) -> list[Entry]:
     """Return the COCO results of one image.
 

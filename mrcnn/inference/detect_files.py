@@ -12,7 +12,7 @@ import itertools
 import logging
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def detect_files(
     return summary
 
 
-def to_instances(detections: dict[str, np.ndarray], shape: Sequence[int]) -> tuple[Instances, np.ndarray]:
+def to_instances(detections: dict[str, Any], shape: Sequence[int]) -> tuple[Instances, np.ndarray]:
     """Paste the masks of an image's detections, leaving out boxes outside the image and exact repetitions.
 
     Args:

@@ -50,8 +50,9 @@ class Detector:
                 type, and MEAN_PIXEL is subtracted: give images as they were trained on, usually uint8 in 0..255.
 
         Returns:
-            One dict per image: rois int32 [n, (y1, x1, y2, x2)] in pixels of that image, y2 and x2 exclusive, float32
-            with BOX_CONVENTION "continuous"; class_ids int32 [n], 1..C-1; scores float32 [n] in 0..1, descending; masks bool [H, W, n].
+            One dict per image: rois int32 [n, (y1, x1, y2, x2)] in pixels of that image, y2 and x2 exclusive (float32
+            with BOX_CONVENTION "continuous"); class_ids int32 [n], 1..C-1; scores float32 [n] in 0..1, descending;
+            masks bool [H, W, n].
 
         Raises:
             InputError: an array is no image.
@@ -69,8 +70,8 @@ class Detector:
             images: as in `detect`.
 
         Returns:
-            One dict per image: rois, class_ids and scores as in `detect`, mask_probs float32 [n, 28, 28], the probability
-            of the mask over each box, and mask_paste, the rule by which `paste_mask` pastes it.
+            One dict per image: rois, class_ids and scores as in `detect`; mask_probs float32 [n, 28, 28], the
+            probability of the mask over each box; and mask_paste, the rule by which `paste_mask` pastes it.
 
         Raises:
             InputError: an array is no image.

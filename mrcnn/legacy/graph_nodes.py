@@ -4,13 +4,12 @@ from typing import Any
 
 import keras
 
-from mrcnn.config import Config
 from mrcnn.modeling.stage_outputs import PROPOSAL_STAGES, proposal_stages
 
 Tensor = Any
 
 
-def node(network: keras.Model, config: Config, name: str) -> Tensor | None:
+def node(network: keras.Model, name: str) -> Tensor | None:
     """Return the tensor of a node name of the original's graph, such as "ROI/refined_anchors:0", or None.
 
     Known are the steps of the ROI layer (any spelling of the suppression) and the names of layers. The suppression's
@@ -21,7 +20,7 @@ def node(network: keras.Model, config: Config, name: str) -> Tensor | None:
         step = rest.split("/")[0]
         if step not in PROPOSAL_STAGES:
             return None
-        value = proposal_stages(network, config)[step]
+        value = proposal_stages(network)[step]
         return value[0] if step == "rpn_non_max_suppression" else value
     names = {item.name for item in network.layers}
     return network.get_layer(layer).output if layer in names else None

@@ -39,7 +39,8 @@ def size_follows_image(config: Config) -> bool:
 def training_shape(config: Config) -> tuple[int, int, int]:
     """Return (H, W, channels) in pixels of a training image.
 
-    With the modes pad64, pad32 and none the data decides, see `mrcnn.engine.trainer.canvas_of`; this is only where it starts.
+    With the modes pad64, pad32 and none the data decides, see `mrcnn.engine.trainer.canvas_of`; this is only where it
+    starts.
     """
     height, width, channels = (int(side) for side in config.IMAGE_SHAPE)
     if size_follows_image(config):
@@ -104,9 +105,7 @@ def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
         InputError: config.BACKBONE is unknown.
     """
     norm = (
-        None
-        if config.FPN_NORM is None
-        else functools.partial(normalize, train_bn=config.TRAIN_BN, epsilon=config.BN_EPSILON)
+        functools.partial(normalize, train_bn=config.TRAIN_BN, epsilon=config.BN_EPSILON) if config.FPN_NORM else None
     )
     return fpn_graph(backbone_graph(image, config), config.TOP_DOWN_PYRAMID_SIZE, norm)
 

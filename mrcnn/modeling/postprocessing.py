@@ -31,8 +31,8 @@ def unmold(
         continuous: whether BOX_CONVENTION is "continuous".
 
     Returns:
-        boxes int32 [n, 4] px, float32 if continuous, class_ids int32 [n], scores float32 [n], and mask probabilities float32 [n, h, w] that
-        cover the boxes.
+        boxes int32 [n, 4] px, float32 if continuous; class_ids int32 [n], scores float32 [n], and mask probabilities
+        float32 [n, h, w] that cover the boxes.
     """
     count = int(np.argmin(detections[:, 4] != 0)) if (detections[:, 4] == 0).any() else len(detections)
     class_ids = detections[:count, 4].astype(np.int32)
@@ -54,7 +54,7 @@ def unmold(
 def full_masks(
     probs: np.ndarray, boxes: np.ndarray, image_shape: Sequence[int], rule: str = "matterport"
 ) -> np.ndarray:
-    """Paste mask probabilities [n, h, w] into their boxes [n, 4] px by a rule of MASK_PASTE: full masks, bool [H, W, n]."""
+    """Paste mask probabilities [n, h, w] into their boxes [n, 4] px by a rule of MASK_PASTE: bool [H, W, n]."""
     masks = np.zeros((*image_shape[:2], len(boxes)), bool)
     for index, (prob, box) in enumerate(zip(probs, boxes, strict=True)):
         (y1, x1, y2, x2), crop = paste_mask(prob, box, image_shape, rule=rule)

@@ -1,8 +1,8 @@
 """ROIAlign as the paper, torchvision, Detectron2 and MMDetection have it: several bilinear samples per cell, averaged.
 
-A cell of an ROI is split into n x n parts, and each is sampled at its centre. Along one axis, sample i of all cells lies
-on a regular grid, so every set of samples is one `pyramid_crop`; a border of one repeated pixel around the maps gives
-their rule for samples outside: up to one pixel beyond the last centre the edge counts, further away 0.
+A cell of an ROI is split into n x n parts, and each is sampled at its centre. Along one axis, sample i of all cells
+lies on a regular grid, so every set of samples is one `pyramid_crop`; a border of one repeated pixel around the maps
+gives their rule for samples outside: up to one pixel beyond the last centre the edge counts, further away 0.
 
 Legend: N batch, K boxes per image, L pyramid levels, H W C a feature map, h w the cells of an ROI, n samples along one
 axis of a cell.

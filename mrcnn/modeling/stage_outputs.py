@@ -11,9 +11,8 @@ import keras
 
 from mrcnn.backend import runtime
 from mrcnn.backend.prediction import Predictor
-from mrcnn.config import Config
 from mrcnn.errors import InputError
-from mrcnn.modeling.rpn import propose
+from mrcnn.modeling.rpn import ProposalLayer
 
 Tensor = Any  # a KerasTensor of the network
 # Stage -> the layer whose output it is, in forward order; lastK is the name of the last block in stage CK.
@@ -40,34 +39,33 @@ PROPOSAL_STAGES = ("pre_nms_anchors", "refined_anchors", "refined_anchors_clippe
 
 
 class ProposalStages(keras.layers.Layer):
-    """`propose` with all its steps as a layer: [rpn_class, rpn_bbox, anchors] -> the dict that `propose` returns."""
+    """All steps of a ProposalLayer, as the dict that `propose` returns: [scores, rpn_bbox, anchors, *pyramid, meta]."""
 
-    def __init__(self, config: Config, **kwargs: Any) -> None:
+    def __init__(self, layer: ProposalLayer, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
-        self.config = config
+        self.layer = layer
 
     def call(self, inputs: list[Tensor]) -> dict[str, Tensor]:
         """Return the proposal layer's steps by name."""
-        config = self.config
-        rpn_class, rpn_bbox, anchors = inputs
-        return propose(rpn_class, rpn_bbox, anchors, config, config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD)
+        return self.layer.steps(inputs[:3], inputs[3:-1], inputs[-1])
 
     def compute_output_spec(self, inputs: list[Tensor]) -> dict[str, Tensor]:
         """Return symbolic outputs; N and K are unknown."""
+        count = self.layer.proposal_count
         boxes = {name: keras.KerasTensor((None, None, 4), dtype="float32") for name in PROPOSAL_STAGES[:3]}
-        kept = keras.KerasTensor((None, self.config.POST_NMS_ROIS_INFERENCE), dtype="int32")
+        kept = keras.KerasTensor((None, count), dtype="int32")
         scores = keras.KerasTensor((None, None), dtype="float32")
-        proposals = keras.KerasTensor((None, self.config.POST_NMS_ROIS_INFERENCE, 4), dtype="float32")
+        proposals = keras.KerasTensor((None, count, 4), dtype="float32")
         return {**boxes, "rpn_non_max_suppression": kept, "pre_nms_scores": scores, "proposals": proposals}
 
 
-def proposal_stages(network: keras.Model, config: Config) -> dict[str, Tensor]:
+def proposal_stages(network: keras.Model) -> dict[str, Tensor]:
     """Return symbolic outputs of the steps from the RPN to the proposals; see `mrcnn.modeling.rpn.propose`."""
-    rpn_class, rpn_bbox = (network.get_layer(name).output for name in ("rpn_class", "rpn_bbox"))
-    return ProposalStages(config)([rpn_class, rpn_bbox, network.inputs[2]])
+    layer = network.get_layer("ROI")
+    return ProposalStages(layer)(layer.input)
 
 
-def stage_outputs(network: keras.Model, config: Config) -> dict[str, Tensor]:
+def stage_outputs(network: keras.Model) -> dict[str, Tensor]:
     """Return symbolic outputs of all named stages in forward order, each in the shape that its layer gives.
 
     A custom backbone has no stages C2..C5.
@@ -80,8 +78,10 @@ def stage_outputs(network: keras.Model, config: Config) -> dict[str, Tensor]:
     outputs: dict[str, Tensor] = {}
     for name, pattern in LAYERS.items():
         layer = pattern.format(**last)
+        if layer.startswith("fpn_p") and (normalised := layer.replace("fpn_", "fpn_bn_")) in names:
+            layer = normalised
         if name == "proposals":
-            outputs |= {step: value for step, value in proposal_stages(network, config).items() if step != "proposals"}
+            outputs |= {step: value for step, value in proposal_stages(network).items() if step != "proposals"}
         if layer in names:
             outputs[name] = network.get_layer(layer).output
     return outputs

@@ -202,7 +202,8 @@ def paste_mask(
         rule: one of MASK_PASTE: "matterport", "torchvision" or "grid".
 
     Returns:
-        box int32 [4] in the image, in which the mask may lie, and bool [y2 - y1, x2 - x1] inside it (of size 0 if nothing is left).
+        box int32 [4] in the image, in which the mask may lie, and bool [y2 - y1, x2 - x1] inside it (of size 0 if
+        nothing is left).
     """
     if rule != "matterport":
         grow = _grown_places if rule == "torchvision" else _grid_places
@@ -271,7 +272,7 @@ def _paste_at(probs: np.ndarray, threshold: float, box: np.ndarray, places: Plac
     """Interpolate probabilities [h, w], surrounded by zeros, at rows and columns, and threshold them."""
     values = probs
     for place in places:
-        place = np.clip(place, -1.0, values.shape[0] - 1e-9)  # the last interval ends with the zero after the mask
+        place = np.clip(place, -1.0, values.shape[0] - 1e-9)  # the last interval ends at the zero after the mask
         before = np.floor(place).astype(int)
         values = _interpolate(values, before + 1, (place - before).astype(np.float32)).T
     return box, values >= threshold

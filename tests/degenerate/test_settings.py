@@ -10,7 +10,7 @@ import pytest
 from bdd100k.config import BDD100KConfig, CustomConfig, StreetsConfig
 from mrcnn.config import Config, settings
 from mrcnn.errors import InputError
-from mrcnn.modeling.network import mean_pixel, training_shape
+from mrcnn.modeling.network import Molding, training_shape
 from tests.hostile.settings import ACCEPTED, REFUSED
 from tests.shapes import ShapesConfig
 
@@ -90,8 +90,8 @@ def test_what_is_computed():
 
 
 def test_one_mean_for_all_channels():
-    assert mean_pixel(changed("MEAN_PIXEL", 127.5)) == (127.5, 127.5, 127.5)
-    assert mean_pixel(ShapesConfig()) == (123.7, 116.8, 103.9)
+    assert Molding.of(changed("MEAN_PIXEL", 127.5)).mean == (127.5, 127.5, 127.5)
+    assert Molding.of(ShapesConfig()).mean == (123.7, 116.8, 103.9)
 
 
 def test_attributes_of_clients_are_kept_whatever_they_are():

@@ -56,6 +56,12 @@ def main() -> None:
         )
 
 
+def rows(tensors: list[torch.Tensor], width: int) -> np.ndarray:
+    """Return [1, A * width, h, w] of each level as [anchors of all levels, width], row by row."""
+    parts = [t[0].reshape(-1, width, *t.shape[2:]).permute(2, 3, 0, 1).reshape(-1, width) for t in tensors]
+    return torch.cat(parts).numpy()
+
+
 @torch.no_grad()
 def record(model: torch.nn.Module, image: np.ndarray) -> dict[str, np.ndarray]:
     """Return the outputs of every stage for one image, a sample of the large ones."""
@@ -77,11 +83,6 @@ def record(model: torch.nn.Module, image: np.ndarray) -> dict[str, np.ndarray]:
     class_logits, box_deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
     detections, _ = model.roi_heads(pyramid, proposals, images.image_sizes)
     final = model([tensor])[0]
-    rows = (
-        lambda tensors, width: np.concatenate(  # noqa: E731  # [1, A * width, h, w] of each level -> [A, width]
-            [t[0].reshape(-1, width, *t.shape[2:]).permute(2, 3, 0, 1).reshape(-1, width).numpy() for t in tensors]
-        )
-    )
     result = {
         "input": images.tensors[0].permute(1, 2, 0).numpy().reshape(-1)[:: images.tensors.numel() // CELLS],
         "shape": np.array(images.tensors.shape[2:]),

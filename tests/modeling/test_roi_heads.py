@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
+from mrcnn.modeling.detection_layer import DetectionLayer, refine_detections
 from mrcnn.modeling.roi_heads import (
-    DetectionLayer,
     MaskConv,
     PyramidROIAlign,
     WindowConv,
     build_fpn_mask_graph,
     fpn_classifier_graph,
-    refine_detections,
     roi_levels,
 )
 

@@ -1,12 +1,12 @@
 """Box functions and anchors against the original's numbers."""
 
 import hashlib
-import types
 
 import keras
 import numpy as np
 import pytest
 
+from mrcnn.config import Config
 from mrcnn.legacy import functions
 from mrcnn.modeling import anchors as anchor_maths
 from mrcnn.modeling import losses
@@ -69,13 +69,9 @@ def test_graph_box_functions(golden):
 @pytest.mark.parametrize("name", ["a128", "a128_stride2", "a256x320", "a250x317_odd", "a1024"])
 def test_anchors_are_the_same_bytes(golden, name):
     case, arrays = golden.json("utils_anchors")[name], golden.npz("utils_anchors")
-    config = types.SimpleNamespace(
-        BACKBONE="resnet50",
-        BACKBONE_STRIDES=case["strides"],
-        RPN_ANCHOR_SCALES=case["scales"],
-        RPN_ANCHOR_RATIOS=case["ratios"],
-        RPN_ANCHOR_STRIDE=case["anchor_stride"],
-    )
+    config = Config()
+    config.BACKBONE_STRIDES, config.RPN_ANCHOR_STRIDE = case["strides"], case["anchor_stride"]
+    config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS = case["scales"], case["ratios"]
     shapes = anchor_maths.compute_backbone_shapes(config, case["image_shape"])
     np.testing.assert_array_equal(shapes, arrays[f"{name}/backbone_shapes"])
     anchors = anchor_maths.generate_pyramid_anchors(

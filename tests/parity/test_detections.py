@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.modeling.roi_heads import DetectionLayer, refine_detections, refine_detections_graph
+from mrcnn.modeling.detection_layer import DetectionLayer, refine_detections, refine_detections_graph
 from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, compute_overlaps, norm_boxes
 from tests.empty_boxes import as_if_empty_boxes_suppressed, is_empty
 
