@@ -114,7 +114,7 @@ class _Machine:
             target.update(zip(map(hashable, items[::2]), items[1::2], strict=True))
 
     def build(self, state: Any) -> None:
-        """Give the object on top of the stack its state; that of dictionaries, tensors and unknown objects is ignored."""
+        """Give the array on top of the stack its state; the state of any other object is ignored."""
         target = self.stack[-1]
         if isinstance(target, Array):
             target.fill(state)

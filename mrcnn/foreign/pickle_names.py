@@ -1,7 +1,7 @@
-"""The names that a pickle of weights may use, each with a function of our own that runs nothing of the file's.
+"""List the names that a pickle of weights may use, each with a function of our own that stands for it.
 
-A pickle is a program: it names functions and classes and calls them. Here a name leads to a `Known`, never to the object
-of that name, and names that are not listed end the reading.
+A pickle is a program: it names functions and classes and calls them. Here a name leads to a `Known`, never to the
+object of that name, and a name that is not listed ends the reading.
 """
 
 import dataclasses
@@ -40,8 +40,9 @@ OPAQUE = re.compile(
     r"|torch\.(device|layout|Tensor|memory_format|Generator|nn\.parameter\.(Parameter|Buffer))"
     r"|torch\.(strided|sparse_\w+|jagged|(per_tensor|per_channel)_\w+|contiguous_format|channels_last|preserve_format)"
     r"|torch\.serialization\._get_layout|torch\.optim\.\w+(\.\w+)?"
-    r"|builtins\.(dict|list|tuple|int|float|str|bool|complex|slice|range|object)"
+    r"|builtins\.(dict|list|tuple|int|float|str|bool|complex|slice|range|object|getattr)"  # mmengine keeps methods
     r"|(pytorch_lightning|lightning\.pytorch)\.callbacks\.\w+\.\w+"
+    r"|(pytorch_lightning|lightning\.pytorch|lightning_fabric|lightning\.fabric)\.utilities\.\w+\.AttributeDict"
 )
 
 

@@ -114,8 +114,7 @@ class ArrayType:
         """
         for kind in ("", "<", "|"):
             if isinstance(self.code, str) and kind + self.code in ELEMENTS:
-                order = self.order if self.order in ("<", ">") else "<"
-                return np.dtype(self.code).newbyteorder(order)
+                return np.dtype((">" if self.order == ">" else "<") + self.code)
         raise RefusedError(f"its type is not supported; {DENSE}")
 
 

@@ -122,7 +122,7 @@ class _Plain:
         self.left = MOST_PLAIN
 
     def add(self, meta: dict[str, Any], key: str, value: Any) -> None:
-        """Add an entry, or those of "meta" themselves, unless there is one of that name; leave out what is not plain."""
+        """Add what is plain of an entry, or of those of "meta"; the first of a name stays."""
         if key == "meta" and isinstance(value, dict):
             for inner, item in value.items():
                 if isinstance(inner, str):
@@ -148,7 +148,9 @@ class _Plain:
         return self._dictionary(value, depth) if isinstance(value, dict) else self
 
     def _list(self, value: list | tuple, depth: int) -> Any:
-        items = [self.plain(item, depth - 1) for item in value[: self.left + 1]]
+        if len(value) > self.left:
+            return self
+        items = [self.plain(item, depth - 1) for item in value]
         return self if any(item is self for item in items) else items
 
     def _dictionary(self, value: dict, depth: int) -> Any:

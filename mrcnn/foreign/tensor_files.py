@@ -1,8 +1,7 @@
 """Read files of tensors that other programs wrote: PyTorch, pickles of numpy arrays, safetensors. No code of them runs.
 
-The way of a file: `torch_file.py` or `safetensors_file.py` take it apart, `pickle_machine.py` reads the pickles in it,
-`pickle_names.py` lists what they may name, `stand_ins.py` checks and reads the arrays, and `state_dict.py` finds those of
-the model.
+`torch_file.py` and `safetensors_file.py` take a file apart, `pickle_machine.py` reads the pickles in it,
+`pickle_names.py` lists what they may name, `state_dict.py` finds the weights, and `stand_ins.py` checks and reads them.
 """
 
 import dataclasses
@@ -48,8 +47,9 @@ class TensorFile:
         kind: what it is: "torch", "pickle" (of numpy arrays) or "safetensors".
         tensors: flat name -> values [...] in the order of the file; float16 and bfloat16 as float32. All are finite.
             They may be read-only.
-        meta: plain values beside the tensors: texts, numbers, bool, None, lists and dictionaries. Examples are "CLASSES",
-            "epoch", "__author__" and, in safetensors, "__metadata__".
+        meta: plain values beside the tensors, such as "epoch", "__author__" and, in safetensors, "__metadata__": texts,
+            numbers, bool, None, lists and dictionaries. The entries of a dictionary "meta", such as "CLASSES", are
+            among them themselves.
     """
 
     path: pathlib.Path
