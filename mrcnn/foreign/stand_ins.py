@@ -67,7 +67,7 @@ class Tensor:
         """Return the size of the array that `read` returns.
 
         Raises:
-            ValueError: the size is not a list of sizes.
+            ValueError: the size is not a tuple of sizes.
         """
         return math.prod(_numbers(self.size, "size")) * 8
 
@@ -137,7 +137,7 @@ class Array:
         """Return the size of the array that `read` returns.
 
         Raises:
-            ValueError: the shape is not a list of sizes.
+            ValueError: the shape is not a tuple of sizes.
         """
         return math.prod(_numbers(self.shape, "shape")) * 8
 
@@ -220,9 +220,9 @@ def latin_1(content: Any) -> bytes:
 
 def _numbers(value: Any, what: str) -> tuple[int, ...]:
     """Return sizes, strides or offsets. Raises ValueError if they are not whole numbers that any array has."""
-    if not isinstance(value, tuple | list) or len(value) > MOST_AXES:
-        raise ValueError(f"its {what} is not a list of at most {MOST_AXES} numbers")
+    if not isinstance(value, tuple) or len(value) > MOST_AXES:
+        raise ValueError(f"its {what} is not a tuple of at most {MOST_AXES} numbers")
     for number in value:
         if type(number) is not int or not 0 <= number < LARGEST:
             raise ValueError(f"its {what} has a value that is not a number from 0 on: no array has it")
-    return tuple(value)
+    return value

@@ -97,7 +97,7 @@ def ordered(entries: dict) -> Call:
     return Opcodes(code + opcodes({"_metadata": {}}) + pickle.BUILD)
 
 
-def storage(array: np.ndarray, key: str, **changes: Any) -> Outside:
+def storage(array: np.ndarray, key: str, /, **changes: Any) -> Outside:
     """Return how a pickle of PyTorch refers to the storage of an array."""
     kind = Name("torch", f"{STORAGES[array.dtype.newbyteorder('<').str]}Storage")
     named = {"what": "storage", "kind": kind, "key": key, "device": "cpu", "count": array.size} | changes
