@@ -34,7 +34,7 @@ class Unsupported:
         return 0
 
     def read(self) -> np.ndarray:
-        """Raise RefusedError with the reason."""
+        """Raise RefusedError with the reason; no array [...] of any type is returned."""
         raise RefusedError(f"{self.why}, which is not supported; {DENSE}")
 
 
@@ -55,7 +55,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
-    """A tensor of PyTorch: a view of a storage. Offset and strides count elements."""
+    """A tensor of PyTorch, a view of a storage. Offset and strides count elements; size is [first axis, ...]."""
 
     storage: Any
     offset: Any
@@ -75,7 +75,8 @@ class Tensor:
         """Return the values [...] in C order; float16 and bfloat16 as float32.
 
         Raises:
-            ValueError: the type is not supported, or the tensor leaves its storage.
+            RefusedError: the type is not supported.
+            ValueError: the tensor leaves its storage.
         """
         if not isinstance(self.storage, Storage):
             raise ValueError("it has no storage")
@@ -110,7 +111,7 @@ class ArrayType:
         """Return numpy's type.
 
         Raises:
-            ValueError: it is not a type of real numbers, integers or booleans.
+            RefusedError: it is not a type of real numbers, integers or booleans.
         """
         for kind in ("", "<", "|"):
             if isinstance(self.code, str) and kind + self.code in ELEMENTS:
@@ -120,7 +121,7 @@ class ArrayType:
 
 @dataclasses.dataclass(eq=False)
 class Array:
-    """A numpy array: shape, type and bytes, which its state gives after it was made."""
+    """A numpy array: shape [first axis, ...], type and bytes, which its state gives after it was made."""
 
     shape: Any = None
     type: Any = None
@@ -128,7 +129,11 @@ class Array:
     fortran: bool = False
 
     def fill(self, state: Any) -> None:
-        """Take the state that numpy pickles: (version, shape, type, whether in Fortran order, bytes)."""
+        """Take the state that numpy pickles: (version, shape, type, whether in Fortran order, bytes).
+
+        Raises:
+            ValueError: it is not such a state.
+        """
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise ValueError("it has an array whose state is not one of numpy")
         self.shape, self.type, self.fortran, self.content = state[-4:]
@@ -160,7 +165,7 @@ class Array:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plain:
-    """Values that lie in the file in C order."""
+    """Values that lie in the file in C order; shape is [first axis, ...]."""
 
     shape: Sequence[int]
     element: str
@@ -171,7 +176,11 @@ class Plain:
         return math.prod(self.shape) * 8
 
     def read(self) -> np.ndarray:
-        """Return the values [...] in C order; float16 and bfloat16 as float32."""
+        """Return the values [...] in C order; float16 and bfloat16 as float32.
+
+        Raises:
+            ValueError: a boolean is neither 0 nor 1.
+        """
         raw = np.frombuffer(self.content, raw_type(self.element)).reshape(self.shape)
         return finished(raw, self.element)
 
@@ -194,8 +203,11 @@ def finished(raw: np.ndarray, element: str) -> np.ndarray:
     """Return values [...] in C order and native byte order; float16 and bfloat16 as float32.
 
     Args:
-        raw: from bytes of `raw_type(element)`.
+        raw: [...], from bytes of `raw_type(element)`.
         element: of ELEMENTS.
+
+    Raises:
+        ValueError: a boolean is neither 0 nor 1.
     """
     if element == BFLOAT16:
         return (raw.astype("<u4", order="C") << 16).view(np.float32)

@@ -32,10 +32,6 @@ PICKLE = re.compile(
 LARGEST_RESULT = 16  # times the size of the file, and some bytes more: tensors may share their memory in the file
 ANY_RESULT = 1 << 26
 ADVICE = "it is damaged, or cut off: download or copy it again"
-DAMAGED = (
-    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, RuntimeError, EOFError),
-    *(struct.error, zipfile.BadZipFile, zlib.error, OSError),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +95,15 @@ def read_tensor_file(path: str | os.PathLike[str]) -> TensorFile:
             raise
         except RefusedError as error:
             raise InputError(f"{path}: cannot be read: {error}") from error
-        except DAMAGED as error:
-            why = reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
-            raise InputError(f"{path}: cannot be read: {one_line(why, 400)}; {ADVICE}") from error
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+            raise _damaged(path, error) from error
+        except (EOFError, MemoryError, OSError, struct.error, zipfile.BadZipFile, zlib.error) as error:
+            raise _damaged(path, error) from error
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> InputError:
+    why = reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+    return InputError(f"{path}: cannot be read: {one_line(why, 400)}; {ADVICE}")
 
 
 def _kind(file: BinaryIO) -> str | None:
