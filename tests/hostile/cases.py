@@ -19,7 +19,7 @@ import numpy as np
 from mrcnn.errors import InputError, exit_code
 
 ROOT = pathlib.Path(__file__).parents[2]
-KINDS = ("weights", "states", "labels", "predictions", "images", "settings", "options", "outputs")
+KINDS = ("weights", "states", "labels", "predictions", "images", "settings", "options", "outputs", "tensor_files")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # may change a terminal
 
 

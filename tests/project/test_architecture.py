@@ -20,6 +20,7 @@ LAYERS = [
     "mrcnn.structures",
     "mrcnn.backend",
     "mrcnn.modeling",
+    "mrcnn.foreign",
     "mrcnn.data",
     "mrcnn.annotations",
     "mrcnn.evaluation",
