@@ -104,6 +104,36 @@ def _inputs(operation: keras.Operation) -> list[Tensor]:
     return [] if isinstance(operation, layers.InputLayer) else tree.flatten(operation.input)
 
 
+@keras.saving.register_keras_serializable("mrcnn")
+class LayerScale(layers.Layer):
+    """Multiply each channel by a weight, as in ConvNeXt (arXiv:2103.17239): Keras' own layer leaves the weight unnamed.
+
+    Args:
+        init_values: of the weight.
+        projection_dim: number of channels.
+        kwargs: of `keras.layers.Layer`.
+    """
+
+    def __init__(self, init_values: float, projection_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.init_values = init_values
+        self.projection_dim = projection_dim
+
+    def build(self, _: Any) -> None:
+        """Create the weight, float [C]."""
+        self.gamma = self.add_weight(
+            shape=(self.projection_dim,), initializer=keras.initializers.Constant(self.init_values), name="gamma"
+        )
+
+    def call(self, x: Tensor) -> Tensor:
+        """Return x * gamma, float [..., C]."""
+        return x * self.gamma
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "init_values": self.init_values, "projection_dim": self.projection_dim}
+
+
 class _Inliner:
     """Copy the operations of a model and call the copies.
 
@@ -125,6 +155,8 @@ class _Inliner:
             kind = BatchNorm
         elif isinstance(operation, layers.Conv2D) and operation.groups > 1:
             kind = GroupedConv2D
+        elif kind.__name__ == "LayerScale":
+            kind = LayerScale
         if getattr(operation, "weights", None):  # Keras counts the layers without a name: weights need a fixed one
             config["name"] = re.sub(r"^(layer_normalization)_\d+$", r"\1", operation.name)
         copy = kind.from_config(config)
