@@ -46,9 +46,7 @@ def application_graph(image: Tensor, name: str, train_bn: NormMode = True) -> li
         InputError: Keras has no such model, it lacks a map of one of these strides, or `train_bn` is "group".
     """
     if train_bn == "group":
-        raise InputError(
-            f"TRAIN_BN is 'group'; the models of keras.applications have no GroupNorm: {name} needs another"
-        )
+        raise InputError(f"TRAIN_BN is 'group'; {name} has no GroupNorm, so give None, True or False")
     model = _model(name, image.shape[-1])
     stages = _last_maps(model, name)
     inliner = _Inliner(train_bn)
