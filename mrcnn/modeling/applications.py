@@ -46,9 +46,7 @@ def application_graph(image: Tensor, name: str, train_bn: NormMode = True) -> li
         InputError: Keras has no such model, it lacks a map of one of these strides, or `train_bn` is "group".
     """
     if train_bn == "group":
-        raise InputError(
-            f"TRAIN_BN is 'group'; the models of keras.applications have no GroupNorm: {name} needs another"
-        )
+        raise InputError(f"TRAIN_BN is 'group'; {name} has no GroupNorm, so give None, True or False")
     model = _model(name, image.shape[-1])
     stages = _last_maps(model, name)
     inliner = _Inliner(train_bn)
@@ -104,6 +102,36 @@ def _inputs(operation: keras.Operation) -> list[Tensor]:
     return [] if isinstance(operation, layers.InputLayer) else tree.flatten(operation.input)
 
 
+@keras.saving.register_keras_serializable("mrcnn")
+class LayerScale(layers.Layer):
+    """Multiply each channel by a weight, as in ConvNeXt (arXiv:2103.17239): Keras' own layer leaves the weight unnamed.
+
+    Args:
+        init_values: of the weight.
+        projection_dim: number of channels.
+        kwargs: of `keras.layers.Layer`.
+    """
+
+    def __init__(self, init_values: float, projection_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.init_values = init_values
+        self.projection_dim = projection_dim
+
+    def build(self, _: Any) -> None:
+        """Create the weight, float [C]."""
+        self.gamma = self.add_weight(
+            shape=(self.projection_dim,), initializer=keras.initializers.Constant(self.init_values), name="gamma"
+        )
+
+    def call(self, x: Tensor) -> Tensor:
+        """Return x * gamma, float [..., C]."""
+        return x * self.gamma
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "init_values": self.init_values, "projection_dim": self.projection_dim}
+
+
 class _Inliner:
     """Copy the operations of a model and call the copies.
 
@@ -125,6 +153,8 @@ class _Inliner:
             kind = BatchNorm
         elif isinstance(operation, layers.Conv2D) and operation.groups > 1:
             kind = GroupedConv2D
+        elif kind.__name__ == "LayerScale":
+            kind = LayerScale
         if getattr(operation, "weights", None):  # Keras counts the layers without a name: weights need a fixed one
             config["name"] = re.sub(r"^(layer_normalization)_\d+$", r"\1", operation.name)
         copy = kind.from_config(config)
