@@ -22,6 +22,7 @@ from mrcnn.data.images import compose_image_meta, mold_image, parse_image_meta, 
 from mrcnn.engine import checkpoints, run_folder, stages, start, trainer
 from mrcnn.engine.run import TrainingRun
 from mrcnn.errors import InputError, MissingFileError
+from mrcnn.foreign import any_file
 from mrcnn.inference.detector import Detector
 from mrcnn.legacy import console, graph_nodes, old_tensorflow, reexports
 from mrcnn.legacy.functions import LastCheckpoint, batch_pack_graph, log, log2_graph, trim_zeros_graph
@@ -40,7 +41,7 @@ from mrcnn.modeling.losses import (
 )
 from mrcnn.modeling.network import build_inference_network, set_trainable
 from mrcnn.modeling.normalization import BatchNorm
-from mrcnn.modeling.postprocessing import full_masks, unmold
+from mrcnn.modeling.postprocessing import full_masks
 from mrcnn.modeling.resnet import conv_block, identity_block, resnet_graph
 from mrcnn.modeling.roi_heads import PyramidROIAlign, build_fpn_mask_graph, fpn_classifier_graph
 from mrcnn.modeling.rpn import ProposalLayer, build_rpn_model, rpn_graph
@@ -191,14 +192,20 @@ class MaskRCNN:
         self.training_run.place(self.model_dir, model_path)
 
     def load_weights(
-        self, filepath: str | os.PathLike, by_name: bool = False, exclude: Sequence[str] | None = None
+        self,
+        filepath: str | os.PathLike,
+        by_name: bool = False,
+        exclude: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> "weights.LoadReport":
-        """Load an .h5 file of this or of the original project; layers are always matched by name.
+        """Load an .h5 file of this or of the original project, by layer name, or a file of torchvision, Detectron2 or
+        MMDetection.
 
         Args:
             filepath: the file.
             by_name: accepted for compatibility; has no effect.
             exclude: names of layers that keep their values, for example the heads of another class list.
+            class_names: see `mrcnn.foreign.any_file.load`.
 
         Returns:
             What was loaded, skipped and missing. Its summary is logged; for inference, random layers give a warning.
@@ -207,7 +214,7 @@ class MaskRCNN:
             InputError: the file does not exist, nothing in it fits, or shapes differ in layers that are not excluded.
         """
         with self.detector.paused():
-            report = weights.load_weights(self.keras_model, filepath, exclude=exclude)
+            report = any_file.load(self.keras_model, filepath, self.config, exclude, class_names)
         logger.info("%s", os.path.join(os.path.dirname(filepath), report.summary()))
         self._random_layers = weights.random_layers(report, self._random_layers, warn=self.mode == "inference")
         self.set_log_dir(filepath)
@@ -356,16 +363,8 @@ class MaskRCNN:
         Returns:
             boxes int32 [n, 4] px, class_ids int32 [n], scores float32 [n], masks bool [H, W, n].
         """
-        boxes, class_ids, scores, probs = unmold(
-            detections,
-            mrcnn_mask,
-            original_image_shape,
-            image_shape,
-            window,
-            self.config.BOX_CONVENTION == "continuous",
-        )
-        masks = full_masks(probs, boxes, original_image_shape, self.config.MASK_PASTE)
-        return boxes, class_ids, scores, masks
+        found = self.detector.unmold(detections, mrcnn_mask, original_image_shape, image_shape, window)
+        return *found[:3], full_masks(found[3], found[0], original_image_shape, self.config.MASK_PASTE)
 
     def detect_instances(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Detect instances and keep their masks small.

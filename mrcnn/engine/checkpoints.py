@@ -23,6 +23,8 @@ import numpy as np
 from mrcnn.backend.keras_private import sync_variables
 from mrcnn.config import Config
 from mrcnn.errors import InputError, json_type
+from mrcnn.foreign import any_file
+from mrcnn.foreign.tensor_files import is_tensor_file
 from mrcnn.modeling import hdf5, weights
 from mrcnn.user_files import parse_json
 
@@ -87,11 +89,14 @@ def averages_of(network: keras.Model) -> list[tuple[keras.Variable, keras.Variab
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any] | None:
-    """Return the settings that a checkpoint was written with, or None for a file of another program.
+    """Return the settings that a checkpoint was written with, those of another project's preset and shapes, or None
+    for a file that does not say.
 
     Raises:
         InputError: the file is missing, broken or of another format.
     """
+    if (foreign := any_file.settings_of(path)) is not None:
+        return foreign
     settings = _json_attribute(path, "mrcnn_config")
     if settings is not None and not isinstance(settings, dict):
         raise InputError(f"{path} is damaged: its attribute mrcnn_config holds {json_type(settings)}, not settings")
@@ -104,6 +109,8 @@ def read_class_names(path: str | os.PathLike) -> list[str] | None:
     Raises:
         InputError: the file is missing, broken or of another format.
     """
+    if is_tensor_file(path):
+        return any_file.class_names_of(path)
     names = _json_attribute(path, "class_names")
     if names is not None and not _is_texts(names):
         raise InputError(f"{path} is damaged: its attribute class_names is no list of names")

@@ -83,7 +83,7 @@ class Detector:
             molded, metas, windows = self.mold_inputs(chunk)
             detections, masks = self._predict(molded, metas)
             for image, found, mask, window in zip(chunk, detections, masks, windows, strict=True):
-                fields = unmold(found, mask, image.shape, molded.shape[1:], window, self._continuous)
+                fields = self.unmold(found, mask, image.shape, molded.shape[1:], window)
                 named = dict(zip(("rois", "class_ids", "scores", "mask_probs"), fields, strict=True))
                 results.append({**named, "mask_paste": self.config.MASK_PASTE})
         return results
@@ -103,7 +103,7 @@ class Detector:
         results = []
         for found, mask in zip(detections, masks, strict=True):
             window = (0, 0, *shape[:2])
-            boxes, class_ids, scores, probs = unmold(found, mask, shape, shape, window, self._continuous)
+            boxes, class_ids, scores, probs = self.unmold(found, mask, shape, shape, window)
             masks_px = full_masks(probs, boxes, shape, self.config.MASK_PASTE)
             results.append({"rois": boxes, "class_ids": class_ids, "scores": scores, "masks": masks_px})
         return results
@@ -153,9 +153,22 @@ class Detector:
         """Return a context in which no thread runs the network, so that its weights can change all at once."""
         return self._gate.alone()
 
-    @property
-    def _continuous(self) -> bool:
-        return self.config.BOX_CONVENTION == "continuous"
+    def unmold(
+        self, detections: np.ndarray, masks: np.ndarray, original: Sequence[int], moulded: Sequence[int], window: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Run `mrcnn.modeling.postprocessing.unmold` with these settings.
+
+        Args:
+            detections: [D, 6] of one image.
+            masks: [D, h, w, C].
+            original: shape of the image.
+            moulded: shape of the moulded image.
+            window: (y1, x1, y2, x2) px.
+
+        Returns:
+            boxes, class_ids, scores and mask probabilities.
+        """
+        return unmold(detections, masks, original, moulded, window, self.config.BOX_CONVENTION == "continuous")
 
     def _warn_of_range(self, image: np.ndarray) -> None:
         if not self._warned and (warning := unexpected_range(image, self.config.MEAN_PIXEL)):

@@ -156,7 +156,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
     """
     path = pathlib.Path(path)
     targets = leaf_layers(model)
-    excluded_names = _expand_exclude(model, exclude)
+    excluded_names = expand_exclude(model, exclude)
     with _open_root(path) as root:
         sources = _read_layers(root, path, set(targets))
         fitting, mismatched = [], {}
@@ -270,7 +270,7 @@ def leaf_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
     return leaves
 
 
-def _expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[str]:
+def expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[str]:
     """Return the excluded leaf names; the name of a nested model becomes the names of its layers."""
     if isinstance(exclude, str):
         raise InputError(f"exclude must be a list of layer names, not the string {exclude!r}")

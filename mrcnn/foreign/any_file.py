@@ -1,0 +1,55 @@
+"""Weight files of any origin: what they say about a model, and how they are loaded."""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+
+from mrcnn.config import Config
+from mrcnn.foreign import loading, models
+from mrcnn.foreign.tensor_files import is_tensor_file
+from mrcnn.modeling import weights
+
+
+def load(
+    network: keras.Model,
+    path: str | os.PathLike,
+    config: Config,
+    exclude: Iterable[str] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> weights.LoadReport:
+    """Load weights by layer name from an .h5 file, or from a file of another project.
+
+    Args:
+        network: for training or inference.
+        path: the file; its content tells what it is.
+        config: the settings that the network was built with.
+        exclude: names of layers that keep their values.
+        class_names: names of the network's classes, background first, to which the classes of another project's file
+            are matched. None: they are the same.
+
+    Returns:
+        Which layers were loaded and which were not.
+
+    Raises:
+        InputError: see `mrcnn.modeling.weights.load_weights` and `mrcnn.foreign.loading.load`.
+    """
+    if is_tensor_file(path):
+        return loading.load(network, path, config, exclude, class_names)
+    return weights.load_weights(network, path, exclude=exclude)
+
+
+def settings_of(path: str | os.PathLike) -> dict[str, Any] | None:
+    """Return the settings of a file of another project, None for any other file. Raises InputError if it is damaged."""
+    return models.read_model(path).settings if is_tensor_file(path) else None
+
+
+def class_names_of(path: str | os.PathLike) -> list[str] | None:
+    """Return the classes of a file of another project, background first; None for any other file, or if not known.
+
+    Raises:
+        InputError: it is damaged, or of no known project.
+    """
+    names = models.read_model(path).class_names if is_tensor_file(path) else None
+    return None if names is None else list(names)

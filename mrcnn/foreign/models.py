@@ -1,0 +1,254 @@
+"""A Mask R-CNN, or a backbone, of another project: its weights under our names, its settings and its classes.
+
+The settings are those of the project's preset, and what the shapes say: the backbone, the numbers of classes, channels
+and layers. MMDetection writes its whole configuration into a file, from which the rest is read.
+"""
+
+import dataclasses
+import logging
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mrcnn.backbones import RESNETS
+from mrcnn.errors import InputError
+from mrcnn.foreign import class_names
+from mrcnn.foreign.layouts import LAYOUTS, Layout, Place, layout_of
+from mrcnn.foreign.tensor_files import TensorFile, read_tensor_file
+from mrcnn.foreign.transforms import FORMS, Heads, to_ours
+from mrcnn.text import one_line
+from mrcnn.variants import PRESETS, TORCH_STD
+
+log = logging.getLogger(__name__)
+
+MOST_LISTED = 12
+Layers = dict[str, dict[str, np.ndarray]]  # our layer -> our variable -> values
+
+
+@dataclasses.dataclass(frozen=True)
+class ForeignModel:
+    """The contents of a file of another project.
+
+    Attributes:
+        path: the file.
+        layout: how the project names its tensors.
+        layers: our layer -> our variable -> values float32 in our layout.
+        forms: our layer -> its form, a key of `mrcnn.foreign.transforms.FORMS`.
+        settings: of `Config`; a backbone alone has only those of the backbone.
+        class_names: background first; None if the file does not say and the number is not known, or for a backbone.
+        ignored: names of the tensors that hold no weights of the detector.
+    """
+
+    path: pathlib.Path
+    layout: Layout
+    layers: Layers
+    forms: dict[str, str]
+    settings: dict[str, Any]
+    class_names: tuple[str, ...] | None
+    ignored: tuple[str, ...]
+
+    @property
+    def is_backbone(self) -> bool:
+        """Whether the file holds a backbone alone."""
+        return not self.layout.preset
+
+
+def read_model(path: str | os.PathLike) -> ForeignModel:
+    """Read a model of torchvision, Detectron2 or MMDetection, or a ResNet of torchvision or timm.
+
+    Args:
+        path: a file of a kind that `mrcnn.foreign.tensor_files.is_tensor_file` knows.
+
+    Raises:
+        InputError: the file cannot be read (see `read_tensor_file`), is of no known project, or has tensors that belong
+            to no layer of a Mask R-CNN.
+    """
+    return from_tensors(read_tensor_file(path))
+
+
+def from_tensors(file: TensorFile) -> ForeignModel:
+    """Run `read_model` on the contents of a file."""
+    layout = layout_of(file.tensors)
+    if layout is None:
+        raise InputError(
+            f"{file.path}: its {len(file.tensors)} tensors ({_listed(file.tensors)}) are not named as in any project "
+            f"that is known: {', '.join(known.name for known in LAYOUTS)}"
+        )
+    places, ignored, unknown = _places(layout, file.tensors)
+    if unknown:
+        raise InputError(
+            f"{file.path} looks like a model of {layout.name}, but {len(unknown)} of its tensors belong to no layer of "
+            f"a Mask R-CNN: {_listed(unknown)}. Is it another architecture (cascade, deformable convolutions, box "
+            "detector)? Nothing was loaded"
+        )
+    _refuse_doubles(file.path, places)
+    shapes = {place.layer: file.tensors[name].shape for name, place in places.items() if place.variable == "kernel"}
+    heads = Heads(layout.background_last, _pool_size(file.path, shapes))
+    layers: Layers = {}
+    for name, place in places.items():
+        values = file.tensors[name]
+        try:
+            ours = to_ours(np.asarray(values, np.float32), place.form, heads, place.layer == "mrcnn_class_conv1")
+        except ValueError:
+            raise InputError(
+                f"{file.path} is damaged: {one_line(name)} has the shape {values.shape}, which {place.layer} cannot "
+                "have; nothing was loaded"
+            ) from None
+        if place.variable == "moving_variance" and ours.min(initial=0) < 0:
+            raise InputError(f"{file.path} is damaged: the variance {one_line(name)} is negative; nothing was loaded")
+        layers.setdefault(place.layer, {})[place.variable] = ours
+    counters = any(name.endswith("num_batches_tracked") for name in file.tensors)
+    settings = _settings(file.path, layout, layers, counters, file.meta)
+    named = None if not layout.preset else class_names.names_of(file.meta, settings["NUM_CLASSES"] - 1)
+    forms = {place.layer: place.form for place in places.values() if FORMS[place.form] is not FORMS["plain"]}
+    background = None if named is None else ("BG", *named)
+    return ForeignModel(file.path, layout, layers, forms, settings, background, ignored)
+
+
+def _places(layout: Layout, names: Iterable[str]) -> tuple[dict[str, Place], tuple[str, ...], list[str]]:
+    """Return the places of the tensors by name, the names that hold no weights, and those that belong nowhere."""
+    places, ignored, unknown = {}, [], []
+    for name in names:
+        if place := layout.place(name):
+            places[name] = place
+        elif layout.ignores(name):
+            ignored.append(name)
+        else:
+            unknown.append(name)
+    return places, tuple(ignored), unknown
+
+
+def _refuse_doubles(path: pathlib.Path, places: Mapping[str, Place]) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for name, place in places.items():
+        other = seen.setdefault((place.layer, place.variable), name)
+        if other != name:
+            raise InputError(f"{path} is damaged: {one_line(other)} and {one_line(name)} are the same weights")
+
+
+def _pool_size(path: pathlib.Path, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Return the cells along a side of the box head's ROIs, from the sizes of its first dense layer and of the maps."""
+    fc, mask = shapes.get("mrcnn_class_conv1"), shapes.get("mrcnn_mask_conv1")
+    window = shapes.get("mrcnn_class_window_conv1")  # its output is what the dense layer takes
+    if fc is None or mask is None or len(fc) != 2 or len(mask) != 4:
+        return 7
+    channels = window[0] if window and len(window) == 4 else mask[1]
+    side = round((fc[1] / max(channels, 1)) ** 0.5)
+    if side * side * channels != fc[1]:
+        raise InputError(
+            f"{path} is damaged: its box head takes {fc[1]} numbers, which are no square of {channels} channels"
+        )
+    return side
+
+
+# --------------------------------------------------------------------------------------------------------- settings
+
+
+def _settings(
+    path: pathlib.Path, layout: Layout, layers: Layers, counters: bool, meta: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the settings of a model; `counters` says whether its BatchNorm has counters of batches."""
+    settings: dict[str, Any] = dict(PRESETS[layout.preset]) if layout.preset else {"STRIDE_IN_1X1": False}
+    settings |= _backbone_settings(path, layers)
+    if not layout.preset:
+        return settings | {"BACKBONE_BIAS": False, "BACKBONE_SYMMETRIC_PADDING": True, "BN_EPSILON": 1e-5}
+    settings |= _head_settings(path, layers)
+    if layout.name == "torchvision":
+        # Only the published file of version 1 has frozen BatchNorm, without counters, and there epsilon is 0.
+        settings["BN_EPSILON"] = 1e-5 if counters else 0.0
+    if layout.name == "Detectron2" and RESNETS[settings["BACKBONE"].partition("-")[0]].groups > 1:
+        # Its ResNeXt were converted from files that have the stride where ResNeXt has it, and divide by deviations.
+        settings |= {"STRIDE_IN_1X1": False, "PIXEL_STD": TORCH_STD[::-1]}
+    if layout.name == "MMDetection":
+        settings |= _mmdet_settings(path, meta)
+    return settings
+
+
+def _kernel(path: pathlib.Path, layers: Layers, layer: str, axes: int) -> tuple[int, ...]:
+    """Return the shape of a layer's kernel."""
+    kernel = layers.get(layer, {}).get("kernel")
+    if kernel is None or kernel.ndim != axes:
+        found = "is missing" if kernel is None else f"has {kernel.ndim} axes instead of {axes}"
+        raise InputError(f"{path}: the weights of {layer} ({found}) do not make a whole model; nothing was loaded")
+    return kernel.shape
+
+
+def _backbone_settings(path: pathlib.Path, layers: Layers) -> dict[str, Any]:
+    """Return BACKBONE and BACKBONE_WIDTH from the blocks of the stages and their channels."""
+    blocks = tuple(sum(1 for n in layers if re.fullmatch(rf"res{k}[a-z]+_branch2a", n)) for k in (2, 3, 4, 5))
+    width = _kernel(path, layers, "conv1", 4)[3]
+    first, second = (_kernel(path, layers, f"res2a_branch2{letter}", 4) for letter in "ab")
+    groups = first[3] // max(second[2], 1)
+    for name, sizes in RESNETS.items():
+        narrow = width * sizes.width_per_group // 64 * sizes.groups if sizes.bottleneck else width
+        if (sizes.blocks, sizes.bottleneck) == (blocks, "res2a_branch2c" in layers) and (groups, first[3]) == (
+            sizes.groups,
+            narrow,
+        ):
+            return {"BACKBONE": name, "BACKBONE_WIDTH": width}
+    raise InputError(
+        f"{path}: no backbone has {blocks} blocks in the stages C2 to C5, {groups} groups and {first[3]} channels; "
+        f"known are {', '.join(RESNETS)}"
+    )
+
+
+def _head_settings(path: pathlib.Path, layers: Layers) -> dict[str, Any]:
+    """Return the settings that the shapes of feature pyramid, RPN and heads say."""
+
+    def count(pattern: str) -> int:
+        return sum(1 for name in layers if re.fullmatch(pattern, name))
+
+    if "fpn_p2" not in layers:
+        raise InputError(f"{path}: a model without a feature pyramid (C4, DC5) cannot be loaded; use one with FPN")
+    anchors = _kernel(path, layers, "rpn_class_raw", 4)[3]
+    if anchors != 3:
+        raise InputError(f"{path} has {anchors} anchors per location; only models with 3 are known")
+    return {
+        "NUM_CLASSES": _kernel(path, layers, "mrcnn_class_logits", 2)[1],
+        "TOP_DOWN_PYRAMID_SIZE": _kernel(path, layers, "fpn_p2", 4)[3],
+        "RPN_CHANNELS": _kernel(path, layers, "rpn_conv_shared", 4)[3],
+        "FPN_CLASSIF_FC_LAYERS_SIZE": _kernel(path, layers, "mrcnn_class_conv1", 4)[3],
+        "POOL_SIZE": _kernel(path, layers, "mrcnn_class_conv1", 4)[0],
+        "MASK_HEAD_CHANNELS": _kernel(path, layers, "mrcnn_mask_conv1", 4)[3],
+        "RPN_CONVS": count(r"rpn_conv_shared\d?"),
+        "BOX_HEAD_CONVS": count(r"mrcnn_class_window_conv\d"),
+        "BOX_HEAD_FCS": count(r"mrcnn_class_conv\d"),
+        "FPN_NORM": "BN" if "fpn_bn_p2" in layers else None,
+        "BOX_HEAD_NORM": "BN" if "mrcnn_class_window_bn1" in layers else None,
+        "MASK_HEAD_NORM": "BN" if "mrcnn_mask_bn1" in layers else None,
+    }
+
+
+NUMBER = r"\s*(-?[\d.]+)\s*"
+THREE = rf"\[{NUMBER},{NUMBER},{NUMBER}\]"
+
+
+def _mmdet_settings(path: pathlib.Path, meta: dict[str, Any]) -> dict[str, Any]:
+    """Read what MMDetection's configuration, a text in the file, says about images and strides."""
+    text = meta.get("config", meta.get("cfg"))
+    if not isinstance(text, str):
+        log.info("%s has no configuration: taking MMDetection's own settings, in its style pytorch", path)
+        return {}
+    settings: dict[str, Any] = {}
+    if re.search(r"style\s*=\s*['\"]caffe", text):
+        settings["STRIDE_IN_1X1"] = True
+    if re.search(r"(to_rgb|bgr_to_rgb)\s*=\s*False", text):
+        settings["INPUT_FORMAT"] = "BGR"
+    for key, word in (("MEAN_PIXEL", "mean"), ("PIXEL_STD", "std")):
+        if found := re.search(rf"\b{word}\s*=\s*{THREE}", text):
+            settings[key] = tuple(map(float, found.groups()))
+    sizes = re.findall(r"\b(?:img_scale|scale)\s*=\s*\((\d+),\s*(\d+)\)", text)
+    if sizes:  # the last one is that of the test pipeline
+        sides = sorted(map(int, sizes[-1]))
+        settings |= {"IMAGE_MIN_DIM": sides[0], "IMAGE_MAX_DIM": sides[1]}
+    return settings
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    shown = ", ".join(one_line(name, 60) for name in names[:MOST_LISTED])
+    return shown + (f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else "")
