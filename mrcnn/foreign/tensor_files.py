@@ -86,7 +86,7 @@ def read_tensor_file(path: str | os.PathLike[str]) -> TensorFile:
             kind = _kind(file)
             if kind is None:
                 raise RefusedError(
-                    "it is not a file of PyTorch, a pickle of numpy arrays or a safetensors file; see weights/README.md"
+                    "it is not a file of PyTorch, a pickle of numpy arrays or a safetensors file; give one of these"
                 )
             stored, meta = _read(file, kind, path)
             size = file.seek(0, os.SEEK_END)
