@@ -1,7 +1,8 @@
 """Read pickles without Python's unpickler: the opcodes are carried out here, on stand-ins, and nothing else can be."""
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from mrcnn.foreign.pickle_names import Known, hashable, known
@@ -19,26 +20,34 @@ VALUES = {
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 
-def read_pickle(file: BinaryIO, persistent: Callable[[Any], Any] | None = None) -> Any:
+def read_pickle(
+    file: BinaryIO,
+    persistent: Callable[[Any], Any] | None = None,
+    functions: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+) -> Any:
     """Return what a pickle holds; arrays, tensors and objects as stand-ins, sets as lists, strings of Python 2 as text.
 
     Args:
         file: in memory; afterwards it stands behind the pickle.
         persistent: returns what stands for something outside of the pickle, given how the pickle calls it; None: there
             is nothing.
+        functions: what stands for more functions than `pickle_names` knows, by their names.
 
     Raises:
         RefusedError: the pickle would run code.
         ValueError: the pickle is damaged; so are IndexError, KeyError, TypeError and the like.
     """
-    return _Machine(file, persistent).run()
+    return _Machine(file, persistent, functions).run()
 
 
 class _Machine:
     """The stack and the memo of a pickle that is being read. Methods in capitals carry out the opcode of that name."""
 
-    def __init__(self, file: BinaryIO, persistent: Callable[[Any], Any] | None) -> None:
+    def __init__(
+        self, file: BinaryIO, persistent: Callable[[Any], Any] | None, functions: Mapping[str, Callable[..., Any]]
+    ) -> None:
         self.file = file
+        self.functions = functions
         self.persistent = persistent
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks below the marks
@@ -149,7 +158,8 @@ class _Machine:
         """Push what stands for a function or class."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("its pickle names a function with something that is no text")
-        self.push(known(module, name))
+        full = f"{module}.{name}"
+        self.push(Known(full, self.functions[full]) if full in self.functions else known(module, name))
 
     def push_persistent(self, named: Any) -> None:
         """Push what stands for something outside of the pickle."""

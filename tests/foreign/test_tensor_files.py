@@ -64,6 +64,15 @@ def test_views_are_those_of_numpy(read):
     assert equal(read(torch_zip(saved, {"0": VALUES})).tensors, {name: view for name, (view, _) in views.items()})
 
 
+def test_views_of_one_storage_share_its_memory(read):
+    saved = {str(row): tensor(VALUES, "0", offset=6 * row, size=(6,), stride=(1,)) for row in range(4)}
+    for content in (torch_zip(saved, {"0": VALUES}), torch_legacy(saved, {"0": VALUES})):
+        found = read(content).tensors
+        assert equal(found, {str(row): VALUES[row] for row in range(4)})
+        addresses = [array.__array_interface__["data"][0] for array in found.values()]
+        assert np.diff(addresses).tolist() == [24, 24, 24]
+
+
 def test_compressed_archives_are_read(read, tmp_path):
     with zipfile.ZipFile(tmp_path / "c.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("any/name/data.pkl", pickled({"a": tensor(VALUES, "k")}))
@@ -275,6 +284,24 @@ def test_code_is_never_run(read, tmp_path, module, name, opcode):
                 InputError, match=rf"would run code: (\w+\.)*{name}\. Nothing was run; save the weights"
             ):
                 read(content)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_files_inside_of_pickles_are_storages_and_nothing_else(read, tmp_path):
+    load = Name("torch.storage", "_load_from_bytes")
+    inside = torch_legacy(writers.storage(VALUES, "0"), {"0": VALUES})
+    assert equal(read(pickled({"w": tensor(VALUES, "", storage=Call(load, (inside,)))})).tensors, {"w": VALUES})
+    payload = Call(Name("posix", "system"), (f"touch {tmp_path}/ran",))
+    nested = Call(load, (torch_legacy(Call(load, (inside,)), {}),))
+    wrong = {
+        "would run code: posix.system": Call(load, (torch_legacy(payload, {}),)),
+        "would run code: torch.storage._load_from_bytes": nested,
+        "bytes in place of a storage": Call(load, (b"\x80\x02N.",)),
+        "in place of a storage": Call(load, (torch_legacy([1], {}),)),
+    }
+    for message, storage in wrong.items():
+        with pytest.raises(InputError, match=message):
+            read(pickled({"w": tensor(VALUES, "", storage=storage)}))
     assert not (tmp_path / "ran").exists()
 
 
