@@ -185,10 +185,9 @@ def _scalar(dtype: Any, content: Any = "") -> Any:
         kind = dtype.numpy_type()
     except ValueError:  # a text or an object
         return Opaque()
-    stored = latin_1(content)
-    if len(stored) != kind.itemsize:
+    if not isinstance(content, str | bytes) or len(content) != kind.itemsize:
         raise ValueError("it has a number of the wrong length")
-    return np.frombuffer(stored, kind)[0].item()
+    return np.frombuffer(latin_1(content), kind)[0].item()
 
 
 def _object(kind: Any, *_: Any) -> Any:

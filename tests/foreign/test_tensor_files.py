@@ -336,6 +336,11 @@ def test_a_payload_in_protocol_0_is_named(read, tmp_path):
         (Opcodes(pickle.BINBYTES + b"\xff\xff\xff\x7f"), "expected"),
         (Opcodes(pickle.INT + b"9" * 5000 + b"\n"), "4300 digits"),
         (Opcodes(pickle.PROTO + b"\x09"), "protocol 9"),
+        (Name("torch.optim", "x" * 2000), "thousands of letters"),
+        (
+            Call(Name("numpy.core.multiarray", "scalar"), (Call(Name("numpy", "dtype"), ("f4",)), b"abc")),
+            "wrong length",
+        ),
         (Opcodes(pickle.INT + b"1\n" + pickle.NONE + pickle.BUILD), "has no state"),
     ],
 )
@@ -361,8 +366,12 @@ def test_graphs_that_grow_when_they_are_walked_are_harmless(read):
     assert equal(read(pickled({Opcodes(doubled): 1, "a": numpy_array(VALUES)})).tensors, {"a": VALUES})
 
 
-def test_many_calls_with_the_same_long_list_are_refused(read):
-    code = pickle.EMPTY_LIST + pickle.MARK + pickle.NONE * 100_000 + pickle.APPENDS + pickle.BINPUT + b"\1"
+@pytest.mark.parametrize(
+    "made",
+    [pickle.EMPTY_LIST + pickle.MARK + pickle.NONE * 100_000 + pickle.APPENDS, b"(" + b"N" * 100_000 + pickle.TUPLE],
+)
+def test_many_calls_with_the_same_long_list_are_refused(read, made):
+    code = made + pickle.BINPUT + b"\1"
     call = (
         writers.opcodes(Name("builtins", "list")) + pickle.BINGET + b"\1" + pickle.TUPLE1 + pickle.REDUCE + pickle.POP
     )
