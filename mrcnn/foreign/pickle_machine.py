@@ -1,7 +1,8 @@
 """Read pickles without Python's unpickler: the opcodes are carried out here, on stand-ins, and nothing else can be."""
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from mrcnn.foreign.pickle_names import Known, hashable, known
@@ -9,6 +10,7 @@ from mrcnn.foreign.stand_ins import Array, ArrayType, Opaque, RefusedError, Tens
 
 OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 LATEST = 5  # protocol of pickle
+LONGEST_NAME = 1000
 MOST_PASSED = 10_000_000  # arguments, and entries of lists among them, of all calls together
 # Opcodes that push their argument, a number or a text
 VALUES = {
@@ -19,26 +21,34 @@ VALUES = {
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 
-def read_pickle(file: BinaryIO, persistent: Callable[[Any], Any] | None = None) -> Any:
+def read_pickle(
+    file: BinaryIO,
+    persistent: Callable[[Any], Any] | None = None,
+    functions: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+) -> Any:
     """Return what a pickle holds; arrays, tensors and objects as stand-ins, sets as lists, strings of Python 2 as text.
 
     Args:
         file: in memory; afterwards it stands behind the pickle.
         persistent: returns what stands for something outside of the pickle, given how the pickle calls it; None: there
             is nothing.
+        functions: what stands for more functions than `pickle_names` knows, by their names.
 
     Raises:
         RefusedError: the pickle would run code.
         ValueError: the pickle is damaged; so are IndexError, KeyError, TypeError and the like.
     """
-    return _Machine(file, persistent).run()
+    return _Machine(file, persistent, functions).run()
 
 
 class _Machine:
-    """The stack and the memo of a pickle that is being read. Methods in capitals carry out the opcode of that name."""
+    """The stack and the memo of a pickle that is being read."""
 
-    def __init__(self, file: BinaryIO, persistent: Callable[[Any], Any] | None) -> None:
+    def __init__(
+        self, file: BinaryIO, persistent: Callable[[Any], Any] | None, functions: Mapping[str, Callable[..., Any]]
+    ) -> None:
         self.file = file
+        self.functions = functions
         self.persistent = persistent
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks below the marks
@@ -89,7 +99,7 @@ class _Machine:
         """Push what stands for the result of a call."""
         if not isinstance(function, Known) or not isinstance(arguments, tuple | list) or keywords:
             raise RefusedError("its pickle calls something that is no function; export the weights again")
-        self.passed += len(arguments) + sum(len(item) for item in arguments if isinstance(item, list))
+        self.passed += len(arguments) + sum(len(item) for item in arguments if isinstance(item, list | tuple))
         if self.passed > MOST_PASSED:
             raise RefusedError("its pickle copies more than any file of weights does; export the weights again")
         try:
@@ -149,7 +159,10 @@ class _Machine:
         """Push what stands for a function or class."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("its pickle names a function with something that is no text")
-        self.push(known(module, name))
+        if len(module) + len(name) > LONGEST_NAME:
+            raise ValueError("its pickle names a function with thousands of letters")
+        full = f"{module}.{name}"
+        self.push(Known(full, self.functions[full]) if full in self.functions else known(module, name))
 
     def push_persistent(self, named: Any) -> None:
         """Push what stands for something outside of the pickle."""
@@ -157,9 +170,11 @@ class _Machine:
             raise RefusedError("its pickle refers to data outside of it; save the weights with torch.save")
         self.push(self.persistent(named))
 
-    def instance(self, function: Any, arguments: list[Any]) -> None:
-        """Push what stands for an instance of a class."""
-        self.call(function, tuple(arguments))
+    def push_instance(self, module: str, name: str) -> None:
+        """Push what stands for an instance of a class; the arguments are above the last mark."""
+        arguments = self.items()
+        self.push_known(module, name)
+        self.call(self.stack.pop(), arguments)
 
 
 def _string(line: bytes) -> str:
@@ -172,14 +187,7 @@ def _string(line: bytes) -> str:
 
 def _class_from_stack(machine: _Machine) -> None:
     function, *arguments = machine.items()
-    machine.instance(function, arguments)
-
-
-def _class_by_name(machine: _Machine, argument: str) -> None:
-    arguments = machine.items()
-    module, _, name = argument.partition(" ")
-    machine.push_known(module, name)
-    machine.instance(machine.stack.pop(), arguments)
+    machine.call(function, arguments)
 
 
 def _dictionary(machine: _Machine, items: list[Any]) -> None:
@@ -192,14 +200,15 @@ def _protocol(_: _Machine, number: int) -> None:
         raise ValueError(f"its pickle has protocol {number}, which does not exist")
 
 
-HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
+# What carries out an opcode, given its argument; results are ignored
+HANDLERS: dict[str, Callable[[_Machine, Any], Any]] = {
     "PROTO": _protocol,
     "FRAME": lambda machine, _: None,
     "MARK": lambda machine, _: machine.mark(),
     "POP": lambda machine, _: machine.pop(),
-    "POP_MARK": lambda machine, _: (machine.items(), None)[1],
+    "POP_MARK": lambda machine, _: machine.items(),
     "DUP": lambda machine, _: machine.push(machine.stack[-1]),
-    "MEMOIZE": lambda machine, _: machine.memo.__setitem__(len(machine.memo), machine.stack[-1]),
+    "MEMOIZE": lambda machine, _: machine.memo.update({len(machine.memo): machine.stack[-1]}),
     "EMPTY_LIST": lambda machine, _: machine.push([]),
     "EMPTY_SET": lambda machine, _: machine.push([]),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
@@ -222,7 +231,7 @@ HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     "NEWOBJ": lambda machine, _: machine.call(*machine.last(2)),
     "NEWOBJ_EX": lambda machine, _: machine.call(*machine.last(3)),
     "OBJ": lambda machine, _: _class_from_stack(machine),
-    "INST": _class_by_name,
+    "INST": lambda machine, argument: machine.push_instance(*argument.split(" ", 1)),
     "BINPERSID": lambda machine, _: machine.push_persistent(machine.stack.pop()),
     "PERSID": lambda machine, argument: machine.push_persistent(argument),
 }

@@ -33,10 +33,10 @@ OPAQUE = re.compile(
     r"argparse\.Namespace|types\.SimpleNamespace|datetime\.(datetime|date|time|timedelta|timezone)|_strptime\.\w+"
     r"|pathlib\.(Pure)?(Posix|Windows)?Path|pathlib\._local\.(Pure)?(Posix|Windows)?Path|uuid\.UUID|decimal\.Decimal"
     r"|mm(cv|engine)\.(utils\.config|config\.config|config)\.(Config|ConfigDict)"
-    r"|mmengine\.logging\.(history_buffer\.HistoryBuffer|message_hub\.MessageHub)|addict\.(addict\.)?Dict"
+    r"|mmengine\.logging\.(history_buffer\.HistoryBuffer(\.\w+)?|message_hub\.MessageHub)|addict\.(addict\.)?Dict"
     r"|easydict\.EasyDict|(yacs|fvcore\.common|detectron2\.config)\.config\.CfgNode"
     r"|omegaconf\.(dictconfig\.DictConfig|listconfig\.ListConfig|base\.(ContainerMetadata|Metadata)|nodes\.\w+Node)"
-    r"|typing\.Any|numpy\.random\.(_pickle\.__\w+_ctor|mtrand\.RandomState)"
+    r"|typing\.Any|torch\.torch_version\.TorchVersion|numpy\.random\.(_pickle\.__\w+_ctor|mtrand\.RandomState)"
     r"|torch\.(device|layout|Tensor|memory_format|Generator|nn\.parameter\.(Parameter|Buffer))"
     r"|torch\.(strided|sparse_\w+|jagged|(per_tensor|per_channel)_\w+|contiguous_format|channels_last|preserve_format)"
     r"|torch\.serialization\._get_layout|torch\.optim\.\w+(\.\w+)?"
@@ -78,12 +78,11 @@ def known(module: str, name: str) -> Known:
         return Known(full, lambda *_: Unsupported(f"it is a {kind}"))
     if OPAQUE.fullmatch(full) or type_of(full) is not None:
         return Known(full, _opaque)
-    if full == "torch.storage._load_from_bytes":
-        raise RefusedError("it is a plain pickle of PyTorch's tensors; write it with torch.save instead")
     shown = one_line(full)
     if WHOLE_MODEL.fullmatch(full):
         raise RefusedError(
-            f"it is a whole model, not its weights: to load it would run code: {shown}. Nothing was run; {SAVE}"
+            "it holds a whole model, or another object of the program that wrote it; to load it would run code: "
+            f"{shown}. Nothing was run; {SAVE}"
         )
     raise RefusedError(f"to load it would run code: {shown}. Nothing was run; {SAVE}")
 
@@ -186,10 +185,9 @@ def _scalar(dtype: Any, content: Any = "") -> Any:
         kind = dtype.numpy_type()
     except ValueError:  # a text or an object
         return Opaque()
-    stored = latin_1(content)
-    if len(stored) != kind.itemsize:
+    if not isinstance(content, str | bytes) or len(content) != kind.itemsize:
         raise ValueError("it has a number of the wrong length")
-    return np.frombuffer(stored, kind)[0].item()
+    return np.frombuffer(latin_1(content), kind)[0].item()
 
 
 def _object(kind: Any, *_: Any) -> Any:

@@ -40,7 +40,7 @@ class TensorFile:
 
     Attributes:
         path: the file.
-        kind: what it is: "torch", "pickle" (of numpy arrays) or "safetensors".
+        kind: what it is: "torch" (of `torch.save`), "pickle" (any other) or "safetensors".
         tensors: flat name -> values [...] in the order of the file; float16 and bfloat16 as float32. All are finite.
             They may be read-only.
         meta: plain values beside the tensors, such as "epoch", "__author__" and, in safetensors, "__metadata__": texts,
@@ -86,7 +86,7 @@ def read_tensor_file(path: str | os.PathLike[str]) -> TensorFile:
             kind = _kind(file)
             if kind is None:
                 raise RefusedError(
-                    "it is not a file of PyTorch, a pickle of numpy arrays or a safetensors file; see weights/README.md"
+                    "it is not a file of PyTorch, a pickle of numpy arrays or a safetensors file; give one of these"
                 )
             stored, meta = _read(file, kind, path)
             size = file.seek(0, os.SEEK_END)
@@ -137,7 +137,7 @@ def _read(file: BinaryIO, kind: str, path: pathlib.Path) -> tuple[dict[str, Stor
     if kind == "torch legacy":
         return state_dict.find(torch_file.read_legacy(io.BytesIO(data)), str(path))
     stream = io.BytesIO(data)
-    saved = read_pickle(stream)
+    saved = read_pickle(stream, functions={"torch.storage._load_from_bytes": torch_file.NestedStorages()})
     if stream.tell() != len(data):
         raise ValueError(f"{len(data) - stream.tell()} bytes follow its pickle")
     return state_dict.find(saved, str(path))

@@ -1,5 +1,6 @@
 """Read the files of `torch.save`: the zip archives of PyTorch 1.6 and later, and the streams of pickles before."""
 
+import functools
 import io
 import os
 import struct
@@ -9,7 +10,7 @@ from typing import Any, BinaryIO
 
 from mrcnn.foreign.pickle_machine import read_pickle
 from mrcnn.foreign.pickle_names import SAVE, element_of
-from mrcnn.foreign.stand_ins import RefusedError, Storage, item_bytes
+from mrcnn.foreign.stand_ins import RefusedError, Storage, item_bytes, latin_1
 from mrcnn.text import one_line
 
 ZIP = b"PK\x03\x04"
@@ -53,10 +54,12 @@ def read_zip(file: BinaryIO) -> Any:
     if root + "byteorder" in members and archive.read(root + "byteorder") != b"little":
         raise RefusedError("it was written on a big-endian machine; save it on a usual one")
 
+    read = functools.cache(archive.read)  # many tensors may be views of one storage
+
     def content(key: str) -> Callable[[], bytes]:
         if f"{root}data/{key}" not in members:
             raise ValueError(f"it has no member {one_line(root)}data/{one_line(key)}")
-        return lambda: archive.read(f"{root}data/{key}")
+        return lambda: read(f"{root}data/{key}")
 
     return read_pickle(io.BytesIO(archive.read(root + "data.pkl")), _Storages(content))
 
@@ -117,6 +120,28 @@ def read_legacy(file: BinaryIO) -> Any:
     if len(rest):
         raise ValueError(f"it has {len(rest)} bytes behind its last storage")
     return found
+
+
+class NestedStorages:
+    """Reads the storages in a plain pickle of tensors, each of which is a file of `torch.save` in itself."""
+
+    def __init__(self) -> None:
+        self.read: dict[bytes | str, Storage] = {}
+
+    def __call__(self, content: Any) -> Storage:
+        """Return a storage, given the bytes of its file.
+
+        Raises:
+            RefusedError: they would run code.
+            ValueError: they are damaged, or hold something else.
+        """
+        if content not in self.read:  # a pickle may name one content any number of times
+            data = latin_1(content)
+            storage = read_legacy(io.BytesIO(data)) if data.startswith(LEGACY) else None
+            if not isinstance(storage, Storage):
+                raise ValueError("it has bytes in place of a storage of PyTorch")
+            self.read[content] = storage
+        return self.read[content]
 
 
 class _Storages:

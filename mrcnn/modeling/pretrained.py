@@ -1,6 +1,7 @@
 """Published weight files: download and verify them, and convert ImageNet's ResNet-101 to Matterport's layer names."""
 
 import dataclasses
+import difflib
 import hashlib
 import http.client
 import logging
@@ -18,72 +19,13 @@ import numpy as np
 from mrcnn.backbones import block_name
 from mrcnn.errors import InputError
 from mrcnn.modeling import hdf5, weights
+from mrcnn.modeling.registry import REGISTRY, Published
 
 logger = logging.getLogger(__name__)
 
 SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "weights"  # the folder of the source tree, and the default
 
 
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """A weight file that can be fetched by name.
-
-    Attributes:
-        name: what the user asks for.
-        file_name: name of the file in the folder of weights.
-        url: where to download it; None for a file that comes with the source tree.
-        size: bytes; None, as for the hashes, if it was never published and so is not checked.
-        sha256: hash in hexadecimal digits, or None.
-        md5: hash in hexadecimal digits, or None.
-        note: what the file contains.
-    """
-
-    name: str
-    file_name: str
-    url: str | None
-    size: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
-    note: str = ""
-
-
-REGISTRY = {
-    entry.name: entry
-    for entry in (
-        Published(
-            name="coco",
-            file_name="mask_rcnn_coco.h5",
-            url="https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
-            size=257_557_808,  # Matterport published no hash, so only the size and the HDF5 signature are checked
-            note="Mask R-CNN, ResNet-101 FPN, 81 COCO classes, by Matterport",
-        ),
-        Published(
-            name="imagenet",
-            file_name="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            url="https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
-            "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            size=94_653_016,
-            md5="a268eb855778b3df3c7506639542a6af",  # as keras.applications passed it to get_file
-            note="ResNet-50 without its classifier, ImageNet, by Keras",
-        ),
-        Published(
-            name="imagenet-resnet101",
-            file_name="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            url="https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
-            "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            md5="88cf7a10940856eca736dc7b7e228a21",  # as keras.applications passes it to get_file
-            note="ResNet-101 without its classifier, ImageNet, by Keras; `convert` gives it Matterport's layer names",
-        ),
-        Published(
-            name="streets",
-            file_name="streets_resnet18.h5",
-            url=None,
-            size=8_437_368,
-            sha256="80f53e25a04546dc1ba27abba79461175a71923b2dc214ccdd015d32ea85011a",
-            note="Mask R-CNN, ResNet-18 FPN, trained on the drawn street scenes of bdd100k.streets.scenes",
-        ),
-    )
-}
 COCO_MODEL_URL = REGISTRY["coco"].url
 
 
@@ -94,7 +36,7 @@ def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
     resumes an interrupted transfer.
 
     Args:
-        name: "coco", "imagenet", "imagenet-resnet101" or "streets".
+        name: of REGISTRY: "coco", "streets", "coco-r50" and so on.
         folder: where the file is or should be; created if missing.
 
     Raises:
@@ -102,7 +44,11 @@ def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
             transfer was interrupted, or the file is not the published one.
     """
     if name not in REGISTRY:
-        raise InputError(f"no published weights are called {name!r}; use one of {', '.join(REGISTRY)}")
+        close = difflib.get_close_matches(name, REGISTRY, 3, 0.5) or ["coco", "coco-r50", "imagenet", "streets"]
+        raise InputError(
+            f"no published weights are called {name!r}; `python scripts/weights.py list` shows all names, such as "
+            f"{', '.join(close)}"
+        )
     return fetch_entry(REGISTRY[name], folder)
 
 
@@ -146,9 +92,9 @@ def fetch_entry(entry: Published, folder: str | os.PathLike) -> pathlib.Path:
     """Run `fetch` for any entry, listed in REGISTRY or not. Raises what `fetch` raises."""
     target = pathlib.Path(folder) / entry.file_name
     if target.exists():
-        mismatch = _mismatch(entry, target)
-        if mismatch:
-            raise InputError(f"{target} is not the published file: {mismatch}; move or delete it and run again")
+        differs = mismatch(entry, target)
+        if differs:
+            raise InputError(f"{target} is not the published file: {differs}; move or delete it and run again")
         return target
     if entry.url is None:
         raise InputError(f"{target} is missing; it comes with the source tree, so restore it with git checkout")
@@ -160,14 +106,15 @@ def fetch_entry(entry: Published, folder: str | os.PathLike) -> pathlib.Path:
     except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and a full disk are OSError
         done = part.stat().st_size if part.exists() else 0
         raise InputError(
-            f"cannot download {entry.url}: {error}. {done} bytes are kept in {part}; run again to resume, or download "
-            f"the file by hand and put it at {target}"
+            f"cannot download {entry.url}: {error}. "
+            + (f"{done} bytes are kept in {part}; run again to resume, or download" if done else "Download")
+            + f" the file by hand and put it at {target}"
         ) from error
-    mismatch = _mismatch(entry, part)
-    if mismatch:
+    differs = mismatch(entry, part)
+    if differs:
         part.unlink()
         raise InputError(
-            f"{entry.url} is not the published file: {mismatch}; the download was deleted. Run again, or download the "
+            f"{entry.url} is not the published file: {differs}; the download was deleted. Run again, or download the "
             f"file by hand and put it at {target}"
         )
     part.replace(target)
@@ -212,19 +159,34 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, done: int, total: 
     return done
 
 
-def _mismatch(entry: Published, path: pathlib.Path) -> str | None:
-    """Return how a file differs from the published one, or None."""
+def mismatch(entry: Published, path: str | os.PathLike) -> str | None:
+    """Return how a file differs from the published one: "it has 4 bytes instead of 5"; None if it does not.
+
+    Args:
+        entry: with the size and the hashes, as far as they were published; `Published.checks` tells which.
+        path: of the file, which must be there.
+    """
+    path = pathlib.Path(path)
     size = path.stat().st_size
     if entry.size is not None and size != entry.size:
         return f"it has {size} bytes instead of {entry.size}"
-    for algorithm, expected in (("sha256", entry.sha256), ("md5", entry.md5)):
+    published = (
+        ("sha256", entry.sha256 or entry.sha256_prefix),
+        ("md5", entry.md5 or entry.md5_prefix),
+    )
+    for algorithm, expected in published:
         if expected is not None:
             with path.open("rb") as file:
                 actual = hashlib.file_digest(file, algorithm).hexdigest()
-            if actual != expected:
-                return f"its {algorithm} is {actual} instead of {expected}"
+            if not actual.startswith(expected):
+                return f"its {algorithm} {'is' if len(expected) == len(actual) else 'starts with'} " + (
+                    f"{actual[: len(expected)]} instead of {expected}"
+                )
     if entry.file_name.endswith(".h5") and not h5py.is_hdf5(path):
         return "it is not an HDF5 file"
+    with path.open("rb") as file:
+        if file.read(100).lstrip().startswith(b"<"):
+            return "it is a web page"
     return None
 
 

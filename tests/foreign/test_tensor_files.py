@@ -64,6 +64,15 @@ def test_views_are_those_of_numpy(read):
     assert equal(read(torch_zip(saved, {"0": VALUES})).tensors, {name: view for name, (view, _) in views.items()})
 
 
+def test_views_of_one_storage_share_its_memory(read):
+    saved = {str(row): tensor(VALUES, "0", offset=6 * row, size=(6,), stride=(1,)) for row in range(4)}
+    for content in (torch_zip(saved, {"0": VALUES}), torch_legacy(saved, {"0": VALUES})):
+        found = read(content).tensors
+        assert equal(found, {str(row): VALUES[row] for row in range(4)})
+        addresses = [array.__array_interface__["data"][0] for array in found.values()]
+        assert np.diff(addresses).tolist() == [24, 24, 24]
+
+
 def test_compressed_archives_are_read(read, tmp_path):
     with zipfile.ZipFile(tmp_path / "c.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("any/name/data.pkl", pickled({"a": tensor(VALUES, "k")}))
@@ -278,6 +287,24 @@ def test_code_is_never_run(read, tmp_path, module, name, opcode):
     assert not (tmp_path / "ran").exists()
 
 
+def test_files_inside_of_pickles_are_storages_and_nothing_else(read, tmp_path):
+    load = Name("torch.storage", "_load_from_bytes")
+    inside = torch_legacy(writers.storage(VALUES, "0"), {"0": VALUES})
+    assert equal(read(pickled({"w": tensor(VALUES, "", storage=Call(load, (inside,)))})).tensors, {"w": VALUES})
+    payload = Call(Name("posix", "system"), (f"touch {tmp_path}/ran",))
+    nested = Call(load, (torch_legacy(Call(load, (inside,)), {}),))
+    wrong = {
+        "would run code: posix.system": Call(load, (torch_legacy(payload, {}),)),
+        "would run code: torch.storage._load_from_bytes": nested,
+        "bytes in place of a storage": Call(load, (b"\x80\x02N.",)),
+        "in place of a storage": Call(load, (torch_legacy([1], {}),)),
+    }
+    for message, storage in wrong.items():
+        with pytest.raises(InputError, match=message):
+            read(pickled({"w": tensor(VALUES, "", storage=storage)}))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_payload_in_protocol_0_is_named(read, tmp_path):
     with pytest.raises(InputError, match=r"would run code: posix\.system"):
         read(f"cposix\nsystem\n(S'touch {tmp_path}/ran'\ntR.".encode())
@@ -309,6 +336,11 @@ def test_a_payload_in_protocol_0_is_named(read, tmp_path):
         (Opcodes(pickle.BINBYTES + b"\xff\xff\xff\x7f"), "expected"),
         (Opcodes(pickle.INT + b"9" * 5000 + b"\n"), "4300 digits"),
         (Opcodes(pickle.PROTO + b"\x09"), "protocol 9"),
+        (Name("torch.optim", "x" * 2000), "thousands of letters"),
+        (
+            Call(Name("numpy.core.multiarray", "scalar"), (Call(Name("numpy", "dtype"), ("f4",)), b"abc")),
+            "wrong length",
+        ),
         (Opcodes(pickle.INT + b"1\n" + pickle.NONE + pickle.BUILD), "has no state"),
     ],
 )
@@ -334,8 +366,12 @@ def test_graphs_that_grow_when_they_are_walked_are_harmless(read):
     assert equal(read(pickled({Opcodes(doubled): 1, "a": numpy_array(VALUES)})).tensors, {"a": VALUES})
 
 
-def test_many_calls_with_the_same_long_list_are_refused(read):
-    code = pickle.EMPTY_LIST + pickle.MARK + pickle.NONE * 100_000 + pickle.APPENDS + pickle.BINPUT + b"\1"
+@pytest.mark.parametrize(
+    "made",
+    [pickle.EMPTY_LIST + pickle.MARK + pickle.NONE * 100_000 + pickle.APPENDS, b"(" + b"N" * 100_000 + pickle.TUPLE],
+)
+def test_many_calls_with_the_same_long_list_are_refused(read, made):
+    code = made + pickle.BINPUT + b"\1"
     call = (
         writers.opcodes(Name("builtins", "list")) + pickle.BINGET + b"\1" + pickle.TUPLE1 + pickle.REDUCE + pickle.POP
     )

@@ -34,7 +34,6 @@ REFUSED = {
     "subclass.pth": "__main__.T",
     "bare.pth": "it has no tensors",
     "list.pth": "it has no tensors",
-    "pickled_tensors.pkl": "with torch.save instead",
 }
 
 
@@ -55,6 +54,12 @@ def test_values_are_those_of_pytorch(name):
         assert (array.dtype, array.shape, array.tobytes()) == (value.dtype, value.shape, value.tobytes()), key
         assert array.flags.c_contiguous
     assert found.meta == META.get(short, {})
+
+
+def test_a_plain_pickle_of_tensors():
+    found = read_tensor_file(FILES / "pickled_tensors.pkl")
+    assert found.kind == "pickle" and list(found.tensors) == list(TRUTH["state"])
+    assert all(np.array_equal(value, TRUTH["state"][name]) for name, value in found.tensors.items())
 
 
 def test_attributes_of_a_parameter_are_left_out():

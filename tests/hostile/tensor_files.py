@@ -262,7 +262,8 @@ def payload_case(rng: np.random.Generator, path: pathlib.Path) -> Case:
     state = Call(Name("argparse", "Namespace"), (), {"x": call})
     from_type = Call(Name("torch._tensor", "_rebuild_from_type_v2"), (function, function, told, {}))
     reduced = Call(Call(Name("builtins", "getattr"), (Name("torch", "Size"), "system")), told)
-    bad = (call, state, from_type, reduced, function)[rng.integers(5)]
+    inside = Call(Name("torch.storage", "_load_from_bytes"), (writers.torch_legacy(call, {}),))
+    bad = (call, state, from_type, reduced, function, inside)[rng.integers(6)]
     layout = str(rng.choice(["zip", "legacy", "pickle"]))
     beside: dict[Any, Any] = {"optimizer": bad} if rng.random() < 0.7 else {"epoch": (1, [bad])}
     content = file_of(layout, arrays, **beside)

@@ -2,10 +2,8 @@
 
 import dataclasses
 import hashlib
-import http.server
 import io
 import re
-import threading
 
 import h5py
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 
 from mrcnn.errors import InputError
 from mrcnn.modeling import pretrained
+from tests.file_server import serving
 
 
 def hdf5_bytes() -> bytes:
@@ -25,40 +24,11 @@ def hdf5_bytes() -> bytes:
 CONTENT = hdf5_bytes()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves the server's `content`; `break_after` ends a transfer early, and `ranges` allows resuming it."""
-
-    def do_GET(self):
-        server = self.server
-        server.asked.append(self.headers.get("Range"))
-        body = server.content.get(self.path)
-        if body is None:
-            self.send_error(404)
-            return
-        start = int(re.match(r"bytes=(\d+)-$", self.headers.get("Range") or "bytes=0-")[1]) if server.ranges else 0
-        if start >= len(body):
-            self.send_error(416)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
-        self.wfile.write(body[start:][: server.break_after])
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
-        http_server.content = {"/w.h5": CONTENT, "/page.h5": b"<html>moved</html>"}
-        http_server.ranges, http_server.break_after, http_server.asked = True, None, []
-        thread = threading.Thread(target=http_server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with serving({"/w.h5": CONTENT, "/page.h5": b"<html>moved</html>"}) as http_server:
         yield http_server
-        http_server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -119,6 +89,11 @@ def test_rest_of_another_file_is_deleted_after_the_hash_differs(server, entry, t
     ("change", "message"),
     [
         ({"size": 5}, "bytes instead of 5"),
+        (
+            {"size": None, "sha256": None, "md5": None, "sha256_prefix": "0" * 8},
+            "sha256 starts with .{8} instead of 0{8}",
+        ),
+        ({"size": None, "sha256": None, "md5": None, "md5_prefix": "0" * 6}, "md5 starts with .{6} instead of 000000"),
         ({"sha256": None, "md5": "0" * 32}, "its md5 is"),
     ],
 )
@@ -128,10 +103,18 @@ def test_wrong_content_never_gets_the_name(entry, tmp_path, change, message):
     assert names(tmp_path) == []
 
 
+def test_first_digits_of_a_hash_are_enough(entry, tmp_path):
+    short = {"sha256_prefix": entry.sha256[:8], "md5_prefix": entry.md5[:6]}
+    unknown = dataclasses.replace(entry, size=None, sha256=None, md5=None, **short)
+    assert pretrained.fetch_entry(unknown, tmp_path).read_bytes() == CONTENT
+
+
 def test_a_web_page_is_no_weight_file(server, tmp_path):
     entry = pretrained.Published("test", "page.h5", f"http://127.0.0.1:{server.server_port}/page.h5")
     with pytest.raises(InputError, match="it is not an HDF5 file"):
         pretrained.fetch_entry(entry, tmp_path)
+    with pytest.raises(InputError, match="it is a web page"):
+        pretrained.fetch_entry(dataclasses.replace(entry, file_name="w.pth"), tmp_path)
     assert names(tmp_path) == []
 
 
@@ -154,8 +137,10 @@ def test_not_there_or_offline_says_where_to_put_the_file(server, entry, tmp_path
 
 
 def test_names(tmp_path):
-    with pytest.raises(InputError, match="use one of coco, imagenet, imagenet-resnet101, streets"):
+    with pytest.raises(InputError, match="weights.py list` shows all names, such as coco, coco-r50, imagenet, streets"):
         pretrained.fetch("mnist", tmp_path)
+    with pytest.raises(InputError, match="such as coco-r50, "):
+        pretrained.fetch("coco-r5", tmp_path)
     with pytest.raises(InputError, match="comes with the source tree"):
         pretrained.fetch("streets", tmp_path)
     with pytest.raises(InputError, match="backbone 'resnet18'"):
