@@ -5,7 +5,8 @@ import math
 
 from mrcnn.errors import InputError
 
-# The presets of `layers=` in train(): regular expressions over Matterport's layer names.
+# The presets of `layers=` in train(): regular expressions over Matterport's layer names. For a backbone with other names,
+# `mrcnn.engine.trainer.choose_layers` looks up the layers of 3+, 4+ and 5+.
 LAYER_REGEX = {
     "heads": r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
     "3+": r"(res3.*)|(bn3.*)|(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
