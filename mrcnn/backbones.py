@@ -22,7 +22,8 @@ class ResNet:
     width_per_group: int = 64
 
 
-# He et al., arXiv:1512.03385, table 1; ResNeXt: arXiv:1611.05431; wide ResNet: arXiv:1605.07146
+# He et al., arXiv:1512.03385, table 1; Xie et al., ResNeXt, arXiv:1611.05431; Zagoruyko et al., wide ResNet,
+# arXiv:1605.07146
 RESNETS = {
     "resnet18": ResNet((2, 2, 2, 2), bottleneck=False),
     "resnet34": ResNet((3, 4, 6, 3), bottleneck=False),

@@ -1,7 +1,7 @@
 """Settings in which the Mask R-CNNs of other projects differ from Matterport's, and presets that set them together.
 
-Sources: Mask R-CNN (arXiv:1703.06870), Detectron2, torchvision (`torchvision.models.detection`) and MMDetection. Names
-are those of Detectron2 or torchvision where they have one.
+Sources: He et al., Mask R-CNN (arXiv:1703.06870); Detectron2, torchvision (`torchvision.models.detection`) and
+MMDetection. Names are those of Detectron2 or torchvision where they have one.
 """
 
 from collections.abc import Sequence
@@ -116,8 +116,8 @@ class Variants:
     ROI_OHEM: Annotated[
         bool,
         FLAG,
-        "Online hard example mining (arXiv:1604.03540): the class and box losses take the half of the ROIs with the "
-        "highest loss.",
+        "Online hard example mining (Shrivastava et al., arXiv:1604.03540): the class and box losses take the half of "
+        "the ROIs with the highest loss.",
     ] = False
 
     DETECTION_EVERY_CLASS: Annotated[
@@ -137,7 +137,7 @@ class Variants:
     DETECTION_SOFT_NMS: Annotated[
         str | None,
         one_of("linear", "gaussian", None),
-        "Soft-NMS (arXiv:1704.04503): overlapping instances lose score instead of being removed; "
+        "Soft-NMS (Bodla et al., arXiv:1704.04503): overlapping instances lose score instead of being removed; "
         "DETECTION_NMS_THRESHOLD is where linear begins.",
     ] = None
     DETECTION_SOFT_NMS_SIGMA: Annotated[float, Number(0, 100, above_low=True), "Sigma of the gaussian Soft-NMS."] = 0.5

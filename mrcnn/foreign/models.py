@@ -71,7 +71,7 @@ def read_model(path: str | os.PathLike) -> ForeignModel:
 
 
 def from_tensors(file: TensorFile) -> ForeignModel:
-    """Run `read_model` on the contents of a file."""
+    """Run `read_model` on the contents of a file. Raises InputError as that does."""
     layout = layout_of(file.tensors)
     if layout is None:
         raise InputError(

@@ -159,14 +159,15 @@ class Detector:
         """Run `mrcnn.modeling.postprocessing.unmold` with these settings.
 
         Args:
-            detections: [D, 6] of one image.
-            masks: [D, h, w, C].
+            detections: float [D, 6] of one image, norm.
+            masks: float [D, h, w, C].
             original: shape of the image.
             moulded: shape of the moulded image.
             window: (y1, x1, y2, x2) px.
 
         Returns:
-            boxes, class_ids, scores and mask probabilities.
+            boxes int32 or float32 [n, 4] px, class_ids int32 [n], scores float32 [n], mask probabilities float32
+            [n, h, w].
         """
         return unmold(detections, masks, original, moulded, window, self.config.BOX_CONVENTION == "continuous")
 

@@ -83,7 +83,7 @@ def fpn_graph(
     Args:
         stages: [C1, C2, C3, C4, C5] of `backbone_graph`; C1 is not used.
         channels: channels of every level of the pyramid; 256 in the paper.
-        norm: normalises a tensor in a layer of the given name, after each convolution; None: no normalisation.
+        norm: normalises a tensor [N, h, w, channels] in a layer of the given name, after each convolution; None: none.
 
     Returns:
         [P2, P3, P4, P5, P6], float [N, H / 2^k, W / 2^k, channels]. P6 is a subsampled P5 and serves only the RPN.

@@ -114,7 +114,8 @@ def mrcnn_bbox_loss(target_bbox: Tensor, target_class_ids: Tensor, pred_bbox: Te
 def hard_rois(
     target_class_ids: Tensor, pred_class_logits: Tensor, target_bbox: Tensor, pred_bbox: Tensor, roi_valid: Tensor
 ) -> Tensor:
-    """Return the half of each image's ROIs with the highest sum of class and box loss (OHEM, arXiv:1604.03540).
+    """Return the half of each image's ROIs with the highest sum of class and box loss (Shrivastava et al.,
+    arXiv:1604.03540).
 
     Args:
         target_class_ids: [N, R] int, 0 for background.

@@ -97,7 +97,8 @@ def soft_non_max_suppression(
     class_ids: keras.KerasTensor | None = None,
     valid: keras.KerasTensor | None = None,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
-    """Select boxes by descending score; each lowers the scores of the others that overlap it (arXiv:1704.04503).
+    """Select boxes by descending score; each lowers the scores of the others that overlap it (Bodla et
+    al., Soft-NMS, arXiv:1704.04503).
 
     Args:
         boxes: as in `non_max_suppression`.

@@ -94,7 +94,7 @@ def propose(
     proposal_count: int,
     nms_threshold: float,
     pre_nms_limit: int | None = None,
-    level_sizes: Sequence[Any] = (),
+    anchor_counts: Sequence[Any] = (),
     meta: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Turn the RPN's outputs into proposals, and return every step by name. No gradient flows back.
@@ -108,7 +108,7 @@ def propose(
         proposal_count: P.
         nms_threshold: a proposal is suppressed if its IoU with a better one exceeds this.
         pre_nms_limit: the maximum K, with RPN_PER_LEVEL of each level; None: PRE_NMS_LIMIT.
-        level_sizes: anchors of each level, which RPN_PER_LEVEL needs; numbers, or scalar tensors.
+        anchor_counts: of each level, which RPN_PER_LEVEL needs; numbers, or scalar tensors.
         meta: [N, M] image metas, which RPN_CLIP_TO_WINDOW and RPN_MIN_SIZE need.
 
     Returns:
@@ -121,7 +121,7 @@ def propose(
     limit = config.PRE_NMS_LIMIT if pre_nms_limit is None else pre_nms_limit
     levels = None
     if config.RPN_PER_LEVEL:
-        scores, best, levels = _best_of_levels(rpn_scores[:, :, 1], limit, level_sizes)
+        scores, best, levels = _best_of_levels(rpn_scores[:, :, 1], limit, anchor_counts)
     else:
         count = keras.ops.shape(anchors)[1]
         # the count is a tensor where one graph serves images of all sizes
@@ -146,20 +146,20 @@ def propose(
     }
 
 
-def _best_of_levels(scores: Tensor, limit: int, level_sizes: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
+def _best_of_levels(scores: Tensor, limit: int, counts: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
     """Select the best anchors of each level.
 
     Args:
         scores: [N, A].
         limit: anchors of each level.
-        level_sizes: anchors of each of the L levels.
+        counts: anchors of each of the L levels.
 
     Returns:
         scores [N, K], -inf where a level has fewer anchors than the graph has room for; their places among the A
         anchors, int32 [N, K]; and their levels, int32 [N, K].
     """
     chosen, first = [], 0
-    for level, size in enumerate(level_sizes):
+    for level, size in enumerate(counts):
         part = scores[:, first : first + size]
         kept = min(limit, size) if isinstance(size, int) else limit
         if not isinstance(size, int):  # one graph serves images of all sizes, so there may be fewer
@@ -234,7 +234,7 @@ class ProposalLayer(layers.Layer):
             self.proposal_count,
             self.nms_threshold,
             self.pre_nms_limit,
-            level_sizes(pyramid, self.config),
+            anchors_of_levels(pyramid, self.config),
             meta,
         )
 
@@ -247,7 +247,7 @@ class ProposalLayer(layers.Layer):
         return keras.KerasTensor((inputs[0].shape[0], self.proposal_count, 4), dtype="float32")
 
 
-def level_sizes(pyramid: Sequence[Tensor], config: Config) -> list[Any]:
+def anchors_of_levels(pyramid: Sequence[Tensor], config: Config) -> list[Any]:
     """Return the number of anchors of each level [N, h, w, C]; scalar tensors where the graph leaves the size open."""
     stride = config.RPN_ANCHOR_STRIDE
     sizes = [keras.ops.shape(level)[1:3] for level in pyramid]

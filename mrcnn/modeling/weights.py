@@ -271,7 +271,11 @@ def leaf_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
 
 
 def expand_exclude(model: keras.Model, exclude: Iterable[str] | None) -> set[str]:
-    """Return the excluded leaf names; the name of a nested model becomes the names of its layers."""
+    """Return the excluded leaf names; the name of a nested model becomes the names of its layers.
+
+    Raises:
+        InputError: `exclude` is a text instead of a list of names.
+    """
     if isinstance(exclude, str):
         raise InputError(f"exclude must be a list of layer names, not the string {exclude!r}")
     names = set(exclude or ())

@@ -191,7 +191,9 @@ def test_arrays_that_a_user_calls_an_image(picture):
 
 def test_resize_modes():
     image = np.zeros((10, 20, 3), np.uint8)
-    with pytest.raises(InputError, match="'foo' is unknown; use one of 'square', 'rect', 'crop', 'pad64', 'none'"):
+    with pytest.raises(
+        InputError, match="'foo' is unknown; use one of 'square', 'rect', 'crop', 'pad64', 'pad32', 'none'"
+    ):
         resize_image(image, 64, 64, mode="foo")
     with pytest.raises(InputError, match="'square' needs max_dim"):
         resize_image(image, 64, None)

@@ -21,7 +21,7 @@ def changed(name, value):
 
 
 def test_every_setting_has_a_rule_that_its_default_follows():
-    own = {name for name in vars(Config) if name.isupper()}
+    own = {name for name in dir(Config) if name.isupper()}
     assert set(settings()) == own
     for config in (Config, BDD100KConfig, CustomConfig, StreetsConfig, ShapesConfig):
         wrong = [name for name, setting in settings().items() if not setting.rule.fits(getattr(config, name))]

@@ -53,6 +53,9 @@ SOURCES = {
     "mrcnn/modeling/targets.py": ["1506.01497", "1703.06870"],
     "mrcnn/modeling/losses.py": ["1703.06870"],
     "mrcnn/modeling/losses.py smooth_l1": ["1504.08083"],
+    "mrcnn/modeling/losses.py hard_rois": ["1604.03540"],
+    "mrcnn/modeling/ops.py soft_non_max_suppression": ["1704.04503"],
+    "mrcnn/modeling/roi_align.py": ["1703.06870"],
     "mrcnn/structures/boxes.py apply_box_deltas": ["1311.2524"],
     "mrcnn/data/class_balance.py repeat_factors": ["1908.03195"],
     "mrcnn/data/class_balance.py class_aware_weights": ["1512.05830"],
@@ -85,11 +88,15 @@ PAPERS = {
     "1506.01497": "Ren",
     "1512.03385": "He",
     "1512.05830": "Shen",
+    "1604.03540": "Shrivastava",
+    "1605.07146": "Zagoruyko",
     "1608.03983": "Loshchilov",
+    "1611.05431": "Xie",
     "1612.03144": "FPN",
     "1612.08242": "YOLOv2",
     "1703.01780": "Tarvainen",
     "1703.06870": "He",
+    "1704.04503": "Bodla",
     "1706.02677": "Goyal",
     "1706.04599": "Guo",
     "1710.03740": "Micikevicius",
@@ -100,6 +107,7 @@ PAPERS = {
     "1908.03195": "LVIS",
     "2008.08115": "TIDE",
     "2012.07177": "Ghiasi",
+    "2103.17239": "Touvron",
 }
 
 
