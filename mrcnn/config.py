@@ -112,26 +112,16 @@ class Config(variants.Variants):
     STRIDE_IN_1X1: Annotated[
         bool,
         FLAG,
-        "The stride of a ResNet's bottleneck is in its first 1 x 1 convolution, as in the paper. False: in the 3 x 3, "
-        "as in weights of torchvision.",
+        "The first 1 x 1 convolution of a ResNet's bottleneck has the stride. False: the 3 x 3 (torchvision).",
     ] = True
     BACKBONE_BIAS: Annotated[
-        bool,
-        FLAG,
-        "Convolutions of a ResNet have a bias, although a normalisation follows. False: as in weights of torchvision "
-        "and Detectron2.",
+        bool, FLAG, "Convolutions of a ResNet have biases before the normalisation. False: torchvision, Detectron2."
     ] = True
     BACKBONE_SYMMETRIC_PADDING: Annotated[
-        bool,
-        FLAG,
-        "Strided 3 x 3 convolutions and the pooling of a ResNet pad every side by a pixel, as torchvision and "
-        "Detectron2. False: only bottom and right, as Keras.",
+        bool, FLAG, "Strided 3 x 3 convolutions and pooling of a ResNet pad all sides, as torchvision and Detectron2."
     ] = False
     BN_EPSILON: Annotated[
-        float,
-        FRACTION,
-        "What BatchNorm adds to the variance, in a ResNet and in the heads. Torchvision: 0 or 0.00001; Detectron2: "
-        "0.00001.",
+        float, FRACTION, "What BatchNorm adds to the variance. Torchvision: 0 or 0.00001; Detectron2: 0.00001."
     ] = 1e-3
     FPN_CLASSIF_FC_LAYERS_SIZE: Annotated[int, CHANNELS, "Units of the box head's two dense layers."] = 1024
     TOP_DOWN_PYRAMID_SIZE: Annotated[int, CHANNELS, "Channels of the feature pyramid."] = 256

@@ -5,7 +5,7 @@ import math
 
 from mrcnn.errors import InputError
 
-# The presets of `layers=` in train(): regular expressions over Matterport's layer names. For a backbone with other names,
+# The presets of `layers=` in train(): regular expressions over Matterport's layer names. For backbones with other names
 # `mrcnn.engine.trainer.choose_layers` looks up the layers of 3+, 4+ and 5+.
 LAYER_REGEX = {
     "heads": r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",

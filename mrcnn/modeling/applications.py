@@ -1,5 +1,7 @@
 """Models of keras.applications as backbones: their layers become layers of the network.
 
+Legend: N batch, H W image, C channels. A stage Ck has stride 2^k.
+
 They are built without their own preprocessing, so the settings must do it. For weights from ImageNet:
 
 | models | MEAN_PIXEL | the image is then divided by |
@@ -104,12 +106,11 @@ def _inputs(operation: keras.Operation) -> list[Tensor]:
 
 @keras.saving.register_keras_serializable("mrcnn")
 class LayerScale(layers.Layer):
-    """Multiply each channel by a weight, as in ConvNeXt (arXiv:2103.17239): Keras' own layer leaves the weight unnamed.
+    """Multiply each channel by a weight, for ConvNeXt (LayerScale, arXiv:2103.17239). Keras' layer names no weight.
 
     Args:
         init_values: of the weight.
         projection_dim: number of channels.
-        kwargs: of `keras.layers.Layer`.
     """
 
     def __init__(self, init_values: float, projection_dim: int, **kwargs: Any) -> None:

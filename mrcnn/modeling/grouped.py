@@ -1,4 +1,4 @@
-"""Grouped and depthwise convolutions that also train fast on CPUs."""
+"""Grouped and depthwise convolutions that also train fast on CPUs. Legend: N batch, h w a feature map."""
 
 import math
 from typing import Any

@@ -1,4 +1,7 @@
-"""Normalisation layers: BatchNorm whose mode is fixed in the graph, and GroupNorm."""
+"""Normalisation layers: BatchNorm whose mode is fixed in the graph, and GroupNorm.
+
+Legend: N batch, C channels, h w a feature map.
+"""
 
 import math
 from typing import Any

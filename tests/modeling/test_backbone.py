@@ -108,7 +108,7 @@ def test_later_layers_of_a_resnet_are_those_that_their_names_say():
     for stage in (3, 4, 5):
         pattern = re.compile(rf"(res|bn)[{stage}-5].*")
         expected = [layer.name for layer in network.layers if layer.weights and pattern.fullmatch(layer.name)]
-        assert len(expected) > 8 and sorted(later_layers(network, stage)) == sorted(expected)
+        assert len(expected) == 10 * (6 - stage) and sorted(later_layers(network, stage)) == sorted(expected)
 
 
 def test_a_nested_backbone_has_no_later_layers():
