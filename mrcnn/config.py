@@ -112,7 +112,7 @@ class Config(variants.Variants):
     STRIDE_IN_1X1: Annotated[
         bool,
         FLAG,
-        "The first 1 x 1 convolution of a ResNet's bottleneck has the stride. False: the 3 x 3 (torchvision).",
+        "The first 1 x 1 convolution of a bottleneck has the stride. False: the 3 x 3, as in torchvision.",
     ] = True
     BACKBONE_BIAS: Annotated[
         bool, FLAG, "Convolutions of a ResNet have biases before the normalisation. False: torchvision, Detectron2."

@@ -57,21 +57,12 @@ def test_parameters_and_multiply_adds_are_the_published_ones(backbone):
     kernels = [(layer.kernel.shape, layer.output.shape) for layer in model.layers if hasattr(layer, "kernel")]
     multiply_adds = sum(np.prod(kernel) * np.prod(output[1:3]) for kernel, output in kernels) + channels * 1000
     assert multiply_adds / 1e9 == pytest.approx(billions, abs=0.0051)
+    assert [stage.shape[1:3] for stage in model.outputs] == [(56, 56), (28, 28), (14, 14), (7, 7)]
 
 
 @pytest.mark.parametrize("backbone", OF_KERAS)
 def test_parameters_with_biases_are_those_of_keras(backbone):
     assert build(backbone, 64).count_params() == OF_KERAS[backbone]
-
-
-@pytest.mark.parametrize("backbone", ["resnet18", "resnext50_32x4d", "convnext_tiny"])
-@pytest.mark.parametrize("sides", [(64, 160), (None, None)])
-def test_strides(backbone, sides):
-    config = Config()
-    config.BACKBONE = backbone
-    image = keras.Input((*sides, 3))
-    expected = [tuple(side and side // stride for side in sides) for stride in (4, 8, 16, 32)]
-    assert [stage.shape[1:3] for stage in backbone_graph(image, config)[1:]] == expected
 
 
 def test_settings_reach_the_network():
@@ -108,7 +99,7 @@ def test_later_layers_of_a_resnet_are_those_that_their_names_say():
     for stage in (3, 4, 5):
         pattern = re.compile(rf"(res|bn)[{stage}-5].*")
         expected = [layer.name for layer in network.layers if layer.weights and pattern.fullmatch(layer.name)]
-        assert len(expected) == 10 * (6 - stage) and sorted(later_layers(network, stage)) == sorted(expected)
+        assert sorted(later_layers(network, stage)) == sorted(expected) != []
 
 
 def test_a_nested_backbone_has_no_later_layers():
