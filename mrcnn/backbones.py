@@ -1,6 +1,7 @@
 """Names of the backbones, and the sizes of the ResNets: data that settings and the network share, without Keras."""
 
 import dataclasses
+from typing import Any
 
 from mrcnn.setting_rules import Choice
 
@@ -54,14 +55,35 @@ APPLICATIONS = (
 )
 
 
+# Endings of a ResNet's name for a network without a feature pyramid: the RPN and the heads run on the one map C4, with
+# stage 5 in the heads (Faster R-CNN), or on a dilated C5. Both have stride 16.
+C4, DC5 = "-c4", "-dc5"
+SINGLE_MAP_STRIDE = 16
+
+
+def ending(backbone: Any) -> str:
+    """Return C4, DC5, or "" for a backbone with a feature pyramid; of a setting BACKBONE."""
+    return next((end for end in (C4, DC5) if isinstance(backbone, str) and backbone.endswith(end)), "")
+
+
+def resnet_name(backbone: Any) -> str | None:
+    """Return the key of RESNETS that a setting BACKBONE means, or None for other backbones."""
+    name = backbone.removesuffix(ending(backbone)) if isinstance(backbone, str) else None
+    return name if name in RESNETS else None
+
+
 class BackboneName(Choice):
     """The name of a backbone. In words, one model stands for all of keras.applications."""
 
     def __init__(self) -> None:
-        super().__init__((*RESNETS, *ALIASES, *APPLICATIONS))
+        without_pyramid = (name + end for name in RESNETS for end in (C4, DC5))
+        super().__init__((*RESNETS, *ALIASES, *APPLICATIONS, *without_pyramid))
 
     def __str__(self) -> str:
-        return f"{', '.join((*RESNETS, *ALIASES))}, a model of keras.applications such as EfficientNetV2S"
+        return (
+            f"{', '.join((*RESNETS, *ALIASES))}, a ResNet with the ending {C4} or {DC5} (one map of stride 16 instead "
+            "of a feature pyramid), a model of keras.applications such as EfficientNetV2S"
+        )
 
 
 def block_name(number: int) -> str:

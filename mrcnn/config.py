@@ -24,7 +24,7 @@ import numpy as np
 
 from mrcnn import augment_settings, setting_rules, variants
 from mrcnn.augment_settings import Augmentation
-from mrcnn.backbones import BackboneName
+from mrcnn.backbones import BackboneName, ending
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import FLAG, FRACTION, NONE, POSITIVE_FRACTION, Number, Numbers, one_of, whole
 
@@ -132,7 +132,7 @@ class Config(variants.Variants):
     RPN_ANCHOR_SCALES: Annotated[
         Sequence[float],
         Numbers(Number(0, 65_536, above_low=True), least=1),
-        "Side of the square anchor of each pyramid level, in pixels.",
+        "Side of the square anchor of each pyramid level, in pixels. Without a pyramid, its one map has them all.",
     ] = (32, 64, 128, 256, 512)
     RPN_ANCHOR_RATIOS: Annotated[
         Sequence[float],
@@ -335,7 +335,7 @@ class Config(variants.Variants):
             )
         if self.NUM_CLASSES < 2:
             raise InputError(f"NUM_CLASSES is {self.NUM_CLASSES}; include the background: 1 + your classes")
-        if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
+        if not ending(self.BACKBONE) and len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
             raise InputError(
                 f"RPN_ANCHOR_SCALES has {len(self.RPN_ANCHOR_SCALES)} entries, but BACKBONE_STRIDES has "
                 f"{len(self.BACKBONE_STRIDES)}; give one scale per level"
@@ -375,7 +375,9 @@ class Config(variants.Variants):
 
     def _validate_strides(self) -> None:
         # Anchors are laid out by these strides; the network has its own, and they must be the same.
-        if callable(self.BACKBONE):
+        if ending(self.BACKBONE):
+            fits, meant = True, ""  # its one map has stride 16, see `mrcnn.modeling.anchors`
+        elif callable(self.BACKBONE):
             fits, meant = len(self.BACKBONE_STRIDES) == len(FPN_STRIDES), "give those of P2..P6 of your backbone"
         else:
             fits, meant = list(self.BACKBONE_STRIDES) == FPN_STRIDES, f"{self.BACKBONE} has {FPN_STRIDES}"

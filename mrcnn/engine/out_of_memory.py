@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mrcnn.backbones import RESNETS
+from mrcnn.backbones import RESNETS, ending, resnet_name
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 
@@ -75,10 +75,11 @@ def memory_message(error: BaseException, config: Config, image_shape: Sequence[i
 
 def _lighter(backbone: Any) -> str | None:
     """Return the ResNet, other than ResNeXt and wide ones, that needs the next smaller memory for its maps."""
-    if not isinstance(backbone, str) or backbone not in RESNETS:
+    own = resnet_name(backbone)
+    if own is None:
         return None
-    lighter = [name for name in RESNETS if name.startswith("resnet") and _values(name) < _values(backbone)]
-    return max(lighter, key=_values, default=None)
+    lighter = [name for name in RESNETS if name.startswith("resnet") and _values(name) < _values(own)]
+    return max(lighter, key=_values) + ending(backbone) if lighter else None
 
 
 def _values(backbone: str) -> float:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from mrcnn.augment_settings import Augmentation
-from mrcnn.backbones import RESNETS
+from mrcnn.backbones import C4, ending, resnet_name
 from mrcnn.backend import hosts
 from mrcnn.config import SIZE_FOLLOWS_IMAGE, Config
 from mrcnn.data import dataset as dataset_module
@@ -173,7 +173,9 @@ def choose_layers(network: keras.Model, config: Config, layers: str) -> None:
         InputError: no layer would train, `layers` is no regular expression, or the backbone has no stages.
     """
     regex = stages.LAYER_REGEX.get(layers, layers)
-    if layers in ("3+", "4+", "5+") and config.BACKBONE not in RESNETS:  # its layers have names of their own
+    if layers == "heads" and ending(config.BACKBONE) == C4:
+        regex += r"|(res5.*)|(bn5.*)"  # the heads have stage 5
+    if layers in ("3+", "4+", "5+") and resnet_name(config.BACKBONE) is None:  # its layers have names of their own
         names = later_layers(network, stage=int(layers[0]))
         regex = "|".join([stages.LAYER_REGEX["heads"], *map(re.escape, names)])
     set_trainable(network, regex, config.TRAIN_BN is not False)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.backbones import RESNETS
+from mrcnn.backbones import C4, DC5, RESNETS, resnet_name
 from mrcnn.errors import InputError
 from mrcnn.foreign import class_names
 from mrcnn.foreign.layouts import LAYOUTS, Layout, Place, layout_of
@@ -160,7 +160,8 @@ def _settings(
     if layout.name == "torchvision":
         # Only the published file of version 1 has frozen BatchNorm, without counters, and there epsilon is 0.
         settings["BN_EPSILON"] = 1e-5 if counters else 0.0
-    if layout.name == "Detectron2" and RESNETS[settings["BACKBONE"].partition("-")[0]].groups > 1:
+    sizes = RESNETS[resnet_name(settings["BACKBONE"]) or ""]
+    if layout.name == "Detectron2" and sizes.groups > 1:
         # Its ResNeXt were converted from files that have the stride where ResNeXt has it, and divide by deviations.
         settings |= {"STRIDE_IN_1X1": False, "PIXEL_STD": TORCH_STD[::-1]}
     if layout.name == "MMDetection":
@@ -189,11 +190,18 @@ def _backbone_settings(path: pathlib.Path, layers: Layers) -> dict[str, Any]:
             sizes.groups,
             narrow,
         ):
-            return {"BACKBONE": name, "BACKBONE_WIDTH": width}
+            return {"BACKBONE": name + _ending(layers), "BACKBONE_WIDTH": width}
     raise InputError(
         f"{path}: no backbone has {blocks} blocks in the stages C2 to C5, {groups} groups and {first[3]} channels; "
         f"known are {', '.join(RESNETS)}"
     )
+
+
+def _ending(layers: Layers) -> str:
+    """Return the ending of BACKBONE: a model without a feature pyramid has stage 5 in its heads, or dilated."""
+    if "fpn_p2" in layers or "rpn_class_raw" not in layers:
+        return ""
+    return DC5 if "mrcnn_class_conv1" in layers else C4
 
 
 def _head_settings(path: pathlib.Path, layers: Layers) -> dict[str, Any]:
@@ -202,18 +210,24 @@ def _head_settings(path: pathlib.Path, layers: Layers) -> dict[str, Any]:
     def count(pattern: str) -> int:
         return sum(1 for name in layers if re.fullmatch(pattern, name))
 
-    if "fpn_p2" not in layers:
-        raise InputError(f"{path}: a model without a feature pyramid (C4, DC5) cannot be loaded; use one with FPN")
-    anchors = _kernel(path, layers, "rpn_class_raw", 4)[3]
-    if anchors != 3:
-        raise InputError(f"{path} has {anchors} anchors per location; only models with 3 are known")
-    return {
+    end = _ending(layers)
+    anchors, known = _kernel(path, layers, "rpn_class_raw", 4)[3], 15 if end else 3
+    if anchors != known:
+        raise InputError(f"{path} has {anchors} anchors per location; only models of its kind with {known} are known")
+    settings: dict[str, Any] = {
         "NUM_CLASSES": _kernel(path, layers, "mrcnn_class_logits", 2)[1],
-        "TOP_DOWN_PYRAMID_SIZE": _kernel(path, layers, "fpn_p2", 4)[3],
         "RPN_CHANNELS": _kernel(path, layers, "rpn_conv_shared", 4)[3],
+        "MASK_HEAD_CHANNELS": _kernel(path, layers, "mrcnn_mask_deconv", 4)[2],
+    }
+    if end:  # Detectron2's settings of these two
+        settings |= {"PRE_NMS_LIMIT": 6000, "PRE_NMS_LIMIT_TRAINING": 12_000, "POST_NMS_ROIS_TRAINING": 2000}
+    else:
+        settings["TOP_DOWN_PYRAMID_SIZE"] = _kernel(path, layers, "fpn_p2", 4)[3]
+    if end == C4:
+        return settings | {"POOL_SIZE": 7, "MASK_POOL_SIZE": 7, "MASK_SHAPE": [14, 14]}
+    return settings | {
         "FPN_CLASSIF_FC_LAYERS_SIZE": _kernel(path, layers, "mrcnn_class_conv1", 4)[3],
         "POOL_SIZE": _kernel(path, layers, "mrcnn_class_conv1", 4)[0],
-        "MASK_HEAD_CHANNELS": _kernel(path, layers, "mrcnn_mask_conv1", 4)[3],
         "RPN_CONVS": count(r"rpn_conv_shared\d?"),
         "BOX_HEAD_CONVS": count(r"mrcnn_class_window_conv\d"),
         "BOX_HEAD_FCS": count(r"mrcnn_class_conv\d"),

@@ -12,7 +12,7 @@ import numpy as np
 from mrcnn.config import Config
 from mrcnn.data.images import resize_geometry
 from mrcnn.inspection.statistics import SIZES, ObjectSet
-from mrcnn.modeling.anchors import compute_backbone_shapes, generate_anchors
+from mrcnn.modeling.anchors import anchor_levels, compute_backbone_shapes, generate_anchors
 from mrcnn.structures.boxes import compute_overlaps
 
 SAMPLE_SIZE = 4000  # objects to fit on, evenly spread; more would change the result by less than its rounding
@@ -132,8 +132,10 @@ def best_overlaps(
     ratios = config.RPN_ANCHOR_RATIOS if ratios is None else ratios
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     best = np.zeros(len(boxes))
-    levels = zip(scales, compute_backbone_shapes(config, shape), config.BACKBONE_STRIDES, strict=True)
-    for scale, feature_shape, stride in levels:
+    shapes, strides = compute_backbone_shapes(config, shape), [stride for stride, _ in anchor_levels(config)]
+    if len(strides) == 1:  # all scales are on the one map
+        shapes, strides = np.repeat(shapes, len(scales), axis=0), strides * len(scales)
+    for scale, feature_shape, stride in zip(scales, shapes, strides, strict=True):
         step = stride * config.RPN_ANCHOR_STRIDE
         last = (np.asarray(feature_shape) - 1) // config.RPN_ANCHOR_STRIDE * step
         nearest = np.clip(np.round(centers / step) * step, 0, last)  # [n, 2]

@@ -10,8 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from mrcnn.backbones import ending
 from mrcnn.config import Config
-from mrcnn.modeling.anchors import compute_backbone_shapes, pyramid_anchors_px
+from mrcnn.modeling.anchors import (
+    anchor_levels,
+    anchors_per_location,
+    compute_backbone_shapes,
+    pyramid_anchors_px,
+)
 from mrcnn.modeling.targets import ANCHOR_POSITIVE_IOU, build_rpn_targets
 from mrcnn.structures.boxes import apply_box_deltas, compute_overlaps
 from mrcnn.visualization.drawing import class_color
@@ -30,24 +36,18 @@ def level_sizes(config: Config, shape: Sequence[int]) -> np.ndarray:
         shape: (H, W, ...) of the image.
     """
     cells = -(-compute_backbone_shapes(config, tuple(shape)) // config.RPN_ANCHOR_STRIDE)
-    return cells.prod(axis=1) * len(config.RPN_ANCHOR_RATIOS)
+    return cells.prod(axis=1) * anchors_per_location(config)
 
 
 def level_table(config: Config, shape: Sequence[int]) -> list[Row]:
     """Return rows for `display_table`: the anchors of each pyramid level. For the arguments see `level_sizes`."""
     sizes = level_sizes(config, shape)
     rows = [["level", "stride, px", "cells", "anchor side, px", "anchors", "share"]]
-    levels = zip(
-        compute_backbone_shapes(config, tuple(shape)),
-        config.BACKBONE_STRIDES,
-        config.RPN_ANCHOR_SCALES,
-        sizes,
-        strict=True,
-    )
-    for number, ((height, width), stride, scale, count) in enumerate(levels, 2):
-        rows.append(
-            [f"P{number}", f"{stride}", f"{height} x {width}", f"{scale}", f"{count:,}", f"{count / sizes.sum():.1%}"]
-        )
+    levels = zip(compute_backbone_shapes(config, tuple(shape)), anchor_levels(config), sizes, strict=True)
+    single = ending(config.BACKBONE)
+    for number, ((height, width), (stride, scales), count) in enumerate(levels, 2):
+        name, sides = single.lstrip("-").upper() or f"P{number}", ", ".join(map(str, scales))
+        rows.append([name, f"{stride}", f"{height} x {width}", sides, f"{count:,}", f"{count / sizes.sum():.1%}"])
     return [*rows, ["all", "", "", "", f"{sizes.sum():,}", "100 %"]]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.backbones import SINGLE_MAP_STRIDE, ending
 from mrcnn.config import Config
 from mrcnn.structures.boxes import norm_boxes
 
@@ -60,12 +61,24 @@ def generate_pyramid_anchors(
     return np.concatenate([generate_anchors(s, ratios, shape, stride, anchor_stride) for s, shape, stride in levels])
 
 
+def anchor_levels(config: Config) -> list[tuple[int, tuple[float, ...]]]:
+    """Return the stride and the anchor scales of each map, in pixels: one scale per level, or all on a single map."""
+    if ending(config.BACKBONE):
+        return [(SINGLE_MAP_STRIDE, tuple(config.RPN_ANCHOR_SCALES))]
+    return [(s, (scale,)) for s, scale in zip(config.BACKBONE_STRIDES, config.RPN_ANCHOR_SCALES, strict=True)]
+
+
+def anchors_per_location(config: Config) -> int:
+    """Return the number of anchors of a cell of any map."""
+    return len(config.RPN_ANCHOR_RATIOS) * len(anchor_levels(config)[0][1])
+
+
 def compute_backbone_shapes(config: Config, image_shape: tuple) -> np.ndarray:
     """Return the sizes of the feature maps that the backbone makes of an image.
 
     Args:
-        config: BACKBONE_STRIDES are read; if BACKBONE is a function, COMPUTE_BACKBONE_SHAPE(image_shape) is called
-            instead.
+        config: BACKBONE and BACKBONE_STRIDES are read; if BACKBONE is a function, COMPUTE_BACKBONE_SHAPE(image_shape)
+            is called instead.
         image_shape: (height, width, ...) in pixels of the network's input.
 
     Returns:
@@ -74,7 +87,7 @@ def compute_backbone_shapes(config: Config, image_shape: tuple) -> np.ndarray:
     if callable(config.BACKBONE):
         assert config.COMPUTE_BACKBONE_SHAPE is not None, "Config.validate() requires it"
         return config.COMPUTE_BACKBONE_SHAPE(image_shape)
-    strides = np.asarray(config.BACKBONE_STRIDES)[:, None]
+    strides = np.asarray([SINGLE_MAP_STRIDE] if ending(config.BACKBONE) else config.BACKBONE_STRIDES)[:, None]
     return np.ceil(np.asarray(image_shape[:2])[None] / strides).astype(np.int64)
 
 
@@ -89,12 +102,15 @@ def pyramid_anchors_px(config: Config, image_shape: tuple) -> np.ndarray:
         [A, 4] float (y1, x1, y2, x2) pixels, in the order of the RPN's outputs.
     """
     shapes = compute_backbone_shapes(config, image_shape)
-    scales, ratios, stride = config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, config.RPN_ANCHOR_STRIDE
-    if not config.RPN_ANCHOR_ROUNDED:
-        return generate_pyramid_anchors(scales, ratios, shapes, config.BACKBONE_STRIDES, stride)
-    strides = np.asarray(image_shape[:2]) // shapes
-    levels = zip(scales, shapes, strides, strict=True)
-    return np.concatenate([generate_anchors(s, ratios, shape, step, stride, rounded=True) for s, shape, step in levels])
+    parts = []
+    for (stride, scales), shape in zip(anchor_levels(config), shapes, strict=True):
+        step = np.asarray(image_shape[:2]) // shape if config.RPN_ANCHOR_ROUNDED else stride
+        rules = shape, step, config.RPN_ANCHOR_STRIDE, config.RPN_ANCHOR_ROUNDED
+        of_scales = [generate_anchors(scale, config.RPN_ANCHOR_RATIOS, *rules) for scale in scales]
+        count = len(config.RPN_ANCHOR_RATIOS)
+        # several scales on one map are ordered by scale, then ratio, as in Detectron2
+        parts.append(np.stack([part.reshape(-1, count, 4) for part in of_scales], axis=1).reshape(-1, 4))
+    return np.concatenate(parts)
 
 
 def pyramid_anchors(config: Config, image_shape: tuple) -> np.ndarray:

@@ -6,16 +6,17 @@ Reference: Lin et al., FPN (arXiv:1612.03144).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers
 
-from mrcnn.backbones import RESNETS
+from mrcnn.backbones import C4, DC5, ending, resnet_name
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.modeling.applications import application_graph
 from mrcnn.modeling.normalization import BatchNorm, NormMode, Tensor, normalize
-from mrcnn.modeling.resnet import resnet_graph
+from mrcnn.modeling.resnet import resnet_graph, stage5_graph
 from mrcnn.modeling.weights import leaf_layers
 
 __all__ = ["BatchNorm", "NormMode", "backbone_graph", "fpn_graph", "later_layers", "normalize"]
@@ -29,26 +30,46 @@ def backbone_graph(image: Tensor, config: Config) -> list[Tensor | None]:
         config: BACKBONE*, STRIDE_IN_1X1, BN_EPSILON and TRAIN_BN are read.
 
     Returns:
-        [C1, C2, C3, C4, C5], float [N, H / 2^k, W / 2^k, channels]. C1, which nothing uses, may be None.
+        [C1, C2, C3, C4, C5], float [N, H / 2^k, W / 2^k, channels]. C1, which nothing uses, may be None. With the
+        ending -c4, C5 is None; with -dc5 it has the stride of C4.
 
     Raises:
         InputError: config.BACKBONE is unknown, or has no GroupNorm but TRAIN_BN asks for it.
     """
     if callable(config.BACKBONE):
         return config.BACKBONE(image, stage5=True, train_bn=config.TRAIN_BN)
-    if config.BACKBONE not in RESNETS:
+    name, end = resnet_name(config.BACKBONE), ending(config.BACKBONE)
+    if name is None:
         return application_graph(image, config.BACKBONE, config.TRAIN_BN)
-    return resnet_graph(
-        image,
-        config.BACKBONE,
-        stage5=True,
-        train_bn=config.TRAIN_BN,
-        width=config.BACKBONE_WIDTH,
-        stride_in_1x1=config.STRIDE_IN_1X1,
-        use_bias=config.BACKBONE_BIAS,
-        epsilon=config.BN_EPSILON,
-        symmetric_padding=config.BACKBONE_SYMMETRIC_PADDING,
-    )
+    return resnet_graph(image, name, stage5=end != C4, dilate_c5=end == DC5, **_resnet_options(config))
+
+
+def stage5_model(channels: int, config: Config) -> keras.Model:
+    """Build stage 5 of a C4 network as a model, so that both heads share its weights.
+
+    Args:
+        channels: of C4.
+        config: BACKBONE*, STRIDE_IN_1X1, BN_EPSILON and TRAIN_BN are read.
+
+    Returns:
+        Model "roi_stage5" from float [n, h, w, channels] to [n, h / 2, w / 2, channels of C5].
+    """
+    features = keras.Input((None, None, channels), name="input_roi_features")
+    name = resnet_name(config.BACKBONE)
+    assert name is not None, f"{config.BACKBONE} has no stage 5 to put into the heads"
+    return keras.Model(features, stage5_graph(features, name, **_resnet_options(config)), name="roi_stage5")
+
+
+def _resnet_options(config: Config) -> dict[str, Any]:
+    """Return the options of `resnet_graph` and `stage5_graph` that are settings."""
+    return {
+        "train_bn": config.TRAIN_BN,
+        "width": config.BACKBONE_WIDTH,
+        "stride_in_1x1": config.STRIDE_IN_1X1,
+        "use_bias": config.BACKBONE_BIAS,
+        "epsilon": config.BN_EPSILON,
+        "symmetric_padding": config.BACKBONE_SYMMETRIC_PADDING,
+    }
 
 
 def later_layers(network: keras.Model, stage: int) -> list[str]:

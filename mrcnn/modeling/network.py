@@ -15,13 +15,16 @@ import numpy as np
 from keras import layers
 from keras import ops as K
 
+from mrcnn.backbones import C4, ending
 from mrcnn.backend import devices, runtime
 from mrcnn.backend.precision import precision_of
 from mrcnn.backend.prediction import Predictor
 from mrcnn.config import SIZE_FOLLOWS_IMAGE, Config
 from mrcnn.errors import InputError
 from mrcnn.modeling import weights
-from mrcnn.modeling.backbone import backbone_graph, fpn_graph
+from mrcnn.modeling.anchors import anchors_per_location
+from mrcnn.modeling.backbone import backbone_graph, fpn_graph, stage5_model
+from mrcnn.modeling.c4_heads import c4_classifier_graph, c4_mask_graph
 from mrcnn.modeling.detection_layer import DetectionLayer
 from mrcnn.modeling.normalization import BatchNorm, normalize
 from mrcnn.modeling.roi_heads import build_fpn_mask_graph, fpn_classifier_graph
@@ -92,14 +95,15 @@ def _inside_window(image: Tensor, meta: Tensor) -> Tensor:
 
 
 def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
-    """Build backbone and FPN.
+    """Build backbone and FPN, or the one map of a backbone without FPN.
 
     Args:
         image: float [N, H, W, channels], the mean subtracted.
         config: TOP_DOWN_PYRAMID_SIZE, and the settings that `backbone_graph` reads.
 
     Returns:
-        P2..P6, float [N, H / stride, W / stride, TOP_DOWN_PYRAMID_SIZE] with strides 4, 8, 16, 32, 64.
+        P2..P6, float [N, H / stride, W / stride, TOP_DOWN_PYRAMID_SIZE] with strides 4, 8, 16, 32, 64; or C4 or C5
+        alone, with stride 16.
 
     Raises:
         InputError: config.BACKBONE is unknown.
@@ -107,7 +111,10 @@ def feature_pyramid(image: Tensor, config: Config) -> list[Tensor]:
     norm = (
         functools.partial(normalize, train_bn=config.TRAIN_BN, epsilon=config.BN_EPSILON) if config.FPN_NORM else None
     )
-    return fpn_graph(backbone_graph(image, config), config.TOP_DOWN_PYRAMID_SIZE, norm)
+    stages = backbone_graph(image, config)
+    if end := ending(config.BACKBONE):
+        return [stages[3] if end == C4 else stages[4]]
+    return fpn_graph(stages, config.TOP_DOWN_PYRAMID_SIZE, norm)
 
 
 def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,7 +129,7 @@ def rpn_outputs(pyramid: list[Tensor], config: Config) -> tuple[Tensor, Tensor, 
     """
     rpn = build_rpn_model(
         config.RPN_ANCHOR_STRIDE,
-        len(config.RPN_ANCHOR_RATIOS),
+        anchors_per_location(config),
         pyramid[0].shape[-1],
         config.RPN_CHANNELS,
         config.RPN_CONVS,
@@ -152,8 +159,20 @@ def propose_regions(
     return layer([ranked, rpn_bbox, anchors], pyramid=levels, meta=meta)
 
 
-def class_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
-    """Build the class and box head over ROIs [N, n, 4] norm: logits, probabilities [N, n, C], deltas [N, n, C, 4]."""
+def shared_stage5(pyramid: list[Tensor], config: Config) -> keras.Model | None:
+    """Return the stage 5 that both heads of a C4 network share, built on maps [N, h, w, channels]; else None."""
+    return stage5_model(pyramid[0].shape[-1], config) if ending(config.BACKBONE) == C4 else None
+
+
+def class_head(
+    rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config, stage5: keras.Model | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Build the class and box head over ROIs [N, n, 4] norm: logits, probabilities [N, n, C], deltas [N, n, C, 4].
+
+    `stage5` is that of `shared_stage5`.
+    """
+    if stage5 is not None:
+        return c4_classifier_graph(rois, pyramid[0], meta, stage5, config)
     return fpn_classifier_graph(
         rois,
         pyramid[:4],  # P6 serves the RPN alone
@@ -166,8 +185,15 @@ def class_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config
     )
 
 
-def mask_head(rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config, logits: bool) -> Tensor:
-    """Build the mask head over ROIs [N, n, 4] norm: mask logits or probabilities [N, n, 28, 28, C]."""
+def mask_head(
+    rois: Tensor, pyramid: list[Tensor], meta: Tensor, config: Config, stage5: keras.Model | None, logits: bool
+) -> Tensor:
+    """Build the mask head over ROIs [N, n, 4] norm: mask logits or probabilities [N, n, 28, 28, C].
+
+    `stage5` is that of `shared_stage5`.
+    """
+    if stage5 is not None:
+        return c4_mask_graph(rois, pyramid[0], meta, stage5, config, logits)
     return build_fpn_mask_graph(
         rois,
         pyramid[:4],
@@ -279,9 +305,10 @@ class InferenceNetwork(MoldingModel):
         rpn_logits, rpn_class, rpn_bbox = rpn_outputs(pyramid, config)
         propose = ProposalLayer(config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD, config, name="ROI")
         rois = propose_regions((rpn_logits, rpn_class), rpn_bbox, anchors, pyramid, meta, propose)
-        _, class_probs, bbox = class_head(rois, pyramid, meta, config)
+        stage5 = shared_stage5(pyramid, config)
+        _, class_probs, bbox = class_head(rois, pyramid, meta, config, stage5)
         detections = DetectionLayer(config, name="mrcnn_detection")([rois, class_probs, bbox, meta])
-        masks = mask_head(detections[..., :4], pyramid, meta, config, logits=False)
+        masks = mask_head(detections[..., :4], pyramid, meta, config, stage5, logits=False)
         super().__init__(
             inputs=[image, meta, anchors],
             outputs=[detections, class_probs, bbox, masks, rois, rpn_class, rpn_bbox],

@@ -174,9 +174,10 @@ def fpn_classifier_graph(
     """
     config, count = config or Config(), rois.shape[1]
     x = PyramidROIAlign.of(config, pool_size, "roi_align_classifier")([rois, image_meta, *feature_maps])
-    x = _merge(x)  # [N * R, pool, pool, channels]
+    x = merge_rois(x)  # [N * R, pool, pool, channels]
     for number in range(1, config.BOX_HEAD_CONVS + 1):
-        x = layers.Conv2D(x.shape[-1], 3, padding="same", name=f"mrcnn_class_window_conv{number}")(x)
+        channels = config.TOP_DOWN_PYRAMID_SIZE
+        x = layers.Conv2D(channels, 3, padding="same", name=f"mrcnn_class_window_conv{number}")(x)
         x = _normalize(x, config.BOX_HEAD_NORM, f"mrcnn_class_window_bn{number}", train_bn, config)
         x = layers.Activation("relu")(x)
     norm = None if config.BOX_HEAD_CONVS else config.BOX_HEAD_NORM
@@ -184,7 +185,12 @@ def fpn_classifier_graph(
         x = WindowConv(fc_layers_size, pool_size if number == 1 else 1, name=f"mrcnn_class_conv{number}")(x)
         x = _normalize(x, norm, f"mrcnn_class_bn{number}", train_bn, config)
         x = layers.Activation("relu")(x)
-    shared = ops.reshape(x, (-1, count, fc_layers_size))  # [N, R, fc]
+    return predict_classes(ops.reshape(x, (-1, count, fc_layers_size)), num_classes)
+
+
+def predict_classes(shared: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Build the last layers of the box head on its features [N, R, channels]; returns as `fpn_classifier_graph`."""
+    count = shared.shape[1]
     # The last layers are small, and their results are compared, thresholded and decoded: float32 in any precision.
     logits = layers.Dense(num_classes, dtype="float32", name="mrcnn_class_logits")(shared)
     probs = layers.Activation("softmax", dtype="float32", name="mrcnn_class")(logits)
@@ -205,7 +211,7 @@ class MaskConv(layers.Conv2D):
         self.input_spec = layers.InputSpec(ndim=5, axes={-1: input_shape[-1]})
 
     def call(self, inputs: Tensor, logits: bool = False) -> Tensor:
-        out = ops.cast(super().call(_merge(inputs)), "float32")
+        out = ops.cast(super().call(merge_rois(inputs)), "float32")
         out = ops.reshape(out, (-1, *inputs.shape[1:4], self.filters))  # [N, R, h, w, C]
         return out if logits else ops.sigmoid(out)
 
@@ -242,13 +248,29 @@ def build_fpn_mask_graph(
     """
     config, count = config or Config(), rois.shape[1]
     x = PyramidROIAlign.of(config, pool_size, "roi_align_mask")([rois, image_meta, *feature_maps])
-    x = _merge(x)  # [N * R, pool, pool, channels]
+    x = merge_rois(x)  # [N * R, pool, pool, channels]
     for number in range(1, 5):
         x = layers.Conv2D(channels, 3, padding="same", name=f"mrcnn_mask_conv{number}")(x)
         x = _normalize(x, config.MASK_HEAD_NORM, f"mrcnn_mask_bn{number}", train_bn, config)
         x = layers.Activation("relu")(x)
+    return predict_masks(x, count, channels, num_classes, logits)
+
+
+def predict_masks(x: Tensor, count: int, channels: int, num_classes: int, logits: bool) -> Tensor:
+    """Build the last layers of the mask head.
+
+    Args:
+        x: features [N * R, h, w, c].
+        count: R.
+        channels: of the transposed convolution.
+        num_classes: C.
+        logits: return logits instead of probabilities.
+
+    Returns:
+        [N, R, 2 h, 2 w, C] float32.
+    """
     x = layers.Conv2DTranspose(channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv")(x)
-    x = ops.reshape(x, (-1, count, 2 * pool_size, 2 * pool_size, channels))  # [N, R, 2 pool, 2 pool, channels]
+    x = ops.reshape(x, (-1, count, *x.shape[1:]))  # [N, R, 2 h, 2 w, channels]
     return MaskConv(num_classes, 1, name="mrcnn_mask")(x, logits=logits)
 
 
@@ -257,6 +279,6 @@ def _normalize(x: Tensor, norm: str | None, name: str, train_bn: NormMode, confi
     return x if norm is None else normalize(x, name, train_bn, epsilon=config.BN_EPSILON)
 
 
-def _merge(x: Tensor) -> Tensor:
+def merge_rois(x: Tensor) -> Tensor:
     """Merge regions into the batch axis: [N, R, ...] -> [N * R, ...]."""
     return ops.reshape(x, (-1, *x.shape[2:]))

@@ -14,6 +14,7 @@ from keras import layers
 
 from mrcnn.config import Config
 from mrcnn.modeling import ops
+from mrcnn.modeling.anchors import anchors_per_location
 from mrcnn.structures import boxes as box_ops
 
 Tensor = Any  # a tensor of the current backend, or a KerasTensor while a model is being built
@@ -35,7 +36,7 @@ def rpn_graph(
 
     Args:
         feature_map: [N, H, W, C].
-        anchors_per_location: number of aspect ratios (Matterport has one scale per level).
+        anchors_per_location: number of aspect ratios, times the scales of a single map.
         anchor_stride: 1 for anchors at every cell, 2 at every other one.
         channels: channels of the shared convolutions; Matterport's weights have 512.
         convs: number of shared convolutions.
@@ -252,4 +253,4 @@ def anchors_of_levels(pyramid: Sequence[Tensor], config: Config) -> list[Any]:
     stride = config.RPN_ANCHOR_STRIDE
     sizes = [keras.ops.shape(level)[1:3] for level in pyramid]
     cells = [((height + stride - 1) // stride) * ((width + stride - 1) // stride) for height, width in sizes]
-    return [count * len(config.RPN_ANCHOR_RATIOS) for count in cells]
+    return [count * anchors_per_location(config) for count in cells]

@@ -26,6 +26,7 @@ from mrcnn.modeling.network import (
     mask_head,
     propose_regions,
     rpn_outputs,
+    shared_stage5,
     training_shape,
 )
 from mrcnn.modeling.rpn import ProposalLayer
@@ -116,10 +117,11 @@ class TrainingNetwork(MoldingModel, BuiltModel):
         rois, target_class_ids, target_bbox, target_mask = sample(
             [candidates, inputs["input_gt_class_ids"], gt_boxes, inputs["input_gt_masks"]]
         )
-        class_logits, class_probs, bbox = class_head(rois, pyramid, meta, config)
+        stage5 = shared_stage5(pyramid, config)
+        class_logits, class_probs, bbox = class_head(rois, pyramid, meta, config, stage5)
         # positives come first, so the mask head sees only the rows that can hold one
         positives = int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO)
-        mask_logits = mask_head(rois[:, :positives], pyramid, meta, config, logits=True)
+        mask_logits = mask_head(rois[:, :positives], pyramid, meta, config, stage5, logits=True)
         outputs = {
             "rpn_class_logits": rpn_class_logits,
             "rpn_class": rpn_class,
