@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from bdd100k.config import CLASS_NAMES, BDD100KConfig, CustomConfig, StreetsConfig
 from bdd100k.open_data import BDD100K, OWN, is_custom
 from bdd100k.settings_help import ShowSettings
-from mrcnn.config import PRECISIONS, RATE_RULE, SEED_RULE, Config
+from mrcnn.config import PRECISIONS, RATE_RULE, SEED_RULE, Config, preset_settings
 from mrcnn.data.image_files import MAX_PIXELS
 from mrcnn.engine.stages import LAYER_REGEX
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import is_regex, number_type, whole
+from mrcnn.variants import PRESET_NAMES
 
 CONFIGS = {"bdd100k": BDD100KConfig, "streets": StreetsConfig, "custom": CustomConfig}
 
@@ -45,6 +46,7 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
         dest="overrides",
         help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be repeated",
     )
+    add_preset_argument(parser)
     add_settings_help(parser)
     parser.add_argument(
         "--precision",
@@ -56,6 +58,16 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument("--limit", type=positive_int, metavar="N", help="use only the first N images")
     parser.add_argument("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
+
+
+def add_preset_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --preset, which every script with --set has."""
+    parser.add_argument(
+        "--preset",
+        choices=PRESET_NAMES,
+        help="network, arithmetic and test settings of another project (Config.preset), before --set; by default those "
+        "of the weights",
+    )
 
 
 def add_settings_help(parser: argparse._ActionsContainer) -> None:
@@ -118,7 +130,8 @@ def config_class(name: str | None, data: str | None, classes: str | None = None)
 
 
 def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
-    """Return the path of the weights that --weights names: last, coco, streets or a file; None for none and imagenet.
+    """Return the path of the weights that --weights names: last, a published name or a file; None for none and
+    imagenet.
 
     Raises:
         InputError: The file or run does not exist, or a download failed.
@@ -134,15 +147,22 @@ def find_weights(name: str, logs: str, config_name: str | None) -> str | None:
         return str(pretrained.fetch(name))
     if not pathlib.Path(name).is_file():
         raise InputError(
-            f"--weights {name}: no such file; use none, imagenet, coco, streets, last or the path of an .h5 file"
+            f"--weights {name}: no such file; use none, imagenet, streets, last, the path of a file, or a name that "
+            "`scripts/weights.py list` shows, such as coco or coco-r50"
         )
     return name
 
 
 def build_config(
-    name: str | None, data: str | None, checkpoint: str | None, overrides: list[str], classes: str | None = None
+    name: str | None,
+    data: str | None,
+    checkpoint: str | None,
+    overrides: list[str],
+    classes: str | None = None,
+    preset: str | None = None,
 ) -> Config:
-    """Return the settings of a run: those of `--config`, the checkpoint or the default for the data; then apply --set.
+    """Return the settings of a run: those of `--config`, the checkpoint or the default for the data; then apply
+    --preset and --set.
 
     With data, NAME is not taken from the checkpoint, since `--weights last` searches for the runs of the data.
 
@@ -158,6 +178,8 @@ def build_config(
             config.take_over({key: value for key, value in saved.items() if not (key == "NAME" and data is not None)})
         except InputError as error:
             raise InputError(f"{checkpoint}: its settings cannot be used: {error}") from error
+    if preset:
+        config.take_over(preset_settings(preset))
     config.override(overrides)
     config.validate()
     return config
@@ -198,6 +220,30 @@ def trained_classes(checkpoint: str) -> list[str] | None:
     if names is None and (read_config(checkpoint) or {}).get("NAME") in (BDD100KConfig.NAME, StreetsConfig.NAME):
         return ["BG", *CLASS_NAMES]  # a file from before class names were saved
     return names
+
+
+def matched_classes(checkpoint: str, class_names: Sequence[str]) -> dict[int, int]:
+    """Return class id of the weights -> class id of the data, for weights of another project, matched by name.
+
+    Classes of the data that the weights lack are named in a warning.
+
+    Raises:
+        InputError: The file does not say what its classes are, or none of them is in the data.
+    """
+    from mrcnn.foreign import class_names as foreign_names
+
+    theirs = trained_classes(checkpoint)
+    if theirs is None:
+        raise InputError(f"{checkpoint} does not say what its classes are; train on the data first, with --weights")
+    sources = foreign_names.match(theirs, class_names)
+    ids = {source: number for number, source in enumerate(sources) if number and source is not None}
+    if not ids:
+        raise InputError(
+            f"{checkpoint} knows none of the classes {_some(class_names)}; it knows {_some(theirs)}. Train on the data "
+            "first"
+        )
+    foreign_names.say_missing(checkpoint, theirs, class_names, "none will be found")
+    return ids
 
 
 def refuse_other_classes(checkpoint: str, class_names: Sequence[str]) -> None:

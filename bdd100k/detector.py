@@ -3,10 +3,10 @@
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bdd100k import cli
-from mrcnn.config import Config
+from mrcnn.config import Config, preset_settings
 from mrcnn.errors import InputError
 from mrcnn.modeling.coco_classes import COCO_CLASSES
 
@@ -28,18 +28,20 @@ class PublishedConfig(Config):
 
 
 def load_model(
-    weights: str, logs: str, config_name: str | None, overrides: list[str], min_score: float
+    weights: str, logs: str, config_name: str | None, overrides: list[str], min_score: float, preset: str | None = None
 ) -> "tuple[MaskRCNN, Categories]":
     """Load a model, and return it with the (id, name) of its classes, the background first.
 
     Args:
-        weights: last, streets, coco or the path of an .h5 file. Files of this project contain their settings and
-            classes. For other files, the number of classes is read (81 means COCO's classes) and the settings are
-            Matterport's.
+        weights: last, a published name such as streets or coco-r50, or the path of a file. Files of this project
+            contain their settings and classes; those of torchvision, Detectron2 and MMDetection are recognised, with
+            their own settings. For other files, the number of classes is read (81 means COCO's classes) and the
+            settings are Matterport's.
         logs: Folder of the runs, for `last`.
         config_name: Settings to use instead, a key of `cli.CONFIGS`; None uses those of the weights.
         overrides: "KEY=VALUE" texts.
         min_score: Minimum score of a detection, from 0 to 1.
+        preset: Settings of another project to use instead, see `Config.preset`.
 
     Raises:
         InputError: The weights cannot be found or do not fit, or a setting is invalid.
@@ -50,22 +52,34 @@ def load_model(
     if not 0 <= min_score <= 1:
         raise InputError(f"--min-score {min_score}: give a number from 0 to 1")
     checkpoint = _find(weights, logs, config_name)
-    names = cli.trained_classes(checkpoint)
-    count = len(names) if names else _count_classes(checkpoint)
-    if config_name or read_config(checkpoint):
-        config = cli.build_config(config_name, None, checkpoint, overrides)
+    names, saved = cli.trained_classes(checkpoint), read_config(checkpoint)
+    if config_name or (saved and "NAME" in saved):
+        config = cli.build_config(config_name, None, checkpoint, overrides, preset=preset)
     else:
-        logger.info("%s contains no settings: using Matterport's with ResNet-101; change them with --set", checkpoint)
-        config = PublishedConfig().override(overrides)
-    config.NUM_CLASSES = count
+        config = _published_config(checkpoint, saved, preset).override(overrides)
+    config.NUM_CLASSES = len(names) if names else (saved or {}).get("NUM_CLASSES") or _count_classes(checkpoint)
     config.DETECTION_MIN_CONFIDENCE = min_score
     config.override([])  # recomputes the settings that depend on these
     model = MaskRCNN("inference", config, logs)
     model.load_weights(checkpoint, by_name=True)
-    if names is None:
-        coco = count == len(COCO_CLASSES)
-        return model, list(COCO_CLASSES) if coco else [(i, f"class {i}" if i else "BG") for i in range(count)]
-    return model, list(enumerate(names))
+    return model, _categories(names, config.NUM_CLASSES)
+
+
+def _published_config(checkpoint: str, saved: dict[str, Any] | None, preset: str | None) -> Config:
+    """Return the settings for a file of another project, `saved` those that it tells, if any."""
+    config = PublishedConfig()
+    if saved is None and preset is None:
+        logger.info("%s contains no settings: using Matterport's with ResNet-101; change them with --set", checkpoint)
+    config.take_over({**(saved or {}), **(preset_settings(preset) if preset else {})})
+    return config
+
+
+def _categories(names: list[str] | None, count: int) -> Categories:
+    """Return the (id, name) of `count` classes; those of COCO have COCO's ids."""
+    coco = [name for _, name in COCO_CLASSES]
+    if (names is None and count == len(coco)) or (names is not None and names[1:] == coco[1:]):
+        return list(COCO_CLASSES)
+    return list(enumerate(names or ["BG", *(f"class {i}" for i in range(1, count))]))
 
 
 def _find(weights: str, logs: str, config_name: str | None) -> str:
@@ -83,7 +97,8 @@ def _find(weights: str, logs: str, config_name: str | None) -> str:
     checkpoint = cli.find_weights(weights, logs, cli.CONFIGS[config_name].NAME if config_name else None)
     if checkpoint is None:
         raise InputError(
-            f"--weights {weights} names no trained weights; give last, streets, coco or the path of an .h5 file"
+            f"--weights {weights} names no trained weights; give last, a name that `scripts/weights.py list` shows, or "
+            "the path of a file"
         )
     return checkpoint
 

@@ -55,6 +55,7 @@ APPLICATIONS = (
 )
 
 
+FPN_STRIDES = [4, 8, 16, 32, 64]  # of P2..P6, px
 # Endings of a ResNet's name for a network without a feature pyramid: the RPN and the heads run on the one map C4, with
 # stage 5 in the heads (Faster R-CNN), or on a dilated C5. Both have stride 16.
 C4, DC5 = "-c4", "-dc5"

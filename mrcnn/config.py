@@ -22,9 +22,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from mrcnn import augment_settings, setting_rules, variants
+from mrcnn import augment_settings, consistency, setting_rules, variants
 from mrcnn.augment_settings import Augmentation
-from mrcnn.backbones import BackboneName, ending
+from mrcnn.backbones import FPN_STRIDES, BackboneName
+from mrcnn.consistency import LOSSES
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import FLAG, FRACTION, NONE, POSITIVE_FRACTION, Number, Numbers, one_of, whole
 
@@ -36,9 +37,6 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("float32", "bfloat16", "float16")
 BALANCES = ("repeat-factor", "class-aware")
-FPN_STRIDES = [4, 8, 16, 32, 64]  # of P2..P6, px
-COARSEST_STRIDE = 64  # of P6, which subsamples P5 (stride 32) by two: image sides must be multiples of it
-LOSSES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 
 # Rules that several settings share. The maxima are far above what anyone trains with: they stop slips of the keyboard.
 CHANNELS = whole(1, 16_384)
@@ -322,79 +320,8 @@ class Config(variants.Variants):
             if repr(stored) != repr(value):  # of another type: clients may have assigned what _compute gives
                 setattr(self, name, stored)
                 self._compute()
-        self._validate_sides()
-        self._validate_strides()
-        self._validate_network()
-        self._validate_training()
+        consistency.check(self)
         Augmentation.from_config(self)  # checks that the AUGMENT_* settings fit the images
-
-    def _validate_network(self) -> None:
-        if callable(self.BACKBONE) and not callable(self.COMPUTE_BACKBONE_SHAPE):
-            raise InputError(
-                "BACKBONE is a function, so COMPUTE_BACKBONE_SHAPE must be one too; return the sizes of P2..P6"
-            )
-        if self.NUM_CLASSES < 2:
-            raise InputError(f"NUM_CLASSES is {self.NUM_CLASSES}; include the background: 1 + your classes")
-        if not ending(self.BACKBONE) and len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
-            raise InputError(
-                f"RPN_ANCHOR_SCALES has {len(self.RPN_ANCHOR_SCALES)} entries, but BACKBONE_STRIDES has "
-                f"{len(self.BACKBONE_STRIDES)}; give one scale per level"
-            )
-        if list(self.MASK_SHAPE) != [2 * self.MASK_POOL_SIZE] * 2:
-            raise InputError(
-                f"MASK_SHAPE is {list(self.MASK_SHAPE)}; the mask head doubles MASK_POOL_SIZE ({self.MASK_POOL_SIZE}), "
-                f"so it must be {[2 * self.MASK_POOL_SIZE] * 2}"
-            )
-        for name in ("MEAN_PIXEL", "PIXEL_STD"):
-            count = np.size(getattr(self, name))
-            if count not in (1, self.IMAGE_CHANNEL_COUNT):
-                raise InputError(
-                    f"{name} has {count} numbers, but IMAGE_CHANNEL_COUNT is {self.IMAGE_CHANNEL_COUNT}; give one for "
-                    "each channel, or one for all"
-                )
-        beyond = [i for i in self.DETECTION_CLASSES or () if i >= self.NUM_CLASSES]
-        if beyond:
-            raise InputError(f"DETECTION_CLASSES has {beyond}; the class ids are 1 to {self.NUM_CLASSES - 1}")
-
-    def _validate_training(self) -> None:
-        weights = self.CLASS_LOSS_WEIGHTS
-        if weights is not None and len(weights) != self.NUM_CLASSES:
-            raise InputError(
-                f"CLASS_LOSS_WEIGHTS is {weights}; give NUM_CLASSES = {self.NUM_CLASSES} factors of at least 0, the "
-                "background's first, or None"
-            )
-        if weights is not None and not any(weights):
-            raise InputError("CLASS_LOSS_WEIGHTS are all 0, so no class would be learnt; give one above 0")
-        if not any({**Config.LOSS_WEIGHTS, **self.LOSS_WEIGHTS}.values()):
-            raise InputError("LOSS_WEIGHTS are all 0, so nothing would be learnt; give one above 0")
-        if int(self.TRAIN_ROIS_PER_IMAGE * self.ROI_POSITIVE_RATIO) < 1:
-            raise InputError(
-                f"TRAIN_ROIS_PER_IMAGE {self.TRAIN_ROIS_PER_IMAGE} times ROI_POSITIVE_RATIO {self.ROI_POSITIVE_RATIO} "
-                "is below 1, so no ROI would be positive; raise one of them"
-            )
-
-    def _validate_strides(self) -> None:
-        # Anchors are laid out by these strides; the network has its own, and they must be the same.
-        if ending(self.BACKBONE):
-            fits, meant = True, ""  # its one map has stride 16, see `mrcnn.modeling.anchors`
-        elif callable(self.BACKBONE):
-            fits, meant = len(self.BACKBONE_STRIDES) == len(FPN_STRIDES), "give those of P2..P6 of your backbone"
-        else:
-            fits, meant = list(self.BACKBONE_STRIDES) == FPN_STRIDES, f"{self.BACKBONE} has {FPN_STRIDES}"
-        if not fits:
-            raise InputError(f"BACKBONE_STRIDES is {list(self.BACKBONE_STRIDES)}; {meant}")
-
-    def _validate_sides(self) -> None:
-        # The sizes of "pad64", "pad32" and "none" follow the images, so only the other modes have fixed sides to check.
-        names = {"square": ("IMAGE_MAX_DIM",), "crop": ("IMAGE_MIN_DIM",), "rect": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")}
-        for name in names.get(self.IMAGE_RESIZE_MODE, ()):
-            side = getattr(self, name)
-            if not side or side % COARSEST_STRIDE:
-                near = max(1, round((side or 0) / COARSEST_STRIDE)) * COARSEST_STRIDE
-                raise InputError(
-                    f"{name} is {side}; with IMAGE_RESIZE_MODE={self.IMAGE_RESIZE_MODE} it must be a multiple of "
-                    f"{COARSEST_STRIDE} (the stride of the coarsest pyramid level), for example {near}"
-                )
 
     def override(self, assignments: Iterable[str]) -> "Config":
         """Set attributes from strings such as "IMAGES_PER_GPU=4" or "RPN_ANCHOR_SCALES=(16, 32, 64, 128, 256)".
@@ -437,11 +364,8 @@ class Config(variants.Variants):
         Raises:
             InputError: the name is unknown.
         """
-        if name not in variants.PRESET_NAMES:
-            raise InputError(f"preset {name!r:.100} is unknown; use one of {', '.join(variants.PRESET_NAMES)}")
         config = cls()
-        defaults = {key: getattr(Config, key) for key in variants.PRESET_SETTINGS}
-        config.take_over({**defaults, **variants.PRESETS.get(name, {})})
+        config.take_over(preset_settings(name))
         return config
 
     def settable(self) -> list[str]:
@@ -497,6 +421,18 @@ def settings() -> dict[str, Setting]:
         section = SECTIONS.get(name, section)
         table[name] = Setting(name, rule, about, section)
     return table
+
+
+def preset_settings(name: str) -> dict[str, Any]:
+    """Return the settings of a preset, see `Config.preset`; "matterport" has the defaults of all that others set.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if name not in variants.PRESET_NAMES:
+        raise InputError(f"preset {name!r:.100} is unknown; use one of {', '.join(variants.PRESET_NAMES)}")
+    defaults = {key: getattr(Config, key) for key in variants.PRESET_SETTINGS}
+    return {**defaults, **variants.PRESETS.get(name, {})}
 
 
 def _literal(text: str) -> Any:

@@ -79,6 +79,7 @@ def parse_arguments() -> argparse.Namespace:
         dest="overrides",
         help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be repeated",
     )
+    cli.add_preset_argument(parser)
     cli.add_settings_help(parser)
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")
     return parser.parse_args()
@@ -98,7 +99,9 @@ def main() -> int:
     from mrcnn.inference.writers import CocoResults, Pictures
 
     batch = [f"IMAGES_PER_GPU={args.batch}"] if args.batch else []
-    model, categories = load_model(args.weights, args.logs, args.config, [*args.overrides, *batch], args.min_score)
+    model, categories = load_model(
+        args.weights, args.logs, args.config, [*args.overrides, *batch], args.min_score, args.preset
+    )
     names = [name for _, name in categories]
     console = Console(stderr=True)
     with contextlib.ExitStack() as stack:

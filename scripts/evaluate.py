@@ -104,7 +104,7 @@ def refuse_unused(args: argparse.Namespace, defaults: argparse.Namespace) -> Non
     given = set(cli.given_options(args, defaults))
     for option, unused in (
         ("compare", given - {"compare", "out", "bootstrap", "seed"}),
-        ("predictions", given & {"weights", "logs", "overrides"}),
+        ("predictions", given & {"weights", "logs", "overrides", "preset"}),
     ):
         if option in given and unused:
             names = ", ".join(map(cli.option, sorted(unused)))
@@ -112,15 +112,26 @@ def refuse_unused(args: argparse.Namespace, defaults: argparse.Namespace) -> Non
 
 
 def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, str]:
-    """Return the model with its weights, and their path; it must have been trained on these classes."""
+    """Return the model with its weights, and their path. Weights of this project must have been trained on these
+    classes; the classes of others are matched by name.
+    """
+    from mrcnn.foreign.tensor_files import is_tensor_file
+
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
     if checkpoint is None:
         raise InputError(
             f"--weights {args.weights} means an untrained model; give last, streets or the path of an .h5 file"
         )
-    cli.refuse_other_classes(checkpoint, class_names)
-    config = cli.build_config(args.config, args.data, checkpoint, args.overrides, args.classes)
-    cli.follow_classes(config, class_names)
+    ids = None
+    if is_tensor_file(checkpoint):
+        ids = cli.matched_classes(checkpoint, class_names)
+    else:
+        cli.refuse_other_classes(checkpoint, class_names)
+    config = cli.build_config(args.config, args.data, checkpoint, args.overrides, args.classes, args.preset)
+    if ids is None:
+        cli.follow_classes(config, class_names)
+    else:
+        config.DETECTION_CLASSES = sorted(ids)
     if (config.DETECTION_MIN_CONFIDENCE or 0) > 0.05:
         log.warning(
             "only detections with a score of at least %g are evaluated, which lowers AP; the usual setting is --set "
@@ -128,11 +139,12 @@ def build_model(args: argparse.Namespace, class_names: list[str]) -> tuple[Any, 
             config.DETECTION_MIN_CONFIDENCE,
         )
 
+    from mrcnn.inference.chosen_classes import ChosenClasses
     from mrcnn.model import MaskRCNN
 
     model = MaskRCNN("inference", config, args.logs)
     model.load_weights(checkpoint, by_name=True)
-    return model, checkpoint
+    return model if ids is None else ChosenClasses(model, ids), checkpoint
 
 
 def main() -> None:

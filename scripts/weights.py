@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""List, fetch and check published weight files."""
+"""List, fetch, check and convert published weight files."""
 
 import argparse
 import logging
@@ -18,11 +18,13 @@ if __name__ == "__main__":
 from rich.console import Console
 from rich.table import Table
 
+from mrcnn.files import refuse_unwritable
 from mrcnn.foreign.weight_check import check_file
 from mrcnn.modeling import pretrained
 from mrcnn.modeling.registry import REGISTRY, Published
 from mrcnn.text import printable
 
+MIN_SCORE = 0.05  # of detections, as in COCO's evaluations of published models
 _TEACH = """\
 The licence and the terms are those of whoever published a file; read them before you use or pass on what you fetch.
 Without an internet connection, fetch says which file to download elsewhere and where to put it. An interrupted
@@ -35,10 +37,14 @@ code in them is run.
 exit code: 0 done, 1 a file is not the published one of its name, 2 wrong usage, no connection, or a file that cannot be
 read
 
+convert writes a model of torchvision, Detectron2 or MMDetection, or of Matterport, as an .h5 file of this project, with
+its settings and its classes.
+
 examples:
   python scripts/weights.py list
   python scripts/weights.py fetch coco-r50 cityscapes-r50-mmdet
   python scripts/weights.py check coco-r50 path/to/checkpoint.pth
+  python scripts/weights.py convert coco-r50 weights/coco_r50.h5
 """
 
 
@@ -62,6 +68,10 @@ def parse_arguments() -> argparse.Namespace:
     checker = commands.add_parser("check", parents=[shared], help="tell what files are, and whether they are complete")
     checker.add_argument("files", nargs="+", metavar="FILE", help="a file, or a name of the list")
     checker.set_defaults(run=check)
+    converter = commands.add_parser("convert", parents=[shared], help="write a model as an .h5 file of this project")
+    converter.add_argument("source", metavar="FILE", help="a file, or a name of the list")
+    converter.add_argument("target", metavar="TARGET.h5", help="the file to write")
+    converter.set_defaults(run=convert)
     return parser.parse_args()
 
 
@@ -109,16 +119,38 @@ def fetch(args: argparse.Namespace) -> int:
     return 0
 
 
+def here(name: str, folder: str) -> pathlib.Path:
+    """Return the path of a file, or of a published one that is in the folder."""
+    given = pathlib.Path(name)
+    if name in REGISTRY and not given.is_file():
+        given = pathlib.Path(folder, REGISTRY[name].file_name)
+        if not given.is_file():
+            raise errors.InputError(f"{given} is not there; run: python scripts/weights.py fetch {name}")
+    return given
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Write a model as an .h5 file of this project."""
+    refuse_unwritable(args.target)
+    source = here(args.source, args.folder)
+    from bdd100k.detector import load_model
+    from mrcnn.engine.checkpoints import save_checkpoint
+
+    found = check_file(source)
+    model, categories = load_model(str(source), "logs", None, [], MIN_SCORE)
+    model.config.NAME = "converted"
+    save_checkpoint(model.keras_model, args.target, model.config, [name for _, name in categories], epoch=0)
+    print(printable(f"{args.target}: {model.config.BACKBONE}, {len(categories) - 1} classes"))
+    if found.entry is not None:
+        print(f"  licence: {licence_of(found.entry)}")
+    return 0
+
+
 def check(args: argparse.Namespace) -> int:
     """Say what files are; return 1 if one is not the published file of its name."""
     wrong = False
     for name in args.files:
-        given = pathlib.Path(name)
-        if name in REGISTRY and not given.is_file():
-            given = pathlib.Path(args.folder, REGISTRY[name].file_name)
-            if not given.is_file():
-                raise errors.InputError(f"{given} is not there; run: python scripts/weights.py fetch {name}")
-        found = check_file(given)
+        found = check_file(here(name, args.folder))
         wrong |= found.differs is not None
         print(printable(found.path))
         print(f"  {found.verdict}")

@@ -168,7 +168,7 @@ def new_job(args: argparse.Namespace) -> Job:
     cli.refuse_settings(settings)
     _refuse_stages(args, recipe)
     checkpoint = cli.find_weights(args.weights, args.logs, cli.config_class(args.config, args.data, args.classes).NAME)
-    config = cli.build_config(args.config, args.data, checkpoint, settings, args.classes)
+    config = cli.build_config(args.config, args.data, checkpoint, settings, args.classes, args.preset)
     folder, epoch = run_folder.folder_and_epoch(args.logs, config.NAME, checkpoint)
     if not args.host_index:
         run_lock.refuse_unusable(folder if epoch else args.logs)
@@ -290,11 +290,17 @@ def _model(args: argparse.Namespace, config: Config) -> "MaskRCNN":
 
 
 def _load(model: "MaskRCNN", name: str, checkpoint: str | None, class_names: list[str]) -> None:
-    """Load the weights to start from. If the classes differ, layers that depend on them are initialised anew."""
+    """Load the weights to start from. If the classes differ, layers that depend on them are initialised anew; the
+    classes of other projects are matched by name.
+    """
+    from mrcnn.foreign.tensor_files import is_tensor_file
     from mrcnn.modeling.weights import CLASS_LAYERS
 
     if name == "imagenet":
         model.load_weights(model.get_imagenet_weights())
+    elif checkpoint and is_tensor_file(checkpoint):
+        known = cli.trained_classes(checkpoint) is not None
+        model.load_weights(checkpoint, exclude=None if known else list(CLASS_LAYERS), class_names=class_names)
     elif checkpoint:
         other = name == "coco" or cli.trained_classes(checkpoint) not in (None, class_names)
         if other and name != "coco":

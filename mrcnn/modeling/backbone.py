@@ -53,11 +53,13 @@ def stage5_model(channels: int, config: Config) -> keras.Model:
 
     Returns:
         Model "roi_stage5" from float [n, h, w, channels] to [n, h / 2, w / 2, channels of C5].
+
+    Raises:
+        InputError: config.BACKBONE is no ResNet.
     """
     features = keras.Input((None, None, channels), name="input_roi_features")
-    name = resnet_name(config.BACKBONE)
-    assert name is not None, f"{config.BACKBONE} has no stage 5 to put into the heads"
-    return keras.Model(features, stage5_graph(features, name, **_resnet_options(config)), name="roi_stage5")
+    c5 = stage5_graph(features, str(resnet_name(config.BACKBONE)), **_resnet_options(config))
+    return keras.Model(features, c5, name="roi_stage5")
 
 
 def _resnet_options(config: Config) -> dict[str, Any]:

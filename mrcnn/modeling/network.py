@@ -160,7 +160,11 @@ def propose_regions(
 
 
 def shared_stage5(pyramid: list[Tensor], config: Config) -> keras.Model | None:
-    """Return the stage 5 that both heads of a C4 network share, built on maps [N, h, w, channels]; else None."""
+    """Return the stage 5 that both heads of a C4 network share, built on maps [N, h, w, channels]; else None.
+
+    Raises:
+        InputError: see `stage5_model`.
+    """
     return stage5_model(pyramid[0].shape[-1], config) if ending(config.BACKBONE) == C4 else None
 
 
