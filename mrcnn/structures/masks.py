@@ -206,8 +206,9 @@ def paste_mask(
         nothing is left).
     """
     if rule != "matterport":
-        grow = _grown_places if rule == "torchvision" else _grid_places
-        return _paste_at(np.asarray(mask_probs, np.float32), threshold, *grow(mask_probs.shape, box_px, image_shape))
+        locate = _grown_places if rule == "torchvision" else _grid_places
+        box, places = locate(mask_probs.shape, box_px, image_shape)
+        return _trimmed(box, _sampled(np.asarray(mask_probs, np.float32), places) >= threshold, box_px)
     y1, x1, y2, x2 = (int(v) for v in box_px)
     box = _clipped((y1, x1, y2, x2), image_shape)
     top, left, bottom, right = box.tolist()
@@ -268,14 +269,28 @@ def _grid_places(shape: Sequence[int], box: Sequence[float], image_shape: Sequen
     return clipped, (places[0], places[1])
 
 
-def _paste_at(probs: np.ndarray, threshold: float, box: np.ndarray, places: Places) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolate probabilities [h, w], surrounded by zeros, at rows and columns, and threshold them."""
+def _sampled(probs: np.ndarray, places: Places) -> np.ndarray:
+    """Interpolate probabilities [h, w], surrounded by zeros, at rows and columns."""
     values = probs
     for place in places:
         place = np.clip(place, -1.0, values.shape[0] - 1e-9)  # the last interval ends at the zero after the mask
         before = np.floor(place).astype(int)
         values = _interpolate(values, before + 1, (place - before).astype(np.float32)).T
-    return box, values >= threshold
+    return values
+
+
+def _trimmed(box: np.ndarray, crop: np.ndarray, box_px: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Cut off what is empty and outside of `box_px` in whole pixels: int32 [4] and bool [h, w]."""
+    ends = []
+    for axis in (0, 1):
+        used = np.flatnonzero(crop.any(axis=1 - axis)) + box[axis]
+        first, last = math.floor(box_px[axis]), math.ceil(box_px[axis + 2])
+        first, last = (min(first, used[0]), max(last, used[-1] + 1)) if len(used) else (first, last)
+        first = min(max(first, box[axis]), box[axis + 2])
+        ends.append((first, max(min(last, box[axis + 2]), first)))
+    (top, bottom), (left, right) = ends
+    cut = crop[top - box[0] : bottom - box[0], left - box[1] : right - box[1]]
+    return np.array([top, left, bottom, right], np.int32), cut
 
 
 def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int]) -> np.ndarray:
