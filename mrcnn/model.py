@@ -238,7 +238,7 @@ class MaskRCNN:
 
     def get_imagenet_weights(self) -> str:
         """Return the path of the ImageNet weights for the backbone, downloaded if needed."""
-        return pretrained.imagenet_path(self.config.BACKBONE)
+        return pretrained.imagenet_path(self.config.BACKBONE, stride_in_1x1=self.config.STRIDE_IN_1X1)
 
     # Training ------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import h5py
 import numpy as np
 
-from mrcnn.backbones import block_name
+from mrcnn.backbones import block_name, resnet_name
 from mrcnn.errors import InputError
 from mrcnn.modeling import hdf5, weights
 from mrcnn.modeling.registry import REGISTRY, Published
@@ -52,27 +52,35 @@ def fetch(name: str, folder: str | os.PathLike = SHIPPED) -> pathlib.Path:
     return fetch_entry(REGISTRY[name], folder)
 
 
-def imagenet_path(backbone: str, folder: str | os.PathLike = SHIPPED) -> str:
+def imagenet_path(backbone: str, folder: str | os.PathLike = SHIPPED, stride_in_1x1: bool = True) -> str:
     """Return the path of ImageNet weights for a backbone, after downloading and converting them if necessary.
 
     Args:
-        backbone: "resnet50" or "resnet101".
+        backbone: BACKBONE: a ResNet, or convnext_tiny.
         folder: where the files are or should be.
+        stride_in_1x1: STRIDE_IN_1X1. ResNet-50 and 101 are published with either: Keras' files if True, else
+            torchvision's.
 
     Raises:
         InputError: nothing is published for the backbone; or see `fetch`.
     """
-    if backbone == "resnet50":
+    backbone = resnet_name(backbone) or backbone  # without -c4, -dc5
+    if stride_in_1x1 and backbone == "resnet50":
         return str(fetch("imagenet", folder))
-    if backbone != "resnet101":
-        raise InputError(
-            f"there are no published ImageNet weights for the backbone {backbone!r}; use resnet50 or resnet101, or "
-            "start from your own .h5 file"
-        )
-    target = pathlib.Path(folder) / CONVERTED
-    if not target.exists():
-        convert(fetch("imagenet-resnet101", folder), target)
-    return str(target)
+    if stride_in_1x1 and backbone == "resnet101":
+        target = pathlib.Path(folder) / CONVERTED
+        if not target.exists():
+            convert(fetch("imagenet-resnet101", folder), target)
+        return str(target)
+    plain = "imagenet-" + backbone.replace("_", "-")
+    for name in (f"{plain}-v1", plain):
+        if name in REGISTRY:
+            return str(fetch(name, folder))
+    known = sorted(name.removeprefix("imagenet-") for name in REGISTRY if name.startswith("imagenet-"))
+    raise InputError(
+        f"there are no published ImageNet weights for the backbone {backbone!r}; they are known for "
+        f"{', '.join(known)}. Start from a file of your own"
+    )
 
 
 def download_trained_weights(coco_model_path: str | os.PathLike, verbose: int = 1) -> None:

@@ -143,8 +143,24 @@ def test_names(tmp_path):
         pretrained.fetch("coco-r5", tmp_path)
     with pytest.raises(InputError, match="comes with the source tree"):
         pretrained.fetch("streets", tmp_path)
-    with pytest.raises(InputError, match="backbone 'resnet18'"):
-        pretrained.imagenet_path("resnet18")
+    with pytest.raises(InputError, match="backbone 'VGG16'; they are known for convnext-tiny, "):
+        pretrained.imagenet_path("VGG16")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stride_in_1x1", "name"),
+    [
+        ("resnet50", True, "imagenet"),
+        ("resnet50-c4", False, "imagenet-resnet50-v1"),
+        ("resnet101", False, "imagenet-resnet101-v1"),
+        ("resnet18", True, "imagenet-resnet18"),
+        ("resnext101_32x8d", False, "imagenet-resnext101-32x8d"),
+        ("convnext_tiny", True, "imagenet-convnext-tiny"),
+    ],
+)
+def test_imagenet_file_of_a_backbone(monkeypatch, backbone, stride_in_1x1, name):
+    monkeypatch.setattr(pretrained, "fetch", lambda name, folder: name)
+    assert pretrained.imagenet_path(backbone, stride_in_1x1=stride_in_1x1) == name
 
 
 def test_shipped_files_are_the_registered_ones():
