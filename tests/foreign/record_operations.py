@@ -12,32 +12,9 @@ from torch.nn import functional
 from torchvision import ops
 from torchvision.models.detection import roi_heads, transform
 
+from tests.foreign.operations import IMAGES, MAP, MASK_BOXES, PASTED, POOLS, RATIOS, ROIS, seeded
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-MAP = (2, 22, 70, 3)  # images, height, width, channels of the pooled map
-# y1, x1, y2, x2 in pixels of the map: whole, partly and wholly outside, tiny, empty, narrow, of all the map
-ROIS = np.array(
-    [
-        [[2, 3, 16, 17], [1.3, 2.7, 9.1, 30.2], [-4, -3, 6, 5], [17, 60, 26, 75], [5.2, 6.1, 5.4, 6.3]],
-        [[8, 8, 8, 12], [10, 2, 11, 62], [0, 0, 22, 70], [30, 80, 40, 90], [0.5, 30.25, 21.5, 31.5]],
-    ],
-    np.float32,
-)
-POOLS = ((7, 7), (1, 1), (3, 2))
-RATIOS = (1, 2, -1)
-IMAGES = {"up": ((13, 17), (29, 40)), "down": ((31, 45), (14, 19)), "both": ((21, 18), (33, 11))}
-PASTED = (40, 53)  # height and width of the image that masks are pasted into
-MASK_BOXES = np.array(  # x1, y1, x2, y2
-    [
-        *([5, 4, 33, 32], [3.2, 5.7, 20.9, 18.1], [-8.5, -3.5, 12.5, 14.5], [40, 30, 70, 60], [10.2, 10.3, 10.6, 10.9]),
-        *([-100, -80, 150, 120], [7, 3, 49, 17], [0, 0, 53, 40], [20.5, 1.5, 21.5, 39.5]),
-    ],
-    np.float32,
-)
-
-
-def seeded(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return values in 0..1 that the tests can draw again: float32."""
-    return np.random.default_rng(sum(map(ord, name))).uniform(size=shape).astype(np.float32)
 
 
 def main() -> None:
@@ -56,6 +33,7 @@ def pooled() -> dict[str, np.ndarray]:
             for aligned in (False, True):
                 maps = torch.from_numpy(seeded("map", MAP)).permute(0, 3, 1, 2).requires_grad_()
                 out = ops.roi_align(maps, rois, pool, 1.0, ratio, aligned).permute(0, 2, 3, 1)
+                out = out.reshape(*ROIS.shape[:2], *out.shape[1:])
                 upstream = torch.from_numpy(seeded("upstream", tuple(out.shape)))
                 (out * upstream).sum().backward()
                 key = f"roi/{pool[0]}x{pool[1]}/{ratio}/{aligned}"
