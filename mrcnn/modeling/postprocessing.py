@@ -44,7 +44,9 @@ def unmold(
     scale = np.array([wy2 - wy1, wx2 - wx1, wy2 - wy1, wx2 - wx1])
     boxes = (detections[:count, :4] - shift) / scale
     if continuous:
-        boxes = clip_boxes(boxes, np.array([0, 0, 1, 1])) * np.tile(original_image_shape[:2], 2).astype(np.float32)
+        boxes = clip_boxes(boxes, np.array([0, 0, 1, 1], np.float32)) * np.tile(original_image_shape[:2], 2).astype(
+            np.float32
+        )
     else:
         boxes = denorm_boxes(boxes, tuple(original_image_shape))
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
