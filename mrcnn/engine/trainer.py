@@ -283,7 +283,12 @@ def canvas_of(config: Config, datasets: Sequence[Dataset]) -> tuple[int, int] | 
         sizes |= {dataset.image_size(image_id) for image_id in dataset.image_ids}
     moulded = [
         resize_geometry(
-            size, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE
+            size,
+            config.IMAGE_MIN_DIM,
+            config.IMAGE_MAX_DIM,
+            config.IMAGE_MIN_SCALE,
+            config.IMAGE_RESIZE_MODE,
+            round_down=config.IMAGE_INTERPOLATION == "torchvision",
         ).shape
         for size in sizes
     ]

@@ -95,6 +95,7 @@ def training_boxes(objects: ObjectSet, config: Config) -> list[TrainingBoxes]:
             config.IMAGE_MIN_SCALE,
             config.IMAGE_RESIZE_MODE,
             lambda low, high: low,
+            round_down=config.IMAGE_INTERPOLATION == "torchvision",
         )
         own = (sizes_of_objects == (height, width)).all(axis=1)
         scale = np.array([plan.size[0] / height, plan.size[1] / width] * 2)  # each side is rounded separately

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.dataset import Dataset, active_classes, check_class_ids, naming_image
-from mrcnn.data.images import NO_PADDING, compose_image_meta, resize_image
+from mrcnn.data.images import compose_image_meta, resize_image
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import whole_class_ids
-from mrcnn.structures.masks import extract_bboxes, minimize_mask, resize_mask
+from mrcnn.structures.masks import extract_bboxes, minimize_mask, resize_mask, resize_nearest
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +82,26 @@ def _load(dataset: Dataset, config: Any, image_id: int) -> tuple:
             "ids; load_mask must return [height, width, n] and n ids"
         )
     image, window, scale, padding, crop = resize_image(
-        image, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE
+        image,
+        config.IMAGE_MIN_DIM,
+        config.IMAGE_MAX_DIM,
+        config.IMAGE_MIN_SCALE,
+        config.IMAGE_RESIZE_MODE,
+        config.IMAGE_INTERPOLATION,
     )
-    return image, window, scale, _resize_all(mask, scale, padding, crop), class_ids, shape
+    # A crop is cut out of the scaled image; in all other modes the window is the scaled image.
+    size = (
+        (window[2] - window[0], window[3] - window[1]) if crop is None else [round(side * scale) for side in shape[:2]]
+    )
+    return image, window, scale, _resize_all(mask, size, padding, crop), class_ids, shape
 
 
-def _resize_all(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequence[int] | None) -> np.ndarray:
+def _resize_all(mask: np.ndarray, size: Sequence[int], padding: Sequence, crop: Sequence[int] | None) -> np.ndarray:
     """Resize masks, but keep the pixels of an object that is too thin to be sampled."""
-    resized = resize_mask(mask, scale, NO_PADDING)
+    resized = resize_nearest(mask, size)
+    factors = size[0] / mask.shape[0], size[1] / mask.shape[1]
     for i in np.flatnonzero(mask.any(axis=(0, 1)) & ~resized.any(axis=(0, 1))):
-        rows, columns = (((places + 0.5) * scale).astype(int) for places in np.nonzero(mask[:, :, i]))
-        resized[np.minimum(rows, resized.shape[0] - 1), np.minimum(columns, resized.shape[1] - 1), i] = True
+        places = zip(np.nonzero(mask[:, :, i]), factors, strict=True)
+        rows, columns = (((place + 0.5) * factor).astype(int) for place, factor in places)
+        resized[np.minimum(rows, size[0] - 1), np.minimum(columns, size[1] - 1), i] = True
     return resize_mask(resized, 1, padding, crop)

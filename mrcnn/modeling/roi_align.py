@@ -21,6 +21,9 @@ from mrcnn.modeling.ops import as_data, has_native_kernels
 
 Tensor = Any  # a tensor of the current backend
 
+# In pixels of a level: normalised coordinates are rounded, and a cell of exactly 2 px must not get a third sample.
+ROUNDING = 1e-5
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -29,7 +32,7 @@ class Grid:
     Attributes:
         start: float32 [N, K], where the first cell begins.
         cell: float32 [N, K], length of a cell.
-        samples: float32 [N, K], n, a whole number.
+        samples: float32 [N, K], n, a whole number, at least 1.
         last: float32 [N, K], the last pixel.
         count: number of cells, static.
     """
@@ -65,7 +68,8 @@ def roi_align(
         boxes: [N, K, (y1, x1, y2, x2)] continuous, as fractions of the image: (0, 0, 1, 1) is all of it.
         levels: [N, K] int32, indices into `feature_maps`.
         crop_size: (h, w).
-        sampling_ratio: n; 0: as many as a cell is long in pixels, rounded up, of each ROI and axis.
+        sampling_ratio: n; 0: as many as a cell is long in pixels, rounded up, of each ROI and axis. An empty ROI then
+            has no samples, and pools to 0.
         aligned: shift the samples by half a pixel, to where the pixels' centres are. False: also make ROIs at least a
             pixel high and wide.
 
@@ -77,7 +81,9 @@ def roi_align(
     maps = [ops.pad(ops.convert_to_tensor(f), [[0, 0], [1, 1], [1, 1], [0, 0]], mode="symmetric") for f in feature_maps]
     rows, columns = (_grid(boxes, maps, levels, axis, crop_size[axis], sampling_ratio, aligned) for axis in (0, 1))
     if not sampling_ratio:
-        return _adaptive(maps, rows, columns, levels)
+        has_samples = ops.logical_and(rows.cell > 0, columns.cell > 0)[:, :, None, None, None]
+        crops = _adaptive(maps, rows, columns, levels)
+        return ops.where(has_samples, crops, ops.zeros((), crops.dtype))
     (top, bottom), (left, right) = rows.all_samples(), columns.all_samples()
     height, width = (count * sampling_ratio for count in crop_size)
     crops = pyramid_crop(maps, ops.stack([top, left, bottom, right], axis=-1), levels, (height, width))
@@ -94,7 +100,7 @@ def _grid(
     start, end = (boxes[..., axis + corner] * (side - 2.0) for corner in (0, 2))
     length = end - start if aligned else ops.maximum(end - start, 1.0)
     cell = length / count
-    samples = ops.ones_like(cell) * sampling_ratio if sampling_ratio else ops.maximum(ops.ceil(cell), 1.0)
+    samples = ops.ones_like(cell) * sampling_ratio if sampling_ratio else ops.maximum(ops.ceil(cell - ROUNDING), 1.0)
     # The border moves all by one pixel. Pixel 0 has its centre at 0.5, which `aligned` subtracts.
     return Grid(start + (0.5 if aligned else 1.0), cell, samples, side - 1.0, count)
 

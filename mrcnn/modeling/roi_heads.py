@@ -50,11 +50,12 @@ def roi_levels(boxes_norm: Tensor, image_shape: tuple, rule: str = "matterport")
     return ops.clip(level, FINEST_LEVEL, COARSEST_LEVEL)
 
 
-# Of the side over 224 px; the small numbers keep a region of exactly 2^k * 224 px on its level.
+# Of the side over 224 px; the small numbers keep a region of exactly 2^k * 224 px on its level. Detectron2 adds 1e-8 to
+# sides in pixels; normalised float32 coordinates are known to about 1e-7, so such regions need more here.
 _ROUNDED_OCTAVES: dict[str, Callable[[Tensor], Tensor]] = {
     "matterport": lambda ratio: ops.round(ops.log2(ratio)),
     "torchvision": lambda ratio: ops.floor(ops.log2(ratio) + 1e-6),
-    "detectron2": lambda ratio: ops.floor(ops.log2(ratio + 1e-8)),
+    "detectron2": lambda ratio: ops.floor(ops.log2(ratio + 1e-6)),
     "mmdet": lambda ratio: ops.floor(ops.log2(4.0 * ratio + 1e-6)) - 2.0,
 }
 

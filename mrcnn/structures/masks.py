@@ -135,17 +135,22 @@ def resize_mask(mask: np.ndarray, scale: float, padding: Sequence, crop: Sequenc
     Returns:
         [H', W', n] of the same type.
     """
-    for axis in (0, 1):
-        size = mask.shape[axis]
-        new = round(size * scale)
-        position = np.arange(new) * ((size - 1) / (new - 1) if new > 1 else 0.0)
-        mask = np.take(mask, np.floor(position + 0.5).astype(int), axis)
-        # Rounding can put the last sample past the last pixel: scipy then returns 0, and boxes end one pixel earlier.
-        np.moveaxis(mask, axis, 0)[position > size - 1] = 0
+    mask = resize_nearest(mask, [round(side * scale) for side in mask.shape[:2]])
     if crop is not None:
         y, x, h, w = crop
         return mask[y : y + h, x : x + w]
     return np.pad(mask, padding, mode="constant", constant_values=0)
+
+
+def resize_nearest(mask: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Resize full masks [H, W, n] to `shape` (height, width) as `resize_mask` does."""
+    for axis in (0, 1):
+        size, new = mask.shape[axis], shape[axis]
+        position = np.arange(new) * ((size - 1) / (new - 1) if new > 1 else 0.0)
+        mask = np.take(mask, np.floor(position + 0.5).astype(int), axis)
+        # Rounding can put the last sample past the last pixel: scipy then returns 0, and boxes end one pixel earlier.
+        np.moveaxis(mask, axis, 0)[position > size - 1] = 0
+    return mask
 
 
 def minimize_mask(bbox: np.ndarray, mask: np.ndarray, mini_shape: Sequence[int]) -> np.ndarray:
