@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
-from mrcnn.errors import InputError
 from mrcnn.foreign import any_file, models
 from mrcnn.foreign.tensor_files import TensorFile
 from mrcnn.inference.detector import Detector
@@ -190,12 +189,12 @@ RED = 0.5  # of the stem's kernel
 
 def probed(family: Family) -> dict[str, np.ndarray]:
     """Return a state dict of zeros, with single numbers where the tests of this file look for them."""
-    tensors = {name: np.zeros(shape, np.float32) for name, shape in family.shapes(Sizes(classes=family.classes)).items()}
-    for name in tensors:
-        if name.endswith("running_var") or f"{name.rpartition('.')[0]}.running_var" in tensors and ".weight" in name:
-            tensors[name] += 1
-        if name.endswith("num_batches_tracked"):
-            tensors[name] = np.zeros((), np.int64)
+    tensors = {
+        name: np.zeros(shape, np.float32) for name, shape in family.shapes(Sizes(classes=family.classes)).items()
+    }
+    for norm in [name.removesuffix(".running_var") for name in tensors if name.endswith(".running_var")]:
+        tensors[f"{norm}.running_var"] += 1
+        tensors[f"{norm}.weight"] += 1
     names, row = family.names, HOT_CLASS - 1 if family.background_last else HOT_CLASS
     tensors[f"{names.stem}.weight"][0, 2 if family.bgr else 0, 3, 3] = RED
     tensors[f"{names.rpn_logits}.bias"][:] = 4, -4, 0  # the wide anchors before the high ones
@@ -215,13 +214,15 @@ class Probe:
     """A probed model, and what it gives for one image.
 
     Attributes:
+        family: what was probed.
         config: the file's settings.
         network: with the file's weights.
         outputs: by name, without the batch axis.
         image: uint8 [H, W, 3].
-        instances: of `Detector.detect_instances`.
+        instances: rois px, class_ids, scores and mask_probs of what was detected.
     """
 
+    family: Family
     config: Config
     network: keras.Model
     outputs: dict[str, np.ndarray]
@@ -236,28 +237,88 @@ def probe(request, tmp_path_factory) -> Probe:
     state_dicts.write(path, probed(family), family.kind, family.key, family.meta)
     config = Config()
     config.take_over(any_file.settings_of(path) | {"IMAGE_MIN_DIM": 128, "IMAGE_MAX_DIM": 128})
-    config.POST_NMS_ROIS_INFERENCE = 12
+    config.POST_NMS_ROIS_INFERENCE = 100
     network = build_inference_network(config)
     report = any_file.load(network, path, config)
     assert not report.skipped and not report.untouched
     image = np.zeros((128, 128, 3), np.uint8)
     image[:64, :, 0], image[:, :64, 1], image[::2, :, 2] = 255, 200, 100
     detector = Detector(network, config)
-    molded, metas, _ = detector.mold_inputs([image])
-    layers = {"stem": "conv1", "rois": "ROI", "rpn_class": "rpn_class", "rpn_bbox": "rpn_bbox", "bbox": "mrcnn_bbox"}
-    outputs = [(name, network.get_layer(layer).output) for name, layer in layers.items()]
+    molded, metas, windows = detector.mold_inputs([image])
+    outputs = [(name, network.get_layer(layer).output) for name, layer in LAYERS.items()]
     values = run(network, outputs, detector.network_inputs(molded, metas))
     values = {name: np.asarray(keras.ops.convert_to_numpy(value))[0] for name, value in values.items()}
-    return Probe(config, network, values, image, detector.detect_instances([image])[0])
+    found = detector.unmold(values["detections"], values["masks"], image.shape, molded[0].shape, windows[0])
+    instances = dict(zip(("rois", "class_ids", "scores", "mask_probs"), found, strict=True))
+    return Probe(family, config, network, values, image, instances)
+
+
+LAYERS = {
+    "stem": "conv1",
+    "rpn_class": "rpn_class",
+    "rpn_bbox": "rpn_bbox",
+    "rois": "ROI",
+    "bbox": "mrcnn_bbox",
+    "detections": "mrcnn_detection",
+    "masks": "mrcnn_mask",
+}
 
 
 @pytest.mark.graph
 def test_only_the_red_channel_reaches_the_stem(probe):
-    mean, std = (dict(zip("RGB", v, strict=True)) for v in (MEAN[probe.config.INPUT_FORMAT], STD[probe.config.PRESET]))
+    red = probe.image[::2, ::2, 0].astype(float)  # under the middle of the 7 x 7 kernel
+    expected = RED * (red - 123.675) / (1 if probe.family.bgr else 58.395)
+    np.testing.assert_allclose(probe.outputs["stem"][..., 0], expected, rtol=1e-5)
+    assert not probe.outputs["stem"][..., 1:].any()
 
 
 @pytest.mark.graph
 def test_the_classifier_names_the_hot_class(probe):
-    assert len(probe.instances["class_ids"]) and (probe.instances["class_ids"] == HOT_CLASS).all()
-    count = probe.config.NUM_CLASSES
-    np.testing.assert_allclose(probe.instances["scores"], np.e**10 / (np.e**10 + count - 1), rtol=1e-5)
+    assert len(probe.instances["class_ids"]) > 10 and (probe.instances["class_ids"] == HOT_CLASS).all()
+    np.testing.assert_allclose(probe.instances["scores"], np.e**10 / (np.e**10 + probe.family.classes), rtol=1e-5)
+
+
+@pytest.mark.graph
+def test_boxes_move_to_the_right_and_grow_in_height(probe):
+    deltas = probe.outputs["bbox"]
+    np.testing.assert_allclose(deltas[:, HOT_CLASS], np.tile([0, 1, 1, 0], (len(deltas), 1)), atol=1e-6)
+    assert not np.delete(deltas, HOT_CLASS, axis=1).any()
+    y1, x1, y2, x2 = (probe.outputs["rois"] * 128).T
+    middle, half = (y1 + y2) / 2, (y2 - y1) / 2 * np.exp(0.2)  # dh of 1 over the weight 5
+    shift = (x2 - x1) / 10
+    expected = np.clip(np.stack([middle - half, x1 + shift, middle + half, x2 + shift], axis=1), 0, 128)
+    distances = np.abs(probe.instances["rois"][:, None] - expected[None]).max(axis=-1)
+    assert distances.min(axis=1).max() < 1e-3
+
+
+@pytest.mark.graph
+def test_the_first_anchor_is_wide_and_has_its_own_deltas(probe):
+    deltas = probe.outputs["rpn_bbox"].reshape(-1, 3, 4)
+    np.testing.assert_allclose(deltas, np.broadcast_to(WIDE_MIDDLE_HIGH, deltas.shape), atol=1e-6)
+    scores = probe.outputs["rpn_class"][:, 1].reshape(-1, 3)
+    expected = 1 / (1 + np.exp([-4.0, 4.0, 0.0]))
+    np.testing.assert_allclose(scores, np.broadcast_to(expected, scores.shape), rtol=1e-5)
+    y1, x1, y2, x2 = (probe.outputs["rois"] * 128).T
+    inside = (y1 > 0.01) & (x1 > 0.01) & (y2 < 127.99) & (x2 < 127.99)
+    assert inside.sum() > 10
+    np.testing.assert_allclose(((x2 - x1) / (y2 - y1))[inside], 2, atol=0.15)  # torchvision's are rounded to pixels
+
+
+WIDE_MIDDLE_HIGH = [[0, 0.5, 0, 0], [0, 0, 0, 0], [0, 0, 0.25, 0]]  # (dy, dx, dh, dw)
+
+
+@pytest.mark.graph
+def test_the_deconvolution_fills_the_upper_right_of_two_by_two(probe):
+    expected = np.full((28, 28), 1 / (1 + np.exp(10)))
+    expected[0::2, 1::2] = 1 / (1 + np.exp(-10))
+    np.testing.assert_allclose(
+        probe.instances["mask_probs"], np.broadcast_to(expected, (len(probe.instances["rois"]), 28, 28)), atol=1e-6
+    )
+
+
+@pytest.mark.graph
+def test_the_dense_layer_sees_the_hot_cell(probe):
+    every = np.eye(7 * 7 * 16, dtype=np.float32).reshape(-1, 7, 7, 16)  # one hot cell of (row, column, channel) each
+    out = keras.ops.convert_to_numpy(probe.network.get_layer("mrcnn_class_conv1")(every))
+    assert out.sum() == 1
+    assert np.unravel_index(out[:, 0, 0, 0].argmax(), (7, 7, 16)) == (HOT_ROW, HOT_COLUMN, HOT_CHANNEL)
