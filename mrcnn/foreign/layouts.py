@@ -254,6 +254,15 @@ IMAGENET = Layout(
 LAYOUTS = (TORCHVISION, DETECTRON2, MMDET, IMAGENET)
 
 
+def norm_of(layer: str) -> str:
+    """Return the name of the BatchNorm after a convolution or dense layer of ours, if it has one."""
+    if layer == "conv1":
+        return "bn_conv1"
+    if layer.startswith("res"):
+        return layer.replace("res", "bn", 1)
+    return layer.replace("fpn_", "fpn_bn_", 1) if layer.startswith("fpn_") else layer.replace("_conv", "_bn")
+
+
 def layout_of(names: Iterable[str]) -> Layout | None:
     """Return the layout of a file with tensors of these names, or None if it is none that is known."""
     names = list(names)

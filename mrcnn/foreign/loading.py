@@ -18,6 +18,7 @@ import numpy as np
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.foreign import class_names
+from mrcnn.foreign.layouts import norm_of
 from mrcnn.foreign.models import ForeignModel, Layers, read_model
 from mrcnn.foreign.transforms import select_classes
 from mrcnn.modeling import weights
@@ -29,7 +30,14 @@ BACKBONE_LAYERS = ("conv1", "bn_conv1", "res", "bn2", "bn3", "bn4", "bn5")
 # Settings on which the numbers depend although the shapes do not
 ARITHMETIC = (
     *("STRIDE_IN_1X1", "BACKBONE_SYMMETRIC_PADDING", "MEAN_PIXEL", "IMAGE_PAD_VALUE", "BOX_CONVENTION"),
-    *("RPN_ANCHOR_SCALES", "RPN_ANCHOR_ROUNDED", "ROI_LEVEL_RULE", "ROI_SAMPLING_RATIO", "ROI_ALIGNED"),
+    *(
+        "RPN_ANCHOR_SCALES",
+        "RPN_ANCHOR_RATIOS",
+        "RPN_ANCHOR_ROUNDED",
+        "ROI_LEVEL_RULE",
+        "ROI_SAMPLING_RATIO",
+        "ROI_ALIGNED",
+    ),
 )
 
 
@@ -106,6 +114,8 @@ def _checked(
                 complaints.append(
                     f"  {name}/{kind}: {_text(arrays[kind].shape)} in the file, {_text(in_model)} in the model"
                 )
+            if not np.isfinite(arrays[kind]).all():  # of a variance of 0 with an epsilon of 0
+                complaints.append(f"  {name}/{kind}: not finite with BN_EPSILON and deviations of the model")
         values[name] = [arrays.get(variable.name) for variable in targets[name]]
     for title, names in (("the file alone has", unused), ("the model alone has", missing)):
         if names:
@@ -136,10 +146,13 @@ def _text(shape: Sequence[int]) -> str:
 
 
 def _warn_of_arithmetic(model: ForeignModel, config: Config) -> None:
+    theirs = dict(model.settings)
+    if "MEAN_PIXEL" in theirs and theirs["INPUT_FORMAT"] != config.INPUT_FORMAT:
+        theirs["MEAN_PIXEL"] = tuple(theirs["MEAN_PIXEL"])[::-1]
     differing = [
-        f"{name} is {getattr(config, name)!r} (file: {model.settings[name]!r})"
+        f"{name} is {getattr(config, name)!r} (file: {theirs[name]!r})"
         for name in ARITHMETIC
-        if name in model.settings and not _same(getattr(config, name), model.settings[name])
+        if name in theirs and not _same(name, getattr(config, name), theirs[name])
     ]
     if differing:
         log.warning(
@@ -149,9 +162,11 @@ def _warn_of_arithmetic(model: ForeignModel, config: Config) -> None:
         )
 
 
-def _same(ours: Any, theirs: Any) -> bool:
+def _same(name: str, ours: Any, theirs: Any) -> bool:
     if isinstance(theirs, str) or theirs is None or ours is None:
         return bool(ours == theirs)
+    if name == "RPN_ANCHOR_RATIOS":  # `_anchors` makes their order good
+        ours, theirs = sorted(ours), sorted(theirs)
     return np.shape(ours) == np.shape(theirs) and bool(np.allclose(ours, theirs))
 
 
@@ -183,6 +198,8 @@ def _colours(layers: Layers, model: ForeignModel, config: Config, targets: Mappi
     """Reorder and scale the stem's input channels, if the network takes other colours or deviations."""
     kernel = layers["conv1"]["kernel"]
     channels = kernel.shape[2]
+    if channels != config.IMAGE_CHANNEL_COUNT:
+        return  # the shapes tell
     theirs = np.broadcast_to(np.asarray(model.settings.get("PIXEL_STD", 1.0), np.float64), channels)
     ours = np.broadcast_to(np.asarray(config.PIXEL_STD, np.float64), channels)
     if model.is_backbone:  # trained on torchvision's colours: the values of PIXEL_STD are its deviations
@@ -202,7 +219,7 @@ def _anchors(layers: Layers, model: ForeignModel, config: Config, targets: Mappi
     theirs = [float(ratio) for ratio in model.settings["RPN_ANCHOR_RATIOS"]]
     ours = [float(ratio) for ratio in config.RPN_ANCHOR_RATIOS]
     if sorted(ours) != sorted(theirs):
-        return  # shapes or the warning of other settings tell
+        return  # shapes or `_warn_of_arithmetic` tell
     order = [theirs.index(ratio) for ratio in ours]
     for layer in ("rpn_class_raw", "rpn_bbox_pred"):
         for kind, values in layers[layer].items():
@@ -245,11 +262,10 @@ def _epsilon(layers: Layers, model: ForeignModel, config: Config, targets: Mappi
 
 def _fold_norms(layers: Layers, model: ForeignModel, config: Config, targets: Mapping[str, Any]) -> None:
     """Fold BatchNorm that the network lacks into the convolution before it."""
-    for name in [n for n in layers if n not in targets and "moving_variance" in layers[n]]:
-        conv = name.replace("_bn_", "_") if "_bn_" in name else name.replace("_bn", "_conv")
-        if conv not in layers or "kernel" not in layers.get(conv, {}):
+    for conv in [name for name in layers if "kernel" in layers[name] and norm_of(name) not in targets]:
+        if norm_of(conv) not in layers:
             continue
-        norm = layers.pop(name)
+        norm = layers.pop(norm_of(conv))
         scale = norm["gamma"] / np.sqrt(norm["moving_variance"] + config.BN_EPSILON)  # `_epsilon` ran before
         bias = layers[conv].get("bias", 0.0)
         layers[conv]["kernel"] = (layers[conv]["kernel"] * scale).astype(np.float32)
@@ -269,4 +285,15 @@ def _absent(layers: Layers, model: ForeignModel, config: Config, targets: Mappin
             layers[name] = {"gamma": gamma, "beta": zeros, "moving_mean": zeros, "moving_variance": ones}
 
 
-ADAPTERS: tuple[Adapter, ...] = (_colours, _anchors, _two_logits, _deviations, _epsilon, _fold_norms, _absent)
+def _fold_biases(layers: Layers, model: ForeignModel, config: Config, targets: Mapping[str, Any]) -> None:
+    """Let BatchNorm take over the bias of the convolution before it, if the network's has none."""
+    for conv in [name for name in layers if "bias" in layers[name] and name in targets]:
+        norm = layers.get(norm_of(conv), {})
+        if "moving_mean" in norm and all(variable.name != "bias" for variable in targets[conv]):
+            norm["moving_mean"] = norm["moving_mean"] - layers[conv].pop("bias")
+
+
+ADAPTERS: tuple[Adapter, ...] = (
+    *(_colours, _anchors, _two_logits, _deviations),
+    *(_epsilon, _fold_norms, _absent, _fold_biases),
+)

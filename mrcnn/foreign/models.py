@@ -17,7 +17,7 @@ import numpy as np
 from mrcnn.backbones import C4, DC5, RESNETS, resnet_name
 from mrcnn.errors import InputError
 from mrcnn.foreign import class_names
-from mrcnn.foreign.layouts import LAYOUTS, Layout, Place, layout_of
+from mrcnn.foreign.layouts import LAYOUTS, NORM_VARIABLES, Layout, Place, layout_of, norm_of
 from mrcnn.foreign.tensor_files import TensorFile, read_tensor_file
 from mrcnn.foreign.transforms import FORMS, Heads, to_ours
 from mrcnn.text import one_line
@@ -101,6 +101,8 @@ def from_tensors(file: TensorFile) -> ForeignModel:
         if place.variable == "moving_variance" and ours.min(initial=0) < 0:
             raise InputError(f"{file.path} is damaged: the variance {one_line(name)} is negative; nothing was loaded")
         layers.setdefault(place.layer, {})[place.variable] = ours
+    _refuse_other_lengths(file.path, places, layers)
+    _refuse_incomplete(file.path, layers)
     counters = any(name.endswith("num_batches_tracked") for name in file.tensors)
     settings = _settings(file.path, layout, layers, counters, file.meta)
     named = None if not layout.preset else class_names.names_of(file.meta, settings["NUM_CLASSES"] - 1)
@@ -128,6 +130,38 @@ def _refuse_doubles(path: pathlib.Path, places: Mapping[str, Place]) -> None:
         other = seen.setdefault((place.layer, place.variable), name)
         if other != name:
             raise InputError(f"{path} is damaged: {one_line(other)} and {one_line(name)} are the same weights")
+
+
+def _refuse_other_lengths(path: pathlib.Path, places: Mapping[str, Place], layers: Layers) -> None:
+    """Check that every vector has a number for each output of its layer, or of the one that it normalises."""
+    lengths = {}
+    for layer, values in layers.items():
+        if "kernel" in values and values["kernel"].ndim >= 2:
+            outputs = values["kernel"].shape[-2 if layer == "mrcnn_mask_deconv" else -1]
+            lengths |= {layer: outputs, norm_of(layer): outputs}
+    for name, place in places.items():
+        values = layers[place.layer][place.variable]
+        wanted = lengths.get(place.layer, len(values) if values.ndim else 0)
+        if place.variable != "kernel" and values.shape != (wanted,):
+            raise InputError(
+                f"{path} is damaged: {one_line(name)} has the shape {values.shape}, but its layer has {wanted} "
+                "outputs; nothing was loaded"
+            )
+
+
+def _refuse_incomplete(path: pathlib.Path, layers: Layers) -> None:
+    """Check that every kernel has a bias or a BatchNorm after it, and that none of the three lacks a part."""
+    missing = []
+    for layer, values in layers.items():
+        if "kernel" in values:
+            missing += [] if "bias" in values or norm_of(layer) in layers else [f"{layer}/bias"]
+        else:
+            whole = ("kernel",) if "bias" in values else NORM_VARIABLES.values()
+            missing += [f"{layer}/{kind}" for kind in whole if kind not in values]
+    if missing:
+        raise InputError(
+            f"{path} is no whole model of its project: there are no values for {_listed(missing)}; nothing was loaded"
+        )
 
 
 def _pool_size(path: pathlib.Path, shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -214,8 +248,21 @@ def _head_settings(path: pathlib.Path, layers: Layers) -> dict[str, Any]:
     anchors, known = _kernel(path, layers, "rpn_class_raw", 4)[3], 15 if end else 3
     if anchors != known:
         raise InputError(f"{path} has {anchors} anchors per location; only models of its kind with {known} are known")
+    classes = _kernel(path, layers, "mrcnn_class_logits", 2)[1]
+    for layer, axes, outputs in (
+        ("rpn_bbox_pred", 4, 4 * anchors),
+        ("mrcnn_bbox_fc", 2, 4 * classes),
+        ("mrcnn_mask", 4, classes),
+    ):
+        found = _kernel(path, layers, layer, axes)[-1]
+        if found != outputs:
+            raise InputError(
+                f"{path}: {layer} has {found} outputs instead of {outputs}, for {anchors} anchors and {classes} "
+                "classes with the background; models with one box or mask for all classes are not known. Nothing was "
+                "loaded"
+            )
     settings: dict[str, Any] = {
-        "NUM_CLASSES": _kernel(path, layers, "mrcnn_class_logits", 2)[1],
+        "NUM_CLASSES": classes,
         "RPN_CHANNELS": _kernel(path, layers, "rpn_conv_shared", 4)[3],
         "MASK_HEAD_CHANNELS": _kernel(path, layers, "mrcnn_mask_deconv", 4)[2],
     }

@@ -3,6 +3,7 @@
 Needs torch and torchvision, which the project does not; the tests compare with the files that this writes.
 """
 
+import json
 import pathlib
 
 import numpy as np
@@ -37,7 +38,7 @@ BUILDERS = {"v1": first_version, "v2": second_version}
 
 
 def main() -> None:
-    """Write golden/torchvision_{v1,v2}.npz."""
+    """Write golden/torchvision_{v1,v2}.npz, and the names and shapes of the weights, torchvision_{v1,v2}.json."""
     GOLDEN.mkdir(exist_ok=True)
     for version, build in BUILDERS.items():
         arrays = {}
@@ -48,6 +49,8 @@ def main() -> None:
             for key, value in record(model, seeded_image(height, width)).items():
                 arrays[f"{name}/{key}"] = value
         np.savez_compressed(GOLDEN / f"torchvision_{version}.npz", **arrays)
+        lines = (f"{json.dumps(key)}: {json.dumps(list(tensor.shape))}" for key, tensor in state.items())
+        (GOLDEN / f"torchvision_{version}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
         print(
             version,
             len(state),
