@@ -134,17 +134,17 @@ def _refuse_doubles(path: pathlib.Path, places: Mapping[str, Place]) -> None:
 
 def _refuse_other_lengths(path: pathlib.Path, places: Mapping[str, Place], layers: Layers) -> None:
     """Check that every vector has a number for each output of its layer, or of the one that it normalises."""
-    lengths = {}
+    lengths: dict[str, int] = {}
     for layer, values in layers.items():
         if "kernel" in values and values["kernel"].ndim >= 2:
             outputs = values["kernel"].shape[-2 if layer == "mrcnn_mask_deconv" else -1]
             lengths |= {layer: outputs, norm_of(layer): outputs}
     for name, place in places.items():
-        values = layers[place.layer][place.variable]
-        wanted = lengths.get(place.layer, len(values) if values.ndim else 0)
-        if place.variable != "kernel" and values.shape != (wanted,):
+        vector = layers[place.layer][place.variable]
+        wanted = lengths.get(place.layer, len(vector) if vector.ndim else 0)
+        if place.variable != "kernel" and vector.shape != (wanted,):
             raise InputError(
-                f"{path} is damaged: {one_line(name)} has the shape {values.shape}, but its layer has {wanted} "
+                f"{path} is damaged: {one_line(name)} has the shape {vector.shape}, but its layer has {wanted} "
                 "outputs; nothing was loaded"
             )
 
@@ -190,6 +190,8 @@ def _settings(
     settings |= _backbone_settings(path, layers)
     if not layout.preset:
         return settings | {"BACKBONE_BIAS": False, "BACKBONE_SYMMETRIC_PADDING": True, "BN_EPSILON": 1e-5}
+    if "fpn_p2" not in layers and layout.name != "Detectron2":
+        raise InputError(f"{path}: models of {layout.name} without a feature pyramid are not known; use one with FPN")
     settings |= _head_settings(path, layers)
     if layout.name == "torchvision":
         # Only the published file of version 1 has frozen BatchNorm, without counters, and there epsilon is 0.
