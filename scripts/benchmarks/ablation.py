@@ -6,6 +6,15 @@
   + larger backbone
   + rectangular      an input of the images' shape: nearly as many pixels as the square, without padding
 
+With --lines variants the choices are what other projects do otherwise than Matterport (mrcnn/variants.py):
+
+  + aligned ROIAlign          2 x 2 samples in each cell, where the pixels are
+  + proposals per level       1,000 anchors of each level, suppression within it
+  + labelled boxes            among the proposals that the heads are trained on
+  + every class a candidate   in detection, instead of the best one
+  + box head of convolutions  four and a dense layer, instead of two dense layers
+  + hard examples             OHEM of the ROIs
+
 Each line is one call of scripts/train.py and one of scripts/evaluate.py in a folder of its own in --out, with the same
 data, seed and steps. A choice that lowers mask AP is left out of the lines after it. To resume, run the same command
 again; finished lines are not repeated.
@@ -41,7 +50,7 @@ from mrcnn.evaluation import comparison
 
 from .common import square
 
-SUMMARY = "gain in AP from augmentation, class balance, a larger backbone and a rectangular input"
+SUMMARY = "gain in AP from the choices of a training recipe, or from what other projects do"
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
 SCENES = {"train": 300, "val": 100, "seed": 11}
 RARE = 3  # number of classes counted as rare
@@ -84,6 +93,16 @@ SIZES = {
 }
 
 
+VARIANTS = {
+    "+ aligned ROIAlign": ("ROI_SAMPLING_RATIO=2", "ROI_ALIGNED=True"),
+    "+ proposals per level": ("RPN_PER_LEVEL=True", "PRE_NMS_LIMIT=1000"),
+    "+ labelled boxes": ("PROPOSAL_APPEND_GT=True",),
+    "+ every class a candidate": ("DETECTION_EVERY_CLASS=True",),
+    "+ box head of convolutions": ("BOX_HEAD_CONVS=4", "BOX_HEAD_FCS=1"),
+    "+ hard examples": ("ROI_OHEM=True",),
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.epilog = KEYS
@@ -95,6 +114,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--size", choices=sorted(SIZES), default="small", help="scale of the runs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--lines",
+        choices=("recipe", "variants"),
+        default="recipe",
+        help="choices to measure: of the training recipe, or what other projects do (default: %(default)s)",
     )
     parser.add_argument(
         "--epochs",
@@ -115,8 +140,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", default="runs/ablation", help="output folder (default: %(default)s)")
 
 
-def choices(size: Size, out: pathlib.Path) -> dict[str, list[str]]:
-    """Return the options of scripts/train.py that each line adds."""
+def choices(size: Size, out: pathlib.Path, lines: str) -> dict[str, list[str]]:
+    """Return the options of scripts/train.py that each line adds; `lines` is that of the command line."""
+    if lines == "variants":
+        return {"seed recipe": [], **{name: _set(settings) for name, settings in VARIANTS.items()}}
     from mrcnn.modeling.pretrained import (
         fetch,
     )  # imported here because Keras takes 800 MiB and other benchmarks measure memory
@@ -174,7 +201,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = {"command": [*common, *own], "rare": _rare(data), "lines": {}}
     kept: list[str] = []
     best: comparison.StoredEvaluation | None = None
-    for name, added in choices(size, out).items():
+    for name, added in choices(size, out, args.lines).items():
         folder = out / name.replace("+ ", "").replace(" ", "_")
         spent = _train_and_evaluate(folder, data, [*common, *kept, *added, *own])
         this = comparison.read_evaluation(folder)

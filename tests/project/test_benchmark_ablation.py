@@ -1,11 +1,13 @@
 """scripts/benchmark.py ablation: the wider backbone begins as the network it grew from; what a line keeps."""
 
 import argparse
+import pathlib
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 
+from bdd100k.config import StreetsConfig
 from mrcnn.modeling import weights
 from mrcnn.modeling.resnet import resnet_graph
 from scripts.benchmarks import ablation
@@ -46,7 +48,7 @@ def test_a_choice_that_lowers_ap_is_left_out_of_the_lines_after_it(tmp_path, mon
     monkeypatch.setattr(ablation.comparison, "compare", compare)
     monkeypatch.setattr(ablation, "show", lambda report: None)
     settings = argparse.Namespace(
-        size="large", out=str(tmp_path), data="somewhere", epochs=[1, 2], overrides=["IMAGES_PER_GPU=2"]
+        size="large", lines="recipe", out=str(tmp_path), data="somewhere", epochs=[1, 2], overrides=["IMAGES_PER_GPU=2"]
     )
     lines = ablation.run(settings)["lines"]
     assert [line["kept"] for line in lines.values()] == [True, False, True, True, True]
@@ -56,3 +58,13 @@ def test_a_choice_that_lowers_ap_is_left_out_of_the_lines_after_it(tmp_path, mon
     last = trained["rectangular"]
     assert "--balance" in last and "BACKBONE=resnet101" in last and "IMAGE_RESIZE_MODE=rect" in last
     assert last.index("--epochs") + 2 == last.index("2") and last[-1] == "IMAGES_PER_GPU=2"
+
+
+def test_lines_of_the_variants_are_settings_that_change_something():
+    lines = ablation.choices(ablation.SIZES["small"], pathlib.Path(), "variants")
+    assert lines.pop("seed recipe") == [] and len(lines) == 6
+    config = StreetsConfig()
+    for added in lines.values():
+        before = config.to_dict()
+        config.override(added[1::2]).validate()
+        assert set(added[::2]) == {"--set"} and config.to_dict() != before
