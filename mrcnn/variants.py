@@ -32,8 +32,8 @@ class Variants:
         one_of(*INTERPOLATIONS),
         "How images are resized. matterport: bilinear in scikit-image's way, truncated to whole numbers. torchvision: "
         "bilinear between the centres of pixels, not rounded, sides rounded down. pillow: Pillow's bilinear filter, "
-        "which averages where it shrinks. opencv: OpenCV's bilinear. Training, which places, turns and scales an image in "
-        "one step, takes the sides from this setting and always interpolates as OpenCV.",
+        "which averages where it shrinks. opencv: OpenCV's bilinear. Training, which scales and turns "
+        "an image in one step, takes the sides from this setting and always interpolates as OpenCV.",
     ] = "matterport"
     IMAGE_PAD_VALUE: Annotated[
         str,
