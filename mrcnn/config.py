@@ -336,6 +336,7 @@ class Config(variants.Variants):
         self._validate_strides()
         self._validate_network()
         self._validate_training()
+        variants.validate(self)
         Augmentation.from_config(self)  # checks that the AUGMENT_* settings fit the images
 
     def _validate_network(self) -> None:
@@ -362,9 +363,6 @@ class Config(variants.Variants):
                     f"{name} has {count} numbers, but IMAGE_CHANNEL_COUNT is {self.IMAGE_CHANNEL_COUNT}; give one for "
                     "each channel, or one for all"
                 )
-        beyond = [i for i in self.DETECTION_CLASSES or () if i >= self.NUM_CLASSES]
-        if beyond:
-            raise InputError(f"DETECTION_CLASSES has {beyond}; the class ids are 1 to {self.NUM_CLASSES - 1}")
 
     def _validate_training(self) -> None:
         weights = self.CLASS_LOSS_WEIGHTS
@@ -393,11 +391,15 @@ class Config(variants.Variants):
             raise InputError(f"BACKBONE_STRIDES is {list(self.BACKBONE_STRIDES)}; {meant}")
 
     def _validate_sides(self) -> None:
-        # The sizes of "pad64", "pad32" and "none" follow the images, so only the other modes have fixed sides to check.
-        names = {"square": ("IMAGE_MAX_DIM",), "crop": ("IMAGE_MIN_DIM",), "rect": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")}
+        # The sizes of "pad64", "pad32" and "none" follow the images, so only the other modes need multiples.
+        both = ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")
+        names = {"square": ("IMAGE_MAX_DIM",), "crop": ("IMAGE_MIN_DIM",), "rect": both, "pad32": both}
         for name in names.get(self.IMAGE_RESIZE_MODE, ()):
             side = getattr(self, name)
-            if not side or side % COARSEST_STRIDE:
+            if self.IMAGE_RESIZE_MODE == "pad32":
+                if not side:
+                    raise InputError(f"{name} is {side}; with IMAGE_RESIZE_MODE=pad32 give a number of pixels above 0")
+            elif not side or side % COARSEST_STRIDE:
                 near = max(1, round((side or 0) / COARSEST_STRIDE)) * COARSEST_STRIDE
                 raise InputError(
                     f"{name} is {side}; with IMAGE_RESIZE_MODE={self.IMAGE_RESIZE_MODE} it must be a multiple of "

@@ -7,6 +7,7 @@ are those of Detectron2 or torchvision where they have one.
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+from mrcnn.errors import InputError
 from mrcnn.setting_rules import FLAG, NONE, Number, Numbers, Rule, one_of, whole
 
 NORMS = ("BN", None)
@@ -149,6 +150,29 @@ class Variants:
         "pixel and resized to the grown box, rounded towards 0. grid: sampled at the centre of each pixel in the exact "
         "box, as Detectron2 and MMDetection do.",
     ] = "matterport"
+
+
+def validate(config: Any) -> None:
+    """Check that the variants of a `Config` are consistent, and that each has an effect.
+
+    Raises:
+        InputError: they are not; the message says which to change.
+    """
+    beyond = [i for i in config.DETECTION_CLASSES or () if i >= config.NUM_CLASSES]
+    if beyond:
+        raise InputError(f"DETECTION_CLASSES has {beyond}; the class ids are 1 to {config.NUM_CLASSES - 1}")
+    if config.INPUT_FORMAT == "BGR" and config.IMAGE_CHANNEL_COUNT != 3:
+        raise InputError(
+            f"INPUT_FORMAT is BGR, but IMAGE_CHANNEL_COUNT is {config.IMAGE_CHANNEL_COUNT}; only images of 3 channels "
+            "have that order, so use RGB"
+        )
+    if config.ROI_ALIGNED and config.ROI_SAMPLING_RATIO is None:
+        raise InputError("ROI_ALIGNED has no effect without ROI_SAMPLING_RATIO; set it, for example to 0 (adaptive)")
+    if config.DETECTION_SOFT_NMS_SIGMA != Variants.DETECTION_SOFT_NMS_SIGMA and config.DETECTION_SOFT_NMS != "gaussian":
+        raise InputError(
+            f"DETECTION_SOFT_NMS_SIGMA is {config.DETECTION_SOFT_NMS_SIGMA}, but DETECTION_SOFT_NMS is "
+            f"{config.DETECTION_SOFT_NMS}; only gaussian has a sigma"
+        )
 
 
 TORCH_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, RGB
