@@ -153,7 +153,7 @@ def test_a_tiny_network_of_each_preset_trains_and_detects(name, tmp_path):
     assert all(np.isfinite(w).all() for w in after) and any((a != b).any() for a, b in zip(before, after, strict=True))
 
     path = tmp_path / "a.h5"
-    save_checkpoint(model.keras_model, path, config)
+    save_checkpoint(model.keras_model, path, config, ["BG", *dataset.class_names[1:]], 1)
     stored = read_config(path)
     assert {key: stored[key] for key in variants.PRESET_SETTINGS} == json.loads(
         json.dumps({key: config.to_dict()[key] for key in variants.PRESET_SETTINGS})
