@@ -6,6 +6,7 @@ import numpy as np
 
 from mrcnn.backbones import FPN_STRIDES, ending
 from mrcnn.errors import InputError
+from mrcnn.variants import Variants
 
 LOSSES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 COARSEST_STRIDE = 64  # of P6, which subsamples P5 (stride 32) by two: image sides must be multiples of it
@@ -16,6 +17,7 @@ def check(config: Any) -> None:
     _check_sides(config)
     _check_strides(config)
     _check_network(config)
+    _check_variants(config)
     _check_training(config)
 
 
@@ -43,9 +45,24 @@ def _check_network(config: Any) -> None:
                 f"{name} has {count} numbers, but IMAGE_CHANNEL_COUNT is {config.IMAGE_CHANNEL_COUNT}; give one for "
                 "each channel, or one for all"
             )
+
+
+def _check_variants(config: Any) -> None:
     beyond = [i for i in config.DETECTION_CLASSES or () if i >= config.NUM_CLASSES]
     if beyond:
         raise InputError(f"DETECTION_CLASSES has {beyond}; the class ids are 1 to {config.NUM_CLASSES - 1}")
+    if config.INPUT_FORMAT == "BGR" and config.IMAGE_CHANNEL_COUNT != 3:
+        raise InputError(
+            f"INPUT_FORMAT is BGR, but IMAGE_CHANNEL_COUNT is {config.IMAGE_CHANNEL_COUNT}; only images of 3 channels "
+            "have that order, so use RGB"
+        )
+    if config.ROI_ALIGNED and config.ROI_SAMPLING_RATIO is None:
+        raise InputError("ROI_ALIGNED has no effect without ROI_SAMPLING_RATIO; set it, for example to 0 (adaptive)")
+    if config.DETECTION_SOFT_NMS_SIGMA != Variants.DETECTION_SOFT_NMS_SIGMA and config.DETECTION_SOFT_NMS != "gaussian":
+        raise InputError(
+            f"DETECTION_SOFT_NMS_SIGMA is {config.DETECTION_SOFT_NMS_SIGMA}, but DETECTION_SOFT_NMS is "
+            f"{config.DETECTION_SOFT_NMS}; only gaussian has a sigma"
+        )
 
 
 def _check_training(config: Any) -> None:
@@ -79,11 +96,15 @@ def _check_strides(config: Any) -> None:
 
 
 def _check_sides(config: Any) -> None:
-    # The sizes of "pad64", "pad32" and "none" follow the images, so only the other modes have fixed sides to check.
-    names = {"square": ("IMAGE_MAX_DIM",), "crop": ("IMAGE_MIN_DIM",), "rect": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")}
+    # The sizes of "pad64", "pad32" and "none" follow the images, so only the other modes need multiples.
+    both = ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM")
+    names = {"square": ("IMAGE_MAX_DIM",), "crop": ("IMAGE_MIN_DIM",), "rect": both, "pad32": both}
     for name in names.get(config.IMAGE_RESIZE_MODE, ()):
         side = getattr(config, name)
-        if not side or side % COARSEST_STRIDE:
+        if config.IMAGE_RESIZE_MODE == "pad32":
+            if not side:
+                raise InputError(f"{name} is {side}; with IMAGE_RESIZE_MODE=pad32 give a number of pixels above 0")
+        elif not side or side % COARSEST_STRIDE:
             near = max(1, round((side or 0) / COARSEST_STRIDE)) * COARSEST_STRIDE
             raise InputError(
                 f"{name} is {side}; with IMAGE_RESIZE_MODE={config.IMAGE_RESIZE_MODE} it must be a multiple of "

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import cv2
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -16,7 +17,9 @@ from mrcnn.config import Config
 from mrcnn.data.images import unmold_image
 from mrcnn.inspection.anchors import level_sizes
 from mrcnn.legacy.functions import non_max_suppression
+from mrcnn.modeling import ops
 from mrcnn.modeling.anchors import compute_backbone_shapes
+from mrcnn.modeling.rpn import delta_limits
 from mrcnn.structures.boxes import apply_box_deltas, clip_boxes, denorm_boxes, norm_boxes
 from mrcnn.structures.masks import paste_mask
 from mrcnn.visualization.drawing import class_color
@@ -41,6 +44,16 @@ def network_image(model: "MaskRCNN", image: np.ndarray) -> tuple[np.ndarray, np.
     """
     images, _, windows = model.mold_inputs([image])
     return unmold_image(images[0], model.config), windows[0]
+
+
+def boxes_in_pixels(boxes: np.ndarray, shape: Sequence[int], config: Config) -> np.ndarray:
+    """Return normalised boxes [..., 4] of the network in pixels of its input of `shape` (H, W, ...): float [..., 4].
+
+    They are whole numbers unless BOX_CONVENTION is "continuous".
+    """
+    if config.BOX_CONVENTION == "continuous":
+        return boxes * np.tile(shape[:2], 2)
+    return denorm_boxes(boxes, tuple(shape)).astype(float)
 
 
 # RPN -----------------------------------------------------------------------------------------------------------------
@@ -80,29 +93,32 @@ def plot_score_maps(image: np.ndarray, maps: Sequence[np.ndarray], save: Path | 
     finish(figure, save)
 
 
-def plot_proposals(image: np.ndarray, stages: Stages, limit: int = 50, save: Path | None = None) -> None:
+def plot_proposals(
+    image: np.ndarray, stages: Stages, config: Config, limit: int = 50, save: Path | None = None
+) -> None:
     """Draw the best anchors, the boxes that they are refined to, and the best proposals left after suppression.
 
     Args:
         image: uint8 [H, W, 3], the network's input.
         stages: Stages of the image.
+        config: Settings; BOX_CONVENTION is read.
         limit: Number of boxes in each panel.
         save: File to write instead of showing the figure.
 
     Raises:
         InputError: `save` cannot be written.
     """
-    shape = image.shape[:2]
     kept = stages["proposals"][0][np.any(stages["proposals"][0] != 0, axis=1)]
+    best = np.argsort(-stages["pre_nms_scores"][0], kind="stable")  # with RPN_PER_LEVEL each level has its own order
     panels = {
-        f"the {limit} best anchors": stages["pre_nms_anchors"][0],
-        "refined: moved and scaled by the RPN": stages["refined_anchors"][0],
-        "clipped to the image": stages["refined_anchors_clipped"][0],
+        f"the {limit} best anchors": stages["pre_nms_anchors"][0][best],
+        "refined: moved and scaled by the RPN": stages["refined_anchors"][0][best],
+        "clipped to the image": stages["refined_anchors_clipped"][0][best],
         f"after suppression: the best {limit} of {len(kept)} proposals": kept,
     }
     figure, axes = plt.subplots(2, 2, figsize=(11, 6.6), layout="constrained")
     for axis, (title, boxes) in zip(axes.flat, panels.items(), strict=True):
-        boxes_px = denorm_boxes(boxes[:limit], shape)
+        boxes_px = boxes_in_pixels(boxes[:limit], image.shape, config)
         draw_boxes(image, boxes_px, title=title, ax=axis, visibilities=[2] * len(boxes_px))
     finish(figure, save)
 
@@ -112,15 +128,16 @@ def plot_proposals(image: np.ndarray, stages: Stages, limit: int = 50, save: Pat
 
 @dataclasses.dataclass
 class Classified:
-    """Output of the box head for each proposal.
+    """Output of the box head for each candidate: a proposal with its best class, and with DETECTION_EVERY_CLASS again
+    with every other class whose score suffices.
 
     Attributes:
-        boxes: float [P, 4], before the head's refinement.
-        refined: float [P, 4], after it.
-        class_ids: int [P], 0 is background.
-        scores: float [P].
-        confident: int [k], positions of the proposals above the minimum score.
-        kept: int [m], positions of those left after suppression within each class, by descending score.
+        boxes: float [K, 4], before the head's refinement.
+        refined: float [K, 4], after it.
+        class_ids: int [K], 0 is background.
+        scores: float [K]; those in `kept` are lower after Soft-NMS.
+        confident: int [k], positions of the candidates that enter the suppression.
+        kept: int [m], positions of those left after it, by descending score.
     """
 
     boxes: np.ndarray
@@ -132,31 +149,68 @@ class Classified:
 
 
 def classify(stages: Stages, config: Config, shape: Sequence[int], window: np.ndarray) -> Classified:
-    """Repeat the detection layer step by step, in numpy.
+    """Repeat the detection layer step by step.
 
     Args:
         stages: Stages of the image.
-        config: Settings; BBOX_STD_DEV and DETECTION_* are read.
+        config: Settings; BBOX_STD_DEV, BBOX_DELTA_CLIP, BOX_CONVENTION and DETECTION_* are read.
         shape: (H, W, ...) of the network's input.
         window: int (y1, x1, y2, x2) [4] px, the part of the input that is not padding.
     """
-    probs, rows = stages["mrcnn_class"][0], np.arange(len(stages["mrcnn_class"][0]))
-    class_ids = probs.argmax(axis=-1)
-    scores = probs[rows, class_ids]
-    proposals = stages["proposals"][0]
+    rows, class_ids, scores = _candidates(stages["mrcnn_class"][0], config)
+    proposals = stages["proposals"][0][rows]
     deltas = stages["mrcnn_bbox"][0][rows, class_ids] * config.BBOX_STD_DEV
     # Normalised, as in the network: boxes in pixels are a pixel wider, which changes the IoU of tiny ones.
-    refined = clip_boxes(apply_box_deltas(proposals, deltas), norm_boxes(np.asarray(window), tuple(shape)))
-    area = (refined[:, 2:] - refined[:, :2]).prod(axis=1)
-    confident = np.flatnonzero((class_ids > 0) & (scores >= (config.DETECTION_MIN_CONFIDENCE or 0)) & (area > 0))
+    continuous = config.BOX_CONVENTION == "continuous"
+    limits = norm_boxes(np.asarray(window), tuple(shape), continuous)
+    refined = clip_boxes(apply_box_deltas(proposals, deltas, *delta_limits(config)), limits)
+    size, shift = np.tile(shape[:2], 2) - (0 if continuous else 1), np.array([0, 0, 1, 1]) * (not continuous)
+    boxes, refined_px = proposals * size + shift, refined * size + shift
+    valid = (class_ids > 0) & (scores >= (config.DETECTION_MIN_CONFIDENCE or 0))
+    valid &= ((refined[:, 2:] - refined[:, :2]) > 0).all(axis=1)
+    if config.DETECTION_MIN_SIZE is not None:
+        valid &= ((refined_px[:, 2:] - refined_px[:, :2]) > config.DETECTION_MIN_SIZE).all(axis=1)
+    if config.DETECTION_CLASSES is not None:
+        valid &= np.isin(class_ids, config.DETECTION_CLASSES)
+    confident = np.flatnonzero(valid)
+    kept, left = _suppressed(refined, scores, class_ids, confident, config)
+    scores = scores.copy()
+    scores[kept] = left
+    return Classified(boxes, refined_px, class_ids, scores, confident, kept)
+
+
+def _candidates(probs: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows, class ids and scores [K] of the candidates: the best class of each proposal [P, C], then others."""
+    rows, class_ids = np.arange(len(probs)), probs.argmax(axis=-1)
+    if config.DETECTION_EVERY_CLASS:
+        others = probs >= (config.DETECTION_MIN_CONFIDENCE or 0)
+        others[:, 0] = others[rows, class_ids] = False
+        more, more_ids = np.nonzero(others)
+        rows, class_ids = np.concatenate([rows, more]), np.concatenate([class_ids, more_ids])
+    return rows, class_ids, probs[rows, class_ids]
+
+
+def _suppressed(
+    boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, confident: np.ndarray, config: Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the candidates [K] that are left after suppression, and their scores, both [m]."""
+    most, threshold = config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
+    groups = np.zeros_like(class_ids) if config.DETECTION_CLASS_AGNOSTIC_NMS else class_ids
+    if config.DETECTION_SOFT_NMS and len(confident):
+        sigma = config.DETECTION_SOFT_NMS_SIGMA if config.DETECTION_SOFT_NMS == "gaussian" else None
+        arrays = [values[confident][None] for values in (boxes.astype(np.float32), scores, groups.astype(np.int32))]
+        tensors = [keras.ops.convert_to_tensor(values) for values in arrays]
+        minimum = config.DETECTION_MIN_CONFIDENCE or 0.0
+        found = ops.soft_non_max_suppression(*tensors[:2], most, threshold, sigma, minimum, tensors[2])
+        index, keep, left = (keras.ops.convert_to_numpy(values)[0] for values in found)
+        return confident[index[keep]], left[keep]
     kept = [
-        members[non_max_suppression(refined[members], scores[members], config.DETECTION_NMS_THRESHOLD)]
-        for members in (confident[class_ids[confident] == c] for c in np.unique(class_ids[confident]))
+        members[non_max_suppression(boxes[members], scores[members], threshold)]
+        for members in (confident[groups[confident] == group] for group in np.unique(groups[confident]))
     ]
     together = np.concatenate([np.zeros(0, int), *kept]).astype(int)
-    best = together[np.argsort(-scores[together], kind="stable")][: config.DETECTION_MAX_INSTANCES]
-    size, shift = np.array([shape[0] - 1, shape[1] - 1] * 2), np.array([0, 0, 1, 1])
-    return Classified(proposals * size + shift, refined * size + shift, class_ids, scores, confident, best)
+    best = together[np.argsort(-scores[together], kind="stable")][:most]
+    return best, scores[best]
 
 
 def plot_classified(
@@ -180,7 +234,7 @@ def plot_classified(
         (f"{limit} of {len(steps.boxes)} proposals; gray is background", some, steps.boxes, None),
         (f"{len(steps.confident)} with a class and enough score", steps.confident, steps.boxes, None),
         ("dotted: before, solid: after the refinement", steps.confident, steps.boxes, steps.refined),
-        (f"after suppression class by class: {len(steps.kept)} detections", steps.kept, steps.refined, None),
+        (f"after suppression: {len(steps.kept)} detections", steps.kept, steps.refined, None),
     ]
     for axis, (title, rows, boxes, refined) in zip(axes.flat, parts, strict=True):
         last = axis is axes.flat[-1]
@@ -208,13 +262,14 @@ def step_table(steps: Classified, class_names: Sequence[str]) -> list[list[str]]
 
 
 def mask_pictures(
-    stages: Stages, image: np.ndarray, class_names: Sequence[str], count: int = 5
+    stages: Stages, image: np.ndarray, config: Config, class_names: Sequence[str], count: int = 5
 ) -> tuple[list[np.ndarray], list[str]]:
     """Draw the masks of the largest detections, for `display_images` with `count` columns.
 
     Args:
         stages: Stages of the image.
         image: uint8 [H, W, 3], the network's input.
+        config: Settings; BOX_CONVENTION and MASK_PASTE are read.
         class_names: [C].
         count: Maximum number of detections.
 
@@ -223,19 +278,19 @@ def mask_pictures(
         the network outputs it, and that mask at the size of the box, cut at 0.5.
     """
     detections = stages["detections"][0]
-    boxes, class_ids = denorm_boxes(detections[:, :4], image.shape[:2]), detections[:, 4].astype(int)
+    boxes, class_ids = boxes_in_pixels(detections[:, :4], image.shape, config), detections[:, 4].astype(int)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) * (class_ids > 0)
     chosen = [i for i in np.argsort(-areas)[:count] if areas[i] > 0]
     cut, small, large, titles = [], [], [], []
     for i in chosen:
         y1, x1, y2, x2 = boxes[i]
         probs = stages["mrcnn_mask"][0, i, :, :, class_ids[i]]
-        (top, left, bottom, right), mask = paste_mask(probs, boxes[i], image.shape)
+        (top, left, bottom, right), mask = paste_mask(probs, boxes[i], image.shape, rule=config.MASK_PASTE)
         part = image[top:bottom, left:right]
         cut.append(part)
         small.append(cv2.applyColorMap((probs * 255).astype(np.uint8), cv2.COLORMAP_MAGMA)[..., ::-1])
         large.append(np.where(mask[..., None], part, part // 4))
-        titles.append(f"{class_names[class_ids[i]]} {detections[i, 5]:.2f}, {y2 - y1} x {x2 - x1} px")
+        titles.append(f"{class_names[class_ids[i]]} {detections[i, 5]:.2f}, {y2 - y1:.0f} x {x2 - x1:.0f} px")
     sizes = [f"{picture.shape[0]} x {picture.shape[1]} probabilities" for picture in small]
     return cut + small + large, titles + sizes + ["cut at 0.5"] * len(chosen)
 

@@ -20,6 +20,7 @@ from keras import ops
 from mrcnn.backend.replicas import uniform_rows
 from mrcnn.modeling.crops import crop_and_resize
 from mrcnn.modeling.ops import as_data, batch_gather
+from mrcnn.modeling.roi_align import roi_align
 from mrcnn.structures.boxes import box_refinement, compute_overlaps
 
 Tensor = Any  # a tensor of the current backend, or a KerasTensor while a model is being built
@@ -59,7 +60,7 @@ def detection_targets(
         gt_masks: [N, h, w, G] bool or float; with USE_MINI_MASK mini-masks, each covering its box, else masks of the
             whole image.
         config: TRAIN_ROIS_PER_IMAGE (R), ROI_POSITIVE_RATIO, BBOX_STD_DEV, USE_MINI_MASK, MASK_SHAPE,
-            PROPOSAL_APPEND_GT and TRAIN_EMPTY_IMAGES are read.
+            BOX_CONVENTION, PROPOSAL_APPEND_GT and TRAIN_EMPTY_IMAGES are read.
         seed_generator: source of the random choice; None uses that of keras.random (not inside a compiled step).
 
     Returns:
@@ -144,14 +145,22 @@ def _match_rois(proposals: Tensor, gt_boxes: Tensor, gt_class_ids: Tensor) -> tu
 
 
 def _crop_masks(gt_masks: Tensor, gt_index: Tensor, rois: Tensor, roi_gt_boxes: Tensor, config: Any) -> Tensor:
-    """Crop each ROI's part of its object's mask, [N, K] ROIs -> [N, K, mh, mw] float32, 0 or 1."""
+    """Crop each ROI's part of its object's mask, [N, K] ROIs -> [N, K, mh, mw] float32, 0 or 1.
+
+    With Matterport's boxes the corners of the target are those of the ROI; with continuous ones each of its pixels is
+    a cell of the ROI, as MASK_PASTE pastes it.
+    """
     height, width = gt_masks.shape[1:3]
     count = gt_index.shape[1]
     masks = batch_gather(ops.transpose(gt_masks, (0, 3, 1, 2)), gt_index)  # [N, K, h, w]
     masks = ops.cast(ops.reshape(masks, (-1, height, width, 1)), "float32")  # [N * K, h, w, 1]
     boxes = _relative_to(rois, roi_gt_boxes) if config.USE_MINI_MASK else rois
-    crops = crop_and_resize(masks, ops.reshape(boxes, (-1, 1, 4)), tuple(config.MASK_SHAPE))  # [N * K, 1, mh, mw, 1]
-    return ops.round(ops.reshape(crops, (-1, count, *config.MASK_SHAPE)))  # [N, K, mh, mw]
+    boxes, size = ops.reshape(boxes, (-1, 1, 4)), (config.MASK_SHAPE[0], config.MASK_SHAPE[1])
+    if config.BOX_CONVENTION == "continuous":
+        crops = roi_align([masks], boxes, ops.zeros_like(boxes[..., 0], "int32"), size, 2, aligned=True)
+    else:
+        crops = crop_and_resize(masks, boxes, size)  # [N * K, 1, mh, mw, 1]
+    return ops.round(ops.reshape(crops, (-1, count, *size)))  # [N, K, mh, mw]
 
 
 def _relative_to(boxes: Tensor, frames: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mrcnn.legacy.image_gt import load_image_gt
 from mrcnn.model import MaskRCNN
 from mrcnn.modeling import weights
 from mrcnn.modeling.anchors import pyramid_anchors_px
+from mrcnn.modeling.detection_layer import DetectionLayer
 from mrcnn.visualization import plots
 from tests.shapes import ShapesConfig, ShapesDataset
 
@@ -169,6 +170,42 @@ def test_steps_give_what_the_network_gives(model, config, dataset, stages):
     assert sum(counts) == len(network)
 
 
+VARIANTS = {
+    "BOX_CONVENTION": {"BOX_CONVENTION": "continuous"},
+    "BBOX_DELTA_CLIP": {"BBOX_DELTA_CLIP": "both"},
+    "DETECTION_EVERY_CLASS": {"DETECTION_EVERY_CLASS": True, "DETECTION_MIN_CONFIDENCE": 0.2},
+    "DETECTION_CLASSES": {"DETECTION_CLASSES": [1, 3]},
+    "DETECTION_MIN_SIZE": {"DETECTION_MIN_SIZE": 30.0},
+    "DETECTION_CLASS_AGNOSTIC_NMS": {"DETECTION_CLASS_AGNOSTIC_NMS": True},
+    "DETECTION_SOFT_NMS": {"DETECTION_SOFT_NMS": "gaussian", "DETECTION_EVERY_CLASS": True},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_steps_of_each_variant_give_what_the_detection_layer_gives(name):
+    settings = type(name, (ShapesConfig,), VARIANTS[name])()
+    draw, window = np.random.default_rng(4), np.array([16, 0, 112, 128])
+    corner, logits = draw.uniform(0, 0.7, (1, 40, 2)), draw.normal(0, 1.5, (1, 40, 4))
+    stages = {
+        "proposals": np.concatenate([corner, corner + draw.uniform(0.05, 0.3, (1, 40, 2))], axis=-1).astype("f"),
+        "mrcnn_class": (np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)).astype("f"),
+        "mrcnn_bbox": draw.normal(0, 1, (1, 40, 4, 4)).astype("f"),
+    }
+    meta = np.array([[0, 96, 128, 3, 128, 128, 3, *window, 1, 1, 1, 1, 1]], "f")
+    inputs = [stages["proposals"], stages["mrcnn_class"], stages["mrcnn_bbox"], meta]
+    network = np.array(keras.ops.convert_to_numpy(DetectionLayer(settings)(inputs)))[0]
+    network = network[network[:, 4] > 0]
+    found = detection.classify(stages, settings, SHAPE, window)
+    np.testing.assert_array_equal(found.class_ids[found.kept], network[:, 4])
+    np.testing.assert_allclose(found.scores[found.kept], network[:, 5], atol=1e-5)
+    continuous = settings.BOX_CONVENTION == "continuous"
+    expected = network[:, :4] * 128 if continuous else network[:, :4] * 127 + [0, 0, 1, 1]
+    np.testing.assert_allclose(found.refined[found.kept], expected, atol=1e-2)
+    assert 0 < len(network) <= len(found.confident)
+    in_pixels = detection.boxes_in_pixels(network[:, :4], SHAPE, settings)
+    np.testing.assert_allclose(in_pixels, expected if continuous else np.round(expected), atol=1e-2)
+
+
 def test_score_maps_are_the_best_of_each_cell(config, stages):
     maps = detection.score_maps(stages, config, SHAPE)
     assert [m.shape for m in maps] == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
@@ -180,11 +217,11 @@ def test_score_maps_are_the_best_of_each_cell(config, stages):
 def test_pictures_of_the_steps_are_drawn(model, config, dataset, stages, tmp_path):
     seen, window = detection.network_image(model, dataset.load_image(0))
     detection.plot_score_maps(seen, detection.score_maps(stages, config, SHAPE), save=tmp_path / "a.png")
-    detection.plot_proposals(seen, stages, save=tmp_path / "b.png")
+    detection.plot_proposals(seen, stages, config, save=tmp_path / "b.png")
     found = detection.classify(stages, config, SHAPE, window)
     detection.plot_classified(seen, found, NAMES, save=tmp_path / "c.png")
     assert all(plt.imread(path).std() > 0.05 for path in tmp_path.iterdir()) and not plt.get_fignums()
-    pictures, titles = detection.mask_pictures(stages, seen, NAMES, count=2)
+    pictures, titles = detection.mask_pictures(stages, seen, config, NAMES, count=2)
     assert len(pictures) == len(titles) == 6 and pictures[0].shape == pictures[4].shape
     pictures, _ = detection.activation_pictures(stages, ("C2", "P5", "none"), channels=2)
     assert len(pictures) == 4 and all(p.min() >= 0 and p.max() <= 1 for p in pictures)

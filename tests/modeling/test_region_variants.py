@@ -35,6 +35,7 @@ def scene(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
     total = sum(LEVELS)
     centre, half = draw.uniform(-0.05, 1.05, (total, 2)), draw.uniform(0.02, 0.2, (total, 2))
+    half[:20] = 0.002
     anchors = np.concatenate([centre - half, centre + half], axis=-1).astype("f")
     logits = draw.permutation(2 * total).reshape(2, total).astype("f") / 50  # no ties
     deltas = draw.normal(0, 1.0, (2, total, 4)).astype("f")
