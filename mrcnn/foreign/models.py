@@ -134,17 +134,17 @@ def _refuse_doubles(path: pathlib.Path, places: Mapping[str, Place]) -> None:
 
 def _refuse_other_lengths(path: pathlib.Path, places: Mapping[str, Place], layers: Layers) -> None:
     """Check that every vector has a number for each output of its layer, or of the one that it normalises."""
-    lengths = {}
+    lengths: dict[str, int] = {}
     for layer, values in layers.items():
         if "kernel" in values and values["kernel"].ndim >= 2:
             outputs = values["kernel"].shape[-2 if layer == "mrcnn_mask_deconv" else -1]
             lengths |= {layer: outputs, norm_of(layer): outputs}
     for name, place in places.items():
-        values = layers[place.layer][place.variable]
-        wanted = lengths.get(place.layer, len(values) if values.ndim else 0)
-        if place.variable != "kernel" and values.shape != (wanted,):
+        vector = layers[place.layer][place.variable]
+        wanted = lengths.get(place.layer, len(vector) if vector.ndim else 0)
+        if place.variable != "kernel" and vector.shape != (wanted,):
             raise InputError(
-                f"{path} is damaged: {one_line(name)} has the shape {values.shape}, but its layer has {wanted} "
+                f"{path} is damaged: {one_line(name)} has the shape {vector.shape}, but its layer has {wanted} "
                 "outputs; nothing was loaded"
             )
 
@@ -156,7 +156,7 @@ def _refuse_incomplete(path: pathlib.Path, layers: Layers) -> None:
         if "kernel" in values:
             missing += [] if "bias" in values or norm_of(layer) in layers else [f"{layer}/bias"]
         else:
-            whole = ("kernel",) if "bias" in values else NORM_VARIABLES.values()
+            whole = ["kernel"] if "bias" in values else list(NORM_VARIABLES.values())
             missing += [f"{layer}/{kind}" for kind in whole if kind not in values]
     if missing:
         raise InputError(
