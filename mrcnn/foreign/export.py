@@ -38,7 +38,7 @@ def save_torchvision(network: keras.Model, config: Config, path: str | os.PathLi
     """Write a network as a file of torchvision, which `torch.load(path, weights_only=True)` reads.
 
     `model.load_state_dict(torch.load(path, weights_only=True))` loads it into `maskrcnn_resnet50_fpn(weights=None,
-    weights_backbone=None, num_classes=...)`, or into `maskrcnn_resnet50_fpn_v2`. For version 1, set `eps` of the model's
+    weights_backbone=None, num_classes=...)`, or into `maskrcnn_resnet50_fpn_v2`. For version 1, set `eps` of all its
     BatchNorm to 0, as torchvision does for its published file.
 
     Args:
@@ -63,7 +63,7 @@ def to_torchvision(network: keras.Model, config: Config) -> dict[str, np.ndarray
         config: the settings that the network was built with.
 
     Returns:
-        torchvision's name -> values, float32 in torchvision's layout; the counters of version 2 are int64.
+        torchvision's name -> values [...] float32 in torchvision's layout; the counters of version 2 are int64.
 
     Raises:
         InputError: the settings are not those of a model of torchvision, all that differ are listed; or a value is not
