@@ -65,13 +65,18 @@ def read_model(path: str | os.PathLike) -> ForeignModel:
 
     Raises:
         InputError: the file cannot be read (see `read_tensor_file`), is of no known project, or has tensors that belong
-            to no layer of a Mask R-CNN.
+            to no layer of a Mask R-CNN; or see `from_tensors`.
     """
     return from_tensors(read_tensor_file(path))
 
 
 def from_tensors(file: TensorFile) -> ForeignModel:
-    """Run `read_model` on the contents of a file. Raises InputError as that does."""
+    """Run `read_model` on the contents of a file.
+
+    Raises:
+        InputError: it is of no known project, has tensors that belong to no layer of a Mask R-CNN, or lacks some; or
+            its shapes do not fit each other, or a variance is negative.
+    """
     layout = layout_of(file.tensors)
     if layout is None:
         raise InputError(
@@ -156,7 +161,7 @@ def _refuse_incomplete(path: pathlib.Path, layers: Layers) -> None:
         if "kernel" in values:
             missing += [] if "bias" in values or norm_of(layer) in layers else [f"{layer}/bias"]
         else:
-            whole = ("kernel",) if "bias" in values else NORM_VARIABLES.values()
+            whole = ["kernel"] if "bias" in values else list(NORM_VARIABLES.values())
             missing += [f"{layer}/{kind}" for kind in whole if kind not in values]
     if missing:
         raise InputError(

@@ -84,13 +84,13 @@ def to_ours(values: np.ndarray, form: str, heads: Heads, first_fc: bool = False)
     """Return a tensor of another project as a variable of ours.
 
     Args:
-        values: [out, in, kh, kw], [out, in] or [n], for a transposed convolution [in, out, kh, kw].
+        values: float [out, in, kh, kw], [out, in] or [n], for a transposed convolution [in, out, kh, kw].
         form: a key of FORMS.
         heads: what the forms need to know.
         first_fc: whether a matrix of form "fc" takes all cells of an ROI, [out, channels * cells].
 
     Returns:
-        float32 [kh, kw, in, out], [in, out] or [n], for a transposed convolution [kh, kw, out, in].
+        [kh, kw, in, out], [in, out] or [n], for a transposed convolution [kh, kw, out, in], in the dtype of `values`.
 
     Raises:
         ValueError: the shape is not that of the form.
@@ -127,7 +127,7 @@ def select_classes(values: np.ndarray, form: str, sources: Sequence[int | None],
         fresh: [..., new C * n], the values that such a class keeps.
 
     Returns:
-        float32 [..., new C * n].
+        [..., new C * n] in the dtype of `fresh`.
     """
     size = 4 if form == "class_boxes" else 1
     grouped = values.reshape(*values.shape[:-1], -1, size)

@@ -201,7 +201,7 @@ def _suppressed(
         arrays = [values[confident][None] for values in (boxes.astype(np.float32), scores, groups.astype(np.int32))]
         tensors = [keras.ops.convert_to_tensor(values) for values in arrays]
         minimum = config.DETECTION_MIN_CONFIDENCE or 0.0
-        found = ops.soft_non_max_suppression(*tensors[:2], most, threshold, sigma, minimum, tensors[2])
+        found = ops.soft_non_max_suppression(tensors[0], tensors[1], most, threshold, sigma, minimum, tensors[2])
         index, keep, left = (keras.ops.convert_to_numpy(values)[0] for values in found)
         return confident[index[keep]], left[keep]
     kept = [
