@@ -356,13 +356,6 @@ class Config(variants.Variants):
                 f"MASK_SHAPE is {list(self.MASK_SHAPE)}; the mask head doubles MASK_POOL_SIZE ({self.MASK_POOL_SIZE}), "
                 f"so it must be {[2 * self.MASK_POOL_SIZE] * 2}"
             )
-        for name in ("MEAN_PIXEL", "PIXEL_STD"):
-            count = np.size(getattr(self, name))
-            if count not in (1, self.IMAGE_CHANNEL_COUNT):
-                raise InputError(
-                    f"{name} has {count} numbers, but IMAGE_CHANNEL_COUNT is {self.IMAGE_CHANNEL_COUNT}; give one for "
-                    "each channel, or one for all"
-                )
 
     def _validate_training(self) -> None:
         weights = self.CLASS_LOSS_WEIGHTS

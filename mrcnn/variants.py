@@ -7,6 +7,8 @@ are those of Detectron2 or torchvision where they have one.
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import numpy as np
+
 from mrcnn.errors import InputError
 from mrcnn.setting_rules import FLAG, NONE, Number, Numbers, Rule, one_of, whole
 
@@ -158,6 +160,13 @@ def validate(config: Any) -> None:
     Raises:
         InputError: they are not; the message says which to change.
     """
+    for name in ("MEAN_PIXEL", "PIXEL_STD"):
+        count = np.size(getattr(config, name))
+        if count not in (1, config.IMAGE_CHANNEL_COUNT):
+            raise InputError(
+                f"{name} has {count} numbers, but IMAGE_CHANNEL_COUNT is {config.IMAGE_CHANNEL_COUNT}; give one for "
+                "each channel, or one for all"
+            )
     beyond = [i for i in config.DETECTION_CLASSES or () if i >= config.NUM_CLASSES]
     if beyond:
         raise InputError(f"DETECTION_CLASSES has {beyond}; the class ids are 1 to {config.NUM_CLASSES - 1}")
