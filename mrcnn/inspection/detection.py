@@ -198,10 +198,12 @@ def _suppressed(
     groups = np.zeros_like(class_ids) if config.DETECTION_CLASS_AGNOSTIC_NMS else class_ids
     if config.DETECTION_SOFT_NMS and len(confident):
         sigma = config.DETECTION_SOFT_NMS_SIGMA if config.DETECTION_SOFT_NMS == "gaussian" else None
-        arrays = [values[confident][None] for values in (boxes.astype(np.float32), scores, groups.astype(np.int32))]
-        tensors = [keras.ops.convert_to_tensor(values) for values in arrays]
+        arrays = (values[confident][None] for values in (boxes.astype(np.float32), scores, groups.astype(np.int32)))
+        chosen, chosen_scores, chosen_groups = map(keras.ops.convert_to_tensor, arrays)
         minimum = config.DETECTION_MIN_CONFIDENCE or 0.0
-        found = ops.soft_non_max_suppression(tensors[0], tensors[1], most, threshold, sigma, minimum, tensors[2])
+        found = ops.soft_non_max_suppression(
+            chosen, chosen_scores, most, threshold, sigma, minimum, class_ids=chosen_groups
+        )
         index, keep, left = (keras.ops.convert_to_numpy(values)[0] for values in found)
         return confident[index[keep]], left[keep]
     kept = [

@@ -10,8 +10,11 @@ import pytest
 
 from mrcnn.config import Config
 from mrcnn.data.images import interpolate, mold_resized, resize_geometry, resize_image, unmold_image
+from mrcnn.legacy.generator import data_generator
 from mrcnn.legacy.image_gt import load_image_gt
+from mrcnn.modeling.anchors import pyramid_anchors_px
 from mrcnn.modeling.network import Molding
+from mrcnn.structures.boxes import apply_box_deltas
 from tests.foreign.operations import IMAGES, seeded
 from tests.shapes import ShapesConfig, ShapesDataset
 
@@ -163,3 +166,17 @@ def test_moulding_on_the_host_and_in_the_graph_is_the_definition(name):
         inside = unmold_image(found, config)[window[0] : window[2], window[1] : window[3]].astype(int)
         original = image[window[0] : window[2], window[1] : window[3]].astype(int)
         assert set(np.unique(original - inside)) <= {0, 1}  # truncated, as in the original
+
+
+def test_batches_of_the_original_generator_follow_the_settings():
+    """Its RPN targets are those of the anchors that the network has, and its padding is moulded as in detection."""
+    changes = ["IMAGE_PAD_VALUE=mean", "RPN_ANCHOR_ROUNDED=True", "RPN_ANCHOR_SCALES=(17, 24, 33, 48, 64)"]
+    config = ShapesConfig().override(changes)
+    dataset = ShapesDataset().load_shapes(1)
+    (images, _, match, deltas, class_ids, boxes, _), _ = next(data_generator(dataset, config, batch_size=1))
+    assert not images[0, :16].any() and not images[0, 112:].any() and images[0, 16:112].any()
+    positive = np.flatnonzero(match[0, :, 0] == 1)
+    anchors = pyramid_anchors_px(config, (128, 128, 3))[positive]
+    refined = apply_box_deltas(anchors, deltas[0, : len(positive)] * config.RPN_BBOX_STD_DEV)
+    objects = boxes[0][class_ids[0] > 0]
+    assert len(positive) and np.abs(refined[:, None] - objects).max(axis=-1).min(axis=1).max() < 0.01

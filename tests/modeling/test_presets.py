@@ -114,10 +114,18 @@ def test_contradictions_are_refused(changes, message):
         Named().override(changes).validate()
 
 
-def test_what_looks_like_a_contradiction_and_is_none():
-    Named().override(["ROI_ALIGNED=True", "ROI_SAMPLING_RATIO=0"]).validate()
-    Named().override(["DETECTION_SOFT_NMS=gaussian", "DETECTION_SOFT_NMS_SIGMA=0.3"]).validate()
-    Named().override(["DETECTION_CLASSES=[1, 3]", "PIXEL_STD=2"]).validate()
+ALLOWED = [
+    {"ROI_ALIGNED": True, "ROI_SAMPLING_RATIO": 0},
+    {"DETECTION_SOFT_NMS": "gaussian", "DETECTION_SOFT_NMS_SIGMA": 0.3},
+    {"DETECTION_CLASSES": [1, 3], "PIXEL_STD": 2},
+]
+
+
+@pytest.mark.parametrize("changes", ALLOWED)
+def test_what_looks_like_a_contradiction_and_is_none(changes):
+    config = Named().override([f"{key}={value!r}" for key, value in changes.items()])
+    config.validate()
+    assert {key: getattr(config, key) for key in changes} == changes
 
 
 # ------------------------------------------------------------------------------------------------ the network
