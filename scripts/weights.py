@@ -38,13 +38,15 @@ exit code: 0 done, 1 a file is not the published one of its name, 2 wrong usage,
 read
 
 convert writes a model of torchvision, Detectron2 or MMDetection, or of Matterport, as an .h5 file of this project, with
-its settings and its classes.
+its settings and its classes. A target that ends with .pth becomes a state dict of torchvision, where the model's
+settings allow it (those of the presets torchvision and torchvision-v2).
 
 examples:
   python scripts/weights.py list
   python scripts/weights.py fetch coco-r50 cityscapes-r50-mmdet
   python scripts/weights.py check coco-r50 path/to/checkpoint.pth
   python scripts/weights.py convert coco-r50 weights/coco_r50.h5
+  python scripts/weights.py convert logs/streets20261127T1200/mask_rcnn_streets_0005.h5 for_torchvision.pth
 """
 
 
@@ -68,9 +70,11 @@ def parse_arguments() -> argparse.Namespace:
     checker = commands.add_parser("check", parents=[shared], help="tell what files are, and whether they are complete")
     checker.add_argument("files", nargs="+", metavar="FILE", help="a file, or a name of the list")
     checker.set_defaults(run=check)
-    converter = commands.add_parser("convert", parents=[shared], help="write a model as an .h5 file of this project")
+    converter = commands.add_parser(
+        "convert", parents=[shared], help="write a model as a file of this project or of torchvision"
+    )
     converter.add_argument("source", metavar="FILE", help="a file, or a name of the list")
-    converter.add_argument("target", metavar="TARGET.h5", help="the file to write")
+    converter.add_argument("target", metavar="TARGET", help="the file to write, .h5 or .pth")
     converter.set_defaults(run=convert)
     return parser.parse_args()
 
@@ -130,16 +134,24 @@ def here(name: str, folder: str) -> pathlib.Path:
 
 
 def convert(args: argparse.Namespace) -> int:
-    """Write a model as an .h5 file of this project."""
+    """Write a model as a file of this project or of torchvision."""
+    suffix = pathlib.Path(args.target).suffix
+    if suffix not in (".h5", ".pth"):
+        raise errors.InputError(f"{args.target}: give a name that ends with .h5 (this project) or .pth (torchvision)")
     refuse_unwritable(args.target)
     source = here(args.source, args.folder)
     from bdd100k.detector import load_model
     from mrcnn.engine.checkpoints import save_checkpoint
+    from mrcnn.foreign.export import save_torchvision
 
     found = check_file(source)
     model, categories = load_model(str(source), "logs", None, [], MIN_SCORE)
-    model.config.NAME = "converted"
-    save_checkpoint(model.keras_model, args.target, model.config, [name for _, name in categories], epoch=0)
+    names = [name for _, name in categories]
+    if suffix == ".pth":
+        save_torchvision(model.keras_model, model.config, args.target)
+    else:
+        model.config.NAME = "converted"
+        save_checkpoint(model.keras_model, args.target, model.config, names, epoch=0)
     print(printable(f"{args.target}: {model.config.BACKBONE}, {len(categories) - 1} classes"))
     if found.entry is not None:
         print(f"  licence: {licence_of(found.entry)}")
