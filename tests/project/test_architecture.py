@@ -16,6 +16,7 @@ LAYERS = [
     "mrcnn.setting_rules",
     "mrcnn.augment_settings",
     "mrcnn.backbones",
+    "mrcnn.variants",
     "mrcnn.config",
     "mrcnn.structures",
     "mrcnn.backend",
