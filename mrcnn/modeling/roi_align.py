@@ -27,13 +27,13 @@ ROUNDING = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Where the cells of each ROI lie along one axis, in pixels of the bordered level; fields are float32 [N, K].
+    """Where the cells of each ROI lie along one axis, in pixels of the bordered level.
 
     Attributes:
-        start: where the first cell begins.
-        cell: length of a cell.
-        samples: n, a whole number, at least 1.
-        last: the last pixel.
+        start: float32 [N, K], where the first cell begins.
+        cell: float32 [N, K], length of a cell.
+        samples: float32 [N, K], n, a whole number, at least 1.
+        last: float32 [N, K], the last pixel.
         count: number of cells, static.
     """
 
@@ -49,7 +49,7 @@ class Grid:
         return first / self.last, (first + (self.count - 1) * self.cell) / self.last
 
     def all_samples(self) -> tuple[Tensor, Tensor]:
-        """Return the positions of the first sample of the first cell and of the last sample of the last cell."""
+        """Return the positions of the first sample of the first cell and of the last one of the last cell, [N, K]."""
         return self.span(0.0)[0], self.span(self.samples - 1.0)[1]
 
 

@@ -11,6 +11,7 @@ from bdd100k.config import BDD100KConfig, CustomConfig, StreetsConfig
 from mrcnn.config import Config, settings
 from mrcnn.errors import InputError
 from mrcnn.modeling.network import Molding, training_shape
+from mrcnn.variants import Variants
 from tests.hostile.settings import ACCEPTED, REFUSED
 from tests.shapes import ShapesConfig
 
@@ -21,7 +22,7 @@ def changed(name, value):
 
 
 def test_every_setting_has_a_rule_that_its_default_follows():
-    own = {name for name in vars(Config) if name.isupper()}
+    own = {name for kind in (Config, Variants) for name in vars(kind) if name.isupper()}
     assert set(settings()) == own
     for config in (Config, BDD100KConfig, CustomConfig, StreetsConfig, ShapesConfig):
         wrong = [name for name, setting in settings().items() if not setting.rule.fits(getattr(config, name))]
