@@ -1,7 +1,7 @@
 """Settings in which the Mask R-CNNs of other projects differ from Matterport's, and presets that set them together.
 
-Sources: He et al., Mask R-CNN (arXiv:1703.06870), Detectron2, torchvision (`torchvision.models.detection`) and MMDetection. Names
-are those of Detectron2 or torchvision where they have one.
+Sources: He et al., Mask R-CNN (arXiv:1703.06870), Detectron2, torchvision (`torchvision.models.detection`) and
+MMDetection. Names are those of Detectron2 or torchvision where they have one.
 """
 
 from collections.abc import Sequence
