@@ -1,7 +1,7 @@
 """Figures of the steps of detection in one image: scores, proposals, classes, suppression, masks, activations.
 
-`stages` is the result of `MaskRCNN.stages(image)`. Legend: P proposals, C classes incl. background. Boxes are (y1, x1,
-y2, x2) in pixels of the network's input.
+`stages` is the result of `MaskRCNN.stages(image)`. Legend: P proposals, K candidates, C classes incl. background. Boxes
+are (y1, x1, y2, x2) in pixels of the network's input.
 """
 
 import dataclasses

@@ -65,7 +65,7 @@ class Named(ShapesConfig):
     """Settings whose presets are valid: a preset has no classes of its own."""
 
 
-@pytest.mark.parametrize("number, name", enumerate(OTHERS))
+@pytest.mark.parametrize("number, name", list(enumerate(OTHERS)))
 def test_presets_have_the_published_values(number, name):
     config = Named.preset(name)
     config.validate()
