@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from mrcnn.config import Config
-from mrcnn.foreign import loading, models
+from mrcnn.foreign import keras_file, loading, models
 from mrcnn.foreign.tensor_files import is_tensor_file
 from mrcnn.modeling import weights
 
@@ -21,6 +21,8 @@ def load(
 ) -> weights.LoadReport:
     """Load weights by layer name from an .h5 file, or from a file of another project.
 
+    A ResNet of Keras Applications is an .h5 file with other names of the layers.
+
     Args:
         network: for training or inference.
         path: the file; its content tells what it is.
@@ -33,10 +35,13 @@ def load(
         Which layers were loaded and which were not.
 
     Raises:
-        InputError: see `mrcnn.modeling.weights.load_weights` and `mrcnn.foreign.loading.load`.
+        InputError: see `mrcnn.modeling.weights.load_weights`, `mrcnn.foreign.loading.load` and
+            `mrcnn.foreign.keras_file.read_resnet`.
     """
     if is_tensor_file(path):
         return loading.load(network, path, config, exclude, class_names)
+    if keras_file.is_resnet(path) and keras_file.STEM not in weights.leaf_layers(network):
+        return loading.load_model(network, keras_file.read_resnet(path), config, exclude)
     return weights.load_weights(network, path, exclude=exclude)
 
 

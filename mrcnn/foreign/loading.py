@@ -64,7 +64,31 @@ def load(
     Raises:
         InputError: see `mrcnn.foreign.models.read_model`; or layers of file and network do not fit each other.
     """
-    model = read_model(path)
+    return load_model(network, read_model(path), config, exclude, wanted)
+
+
+def load_model(
+    network: keras.Model,
+    model: ForeignModel,
+    config: Config,
+    exclude: Iterable[str] | None = None,
+    wanted: Sequence[str] | None = None,
+) -> LoadReport:
+    """Run `load` on a model that was read.
+
+    Args:
+        network: see `load`.
+        model: of `mrcnn.foreign.models` or `mrcnn.foreign.keras_file`.
+        config: see `load`.
+        exclude: see `load`.
+        wanted: see `load`.
+
+    Returns:
+        Which layers were loaded and which were not.
+
+    Raises:
+        InputError: layers of file and network do not fit each other.
+    """
     targets = weights.leaf_layers(network)
     excluded = {name for name in weights.expand_exclude(network, exclude) if name in targets}
     layers = {name: dict(values) for name, values in model.layers.items()}
@@ -200,10 +224,9 @@ def _colours(layers: Layers, model: ForeignModel, config: Config, targets: Mappi
     channels = kernel.shape[2]
     if channels != config.IMAGE_CHANNEL_COUNT:
         return  # the shapes tell
-    theirs = np.broadcast_to(np.asarray(model.settings.get("PIXEL_STD", 1.0), np.float64), channels)
+    known = IMAGENET_STD if model.is_backbone and channels == 3 else 1.0  # a backbone alone may not say it
+    theirs = np.broadcast_to(np.asarray(model.settings.get("PIXEL_STD", known), np.float64), channels)
     ours = np.broadcast_to(np.asarray(config.PIXEL_STD, np.float64), channels)
-    if model.is_backbone:  # trained on torchvision's colours: the values of PIXEL_STD are its deviations
-        theirs = np.asarray(IMAGENET_STD if channels == 3 else ours)
     if model.settings.get("INPUT_FORMAT", "RGB") != config.INPUT_FORMAT:
         kernel, theirs = kernel[:, :, ::-1], theirs[::-1]
     layers["conv1"]["kernel"] = (kernel * (ours / theirs)[None, None, :, None]).astype(np.float32)

@@ -192,7 +192,7 @@ def _settings(
 ) -> dict[str, Any]:
     """Return the settings of a model; `counters` says whether its BatchNorm has counters of batches."""
     settings: dict[str, Any] = dict(PRESETS[layout.preset]) if layout.preset else {"STRIDE_IN_1X1": False}
-    settings |= _backbone_settings(path, layers)
+    settings |= backbone_settings(path, layers)
     if not layout.preset:
         return settings | {"BACKBONE_BIAS": False, "BACKBONE_SYMMETRIC_PADDING": True, "BN_EPSILON": 1e-5}
     if "fpn_p2" not in layers and layout.name != "Detectron2":
@@ -219,8 +219,16 @@ def _kernel(path: pathlib.Path, layers: Layers, layer: str, axes: int) -> tuple[
     return kernel.shape
 
 
-def _backbone_settings(path: pathlib.Path, layers: Layers) -> dict[str, Any]:
-    """Return BACKBONE and BACKBONE_WIDTH from the blocks of the stages and their channels."""
+def backbone_settings(path: pathlib.Path, layers: Layers) -> dict[str, Any]:
+    """Return BACKBONE and BACKBONE_WIDTH of a ResNet, from the blocks of its stages and their channels.
+
+    Args:
+        path: the file, for messages.
+        layers: of `ForeignModel`.
+
+    Raises:
+        InputError: no backbone that is known has such blocks.
+    """
     blocks = tuple(sum(1 for n in layers if re.fullmatch(rf"res{k}[a-z]+_branch2a", n)) for k in (2, 3, 4, 5))
     width = _kernel(path, layers, "conv1", 4)[3]
     first, second = (_kernel(path, layers, f"res2a_branch2{letter}", 4) for letter in "ab")

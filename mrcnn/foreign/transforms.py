@@ -124,10 +124,10 @@ def select_classes(values: np.ndarray, form: str, sources: Sequence[int | None],
         values: [..., C * n], n = 4 for boxes.
         form: "classes", "class_boxes" or "class_masks".
         sources: for each new class the class to take, or None for a class that the file does not have.
-        fresh: [..., new C * n], the values that such a class keeps.
+        fresh: float [..., new C * n], the values that such a class keeps.
 
     Returns:
-        [..., new C * n] in the dtype of `fresh`.
+        float [..., new C * n] in the dtype of `fresh`.
     """
     size = 4 if form == "class_boxes" else 1
     grouped = values.reshape(*values.shape[:-1], -1, size)
