@@ -11,7 +11,6 @@ from bdd100k.config import BDD100KConfig, CustomConfig, StreetsConfig
 from mrcnn.config import Config, settings
 from mrcnn.errors import InputError
 from mrcnn.modeling.network import Molding, training_shape
-from mrcnn.variants import Variants
 from tests.hostile.settings import ACCEPTED, REFUSED
 from tests.shapes import ShapesConfig
 
