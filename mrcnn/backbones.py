@@ -60,7 +60,8 @@ class BackboneName(Choice):
         super().__init__((*RESNETS, *ALIASES, *APPLICATIONS))
 
     def __str__(self) -> str:
-        return f"{', '.join((*RESNETS, *ALIASES))}, a model of keras.applications such as EfficientNetV2S"
+        names = ", ".join((*RESNETS, *ALIASES))
+        return f"{names}, a model of keras.applications with strides 4, 8, 16 and 32 such as EfficientNetV2S"
 
 
 def block_name(number: int) -> str:
