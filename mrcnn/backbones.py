@@ -83,7 +83,7 @@ class BackboneName(Choice):
     def __str__(self) -> str:
         return (
             f"{', '.join((*RESNETS, *ALIASES))}, a ResNet with the ending {C4} or {DC5} (one map of stride 16 instead "
-            "of a feature pyramid), a model of keras.applications such as EfficientNetV2S"
+            "of a feature pyramid), a model of keras.applications with strides 4, 8, 16 and 32 such as EfficientNetV2S"
         )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import cv2
 import numpy as np
@@ -186,6 +187,24 @@ def test_advice_follows_the_settings():
     )
     places = [message.find(text) for text in expected]
     assert -1 not in places and places == sorted(places), message
+
+
+@pytest.mark.parametrize(
+    "backbone, lighter",
+    [
+        ("resnet152", "resnet101"),
+        ("resnet50", "resnet34"),
+        ("resnext50_32x4d", "resnet50"),
+        ("wide_resnet101_2", "resnet101"),
+        ("resnet18", None),
+        ("convnext_tiny", None),
+    ],
+)
+def test_advice_on_memory_names_the_next_lighter_resnet(backbone, lighter):
+    config = Config()
+    config.BACKBONE = backbone
+    found = re.findall(r"BACKBONE=(\w+)", out_of_memory.memory_message(MemoryError(), config, (512, 512)))
+    assert found == ([lighter] if lighter else [])
 
 
 def test_revision_of_what_git_does_not_know(tmp_path):

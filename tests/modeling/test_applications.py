@@ -131,6 +131,6 @@ def test_refused(name, train_bn, message):
 
 def test_settings_refuse_models_without_the_strides():
     with pytest.raises(
-        InputError, match=r"BACKBONE is 'InceptionV3'; give resnet18, .*convnext_tiny, .*a model of keras"
+        InputError, match=r"BACKBONE is 'InceptionV3'; give resnet18, .*convnext_tiny, .* strides 4, 8, 16 and 32"
     ):
         Config().override(["BACKBONE=InceptionV3"])

@@ -9,10 +9,13 @@ import pytest
 
 from mrcnn.backbones import RESNETS, ResNet, block_name
 from mrcnn.errors import InputError
+from mrcnn.modeling import stage_outputs
 from mrcnn.modeling.applications import application_graph
+from mrcnn.modeling.network import build_inference_network
 from mrcnn.modeling.resnet import resnet_graph, stage5_graph
 from tests.restated_resnet import Options, Restated
 from tests.seeded import assign_seeded_weights
+from tests.shapes import ShapesConfig
 
 pytestmark = pytest.mark.graph
 
@@ -124,6 +127,14 @@ def test_the_36_blocks_of_resnet152_have_letters_too():
     assert fourth[22:28] == [f"res4{block}_out" for block in ("w", "x", "y", "z", "aa", "ab")]
     assert fourth[35:] == ["res4aj_out"]
     assert [block_name(number) for number in (0, 25, 26, 51, 52, 701, 702)] == ["a", "z", "aa", "az", "ba", "zz", "aaa"]
+
+
+def test_the_output_of_a_stage_is_that_of_its_last_block(monkeypatch):
+    monkeypatch.setitem(RESNETS, "resnet18", ResNet((1, 2, 28, 1), bottleneck=False))
+    network = build_inference_network(ShapesConfig())
+    outputs = stage_outputs.stage_outputs(network, ShapesConfig())
+    for stage, block in (("C2", "2a"), ("C3", "3b"), ("C4", "4ab"), ("C5", "5a")):
+        assert outputs[stage] is network.get_layer(f"res{block}_out").output
 
 
 def test_without_stage_5():
