@@ -198,8 +198,7 @@ class MaskRCNN:
         exclude: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> "weights.LoadReport":
-        """Load an .h5 file of this or of the original project, by layer name, or a file of torchvision, Detectron2 or
-        MMDetection.
+        """Load an .h5 file of this or the original project by layer name, or a file of another project.
 
         Args:
             filepath: the file.
