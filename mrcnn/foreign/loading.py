@@ -244,9 +244,9 @@ def _anchors(layers: Layers, model: ForeignModel, config: Config, targets: Mappi
     if sorted(ours) != sorted(theirs):
         return  # shapes or `_warn_of_arithmetic` tell
     order = [theirs.index(ratio) for ratio in ours]
-    for layer in ("rpn_class_raw", "rpn_bbox_pred"):
+    for layer, numbers in (("rpn_class_raw", 1), ("rpn_bbox_pred", 4)):
         for kind, values in layers[layer].items():
-            grouped = values.reshape(*values.shape[:-1], len(order), -1)
+            grouped = values.reshape(*values.shape[:-1], -1, len(order), numbers)  # [..., scales, ratios, numbers]
             layers[layer][kind] = grouped[..., order, :].reshape(values.shape)
 
 
