@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 
 from tests.annotated import folder as annotated_folder
+from tests.foreign import state_dicts
 
 ROOT = pathlib.Path(__file__).parent.parent
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -89,12 +90,13 @@ def blocks(document: str) -> list[Block]:
 
 def lay_out(place: pathlib.Path) -> None:
     """Create the files that the documents name: DIR in BDD100K's layout, leaves with labelme's labels, plants with
-    label images, photos, clip.mp4 and mask_rcnn_coco.h5.
+    label images, photos, clip.mp4, mask_rcnn_coco.h5 and the file of coco-r50-v2.
     """
     from bdd100k.detector import PublishedConfig
     from bdd100k.labels.convert import convert
     from bdd100k.streets.scenes import write_streets
     from mrcnn.model import MaskRCNN
+    from mrcnn.modeling.registry import REGISTRY
 
     data = place / "DIR"
     write_streets(data, FEW, FEW, 0, 3)
@@ -115,6 +117,9 @@ def lay_out(place: pathlib.Path) -> None:
     clip.release()
     coco = MaskRCNN("inference", PublishedConfig(), str(place / "logs"))
     coco.keras_model.save_weights(place / "mask_rcnn_coco.h5")
+    sizes = state_dicts.Sizes((1, 1, 1, 1), True, classes=90)
+    tensors = state_dicts.seeded(state_dicts.torchvision_v2(sizes))
+    state_dicts.write(place / REGISTRY["coco-r50-v2"].file_name, tensors, "zip")
 
 
 def write_plant(path: pathlib.Path) -> np.ndarray:
@@ -159,9 +164,14 @@ def make_small(monkeypatch: pytest.MonkeyPatch, place: pathlib.Path) -> None:
             folder, min(train, FEW), min(val, FEW), min(test, FEW), seed, 1
         ),
     )
-    monkeypatch.setitem(pretrained.REGISTRY, "coco", dataclasses.replace(pretrained.REGISTRY["coco"], size=None))
+    made = ("coco", "coco-r50-v2")
+    for name in made:
+        entry = dataclasses.replace(pretrained.REGISTRY[name], size=None, sha256_prefix=None)
+        monkeypatch.setitem(pretrained.REGISTRY, name, entry)
     fetch = pretrained.fetch
-    monkeypatch.setattr(pretrained, "fetch", lambda name: fetch(name, place if name == "coco" else pretrained.SHIPPED))
+    monkeypatch.setattr(
+        pretrained, "fetch", lambda name, folder=pretrained.SHIPPED: fetch(name, place if name in made else folder)
+    )
     open_data.is_custom.cache_clear()  # it remembers names of folders
     if keras.config.backend() == "tensorflow":  # a step of a small network is run sooner than traced
         import tensorflow as tf
