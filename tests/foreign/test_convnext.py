@@ -100,13 +100,15 @@ def test_size_follows_from_blocks_and_channels(blocks, width, name, layer, timm)
     assert sorted(model.ignored) == [f"{'head.fc' if timm else 'classifier.2'}.{n}" for n in ("bias", "weight")]
 
 
-@pytest.mark.graph
-def test_every_layer_of_another_size_has_its_name_in_keras():
-    layers = read(unallocated(state_dicts.convnext((3, 3, 27, 3), 96))).layers
+def test_another_size_fills_every_layer():
+    tensors = unallocated(state_dicts.convnext((3, 3, 27, 3)))
+    tensors |= {"features.5.26.block.2.bias": np.full(384, 7), "features.4.1.bias": np.full(384, 8)}
     image = keras.Input((64, 64, 3))
-    targets = weights.leaf_layers(keras.Model(image, application_graph(image, "ConvNeXtSmall")[1:]))
-    ours = {f"{layer}/{v.name}": tuple(v.shape) for layer, variables in targets.items() for v in variables}
-    assert {f"{layer}/{kind}": a.shape for layer, values in layers.items() for kind, a in values.items()} == ours
+    network = keras.Model(image, application_graph(image, "ConvNeXtSmall")[1:])
+    report = loading.load_model(network, read(tensors), settings(BACKBONE="ConvNeXtSmall"))
+    assert set(report.loaded) == set(weights.leaf_layers(network)) and not report.skipped
+    assert (np.array(network.get_layer("convnext_small_stage_2_block_26_layernorm").beta) == 7).all()
+    assert (np.array(network.get_layer("convnext_small_downsampling_conv_1").bias) == 8).all()
 
 
 def unallocated(shapes: state_dicts.Shapes) -> Tensors:
