@@ -16,8 +16,9 @@ import numpy as np
 from mrcnn.backbones import RESNETS, block_name
 from mrcnn.config import Config
 from mrcnn.errors import InputError
-from mrcnn.foreign.layouts import NORM_VARIABLES, VARIABLES, norm_of
+from mrcnn.foreign.layouts import norm_of
 from mrcnn.foreign.models import Layers
+from mrcnn.foreign.rules import NORM_VARIABLES, VARIABLES
 from mrcnn.foreign.torch_writer import write_torch
 from mrcnn.foreign.transforms import Heads, to_theirs
 from mrcnn.modeling import weights

@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 
 from mrcnn.errors import InputError
-from mrcnn.foreign.layouts import NORM_VARIABLES, VARIABLES, Layout
 from mrcnn.foreign.models import ForeignModel, Layers, backbone_settings
+from mrcnn.foreign.rules import NORM_VARIABLES, VARIABLES, Layout
 from mrcnn.modeling import weights
 from mrcnn.modeling.pretrained import KERAS_EPSILON, matterport_name
 

@@ -26,7 +26,7 @@ from mrcnn.modeling.weights import CLASS_LAYERS, LoadReport
 
 log = logging.getLogger(__name__)
 
-BACKBONE_LAYERS = ("conv1", "bn_conv1", "res", "bn2", "bn3", "bn4", "bn5")
+BACKBONE_LAYERS = ("conv1", "bn_conv1", "res", "bn2", "bn3", "bn4", "bn5", "convnext_", "layer_normalization")
 # Settings on which the numbers depend although the shapes do not
 ARITHMETIC = (
     *("STRIDE_IN_1X1", "BACKBONE_SYMMETRIC_PADDING", "MEAN_PIXEL", "IMAGE_PAD_VALUE", "BOX_CONVENTION"),
@@ -48,7 +48,7 @@ def load(
     exclude: Iterable[str] | None = None,
     wanted: Sequence[str] | None = None,
 ) -> LoadReport:
-    """Load a file of torchvision, Detectron2, MMDetection, or a ResNet of torchvision or timm.
+    """Load a file of torchvision, Detectron2, MMDetection, or a ResNet or ConvNeXt of torchvision or timm.
 
     Args:
         network: of ours, for training or inference.
@@ -220,7 +220,8 @@ Adapter = Callable[[Layers, ForeignModel, Config, Mapping[str, list[keras.Variab
 
 def _colours(layers: Layers, model: ForeignModel, config: Config, targets: Mapping[str, Any]) -> None:
     """Reorder and scale the stem's input channels, if the network takes other colours or deviations."""
-    kernel = layers["conv1"]["kernel"]
+    stem = next(layers[name] for name in layers if name == "conv1" or name.endswith("_stem_conv"))
+    kernel = stem["kernel"]
     channels = kernel.shape[2]
     if channels != config.IMAGE_CHANNEL_COUNT:
         return  # the shapes tell
@@ -229,7 +230,7 @@ def _colours(layers: Layers, model: ForeignModel, config: Config, targets: Mappi
     ours = np.broadcast_to(np.asarray(config.PIXEL_STD, np.float64), channels)
     if model.settings.get("INPUT_FORMAT", "RGB") != config.INPUT_FORMAT:
         kernel, theirs = kernel[:, :, ::-1], theirs[::-1]
-    layers["conv1"]["kernel"] = (kernel * (ours / theirs)[None, None, :, None]).astype(np.float32)
+    stem["kernel"] = (kernel * (ours / theirs)[None, None, :, None]).astype(np.float32)
 
 
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -275,7 +276,7 @@ def _deviations(layers: Layers, model: ForeignModel, config: Config, targets: Ma
 
 def _epsilon(layers: Layers, model: ForeignModel, config: Config, targets: Mapping[str, Any]) -> None:
     """Let gamma absorb the difference between the two epsilons."""
-    theirs, ours = model.settings["BN_EPSILON"], config.BN_EPSILON
+    theirs, ours = model.settings.get("BN_EPSILON", config.BN_EPSILON), config.BN_EPSILON  # ConvNeXt has no BatchNorm
     for values in layers.values():
         if "moving_variance" in values and theirs != ours:
             variance = values["moving_variance"].astype(np.float64)

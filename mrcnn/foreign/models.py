@@ -16,8 +16,9 @@ import numpy as np
 
 from mrcnn.backbones import C4, DC5, RESNETS, resnet_name
 from mrcnn.errors import InputError
-from mrcnn.foreign import class_names
-from mrcnn.foreign.layouts import LAYOUTS, NORM_VARIABLES, Layout, Place, layout_of, norm_of
+from mrcnn.foreign import class_names, convnext
+from mrcnn.foreign.layouts import LAYOUTS, layout_of, norm_of, vectors_of
+from mrcnn.foreign.rules import Layout, Place
 from mrcnn.foreign.tensor_files import TensorFile, read_tensor_file
 from mrcnn.foreign.transforms import FORMS, Heads, to_ours
 from mrcnn.text import one_line
@@ -58,7 +59,7 @@ class ForeignModel:
 
 
 def read_model(path: str | os.PathLike) -> ForeignModel:
-    """Read a model of torchvision, Detectron2 or MMDetection, or a ResNet of torchvision or timm.
+    """Read a model of torchvision, Detectron2 or MMDetection, or a ResNet or ConvNeXt of torchvision or timm.
 
     Args:
         path: a file of a kind that `mrcnn.foreign.tensor_files.is_tensor_file` knows.
@@ -113,6 +114,8 @@ def from_tensors(file: TensorFile) -> ForeignModel:
     named = None if not layout.preset else class_names.names_of(file.meta, settings["NUM_CLASSES"] - 1)
     forms = {place.layer: place.form for place in places.values() if FORMS[place.form] is not FORMS["plain"]}
     background = None if named is None else ("BG", *named)
+    if layout is convnext.CONVNEXT:
+        layers = convnext.renamed(layers, settings["BACKBONE"])
     return ForeignModel(file.path, layout, layers, forms, settings, background, ignored)
 
 
@@ -161,7 +164,7 @@ def _refuse_incomplete(path: pathlib.Path, layers: Layers) -> None:
         if "kernel" in values:
             missing += [] if "bias" in values or norm_of(layer) in layers else [f"{layer}/bias"]
         else:
-            whole = ["kernel"] if "bias" in values else list(NORM_VARIABLES.values())
+            whole = ["kernel"] if "bias" in values else vectors_of(layer)
             missing += [f"{layer}/{kind}" for kind in whole if kind not in values]
     if missing:
         raise InputError(
@@ -191,6 +194,9 @@ def _settings(
     path: pathlib.Path, layout: Layout, layers: Layers, counters: bool, meta: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the settings of a model; `counters` says whether its BatchNorm has counters of batches."""
+    if layout is convnext.CONVNEXT:
+        _kernel(path, layers, convnext.STEM, 4)
+        return {"BACKBONE": convnext.backbone_of(path, layers)}
     settings: dict[str, Any] = dict(PRESETS[layout.preset]) if layout.preset else {"STRIDE_IN_1X1": False}
     settings |= backbone_settings(path, layers)
     if not layout.preset:

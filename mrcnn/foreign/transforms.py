@@ -67,6 +67,9 @@ def _without_background(values: np.ndarray, heads: Heads, rows: int) -> np.ndarr
 FORMS = {
     "plain": Form(),
     "fc": Form(window=True),
+    "channels": Form(
+        lambda values, heads: values.reshape(values.shape[:1]), lambda values, heads: values[:, None, None]
+    ),
     "rpn_boxes": Form(_swap, _swap),
     "classes": Form(_class_rows, _class_rows_back),
     "class_boxes": Form(

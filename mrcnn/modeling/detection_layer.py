@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from mrcnn.errors import InputError
 from mrcnn.modeling.ops import batch_gather, non_max_suppression, soft_non_max_suppression
 from mrcnn.modeling.rpn import delta_limits, larger_than, windows_norm
 from mrcnn.structures.boxes import apply_box_deltas, clip_boxes
@@ -31,7 +32,15 @@ def refine_detections(
 
     Returns:
         [N, D, (y1, x1, y2, x2, class_id, score)] float32, boxes normalised, by descending score, zero padded.
+
+    Raises:
+        InputError: DETECTION_MIN_SIZE is set, and there are no metas.
     """
+    if config.DETECTION_MIN_SIZE is not None and meta is None:
+        raise InputError(
+            f"DETECTION_MIN_SIZE is {config.DETECTION_MIN_SIZE}, in pixels, but the sizes of the images are not given; "
+            "call refine_detections with meta, or set DETECTION_MIN_SIZE to None"
+        )
     select = _every_class if config.DETECTION_EVERY_CLASS else _best_class
     rows, class_ids, scores = select(probs, config)
     classes = probs.shape[-1]
@@ -103,7 +112,11 @@ def _suppress(
 
 
 def refine_detections_graph(rois: Tensor, probs: Tensor, deltas: Tensor, window: Tensor, config: Any) -> Tensor:
-    """Matterport's name: run `refine_detections` on one image; arguments and result lack the batch axis."""
+    """Matterport's name: run `refine_detections` on one image; arguments and result lack the batch axis.
+
+    Raises:
+        InputError: DETECTION_MIN_SIZE is set, which needs the image's size.
+    """
     return refine_detections(rois[None], probs[None], deltas[None], window[None], config)[0]
 
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import h5py
 import numpy as np
 
-from mrcnn.backbones import block_name, resnet_name
+from mrcnn.backbones import ALIASES, block_name, resnet_name
 from mrcnn.errors import InputError
 from mrcnn.modeling import hdf5, weights
 from mrcnn.modeling.registry import REGISTRY, Published
@@ -56,7 +56,7 @@ def imagenet_path(backbone: str, folder: str | os.PathLike = SHIPPED, stride_in_
     """Return the path of ImageNet weights for a backbone, after downloading and converting them if necessary.
 
     Args:
-        backbone: BACKBONE: a ResNet, or convnext_tiny.
+        backbone: BACKBONE: a ResNet, or convnext_tiny by either name.
         folder: where the files are or should be.
         stride_in_1x1: STRIDE_IN_1X1. ResNet-50 and 101 are published with either: Keras' files if True, else
             torchvision's.
@@ -65,6 +65,7 @@ def imagenet_path(backbone: str, folder: str | os.PathLike = SHIPPED, stride_in_
         InputError: nothing is published for the backbone; or see `fetch`.
     """
     backbone = resnet_name(backbone) or backbone  # without -c4, -dc5
+    backbone = next((alias for alias, name in ALIASES.items() if name == backbone), backbone)
     if stride_in_1x1 and backbone == "resnet50":
         return str(fetch("imagenet", folder))
     if stride_in_1x1 and backbone == "resnet101":

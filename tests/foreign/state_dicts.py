@@ -96,6 +96,32 @@ def _stage_channels(sizes: Sizes) -> list[int]:
     return [sizes.width * 2**k * (4 if sizes.bottleneck else 1) for k in range(4)]
 
 
+def convnext(blocks: tuple[int, ...] = (3, 3, 9, 3), width: int = 96, timm: bool = False) -> Shapes:
+    """Return the shapes of torchvision's or timm's ConvNeXt."""
+    depthwise, norm, wide, narrow = (
+        ("conv_dw", "norm", "mlp.fc1", "mlp.fc2") if timm else (f"block.{k}" for k in (0, 2, 3, 5))
+    )
+    stem = "stem" if timm else "features.0"
+    shapes: Shapes = _conv(f"{stem}.0", width, 3, 4) | _scaled(f"{stem}.1", width)
+    for stage, count in enumerate(blocks):
+        size = width * 2**stage
+        if stage:
+            step = f"stages.{stage}.downsample" if timm else f"features.{2 * stage}"
+            shapes |= _scaled(f"{step}.0", size // 2) | _conv(f"{step}.1", size, size // 2, 2)
+        for block in range(count):
+            name = f"stages.{stage}.blocks.{block}" if timm else f"features.{2 * stage + 1}.{block}"
+            shapes |= {f"{name}.gamma": (size,)} if timm else {f"{name}.layer_scale": (size, 1, 1)}
+            shapes |= _conv(f"{name}.{depthwise}", size, 1, 7) | _scaled(f"{name}.{norm}", size)
+            shapes |= _dense(f"{name}.{wide}", 4 * size, size) | _dense(f"{name}.{narrow}", size, 4 * size)
+    head = ("head.norm", "head.fc") if timm else ("classifier.0", "classifier.2")
+    return shapes | _scaled(head[0], 8 * width) | _dense(head[1], 1000, 8 * width)
+
+
+def _scaled(name: str, channels: int) -> Shapes:
+    """Return the shapes of a LayerNorm."""
+    return {f"{name}.weight": (channels,), f"{name}.bias": (channels,)}
+
+
 def torchvision_v1(sizes: Sizes, in_memory: bool = False) -> Shapes:
     """Return the shapes of version 1, as published or as torchvision names them in memory today."""
     size, classes, inner = sizes.channels, sizes.classes + 1, ".0" if in_memory else ""

@@ -20,6 +20,8 @@ def seeded_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return draw.uniform(0.5, 1.5, shape).astype(np.float32)
     if kind == "running_mean":
         return draw.normal(0, 0.1, shape).astype(np.float32)
+    if kind == "layer_scale":  # the last of a block, as below
+        return draw.uniform(0.2, 0.4, shape).astype(np.float32)
     if len(shape) == 1:
         return (_norm_weight(name, draw, shape) if kind == "weight" else draw.normal(0, 0.1, shape)).astype(np.float32)
     fan_in = int(np.prod(shape[1:])) if "conv5_mask" not in name else shape[0]

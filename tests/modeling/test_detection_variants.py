@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
+from mrcnn.errors import InputError
 from mrcnn.modeling import losses, ops, targets
-from mrcnn.modeling.detection_layer import refine_detections
+from mrcnn.modeling.detection_layer import refine_detections, refine_detections_graph
 from tests.compiled import RUNS, to_numpy
 from tests.modeling.test_ops import draw_scene, greedy, iou
 
@@ -128,13 +129,25 @@ def test_detections_are_those_of_the_definition(run, name):
 
 def test_the_settings_change_the_detections():
     """Otherwise the comparison above would show nothing."""
-    rois, probs, deltas, windows, metas = map(keras.ops.convert_to_tensor, scene(3))
+    rois, probs, deltas, windows, _ = scene(3)
     results = {
-        name: to_numpy(refine_detections(rois, probs, deltas, windows, config_of(**changes), metas)).tobytes()
+        name: b"".join(
+            by_definition(rois[i], probs[i], deltas[i], windows[i].astype(float), config_of(**changes))
+            .round(4)
+            .tobytes()
+            for i in range(2)
+        )
         for name, changes in CHANGES.items()
     }
     names = list(results)
     assert [(a, b) for i, a in enumerate(names) for b in names[:i] if results[a] == results[b]] == []
+
+
+def test_sizes_in_pixels_need_the_images_sizes():
+    rois, probs, deltas, windows, _ = scene(3)
+    config = config_of(DETECTION_MIN_SIZE=25.0)
+    with pytest.raises(InputError, match=r"DETECTION_MIN_SIZE is 25.0.*call refine_detections with meta"):
+        refine_detections_graph(rois[0], probs[0], deltas[0], windows[0], config)
 
 
 @pytest.mark.parametrize("candidates", [0, 1, 7, 16, 17, 75])
