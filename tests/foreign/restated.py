@@ -245,14 +245,15 @@ def decoded(deltas: Tensor, boxes: Tensor, weights: tuple[float, ...], variant: 
 def suppressed(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, most: int) -> tuple[Tensor, float]:
     """Return the indices that survive within their group, by descending score, and how near to another choice it was.
 
-    The second is the least distance of an IoU with a survivor to the threshold, or of the scores around the cut.
+    The second is the least distance of the scores around the cut, or tenfold of an IoU with a survivor to the threshold.
     """
     kept, near = [], math.inf
     for group in groups.unique():
         here = torch.nonzero(groups == group)[:, 0]
         survivors = here[torchvision.ops.nms(boxes[here], scores[here], threshold)]
         kept.append(survivors)
-        near = min(near, (torchvision.ops.box_iou(boxes[survivors], boxes[here]) - threshold).abs().min().item())
+        overlaps = torchvision.ops.box_iou(boxes[survivors], boxes[here])
+        near = min(near, 10 * (overlaps - threshold).abs().min().item())
     indices = torch.cat(kept)
     indices = indices[scores[indices].argsort(descending=True)]
     return indices[:most], min(near, gap(scores[indices], most))

@@ -29,7 +29,9 @@ def seeded_tensor(name: str, shape: tuple[int, ...], seed: str = "") -> np.ndarr
 
 
 def _norm_weight(name: str, draw: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    low, high = (0.2, 0.4) if any(part in name for part in LAST_NORMS) else (0.8, 1.2)  # so that sums over blocks stay small
+    low, high = (
+        (0.2, 0.4) if any(part in name for part in LAST_NORMS) else (0.8, 1.2)
+    )  # so that sums over blocks stay small
     return draw.uniform(low, high, shape)
 
 

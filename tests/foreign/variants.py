@@ -16,6 +16,7 @@ from tests.foreign.torchvision_weights import seeded_image
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 SHORTER, LONGER = 180, 320  # px of a resized image
+VALUES, ROWS = 300, 120  # of each recorded output, about so many are kept
 # height, width: the first is padded to 192 x 320 as it is, the second is shrunk to 180 x 313 before
 IMAGES = {"same": (180, 320), "shrunk": (270, 470)}
 BLUE_FIRST = (103.53, 116.28, 123.675)
@@ -80,13 +81,11 @@ SMALL = Sizes((3, 4, 6, 3), bottleneck=True)
 GROUPED = dataclasses.replace(SMALL, groups=32, width_per_group=4)
 PYTORCH = {"bgr": False, "mean": BLUE_FIRST[::-1], "std": STD_BLUE_FIRST[::-1]}
 VARIANTS = {
-    "fpn": Variant(state_dicts.detectron2, SMALL),
-    "x101": Variant(state_dicts.detectron2, GROUPED, stride_in_1x1=False, std=STD_BLUE_FIRST),
-    "lsj": Variant(lambda sizes: state_dicts.detectron2(sizes, lsj=True), Sizes()),
+    "fpn": Variant(state_dicts.detectron2, SMALL, "4"),
+    "x101": Variant(state_dicts.detectron2, GROUPED, "4", stride_in_1x1=False, std=STD_BLUE_FIRST),
+    "lsj": Variant(lambda sizes: state_dicts.detectron2(sizes, lsj=True), Sizes(), "4"),
     "c4": Variant(state_dicts.detectron2_c4, SMALL, end="c4"),
-    "dc5": Variant(state_dicts.detectron2_dc5, SMALL, end="dc5"),
-    "mmdet": Variant(
-        state_dicts.mmdet, SMALL, mmdet=True, stride_in_1x1=False, **PYTORCH
-    ),
+    "dc5": Variant(state_dicts.detectron2_dc5, SMALL, "4", end="dc5"),
+    "mmdet": Variant(state_dicts.mmdet, SMALL, mmdet=True, stride_in_1x1=False, **PYTORCH),
     "mmdet_caffe": Variant(state_dicts.mmdet, SMALL, mmdet=True, meta={"config": CAFFE}),
 }
