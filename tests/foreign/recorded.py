@@ -38,16 +38,19 @@ class Run:
     golden: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, detector: Detector, image: np.ndarray, golden: dict[str, np.ndarray]) -> "Run":
-        """Run every stage that was recorded."""
-        molded, metas, windows = detector.mold_inputs([image])
+    def of(cls, detector: Detector, images: list[np.ndarray], golden: list[dict[str, np.ndarray]]) -> "list[Run]":
+        """Run every stage that was recorded of images whose inputs have one size."""
+        molded, metas, windows = detector.mold_inputs(images)
         outputs = stage_outputs(detector.network)
         for name in ("rpn_class_logits", "mrcnn_class_logits", "roi_align_classifier"):
             outputs[name] = detector.network.get_layer(name).output
-        wanted = [*(name for name in MAPS if name in golden), *STAGES, "detections", "mrcnn_mask"]
+        wanted = [*(name for name in MAPS if name in golden[0]), *STAGES, "detections", "mrcnn_mask"]
         values = run(detector.network, [(n, outputs[n]) for n in wanted], detector.network_inputs(molded, metas))
-        ours = {name: np.asarray(keras.ops.convert_to_numpy(value))[0] for name, value in values.items()}
-        return cls(ours, detector, image, molded[0], windows[0], golden)
+        ours = {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in values.items()}
+        return [
+            cls({name: value[i] for name, value in ours.items()}, detector, image, molded[i], windows[i], golden[i])
+            for i, image in enumerate(images)
+        ]
 
     def boxes_px(self, boxes_norm: np.ndarray) -> np.ndarray:
         """Return boxes [n, (y1, x1, y2, x2)] as others write them, [n, (x1, y1, x2, y2)] px."""
@@ -79,7 +82,7 @@ class Run:
         assert len(set(distances.argmin(axis=0))) == len(golden)  # each has its own partner
 
     def assert_box_head(self) -> None:
-        """Compare the first pooled regions, the class logits and the boxes' deltas; a file may lack the background's."""
+        """Compare the first pooled regions, the class logits and the deltas; there may be none of the background."""
         count, channels = self.golden["pooled"].shape[:2]
         pooled = np.moveaxis(self.ours["roi_align_classifier"][:count], 3, 1)
         assert_near(pooled[:, :: max(1, pooled.shape[1] // channels)], self.golden["pooled"])

@@ -245,7 +245,7 @@ def decoded(deltas: Tensor, boxes: Tensor, weights: tuple[float, ...], variant: 
 def suppressed(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, most: int) -> tuple[Tensor, float]:
     """Return the indices that survive within their group, by descending score, and how near to another choice it was.
 
-    The second is the least distance of the scores around the cut, or tenfold of an IoU with a survivor to the threshold.
+    The second is the distance of the scores around the cut, or ten times that of an IoU with a survivor to its limit.
     """
     kept, near = [], math.inf
     for group in groups.unique():

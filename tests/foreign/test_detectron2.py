@@ -5,8 +5,6 @@ Detectron2 pads those of C4 to nothing, so what C4 computes at the lower and rig
 left out here. Its own weights of real images are not compared either: there are none that could be shipped.
 """
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -36,12 +34,12 @@ def runs(request, tmp_path_factory) -> dict[str, Run]:
     assert not report.untouched and not report.skipped
     with np.load(GOLDEN / f"detectron2_{name}.npz") as file:
         golden = dict(file)
-    return {image: of_image(Detector(network, config), image, golden) for image in IMAGES}
-
-
-def of_image(detector: Detector, image: str, golden: dict[str, Any]) -> Run:
-    recorded = {key.partition("/")[2]: value for key, value in golden.items() if key.startswith(f"{image}/")}
-    return Run.of(detector, image_of(image), recorded)
+    found = Run.of(
+        Detector(network, config),
+        [image_of(image) for image in IMAGES],  # their inputs have one size
+        [{key.partition("/")[2]: value for key, value in golden.items() if key.startswith(f"{i}/")} for i in IMAGES],
+    )
+    return dict(zip(IMAGES, found, strict=True))
 
 
 @pytest.fixture(params=list(IMAGES))

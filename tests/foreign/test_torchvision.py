@@ -65,7 +65,7 @@ def found(request, model) -> Run:
     detector, image = detector_of(low, high), seeded_image(height, width)
     with np.load(GOLDEN / f"torchvision_{version}.npz") as file:
         golden = {key.partition("/")[2]: value for key, value in file.items() if key.startswith(request.param)}
-    return Run.of(detector, image, golden)
+    return Run.of(detector, [image], [golden])[0]
 
 
 def test_input_and_feature_maps(found):

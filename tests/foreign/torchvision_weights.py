@@ -1,4 +1,4 @@
-"""Weights and images from seeds, so that what torchvision or a restatement of others computes with them can be recorded.
+"""Weights and images from seeds, so that what torchvision and others compute with them can be recorded.
 
 This module needs numpy alone: the recorders run it where torchvision is, the tests where it is not.
 """
@@ -49,8 +49,8 @@ def _gain(name: str) -> float:
         ("rpn_reg", 0.03),
         ("fc_cls", 0.2),
         ("fc_reg", 0.15),
-        ("mask_head.predictor", 0.3),
-        ("conv_logits", 0.3),
+        ("mask_head.predictor", 0.1),
+        ("conv_logits", 0.1),
         ("fpn", 1.0),
         ("neck", 1.0),
     ):
