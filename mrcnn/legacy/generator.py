@@ -15,7 +15,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.images import mold_image
 from mrcnn.errors import InputError
 from mrcnn.legacy.image_gt import load_image_gt
-from mrcnn.modeling.anchors import compute_backbone_shapes, generate_pyramid_anchors
+from mrcnn.modeling.anchors import pyramid_anchors_px
 from mrcnn.modeling.targets import build_rpn_targets
 from mrcnn.structures.boxes import box_refinement, compute_overlaps
 from mrcnn.structures.masks import bilinear_resize
@@ -188,13 +188,7 @@ def _one_image(
     truth: tuple, config: Any, random_rois: int, detection_targets: bool
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     image, meta, class_ids, boxes, masks = truth
-    anchors = generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES,
-        config.RPN_ANCHOR_RATIOS,
-        compute_backbone_shapes(config, image.shape),  # of this image: it need not be square (fix 3)
-        config.BACKBONE_STRIDES,
-        config.RPN_ANCHOR_STRIDE,
-    )
+    anchors = pyramid_anchors_px(config, image.shape)  # of this image: it need not be square (fix 3)
     rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, boxes, config)
     outputs: list[np.ndarray] = []
     more: list[np.ndarray] = []
