@@ -34,49 +34,52 @@ CELL = [
 
 
 def settings(end: str) -> ShapesConfig:
-    """Return settings of a tiny network; TRAIN_BN so that every layer can train, the learning rate so that it moves."""
+    """Return settings of a tiny network in which every layer can train."""
     config = ShapesConfig().override([f"BACKBONE=resnet18-{end}", "TRAIN_BN=None", "POOL_SIZE=4"])
+    config.PROPOSAL_APPEND_GT = True  # so that there are positive ROIs, and every head has a loss
     config.MASK_SHAPE = [14, 14] if end == "c4" else [28, 28]
     config.MASK_POOL_SIZE = 7 if end == "c4" else 14
     config.validate()
     return config
 
 
+@pytest.fixture(scope="module", params=ENDS)
+def trained(request) -> tuple[str, TrainingNetwork, dict[str, tuple[dict, set[str]]]]:
+    """Train one step of "heads", then one of "all"; return the losses and the layers that changed in each."""
+    keras.utils.set_random_seed(1)
+    config = settings(request.param)
+    network, steps = build_training_network(config), {}
+    with_batches = Loader(ShapesDataset().load_shapes(2), config)
+    batch = with_batches[0][0]
+    with_batches.close()
+    for stage in ("heads", "all"):
+        choose_layers(network, config, stage)
+        compile_model(network, config, 0.02, 0.9)
+        before = snapshot(network)
+        losses = network.train_on_batch(batch, return_dict=True)
+        steps[stage] = losses, {name for name, values in snapshot(network).items() if differ(before[name], values)}
+    return request.param, network, steps
+
+
 @graph
-class TestTraining:
-    """One step of each stage."""
+def test_losses_are_positive_and_finite(trained):
+    for losses, _ in trained[2].values():
+        assert set(LOSS_NAMES) <= set(losses) and all(0 < float(losses[name]) < np.inf for name in LOSS_NAMES)
 
-    @pytest.fixture(scope="class", params=ENDS)
-    def trained(self, request) -> tuple[str, TrainingNetwork, dict[str, tuple[dict, set[str]]]]:
-        """Train one step of "heads", then one of "all"; return the losses and the layers that changed in each."""
-        keras.utils.set_random_seed(1)
-        config = settings(request.param)
-        network, steps = build_training_network(config), {}
-        with_batches = Loader(ShapesDataset().load_shapes(2), config)
-        batch = with_batches[0][0]
-        with_batches.close()
-        for stage in ("heads", "all"):
-            choose_layers(network, config, stage)
-            compile_model(network, config, 0.02, 0.9)
-            before = snapshot(network)
-            losses = network.train_on_batch(batch, return_dict=True)
-            steps[stage] = losses, {name for name, values in snapshot(network).items() if differ(before[name], values)}
-        return request.param, network, steps
 
-    def test_losses_are_finite(self, trained):
-        for losses, _ in trained[2].values():
-            assert set(LOSS_NAMES) <= set(losses) and all(np.isfinite(float(losses[name])) for name in LOSS_NAMES)
+@graph
+def test_heads_are_those_layers(trained):
+    end, network, steps = trained
+    own = r"rpn_.*|mrcnn_.*" + (r"|res5.*|bn5.*" if end == "c4" else "")
+    wanted = {name for name in weights.leaf_layers(network) if re.fullmatch(own, name)}
+    assert steps["heads"][1] == wanted
+    assert ("res5a_branch2a" in wanted) == (end == "c4") and {"rpn_conv_shared", "mrcnn_mask"} <= wanted
 
-    def test_heads_are_those_layers(self, trained):
-        end, network, steps = trained
-        own = r"rpn_.*|mrcnn_.*" + (r"|res5.*|bn5.*" if end == "c4" else "")
-        wanted = {name for name in weights.leaf_layers(network) if re.fullmatch(own, name)}
-        assert steps["heads"][1] == wanted
-        assert ("res5a_branch2a" in wanted) == (end == "c4") and {"rpn_conv_shared", "mrcnn_mask"} <= wanted
 
-    def test_all_are_all_layers(self, trained):
-        _, network, steps = trained
-        assert steps["all"][1] == set(weights.leaf_layers(network)) >= {"conv1", "res4a_branch1", "res5b_branch2b"}
+@graph
+def test_all_are_all_layers(trained):
+    _, network, steps = trained
+    assert steps["all"][1] == set(weights.leaf_layers(network)) >= {"conv1", "res4a_branch1", "res5b_branch2b"}
 
 
 def snapshot(network: keras.Model) -> dict[str, list[np.ndarray]]:
