@@ -39,14 +39,21 @@ def level_sizes(config: Config, shape: Sequence[int]) -> np.ndarray:
     return cells.prod(axis=1) * anchors_per_location(config)
 
 
+def level_names(config: Config) -> list[str]:
+    """Return P2, P3, ..., or C4 or DC5 for a single map."""
+    if single := ending(config.BACKBONE):
+        return [single.lstrip("-").upper()]
+    return [f"P{number}" for number, _ in enumerate(anchor_levels(config), 2)]
+
+
 def level_table(config: Config, shape: Sequence[int]) -> list[Row]:
     """Return rows for `display_table`: the anchors of each pyramid level. For the arguments see `level_sizes`."""
     sizes = level_sizes(config, shape)
     rows = [["level", "stride, px", "cells", "anchor side, px", "anchors", "share"]]
-    levels = zip(compute_backbone_shapes(config, tuple(shape)), anchor_levels(config), sizes, strict=True)
-    single = ending(config.BACKBONE)
-    for number, ((height, width), (stride, scales), count) in enumerate(levels, 2):
-        name, sides = single.lstrip("-").upper() or f"P{number}", ", ".join(map(str, scales))
+    shapes = compute_backbone_shapes(config, tuple(shape))
+    levels = zip(level_names(config), shapes, anchor_levels(config), sizes, strict=True)
+    for name, (height, width), (stride, scales), count in levels:
+        sides = ", ".join(map(str, scales))
         rows.append([name, f"{stride}", f"{height} x {width}", sides, f"{count:,}", f"{count / sizes.sum():.1%}"])
     return [*rows, ["all", "", "", "", f"{sizes.sum():,}", "100 %"]]
 
@@ -61,13 +68,14 @@ def order_table(config: Config, shape: Sequence[int], indices: Sequence[int]) ->
     anchors, sizes = pyramid_anchors_px(config, tuple(shape)), level_sizes(config, shape)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     widths = -(-compute_backbone_shapes(config, tuple(shape))[:, 1] // config.RPN_ANCHOR_STRIDE)
+    names, ratios = level_names(config), config.RPN_ANCHOR_RATIOS
     rows = [["index", "level", "row", "column", "width / height", "y1, x1, y2, x2"]]
     for index in indices:
         level = int(np.searchsorted(starts, index, side="right")) - 1
-        cell, ratio = divmod(int(index - starts[level]), len(config.RPN_ANCHOR_RATIOS))
+        cell, number = divmod(int(index - starts[level]), anchors_per_location(config))
         row, column = divmod(cell, int(widths[level]))
-        box = ", ".join(f"{value:.1f}" for value in anchors[index])
-        rows.append([f"{index:,}", f"P{level + 2}", f"{row}", f"{column}", f"{config.RPN_ANCHOR_RATIOS[ratio]:g}", box])
+        box, ratio = ", ".join(f"{v:.1f}" for v in anchors[index]), ratios[number % len(ratios)]
+        rows.append([f"{index:,}", names[level], f"{row}", f"{column}", f"{ratio:g}", box])
     return rows
 
 
@@ -88,18 +96,22 @@ def plot_middle_cell(image: np.ndarray, config: Config, ax: Axes | None = None, 
     """
     figure, axis = axes_for(ax, (11, 6.5))
     anchors, sizes = pyramid_anchors_px(config, image.shape), level_sizes(config, image.shape)
-    shapes, ratios = compute_backbone_shapes(config, image.shape), len(config.RPN_ANCHOR_RATIOS)
+    shapes, names, count = (
+        compute_backbone_shapes(config, image.shape),
+        level_names(config),
+        anchors_per_location(config),
+    )
     start = 0
     for level, (size, shape) in enumerate(zip(sizes, shapes, strict=True)):
         rows, columns = -(-shape // config.RPN_ANCHOR_STRIDE)
-        first = start + ((rows // 2) * columns + columns // 2) * ratios
-        for y1, x1, y2, x2 in anchors[first : first + ratios]:
+        first = start + ((rows // 2) * columns + columns // 2) * count
+        for number, (y1, x1, y2, x2) in enumerate(anchors[first : first + count]):
             axis.plot(
                 [x1, x2, x2, x1, x1],
                 [y1, y1, y2, y2, y1],
                 color=class_color(level + 1),
                 linewidth=2,
-                label=f"P{level + 2}: {size:,}" if y1 == anchors[first][0] else None,
+                label=None if number else f"{names[level]}: {size:,}",
             )
         start += size
     axis.imshow(image, alpha=0.6)

@@ -81,12 +81,15 @@ def plot_score_maps(image: np.ndarray, maps: Sequence[np.ndarray], save: Path | 
     Raises:
         InputError: `save` cannot be written.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(11, 4.4), layout="constrained")
+    columns = min(3, len(maps) + 1)
+    rows = -(-(len(maps) + 1) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(11, 2.2 * rows), layout="constrained", squeeze=False)
     axes.flat[0].imshow(image)
     axes.flat[0].set_title("the image as the network sees it")
-    for level, (axis, scores) in enumerate(zip(axes.flat[1:], maps, strict=True), 2):
+    names = [f"P{level}" for level in range(2, 2 + len(maps))] if len(maps) > 1 else ["the one map"]
+    for name, axis, scores in zip(names, axes.flat[1:], maps, strict=False):
         heat = axis.imshow(scores, vmin=0, vmax=1, cmap="magma", interpolation="nearest")
-        axis.set_title(f"P{level}, {scores.shape[0]} x {scores.shape[1]} cells: {np.sum(scores > 0.5)} above 0.5")
+        axis.set_title(f"{name}, {scores.shape[0]} x {scores.shape[1]} cells: {np.sum(scores > 0.5)} above 0.5")
     figure.colorbar(heat, ax=axes[:, -1], shrink=0.8, label="best score of a cell's anchors")
     for axis in axes.flat:
         axis.axis("off")

@@ -86,7 +86,7 @@ def compute_backbone_shapes(config: Config, image_shape: tuple) -> np.ndarray:
     """
     if callable(config.BACKBONE):
         assert config.COMPUTE_BACKBONE_SHAPE is not None, "Config.validate() requires it"
-        return config.COMPUTE_BACKBONE_SHAPE(image_shape)
+        return np.asarray(config.COMPUTE_BACKBONE_SHAPE(image_shape))
     strides = np.asarray([SINGLE_MAP_STRIDE] if ending(config.BACKBONE) else config.BACKBONE_STRIDES)[:, None]
     return np.ceil(np.asarray(image_shape[:2])[None] / strides).astype(np.int64)
 

@@ -26,6 +26,8 @@ class Sizes:
         channels: of feature pyramid, RPN and mask head.
         fc: units of the box head's dense layers.
         classes: without background.
+        groups: of a bottleneck's 3x3.
+        width_per_group: channels of each group in C2, for a stem of 64.
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
@@ -34,6 +36,8 @@ class Sizes:
     channels: int = 16
     fc: int = 32
     classes: int = 8
+    groups: int = 1
+    width_per_group: int = 64
 
 
 R50 = Sizes((3, 4, 6, 3), True, 64, 256, 1024, 80)
@@ -63,8 +67,9 @@ def _resnet(sizes: Sizes, stem: tuple[str, str], names: Names, counter: bool) ->
     for stage in (2, 3, 4, 5):
         narrow = sizes.width * 2 ** (stage - 2)
         wide = narrow * 4 if sizes.bottleneck else narrow
+        inner = narrow * sizes.width_per_group // 64 * sizes.groups
         for block in range(sizes.blocks[stage - 2]):
-            kernels = [(narrow, channels, 1), (narrow, narrow, 3), (wide, narrow, 1)]
+            kernels = [(inner, channels, 1), (inner, inner // sizes.groups, 3), (wide, inner, 1)]
             kernels = kernels if sizes.bottleneck else [(narrow, channels, 3), (narrow, narrow, 3)]
             for number, kernel in enumerate(kernels, 1):
                 shapes |= _normed(*names(stage, block, number), *kernel, counter)
@@ -167,36 +172,74 @@ def _torchvision_predictors(sizes: Sizes, classes: int) -> Shapes:
     }
 
 
+def _detectron2_names(prefix: str, res5: str) -> Names:
+    """Return the names of convolutions and their norms, those of stage 5 under a prefix of their own."""
+
+    def names(stage: int, block: int, number: int) -> tuple[str, str]:
+        name = f"{res5 if stage == 5 else prefix}res{stage}.{block}." + (f"conv{number}" if number else "shortcut")
+        return name, f"{name}.norm"
+
+    return names
+
+
 def detectron2(sizes: Sizes, lsj: bool = False) -> Shapes:
     """Return the shapes of Detectron2's models with FPN; `lsj`: of its new baselines, with norms everywhere."""
     size, bottom_up = sizes.channels, "backbone.bottom_up."
 
-    def names(stage: int, block: int, number: int) -> tuple[str, str]:
-        name = f"{bottom_up}res{stage}.{block}." + (f"conv{number}" if number else "shortcut")
-        return name, f"{name}.norm"
-
     def conv(name: str, out: int, into: int, side: int) -> Shapes:
         return _normed(name, f"{name}.norm", out, into, side, False) if lsj else _conv(name, out, into, side)
 
-    shapes = _resnet(sizes, (f"{bottom_up}stem.conv1", f"{bottom_up}stem.conv1.norm"), names, False)
+    stem = f"{bottom_up}stem.conv1"
+    shapes = _resnet(sizes, (stem, f"{stem}.norm"), _detectron2_names(bottom_up, bottom_up), False)
     for level, channels in enumerate(_stage_channels(sizes), 2):
         shapes |= conv(f"backbone.fpn_lateral{level}", size, channels, 1)
         shapes |= conv(f"backbone.fpn_output{level}", size, size, 3)
-    rpn, heads = "proposal_generator.rpn_head", "roi_heads"
-    for name in (f"{rpn}.conv.conv0", f"{rpn}.conv.conv1") if lsj else (f"{rpn}.conv",):
-        shapes |= _conv(name, size, size, 3)
-    shapes |= _conv(f"{rpn}.objectness_logits", 3, size, 1) | _conv(f"{rpn}.anchor_deltas", 12, size, 1)
+    shapes |= _detectron2_rpn(size, 3, ("conv.conv0", "conv.conv1") if lsj else ("conv",))
     for number in range(1, 5 if lsj else 1):
-        shapes |= conv(f"{heads}.box_head.conv{number}", size, size, 3)
-    shapes |= _dense(f"{heads}.box_head.fc1", sizes.fc, size * CELLS)
-    shapes |= {} if lsj else _dense(f"{heads}.box_head.fc2", sizes.fc, sizes.fc)
+        shapes |= conv(f"roi_heads.box_head.conv{number}", size, size, 3)
+    shapes |= _dense("roi_heads.box_head.fc1", sizes.fc, size * CELLS)
+    shapes |= {} if lsj else _dense("roi_heads.box_head.fc2", sizes.fc, sizes.fc)
     for number in range(1, 5):
-        shapes |= conv(f"{heads}.mask_head.mask_fcn{number}", size, size, 3)
-    return shapes | {
-        **_dense(f"{heads}.box_predictor.cls_score", sizes.classes + 1, sizes.fc),
-        **_dense(f"{heads}.box_predictor.bbox_pred", 4 * sizes.classes, sizes.fc),
-        **_conv(f"{heads}.mask_head.deconv", size, size, 2),
-        **_conv(f"{heads}.mask_head.predictor", sizes.classes, size, 1),
+        shapes |= conv(f"roi_heads.mask_head.mask_fcn{number}", size, size, 3)
+    return shapes | _detectron2_predictors(sizes, sizes.fc, size)
+
+
+def detectron2_c4(sizes: Sizes) -> Shapes:
+    """Return the shapes of Detectron2's models on C4, which have stage 5 in the heads."""
+    _, _, c4, c5 = _stage_channels(sizes)
+    stem = "backbone.stem.conv1"
+    shapes = _resnet(sizes, (stem, f"{stem}.norm"), _detectron2_names("backbone.", "roi_heads."), False)
+    return shapes | _detectron2_rpn(c4, 15) | _detectron2_predictors(sizes, c5, c5)
+
+
+def detectron2_dc5(sizes: Sizes) -> Shapes:
+    """Return the shapes of Detectron2's models on a dilated C5."""
+    stem, c5 = "backbone.stem.conv1", _stage_channels(sizes)[3]
+    shapes = _resnet(sizes, (stem, f"{stem}.norm"), _detectron2_names("backbone.", "backbone."), False)
+    shapes |= _detectron2_rpn(c5, 15)
+    shapes |= _dense("roi_heads.box_head.fc1", sizes.fc, c5 * CELLS)
+    shapes |= _dense("roi_heads.box_head.fc2", sizes.fc, sizes.fc)
+    for number, into in enumerate((c5, *[sizes.channels] * 3), 1):
+        shapes |= _conv(f"roi_heads.mask_head.mask_fcn{number}", sizes.channels, into, 3)
+    return shapes | _detectron2_predictors(sizes, sizes.fc, sizes.channels)
+
+
+def _detectron2_rpn(channels: int, anchors: int, convs: tuple[str, ...] = ("conv",)) -> Shapes:
+    rpn = "proposal_generator.rpn_head"
+    shapes: Shapes = {}
+    for name in convs:
+        shapes |= _conv(f"{rpn}.{name}", channels, channels, 3)
+    shapes |= _conv(f"{rpn}.objectness_logits", anchors, channels, 1)
+    return shapes | _conv(f"{rpn}.anchor_deltas", 4 * anchors, channels, 1)
+
+
+def _detectron2_predictors(sizes: Sizes, box_features: int, mask_features: int) -> Shapes:
+    return {
+        **_dense("roi_heads.box_predictor.cls_score", sizes.classes + 1, box_features),
+        **_dense("roi_heads.box_predictor.bbox_pred", 4 * sizes.classes, box_features),
+        "roi_heads.mask_head.deconv.weight": (mask_features, sizes.channels, 2, 2),
+        "roi_heads.mask_head.deconv.bias": (sizes.channels,),
+        **_conv("roi_heads.mask_head.predictor", sizes.classes, sizes.channels, 1),
     }
 
 
@@ -224,9 +267,9 @@ def mmdet(sizes: Sizes) -> Shapes:
 # ------------------------------------------------------------------------------------------------- values and files
 
 
-def seeded(shapes: Shapes) -> dict[str, np.ndarray]:
+def seeded(shapes: Shapes, seed: str = "") -> dict[str, np.ndarray]:
     """Return values from a seed for each tensor."""
-    return {name: seeded_tensor(name, shape) for name, shape in shapes.items()}
+    return {name: seeded_tensor(name, shape, seed) for name, shape in shapes.items()}
 
 
 def write(

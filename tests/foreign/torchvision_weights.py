@@ -1,6 +1,6 @@
-"""Weights and images from seeds for torchvision's models, so that what torchvision computes with them can be recorded.
+"""Weights and images from seeds, so that what torchvision and others compute with them can be recorded.
 
-This module needs numpy alone: the recorder runs it where torchvision is, the tests where it is not.
+This module needs numpy alone: the recorders run it where torchvision is, the tests where it is not.
 """
 
 import zlib
@@ -8,13 +8,15 @@ import zlib
 import numpy as np
 
 COUNTERS = "num_batches_tracked"
+TRANSPOSED = ("conv5_mask", "mask_head.deconv", "mask_head.upsample")
+LAST_NORMS = (".bn3.", ".conv3.norm.")  # of a block
 
 
-def seeded_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def seeded_tensor(name: str, shape: tuple[int, ...], seed: str = "") -> np.ndarray:
     """Return the values of one tensor of a state dict, float32, or int64 for a counter."""
     if name.endswith(COUNTERS):
         return np.zeros(shape, np.int64)
-    draw = np.random.default_rng(zlib.crc32(name.encode()))
+    draw = np.random.default_rng(zlib.crc32((name + seed).encode()))
     kind = name.rpartition(".")[2]
     if kind == "running_var":
         return draw.uniform(0.5, 1.5, shape).astype(np.float32)
@@ -24,12 +26,14 @@ def seeded_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return draw.uniform(0.2, 0.4, shape).astype(np.float32)
     if len(shape) == 1:
         return (_norm_weight(name, draw, shape) if kind == "weight" else draw.normal(0, 0.1, shape)).astype(np.float32)
-    fan_in = int(np.prod(shape[1:])) if "conv5_mask" not in name else shape[0]
+    fan_in = shape[0] if any(part in name for part in TRANSPOSED) else int(np.prod(shape[1:]))
     return draw.normal(0, _gain(name) / np.sqrt(fan_in), shape).astype(np.float32)
 
 
 def _norm_weight(name: str, draw: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    low, high = (0.2, 0.4) if ".bn3." in name else (0.8, 1.2)  # the last of a block: sums over blocks stay small
+    low, high = (
+        (0.2, 0.4) if any(part in name for part in LAST_NORMS) else (0.8, 1.2)
+    )  # so that sums over blocks stay small
     return draw.uniform(low, high, shape)
 
 
@@ -41,7 +45,16 @@ def _gain(name: str) -> float:
         ("cls_score", 0.2),
         ("box_predictor.bbox_pred", 0.15),
         ("mask_fcn_logits", 0.3),
+        ("objectness_logits", 0.2),
+        ("rpn_cls", 0.2),
+        ("anchor_deltas", 0.03),
+        ("rpn_reg", 0.03),
+        ("fc_cls", 0.2),
+        ("fc_reg", 0.15),
+        ("mask_head.predictor", 0.1),
+        ("conv_logits", 0.1),
         ("fpn", 1.0),
+        ("neck", 1.0),
     ):
         if part in name:
             return gain
