@@ -104,7 +104,7 @@ def test_proposals_are_those_of_the_definition(run, name):
     logits, deltas, anchors = scene(len(name))
 
     def proposals(*arrays):
-        return propose(*arrays, config, COUNT, 0.6, level_sizes=LEVELS, meta=keras.ops.convert_to_tensor(metas()))
+        return propose(*arrays, config, COUNT, 0.6, anchor_counts=LEVELS, meta=keras.ops.convert_to_tensor(metas()))
 
     found = to_numpy(run(proposals)(logits, deltas, anchors))["proposals"]
     for image in range(2):
