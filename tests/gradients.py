@@ -4,13 +4,14 @@ import keras
 import numpy as np
 
 
-def value_and_gradient(function, x: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return value and gradient at x of function(tensor) -> scalar tensor, in numpy."""
+def value_and_gradient(function, x: np.ndarray, jit: bool = False) -> tuple[float, np.ndarray]:
+    """Return value and gradient at x of function(tensor) -> scalar tensor, in numpy. `jit`: on JAX, compile both."""
     backend = keras.config.backend()
     if backend == "jax":
         import jax
 
-        value, gradient = jax.value_and_grad(function)(keras.ops.convert_to_tensor(x))
+        both = jax.value_and_grad(function)
+        value, gradient = (jax.jit(both) if jit else both)(keras.ops.convert_to_tensor(x))
     elif backend == "tensorflow":
         import tensorflow as tf
 

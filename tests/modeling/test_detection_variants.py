@@ -1,5 +1,7 @@
 """Compares each setting of the detection layer and of the heads' training, alone, with numpy."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.modeling import losses, ops, targets
 from mrcnn.modeling.detection_layer import refine_detections, refine_detections_graph
-from tests.compiled import RUNS, to_numpy
+from tests.compiled import RUNS, to_numpy, traced
 from tests.modeling.test_ops import draw_scene, greedy, iou
 
 pytestmark = pytest.mark.graph
@@ -150,6 +152,12 @@ def test_sizes_in_pixels_need_the_images_sizes():
         refine_detections_graph(rois[0], probs[0], deltas[0], windows[0], config)
 
 
+@functools.cache
+def suppression(most: int):
+    """Return non-maximum suppression that selects up to `most`, traced once for all numbers of candidates."""
+    return traced(lambda boxes, scores, *rest: ops.non_max_suppression(boxes, scores, most, 0.3, *rest))
+
+
 @pytest.mark.parametrize("candidates", [0, 1, 7, 16, 17, 75])
 def test_suppression_that_ends_early_selects_the_same(monkeypatch, candidates):
     """Candidates are sorted to the front, so tiles without any are skipped; the greedy loop knows no tiles."""
@@ -159,7 +167,7 @@ def test_suppression_that_ends_early_selects_the_same(monkeypatch, candidates):
     valid = np.zeros(scores.shape, bool)
     valid[0, :candidates] = valid[1, 75 - candidates // 2 :] = True
     for most in (3, 30):
-        indices, keep = to_numpy(ops.non_max_suppression(boxes, scores, most, 0.3, class_ids, valid))
+        indices, keep = to_numpy(suppression(most)(boxes, scores, class_ids, valid))
         for i in range(2):
             expected = greedy(boxes[i], scores[i], most, 0.3, class_ids[i], valid[i])
             assert indices[i][keep[i]].tolist() == expected

@@ -62,7 +62,7 @@ def test_compiled_values_are_those_of_torchvision(recorded, run, ratio):
 def test_gradients_are_those_of_torchvision(path, recorded, pool, ratio, aligned):
     upstream = seeded("upstream", (*ROIS.shape[:2], *pool, MAP[3]))
     _, gradient = value_and_gradient(
-        lambda maps: keras.ops.sum(pooled(maps, ROIS, pool, ratio, aligned) * upstream), seeded("map", MAP)
+        lambda maps: keras.ops.sum(pooled(maps, ROIS, pool, ratio, aligned) * upstream), seeded("map", MAP), jit=True
     )
     np.testing.assert_allclose(gradient, recorded[f"{key_of(pool, ratio, aligned)}/gradient"], atol=1e-4, rtol=1e-4)
 
@@ -101,7 +101,8 @@ def test_each_region_is_pooled_from_its_own_level_and_image():
     boxes = np.tile(np.array([0.1, 0.2, 0.7, 0.9], "f"), (2, 3, 1))
     levels = np.array([[0, 1, 0], [1, 1, 0]], "int32")
     for ratio in (0, 1, 2):
-        found = to_numpy(roi_align.roi_align(maps, boxes, levels, (2, 3), ratio, True))
+        pool = traced(lambda *maps, ratio=ratio: roi_align.roi_align(maps, boxes, levels, (2, 3), ratio, True))
+        found = to_numpy(pool(*maps))
         expected = np.array([[0, 1, 0], [11, 11, 10]])[:, :, None, None, None]
         np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=1e-5)
 
@@ -113,7 +114,8 @@ def test_whole_pixels_have_whole_numbers_of_samples():
     corner = np.stack([draw.integers(0, 170, 200), draw.integers(0, 306, 200)], axis=-1)
     boxes = np.concatenate([corner, corner + 14], axis=-1)[None].astype("f")
     levels, sides = np.zeros((1, 200), "int32"), np.tile(np.array([184, 320], "f"), 2)
-    found = to_numpy(roi_align.roi_align([ramp], boxes / sides, levels, (7, 7), 0, True))[0, ..., 0]
+    pool = traced(lambda boxes: roi_align.roi_align([ramp], boxes, levels, (7, 7), 0, True))
+    found = to_numpy(pool(boxes / sides))[0, ..., 0]
     # A cell of 2 x 2 px, aligned, has its samples on the centres of its four pixels.
     for crop, (y, x) in zip(found, corner, strict=True):
         expected = ramp[0, y : y + 14, x : x + 14, 0].reshape(7, 2, 7, 2).mean(axis=(1, 3))
@@ -131,7 +133,7 @@ def test_layer_takes_boxes_of_either_convention(recorded, convention):
         boxes = (boxes_px - np.array([0, 0, 1, 1], "f")) / np.array([height - 1, width - 1] * 2, "f")
     meta = np.array([[0, 1, 1, 3, height, width, 3, 0, 0, height, width, 1, 1, 1]] * 2, "f")
     layer = PyramidROIAlign((7, 7), sampling_ratio=2, aligned=False, continuous=convention == "continuous")
-    found = to_numpy(layer([boxes, meta, maps]))
+    found = to_numpy(traced(lambda *arrays: layer(list(arrays)))(boxes.astype("f"), meta, maps))
     np.testing.assert_allclose(found, recorded[key_of((7, 7), 2, False)], atol=1e-4)
 
 
@@ -140,5 +142,6 @@ def test_matterports_crop_takes_continuous_boxes():
     column = np.broadcast_to(np.arange(16, dtype="f"), (16, 16))[None, :, :, None]
     meta = np.array([[0, 16, 16, 3, 16, 16, 3, 0, 0, 16, 16, 1, 1, 1]], "f")
     box = np.array([[[2, 3, 6, 10]]], "f") / 16  # columns 3 to 9
-    found = to_numpy(PyramidROIAlign((2, 4), continuous=True)([box, meta, column]))
+    layer = PyramidROIAlign((2, 4), continuous=True)
+    found = to_numpy(traced(lambda *arrays: layer(list(arrays)))(box, meta, column))
     np.testing.assert_allclose(found[0, 0, :, :, 0], [[3, 5, 7, 9]] * 2, atol=1e-5)
