@@ -216,8 +216,8 @@ def _names(backbone: str, second: bool) -> Iterator[tuple[str, str, str]]:
 
 def _norm_name(conv: str) -> str:
     """Return torchvision's name of the BatchNorm after a convolution: conv2 -> bn2, downsample.0 -> downsample.1."""
-    start, _, last = conv.rpartition(".")
-    return f"{start}.{last.replace('conv', 'bn') if last.startswith('conv') else int(last) + 1}"
+    start, dot, last = conv.rpartition(".")
+    return f"{start}{dot}{last.replace('conv', 'bn') if last.startswith('conv') else int(last) + 1}"
 
 
 # ---------------------------------------------------------------------------------------------- differences made good

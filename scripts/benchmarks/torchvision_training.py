@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import sys
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -262,6 +263,7 @@ def train(model: Any, loader: "Loader", config: "Config", learning_rate: float) 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = build_optimizer(trained, config)
     schedule = learning_rate_schedule(config, learning_rate, 0, 1)
+    began = time.monotonic()
     with errors_of(loader):
         for step, (inputs,) in enumerate(loader):
             pairs = [image_and_target(inputs, row) for row in range(len(inputs["input_image"]))]
@@ -277,7 +279,8 @@ def train(model: Any, loader: "Loader", config: "Config", learning_rate: float) 
                 torch.nn.utils.clip_grad_norm_(trained, config.GRADIENT_CLIP_NORM)
             optimizer.step()
             if step % SAID_EVERY == 0:
-                log.info("torchvision: step %d of %d, loss %.3f", step, len(loader), float(loss))
+                log.info("torchvision: step %d of %d, loss %.3f", step, len(loader), loss.item())
+    log.info("torchvision: trained in %.0f s", time.monotonic() - began)
 
 
 def build_optimizer(parameters: list[Any], config: "Config") -> Any:
