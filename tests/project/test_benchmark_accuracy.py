@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import pathlib
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from pycocotools import mask as coco
 from mrcnn.augment_settings import preset_settings
 from mrcnn.data.images import compose_image_meta
 from mrcnn.engine import trainer
-from mrcnn.engine.checkpoints import State
 from mrcnn.errors import InputError
 from mrcnn.evaluation.comparison import read_evaluation
 from mrcnn.evaluation.evaluator import evaluate
@@ -59,7 +59,7 @@ def test_batch_as_torchvision_takes_it():
 def test_batches_are_those_of_our_training():
     config, dataset = ShapesConfig(), ShapesDataset().load_shapes(6)
     config.override([*preset_settings("default"), "BALANCE=class-aware", "SEED=4", "STEPS_PER_EPOCH=5"])
-    ours, _ = trainer._loaders(config, dataset, None, trainer.RunOptions(), None, State())
+    ours, _ = trainer._loaders(config, dataset, None, trainer.RunOptions(), None, SimpleNamespace(epoch=0, step=0))
     theirs = torchvision_training.batches(dataset, config)
     assert len(ours) == len(theirs) == 5
     for (one,), (other,) in zip(ours, theirs, strict=True):
