@@ -241,7 +241,7 @@ def image_and_target(inputs: dict[str, np.ndarray], row: int) -> tuple[np.ndarra
     boxes = objects["boxes"]
     inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return inputs["input_image"][row, y1:y2, x1:x2], {
-        "boxes": boxes[inside] - np.float32([x1, y1, x1, y1]),
+        "boxes": boxes[inside] - np.array([x1, y1, x1, y1], np.float32),
         "labels": objects["labels"][inside],
         "masks": objects["masks"][inside, y1:y2, x1:x2],
     }
