@@ -17,7 +17,7 @@ from mrcnn import errors, process
 if __name__ == "__main__":
     process.begin()
 
-from benchmarks import ablation, data, detect, evaluate, precision, sizes, train
+from benchmarks import ablation, accuracy, data, detect, evaluate, precision, sizes, train
 
 from mrcnn.files import write_json
 
@@ -28,6 +28,7 @@ BENCHMARKS = {
     "evaluate": evaluate,
     "train": train,
     "ablation": ablation,
+    "accuracy": accuracy,
     "precision": precision,
     "sizes": sizes,
 }

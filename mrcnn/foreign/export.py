@@ -7,7 +7,7 @@ the model, such as the sizes of images, is named in the log.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -75,19 +75,60 @@ def to_torchvision(network: keras.Model, config: Config) -> dict[str, np.ndarray
     layers = _values(network)
     for absorb in ABSORBERS:
         absorb(layers, config, preset)
-    state = _state(layers, config)
+    second = bool(config.BOX_HEAD_CONVS)
+    state = _state(layers, config, _names(config.BACKBONE, second), second)
     _say_arguments(config)
     _warn_of_rules(config, preset)
     return state
 
 
-def _state(layers: Layers, config: Config) -> dict[str, np.ndarray]:
-    """Return our values under torchvision's names. Raises InputError if a layer of ours has no place there."""
-    second = bool(config.BOX_HEAD_CONVS)
+def backbone_to_torchvision(layers: Mapping[str, Mapping[str, np.ndarray]], config: Config) -> dict[str, np.ndarray]:
+    """Return the state dict of a ResNet alone, named as in torchvision's ImageNet files, whose epsilon is 1e-5.
+
+    Weights cannot make good where strided convolutions pad (BACKBONE_SYMMETRIC_PADDING), which moves features by up to
+    a pixel: train on from there.
+
+    Args:
+        layers: our layer -> our variable -> values [...] float32; layers that are not the backbone's are left out.
+        config: the settings that the layers were trained with.
+
+    Returns:
+        torchvision's name -> values [...] float32 in torchvision's layout.
+
+    Raises:
+        InputError: the backbone is no ResNet of torchvision.
+    """
+    sizes = RESNETS.get(config.BACKBONE) if isinstance(config.BACKBONE, str) else None
+    if sizes is None or config.TRAIN_BN == "group" or (sizes.bottleneck and config.STRIDE_IN_1X1):
+        raise InputError(
+            f"BACKBONE {config.BACKBONE!r} with TRAIN_BN {config.TRAIN_BN!r} and STRIDE_IN_1X1 {config.STRIDE_IN_1X1} "
+            f"is no backbone of torchvision: give one of {', '.join(RESNETS)} with BatchNorm and strides on the 3x3"
+        )
+    prefix = "backbone.body."
+    names = [
+        (ours, theirs.removeprefix(prefix), form)
+        for ours, theirs, form in _names(config.BACKBONE, False)
+        if theirs.startswith(prefix)
+    ]
+    known = {layer for name, _, _ in names for layer in (name, norm_of(name))}
+    backbone = {layer: dict(values) for layer, values in layers.items() if layer in known}
+    for absorb in (_biases, _epsilon, _colours):
+        absorb(backbone, config, PRESETS["torchvision-v2"])
+    return _state(backbone, config, names, False)
+
+
+def _state(
+    layers: Layers, config: Config, names: Iterable[tuple[str, str, str]], counters: bool
+) -> dict[str, np.ndarray]:
+    """Return our values under torchvision's `names`, with or without the counters of BatchNorm.
+
+    Raises:
+        InputError: a layer of ours has no place there.
+    """
     heads = Heads(background_last=False, pool_size=config.POOL_SIZE)
     state: dict[str, np.ndarray] = {}
     left = dict(layers)
-    for layer, name, form in _names(config.BACKBONE, second):
+    for layer, name, form in names:
         values, norm = left.pop(layer, {}), left.pop(norm_of(layer), None)  # many blocks have no shortcut
         state |= {
             f"{name}.{k}": to_theirs(values[ours], form, heads) for k, ours in VARIABLES.items() if ours in values
@@ -95,7 +136,7 @@ def _state(layers: Layers, config: Config) -> dict[str, np.ndarray]:
         if norm is not None:
             name = _norm_name(name)
             state |= {f"{name}.{kind}": norm[ours] for kind, ours in NORM_VARIABLES.items()}
-            state |= {f"{name}.num_batches_tracked": np.zeros((), np.int64)} if second else {}
+            state |= {f"{name}.num_batches_tracked": np.zeros((), np.int64)} if counters else {}
     if left:
         raise InputError(f"torchvision's models have no place for these layers of the network: {', '.join(left)}")
     return state
@@ -176,8 +217,8 @@ def _names(backbone: str, second: bool) -> Iterator[tuple[str, str, str]]:
 
 def _norm_name(conv: str) -> str:
     """Return torchvision's name of the BatchNorm after a convolution: conv2 -> bn2, downsample.0 -> downsample.1."""
-    start, _, last = conv.rpartition(".")
-    return f"{start}.{last.replace('conv', 'bn') if last.startswith('conv') else int(last) + 1}"
+    start, dot, last = conv.rpartition(".")
+    return f"{start}{dot}{last.replace('conv', 'bn') if last.startswith('conv') else int(last) + 1}"
 
 
 # ---------------------------------------------------------------------------------------------- differences made good

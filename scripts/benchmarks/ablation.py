@@ -31,8 +31,6 @@ import pathlib
 import re
 import resource
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -45,13 +43,11 @@ from rich.table import Table
 from bdd100k.cli import positive_int
 from bdd100k.open_data import open_dataset
 from mrcnn.data.class_balance import image_class_counts
-from mrcnn.errors import InputError
 from mrcnn.evaluation import comparison
 
-from .common import square
+from .common import as_options, call_script, square
 
 SUMMARY = "gain in AP from the choices of a training recipe, or from what other projects do"
-SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
 SCENES = {"train": 300, "val": 100, "seed": 11}
 RARE = 3  # number of classes counted as rare
 KEYS = """\
@@ -143,12 +139,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def choices(size: Size, out: pathlib.Path, lines: str) -> dict[str, list[str]]:
     """Return the options of scripts/train.py that each line adds; `lines` is that of the command line."""
     if lines == "variants":
-        return {"seed recipe": [], **{name: _set(settings) for name, settings in VARIANTS.items()}}
+        return {"seed recipe": [], **{name: as_options(settings) for name, settings in VARIANTS.items()}}
     from mrcnn.modeling.pretrained import (
         fetch,
     )  # imported here because Keras takes 800 MiB and other benchmarks measure memory
 
-    backbone = _set(size.backbone)
+    backbone = as_options(size.backbone)
     if size is SIZES["small"]:
         backbone += ["--weights", str(widen(fetch("streets"), out / "streets_wide.h5"))]
     return {
@@ -156,7 +152,7 @@ def choices(size: Size, out: pathlib.Path, lines: str) -> dict[str, list[str]]:
         "+ augmentation": ["--augment", "default"],
         "+ class balance": ["--balance", "repeat-factor"],
         "+ larger backbone": backbone,
-        "+ rectangular": _set(size.rectangle),
+        "+ rectangular": as_options(size.rectangle),
     }
 
 
@@ -194,10 +190,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     data = args.data or str(out / "streets")
     if not args.data:
-        _call("streets.py", ["--out", data, *(f"--{name}={value}" for name, value in SCENES.items())], out)
+        call_script("streets.py", ["--out", data, *(f"--{name}={value}" for name, value in SCENES.items())], out)
     epochs = [str(count) for count in args.epochs or size.epochs]
-    common = [*size.options, "--recipe", "seed", "--epochs", *epochs, "--val-images", "0", *_set(size.settings)]
-    own = _set(args.overrides)  # the user's settings come last and take precedence
+    common = [*size.options, "--recipe", "seed", "--epochs", *epochs, "--val-images", "0", *as_options(size.settings)]
+    own = as_options(args.overrides)  # the user's settings come last and take precedence
     report: dict[str, Any] = {"command": [*common, *own], "rare": _rare(data), "lines": {}}
     kept: list[str] = []
     best: comparison.StoredEvaluation | None = None
@@ -216,20 +212,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _set(settings: Iterable[str]) -> list[str]:
-    return [part for setting in settings for part in ("--set", setting)]
-
-
-def _call(script: str, options: list[str], folder: pathlib.Path) -> None:
-    """Run a script of this project and log its output to a file."""
-    log = folder / f"{script}.log"
-    with log.open("w") as file:
-        done = subprocess.run([sys.executable, str(SCRIPTS / script), *options], stdout=file, stderr=file, check=False)
-    if done.returncode:
-        last = log.read_text().strip().splitlines()[-1:]
-        raise InputError(f"{script} {' '.join(options)} failed with exit code {done.returncode}: {last}; see {log}")
-
-
 def _rare(data: str) -> dict[str, int]:
     """Return the classes with the fewest training objects, but at least one: name -> number of objects."""
     dataset = open_dataset(data, "train")
@@ -245,12 +227,12 @@ def _train_and_evaluate(folder: pathlib.Path, data: str, options: list[str]) -> 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    _call("train.py", ["--data", data, "--logs", str(folder / "logs"), *options], folder)
+    call_script("train.py", ["--data", data, "--logs", str(folder / "logs"), *options], folder)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     spent = {"minutes": (time.monotonic() - began) / 60, "cpu_minutes": cpu / 60}
     checkpoint = max(folder.glob("logs/*/mask_rcnn_*_[0-9]*.h5"))
-    _call("evaluate.py", ["--data", data, "--weights", str(checkpoint), "--out", str(folder)], folder)
+    call_script("evaluate.py", ["--data", data, "--weights", str(checkpoint), "--out", str(folder)], folder)
     done.write_text(json.dumps({"options": options, "spent": spent}))
     return spent
 

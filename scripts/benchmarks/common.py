@@ -1,14 +1,41 @@
-"""Shared by the benchmarks: settings for a square input, options of the network, and summaries of measured seconds."""
+"""Shared by the benchmarks: settings, options of the network, calls of scripts, and summaries of measured seconds."""
 
 import argparse
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
+from mrcnn.errors import InputError
+
+SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
 
 
 def square(side: int) -> list[str]:
     """Return settings, as for --set, for an input of `side` x `side` pixels."""
     return ["IMAGE_RESIZE_MODE=square", f"IMAGE_MIN_DIM={side}", f"IMAGE_MAX_DIM={side}"]
+
+
+def as_options(settings: Iterable[str]) -> list[str]:
+    """Return settings, KEY=VALUE each, as options of a script."""
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def call_script(script: str, options: list[str], folder: pathlib.Path) -> None:
+    """Run a script of this project and log its output to a file.
+
+    Raises:
+        InputError: it failed; the message has its last line.
+    """
+    log = folder / f"{script}.log"
+    with log.open("w") as file:
+        done = subprocess.run([sys.executable, str(SCRIPTS / script), *options], stdout=file, stderr=file, check=False)
+    if done.returncode:
+        last = log.read_text().strip().splitlines()[-1:]
+        raise InputError(f"{script} {' '.join(options)} failed with exit code {done.returncode}: {last}; see {log}")
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:

@@ -68,7 +68,7 @@ def detector(image: np.ndarray, classes: int) -> Callable[[], Any]:
 
     size = max(image.shape[:2])
     model = _model(classes, size, box_score_thresh=0.0).eval()
-    batch = [_to_tensor(image)]
+    batch = [to_tensor(image)]
 
     def detect() -> Any:
         with torch.inference_mode():
@@ -87,8 +87,8 @@ def trainer(classes: int, size: int) -> Callable[[dict[str, np.ndarray]], Any]:
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
 
     def step(inputs: dict[str, np.ndarray]) -> None:
-        images = [_to_tensor(image) for image in inputs["input_image"]]
-        targets = [_target(inputs, row) for row in range(len(images))]
+        images = [to_tensor(image) for image in inputs["input_image"]]
+        targets = [as_tensors(target(inputs, row)) for row in range(len(images))]
         loss = sum(model(images, targets).values())
         optimizer.zero_grad()
         loss.backward()
@@ -106,22 +106,35 @@ def _model(classes: int, size: int, **options: Any) -> Any:
     return MaskRCNN(backbone, classes, min_size=size, max_size=size, **options)
 
 
-def _to_tensor(image: np.ndarray) -> Any:
-    """Convert an image, uint8 [H, W, 3], to float [3, H, W] from 0 to 1."""
+def to_tensor(image: np.ndarray) -> Any:
+    """Convert an image, uint8 [H, W, 3], to a tensor, float [3, H, W] from 0 to 1."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
 
 
-def _target(inputs: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-    """Convert an image's objects from our batch: boxes [n, (x1, y1, x2, y2)] px, labels [n], masks uint8 [n, H, W]."""
-    import torch
+def target(inputs: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
+    """Return the objects of an image of our batch as torchvision takes them; crowds and unused slots are left out.
 
+    Args:
+        inputs: of a batch of `mrcnn.data.loader.Loader`, with mini-masks.
+        row: the image in it.
+
+    Returns:
+        boxes float32 [n, (x1, y1, x2, y2)] px of the batch's image, labels int64 [n], masks uint8 [n, H, W].
+    """
     real = np.flatnonzero(inputs["input_gt_class_ids"][row] > 0)
     boxes = inputs["input_gt_boxes"][row][real].astype(int)
     masks = expand_mask(boxes, inputs["input_gt_masks"][row][..., real], inputs["input_image"].shape[1:3])
     return {
-        "boxes": torch.from_numpy(boxes[:, [1, 0, 3, 2]].astype(np.float32)),
-        "labels": torch.from_numpy(inputs["input_gt_class_ids"][row][real].astype(np.int64)),
-        "masks": torch.from_numpy(masks.transpose(2, 0, 1).astype(np.uint8)),
+        "boxes": boxes[:, [1, 0, 3, 2]].astype(np.float32),
+        "labels": inputs["input_gt_class_ids"][row][real].astype(np.int64),
+        "masks": masks.transpose(2, 0, 1).astype(np.uint8),
     }
+
+
+def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Convert the arrays of a target to tensors."""
+    import torch
+
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}

@@ -13,7 +13,8 @@ import pytest
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.foreign import any_file
-from mrcnn.foreign.export import save_torchvision, to_torchvision
+from mrcnn.foreign.export import backbone_to_torchvision, save_torchvision, to_torchvision
+from mrcnn.foreign.models import read_model
 from mrcnn.foreign.tensor_files import read_tensor_file
 from mrcnn.foreign.torch_writer import write_torch
 from mrcnn.modeling.network import build_inference_network
@@ -95,6 +96,27 @@ def test_variance_below_the_difference_of_the_epsilons(variance, files):
     state = to_torchvision(network, config)
     name = "backbone.body.bn1."
     np.testing.assert_allclose(state[f"{name}weight"] / np.sqrt(state[f"{name}running_var"] + 1e-5), scale, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [Sizes(), Sizes((3, 4, 6, 3), bottleneck=True)], ids=["resnet18", "resnet50"])
+def test_backbone_alone_has_the_names_of_imagenet_files(sizes, tmp_path):
+    tensors = state_dicts.seeded(state_dicts.imagenet(sizes, counter=False))
+    model = read_model(state_dicts.write(tmp_path / "backbone", tensors, "zip"))
+    config = Config.preset("torchvision-v2").override([f"BACKBONE={model.settings['BACKBONE']}"])
+    state = backbone_to_torchvision({**model.layers, "mrcnn_mask": {"bias": np.zeros(3)}}, config)
+    assert set(state) == {name for name in tensors if not name.startswith("fc.")}
+    for name, values in state.items():
+        np.testing.assert_array_equal(values, tensors[name], err_msg=name)
+
+
+@pytest.mark.parametrize("settings", [["BACKBONE=resnet50"], ["BACKBONE=resnet18", "TRAIN_BN=group"], ["BACKBONE=C"]])
+def test_backbone_that_torchvision_does_not_have_is_refused(settings):
+    config = Config()
+    for setting in settings:  # one of them is no backbone at all
+        name, _, value = setting.partition("=")
+        setattr(config, name, value)
+    with pytest.raises(InputError, match="no backbone of torchvision"):
+        backbone_to_torchvision({}, config)
 
 
 def test_softmax_of_two_becomes_the_difference_of_its_logits(files):
