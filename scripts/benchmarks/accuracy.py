@@ -43,7 +43,8 @@ SUMMARY = "accuracy of our model and torchvision's, trained on the same batches 
 KEYS = """\
 keys of the JSON file:
   ours, torchvision  "mask", "box": "AP", "AP50" with their "interval" (95 %, over the images); "minutes" of training by
-                     the clock and "cpu_minutes" of all its threads
+                     the clock and "cpu_minutes" of all its threads; torchvision's
+                     include detection in the validation images
   difference         "mask", "box": "AP", "AP50": ours - torchvision's, with its "interval" (paired) and which is
                      "better" (null: the interval contains 0)
   images             number of validation images
