@@ -49,7 +49,8 @@ def parse_arguments() -> argparse.Namespace:
         "--weights",
         default="streets",
         metavar="NAME",
-        help="streets (shipped), coco, last (newest checkpoint in --logs), or a path (default: %(default)s)",
+        help="streets (shipped), last (newest checkpoint in --logs), a published name such as coco-r50-v2 "
+        "(scripts/weights.py list), or a file, of torchvision, Detectron2 or MMDetection too (default: %(default)s)",
     )
     parser.add_argument("--out", metavar="DIR", default="runs/detect", help="output folder (default: %(default)s)")
     parser.add_argument("--json", choices=("coco", "scalabel"), help="write detections.json in this format")

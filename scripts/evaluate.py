@@ -65,7 +65,8 @@ def parse_arguments() -> argparse.Namespace:
         "--weights",
         default="last",
         metavar="NAME",
-        help="last (newest checkpoint in --logs), streets (shipped), or a path (default: %(default)s)",
+        help="last (newest checkpoint in --logs), streets (shipped), a published name such as coco-r50-v2 "
+        "(scripts/weights.py list), or a file; classes of other projects are matched by name (default: %(default)s)",
     )
     parser.add_argument("--predictions", metavar="PATH", help="evaluate these predictions instead of running a model")
     parser.add_argument(
