@@ -68,8 +68,8 @@ def add_stage_arguments(group: argparse._ArgumentGroup) -> None:
         "--weights",
         default="none",
         metavar="NAME",
-        help="start from imagenet, streets (shipped), last (newest checkpoint in --logs), a published name such as coco "
-        "or coco-r50-v2 (scripts/weights.py list), a file, of other projects too, or none (default: %(default)s)",
+        help="start from imagenet, streets (shipped), last (newest checkpoint in --logs), a published name such as "
+        "coco-r50-v2 (scripts/weights.py list), a file, of other projects too, or none (default: %(default)s)",
     )
     group.add_argument(
         "--resume",
