@@ -111,7 +111,7 @@ def backbone_of(path: pathlib.Path, layers: Mapping[str, Mapping[str, np.ndarray
 
     Args:
         path: the file, for messages.
-        layers: our layer without the size -> our variable -> values; the stem has a kernel.
+        layers: our layer without the size -> our variable -> float32 [...]; the stem has a kernel.
 
     Raises:
         InputError: it is of no size that is known.
@@ -132,6 +132,14 @@ def backbone_of(path: pathlib.Path, layers: Mapping[str, Mapping[str, np.ndarray
 
 
 def renamed(layers: Mapping[str, dict[str, np.ndarray]], backbone: str) -> dict[str, dict[str, np.ndarray]]:
-    """Return the layers by their names in a network of this BACKBONE: convnext_stem_conv -> convnext_tiny_stem_conv."""
+    """Return layers by their names in a network of this BACKBONE: convnext_stem_conv -> convnext_tiny_stem_conv.
+
+    Args:
+        layers: our layer without the size -> our variable -> float32 [...].
+        backbone: of `backbone_of`.
+
+    Returns:
+        Our layer -> our variable -> float32 [...].
+    """
     word = next(word for word, size in SIZES.items() if size.backbone == backbone)
     return {re.sub("^convnext_", f"convnext_{word}_", name): values for name, values in layers.items()}

@@ -132,7 +132,7 @@ def test_the_36_blocks_of_resnet152_have_letters_too():
 def test_the_output_of_a_stage_is_that_of_its_last_block(monkeypatch):
     monkeypatch.setitem(RESNETS, "resnet18", ResNet((1, 2, 28, 1), bottleneck=False))
     network = build_inference_network(ShapesConfig())
-    outputs = stage_outputs.stage_outputs(network, ShapesConfig())
+    outputs = stage_outputs.stage_outputs(network)
     for stage, block in (("C2", "2a"), ("C3", "3b"), ("C4", "4ab"), ("C5", "5a")):
         assert outputs[stage] is network.get_layer(f"res{block}_out").output
 

@@ -58,7 +58,11 @@ def test_compiled_values_are_those_of_torchvision(recorded, run, ratio):
     np.testing.assert_allclose(to_numpy(found), recorded[key_of((7, 7), ratio, True)], atol=2e-5)
 
 
-@pytest.mark.parametrize("pool, ratio, aligned", [case for case in CASES if case[0] != (3, 2)])
+# A single cell has up to 60 x 60 samples, whose 3,600 passes take minutes; (7, 7) has the same paths.
+WITH_GRADIENT = [case for case in CASES if case[0] != (3, 2) and case[:2] != ((1, 1), -1)]
+
+
+@pytest.mark.parametrize("pool, ratio, aligned", WITH_GRADIENT)
 def test_gradients_are_those_of_torchvision(path, recorded, pool, ratio, aligned):
     upstream = seeded("upstream", (*ROIS.shape[:2], *pool, MAP[3]))
     _, gradient = value_and_gradient(
