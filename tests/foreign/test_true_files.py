@@ -23,7 +23,6 @@ META = {
 WRITTEN = sorted(path.name for path in FILES.glob("*_*.pth") if path.name.split("_")[0] in TRUTH.keys() | SAME.keys())
 REFUSED = {
     "whole_zip.pth": "whole model.*__main__.Net. Nothing was run; .*state_dict",
-    "whole_legacy.pth": "whole model.*__main__.Net. Nothing was run; .*state_dict",
     "script.pth": "TorchScript.*state_dict",
     "quantized.pth": "tensor q cannot be used: it is a qtensor",
     "sparse.pth": "tensor s cannot be used: it is a sparse tensor",
