@@ -38,14 +38,7 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
         help="settings to start from; by default those of the checkpoint, or without one "
         "streets (no --data), bdd100k (its classes) or custom (other classes)",
     )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        dest="overrides",
-        help="change one setting, e.g. --set IMAGES_PER_GPU=2; may be repeated",
-    )
+    add_set_argument(parser, "change one setting, e.g. --set IMAGES_PER_GPU=2; may be repeated")
     add_preset_argument(parser)
     add_settings_help(parser)
     parser.add_argument(
@@ -58,6 +51,11 @@ def add_common_arguments(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument("--limit", type=positive_int, metavar="N", help="use only the first N images")
     parser.add_argument("--rectangles", action="store_true", help="fill the boxes of objects that have no mask")
+
+
+def add_set_argument(parser: argparse._ActionsContainer, about: str) -> None:
+    """Add --set, whose texts KEY=VALUE are collected in `overrides`; `about` is its help."""
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help=about)
 
 
 def add_preset_argument(parser: argparse._ActionsContainer) -> None:

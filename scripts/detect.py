@@ -72,14 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--config", choices=sorted(cli.CONFIGS), help="settings to use instead of those of the checkpoint"
     )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        dest="overrides",
-        help="change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be repeated",
-    )
+    cli.add_set_argument(parser, "change one setting, e.g. --set IMAGE_MAX_DIM=2048; may be repeated")
     cli.add_preset_argument(parser)
     cli.add_settings_help(parser)
     parser.add_argument("--logs", metavar="DIR", default="logs", help="folder of the runs (default: %(default)s)")

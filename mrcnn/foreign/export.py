@@ -20,7 +20,7 @@ from mrcnn.foreign.layouts import norm_of
 from mrcnn.foreign.models import Layers
 from mrcnn.foreign.rules import NORM_VARIABLES, VARIABLES
 from mrcnn.foreign.torch_writer import write_torch
-from mrcnn.foreign.transforms import Heads, to_theirs
+from mrcnn.foreign.transforms import Heads, reorder_ratios, scale_deltas, to_theirs
 from mrcnn.modeling import weights
 from mrcnn.variants import PRESETS
 
@@ -270,10 +270,9 @@ def _anchors(layers: Layers, config: Config, preset: Mapping[str, Any]) -> None:
     """Put the anchors of a location in torchvision's order."""
     ours = [float(ratio) for ratio in config.RPN_ANCHOR_RATIOS]
     order = [ours.index(float(ratio)) for ratio in preset["RPN_ANCHOR_RATIOS"]]
-    for layer in ("rpn_class_raw", "rpn_bbox_pred"):
+    for layer, numbers in (("rpn_class_raw", 1), ("rpn_bbox_pred", 4)):
         for kind, values in layers[layer].items():
-            grouped = values.reshape(*values.shape[:-1], len(order), -1)
-            layers[layer][kind] = grouped[..., order, :].reshape(values.shape)
+            layers[layer][kind] = reorder_ratios(values, order, numbers)
 
 
 def _deviations(layers: Layers, config: Config, preset: Mapping[str, Any]) -> None:
@@ -282,10 +281,8 @@ def _deviations(layers: Layers, config: Config, preset: Mapping[str, Any]) -> No
         ("rpn_bbox_pred", config.RPN_BBOX_STD_DEV, preset["RPN_BBOX_STD_DEV"]),
         ("mrcnn_bbox_fc", config.BBOX_STD_DEV, BOX_STD),
     ):
-        factors = np.asarray(ours, np.float64) / np.asarray(theirs, np.float64)  # (y, x, h, w)
         for kind, values in layers[layer].items():
-            scaled = values.reshape(*values.shape[:-1], -1, 4) * factors
-            layers[layer][kind] = _float32(scaled.reshape(values.shape))
+            layers[layer][kind] = scale_deltas(values, ours, theirs)
 
 
 ABSORBERS: tuple[Absorber, ...] = (_biases, _epsilon, _colours, _one_logit, _anchors, _deviations)

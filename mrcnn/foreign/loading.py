@@ -20,7 +20,7 @@ from mrcnn.errors import InputError
 from mrcnn.foreign import class_names
 from mrcnn.foreign.layouts import norm_of
 from mrcnn.foreign.models import ForeignModel, Layers, read_model
-from mrcnn.foreign.transforms import select_classes
+from mrcnn.foreign.transforms import reorder_ratios, scale_deltas, select_classes
 from mrcnn.modeling import weights
 from mrcnn.modeling.weights import CLASS_LAYERS, LoadReport
 
@@ -247,8 +247,7 @@ def _anchors(layers: Layers, model: ForeignModel, config: Config, targets: Mappi
     order = [theirs.index(ratio) for ratio in ours]
     for layer, numbers in (("rpn_class_raw", 1), ("rpn_bbox_pred", 4)):
         for kind, values in layers[layer].items():
-            grouped = values.reshape(*values.shape[:-1], -1, len(order), numbers)  # [..., scales, ratios, numbers]
-            layers[layer][kind] = grouped[..., order, :].reshape(values.shape)
+            layers[layer][kind] = reorder_ratios(values, order, numbers)
 
 
 def _two_logits(layers: Layers, model: ForeignModel, config: Config, targets: Mapping[str, Any]) -> None:
@@ -268,10 +267,8 @@ def _deviations(layers: Layers, model: ForeignModel, config: Config, targets: Ma
         ("rpn_bbox_pred", config.RPN_BBOX_STD_DEV, model.settings["RPN_BBOX_STD_DEV"]),
         ("mrcnn_bbox_fc", config.BBOX_STD_DEV, Config.BBOX_STD_DEV),
     ):
-        factors = np.asarray(theirs, np.float64) / np.asarray(ours, np.float64)  # (y, x, h, w)
         for kind, values in layers[layer].items():
-            scaled = values.reshape(*values.shape[:-1], -1, 4) * factors
-            layers[layer][kind] = scaled.reshape(values.shape).astype(np.float32)
+            layers[layer][kind] = scale_deltas(values, theirs, ours)
 
 
 def _epsilon(layers: Layers, model: ForeignModel, config: Config, targets: Mapping[str, Any]) -> None:

@@ -21,12 +21,12 @@ from mrcnn.foreign.layouts import LAYOUTS, layout_of, norm_of, vectors_of
 from mrcnn.foreign.rules import Layout, Place
 from mrcnn.foreign.tensor_files import TensorFile, read_tensor_file
 from mrcnn.foreign.transforms import FORMS, Heads, to_ours
+from mrcnn.modeling.weights import listed
 from mrcnn.text import one_line
 from mrcnn.variants import PRESETS, TORCH_STD
 
 log = logging.getLogger(__name__)
 
-MOST_LISTED = 12
 Layers = dict[str, dict[str, np.ndarray]]  # our layer -> our variable -> values
 
 
@@ -81,14 +81,14 @@ def from_tensors(file: TensorFile) -> ForeignModel:
     layout = layout_of(file.tensors)
     if layout is None:
         raise InputError(
-            f"{file.path}: its {len(file.tensors)} tensors ({_listed(file.tensors)}) are not named as in any project "
-            f"that is known: {', '.join(known.name for known in LAYOUTS)}"
+            f"{file.path}: its {len(file.tensors)} tensors ({listed(list(file.tensors))}) are not named as in any "
+            f"project that is known: {', '.join(known.name for known in LAYOUTS)}"
         )
     places, ignored, unknown = _places(layout, file.tensors)
     if unknown:
         raise InputError(
             f"{file.path} looks like a model of {layout.name}, but {len(unknown)} of its tensors belong to no layer of "
-            f"a Mask R-CNN: {_listed(unknown)}. Is it another architecture (cascade, deformable convolutions, box "
+            f"a Mask R-CNN: {listed(unknown)}. Is it another architecture (cascade, deformable convolutions, box "
             "detector)? Nothing was loaded"
         )
     _refuse_doubles(file.path, places)
@@ -168,7 +168,7 @@ def _refuse_incomplete(path: pathlib.Path, layers: Layers) -> None:
             missing += [f"{layer}/{kind}" for kind in whole if kind not in values]
     if missing:
         raise InputError(
-            f"{path} is no whole model of its project: there are no values for {_listed(missing)}; nothing was loaded"
+            f"{path} is no whole model of its project: there are no values for {listed(missing)}; nothing was loaded"
         )
 
 
@@ -328,9 +328,3 @@ def _mmdet_settings(path: pathlib.Path, meta: dict[str, Any]) -> dict[str, Any]:
         sides = sorted(map(int, sizes[-1]))
         settings |= {"IMAGE_MIN_DIM": sides[0], "IMAGE_MAX_DIM": sides[1]}
     return settings
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    shown = ", ".join(one_line(name, 60) for name in names[:MOST_LISTED])
-    return shown + (f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else "")

@@ -41,17 +41,13 @@ class Rule:
             `layer` uses: stage, block (a number), conv (1 to 3), level, number.
         layer: our layer's name; {stage}, {block}, {branch}, {level} and {number} are filled in.
         form: of `Place`.
-        stage_shift: what is added to {stage}.
-        level_shift: what is added to {level}.
-        number_shift: what is added to {number}.
+        shift: what is added to {stage}, {level} and {number}.
     """
 
     pattern: str
     layer: str
     form: str = "plain"
-    stage_shift: int = 0
-    level_shift: int = 0
-    number_shift: int = 0
+    shift: int = 0
 
     def place(self, name: str) -> Place | None:
         """Return the place of a tensor, or None if the name does not match."""
@@ -61,11 +57,11 @@ class Rule:
         groups = {key: value for key, value in match.groupdict().items() if value is not None}
         variable = VARIABLES[groups["plain"]] if "plain" in groups else NORM_VARIABLES[groups.get("norm", "weight")]
         layer = self.layer.format(
-            stage=int(groups.get("stage", 0)) + self.stage_shift,
+            stage=int(groups.get("stage", 0)) + self.shift,
             block=block_name(int(groups.get("block", 0))),
             branch="2" + "abc"[int(groups["conv"]) - 1] if "conv" in groups else "1",
-            level=int(groups.get("level", 0)) + self.level_shift,
-            number=int(groups.get("number", 0)) + self.number_shift,
+            level=int(groups.get("level", 0)) + self.shift,
+            number=int(groups.get("number", 0)) + self.shift,
         )
         return Place(layer, variable, "plain" if "norm" in groups else self.form)
 

@@ -8,6 +8,7 @@ Legend: C classes with background, A anchors of a location.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -118,6 +119,28 @@ def to_theirs(values: np.ndarray, form: str, heads: Heads) -> np.ndarray:
     if kind.window and values.ndim == 4:
         values = values.reshape(len(values), -1)
     return np.ascontiguousarray(kind.rows_back(values, heads))
+
+
+def reorder_ratios(values: np.ndarray, order: Sequence[int], numbers: int) -> np.ndarray:
+    """Return an output of the RPN with the ratios of each anchor scale in another order.
+
+    Args:
+        values: float32 [..., scales * ratios * numbers].
+        order: for each new ratio the one to take.
+        numbers: of an anchor: 1 for its class, 4 for its box.
+
+    Returns:
+        float32, of the same shape.
+    """
+    grouped = values.reshape(*values.shape[:-1], -1, len(order), numbers)
+    return grouped[..., order, :].reshape(values.shape)
+
+
+def scale_deltas(values: np.ndarray, before: Any, after: Any) -> np.ndarray:
+    """Return deltas float32 [..., n * (y, x, h, w)] over the deviations `after` instead of `before`."""
+    factors = np.asarray(before, np.float64) / np.asarray(after, np.float64)
+    scaled = values.reshape(*values.shape[:-1], -1, 4) * factors
+    return scaled.reshape(values.shape).astype(np.float32)
 
 
 def select_classes(values: np.ndarray, form: str, sources: Sequence[int | None], fresh: np.ndarray) -> np.ndarray:

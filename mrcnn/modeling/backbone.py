@@ -15,11 +15,9 @@ from mrcnn.backbones import C4, DC5, ending, resnet_name
 from mrcnn.config import Config
 from mrcnn.errors import InputError
 from mrcnn.modeling.applications import application_graph
-from mrcnn.modeling.normalization import BatchNorm, NormMode, Tensor, normalize
+from mrcnn.modeling.normalization import Tensor
 from mrcnn.modeling.resnet import resnet_graph, stage5_graph
 from mrcnn.modeling.weights import leaf_layers
-
-__all__ = ["BatchNorm", "NormMode", "backbone_graph", "fpn_graph", "later_layers", "normalize"]
 
 
 def backbone_graph(image: Tensor, config: Config) -> list[Tensor | None]:

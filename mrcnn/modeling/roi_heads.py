@@ -16,8 +16,8 @@ import keras
 from keras import layers, ops
 
 from mrcnn.config import Config
-from mrcnn.modeling.backbone import NormMode, normalize
 from mrcnn.modeling.crops import pyramid_crop
+from mrcnn.modeling.normalization import NormMode, normalize
 from mrcnn.modeling.ops import as_data
 from mrcnn.modeling.roi_align import roi_align
 

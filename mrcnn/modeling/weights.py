@@ -13,7 +13,7 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import h5py
 import keras
@@ -129,7 +129,7 @@ class LoadReport:
             ("excluded, unchanged", self.excluded),
         ):
             if names:
-                lines.append(f"  {title} ({len(names)}): {_listed(names)}")
+                lines.append(f"  {title} ({len(names)}): {listed(names)}")
         for name, (in_file, in_model) in self.mismatched.items():
             lines.append(
                 f"  excluded, shapes differ: {name} {_shapes_text(in_file)} in the file, "
@@ -172,8 +172,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike, exclude: Iterable[
             raise InputError(_explain_mismatch(path, unfit))
         if not fitting:
             raise InputError(
-                f"no layer of {path} was loaded: the file has {_listed(list(sources))}; the model has "
-                f"{_listed(list(targets))}; excluded: {_listed(sorted(excluded_names)) or 'nothing'}. "
+                f"no layer of {path} was loaded: the file has {listed(list(sources))}; the model has "
+                f"{listed(list(targets))}; excluded: {listed(sorted(excluded_names)) or 'nothing'}. "
                 "Is it a file of another architecture?"
             )
         values = {name: _values_for(targets[name], sources[name], name, path) for name in fitting}
@@ -204,7 +204,7 @@ def random_layers(report: LoadReport, before: set[str] | None, warn: bool) -> se
             "%s has no values for %d layers, which stay random: %s. Load a file that has them before detect()",
             report.path,
             len(names),
-            _listed(names),
+            listed(names),
         )
     return set(names)
 
@@ -342,7 +342,7 @@ def _open_root(path: pathlib.Path) -> Iterator[h5py.Group]:
                 yield root
                 return
         raise InputError(
-            f"{path} has no layer_names: it is not in Matterport's by-name layout (its groups: {_listed(list(file))}). "
+            f"{path} has no layer_names: it is not in Matterport's by-name layout (its groups: {listed(list(file))}). "
             "Keras 3 stores no layer names in a .weights.h5 file: load it with keras_model.load_weights in the program "
             "that wrote it, then save it with mrcnn.modeling.weights.save_weights"
         )
@@ -438,6 +438,7 @@ def _shapes_text(shapes: Shapes) -> str:
     return one_line(" + ".join("x".join(map(str, shape)) or "scalar" for shape in shapes) or "no arrays")
 
 
-def _listed(names: list[str], limit: int = MOST_LISTED) -> str:
+def listed(names: Sequence[str], limit: int = MOST_LISTED) -> str:
+    """Return names for a message, at most `limit` of them."""
     shown = ", ".join(one_line(name, 60) for name in names[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

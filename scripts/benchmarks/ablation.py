@@ -40,7 +40,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bdd100k.cli import positive_int
+from bdd100k.cli import add_set_argument, positive_int
 from bdd100k.open_data import open_dataset
 from mrcnn.data.class_balance import image_class_counts
 from mrcnn.evaluation import comparison
@@ -125,14 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="epochs of the two stages (default: "
         f"small {' '.join(SIZES['small'].epochs)}, large {' '.join(SIZES['large'].epochs)})",
     )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        dest="overrides",
-        help="override a setting of all lines",
-    )
+    add_set_argument(parser, "override a setting of all lines")
     parser.add_argument("--out", metavar="DIR", default="runs/ablation", help="output folder (default: %(default)s)")
 
 

@@ -128,14 +128,7 @@ def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", choices=PRESET_NAMES, default="torchvision", help="preset of our model (default: %(default)s)"
     )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        dest="overrides",
-        help="override a setting of our model",
-    )
+    cli.add_set_argument(parser, "override a setting of our model")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bdd100k.cli import add_set_argument
 from mrcnn.errors import InputError
 
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
@@ -44,14 +45,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", choices=["torchvision"], help="also measure this library (needs pip install '.[benchmark]')"
     )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        dest="overrides",
-        help="override a setting of the network, for example RPN_CHANNELS=256 as in torchvision",
-    )
+    add_set_argument(parser, "override a setting of the network, for example RPN_CHANNELS=256 as in torchvision")
 
 
 def spread(seconds: np.ndarray) -> list[float]:
